@@ -3,6 +3,15 @@
 //! Nothing here opens a socket, reads a clock, draws a random number, starts a task or writes a log: bytes, instants and
 //! sizes come in as arguments. Client and server both use it, so that they cannot disagree.
 
+pub mod block;
 pub mod close;
+pub mod control;
+pub mod envelope;
+pub mod escape;
+pub mod name;
 pub mod position;
+pub mod query;
+pub mod report;
+pub mod start;
+pub mod time;
 pub mod topic;

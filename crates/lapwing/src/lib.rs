@@ -1,1 +1,5 @@
-//! x
+//! Lapwing: streams live messages to any number of WebSocket clients, and knows how fast each one really receives them.
+
+pub mod cli;
+pub mod failure;
+pub mod terminal;

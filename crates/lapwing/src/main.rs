@@ -1,1 +1,5 @@
-fn main() {}
+//! The `lapwing` program.
+
+fn main() -> std::process::ExitCode {
+    lapwing::cli::main()
+}

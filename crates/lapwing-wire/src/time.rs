@@ -1,0 +1,105 @@
+//! Wall-clock times as text: RFC 3339, UTC.
+
+use jiff::Timestamp;
+
+/// Nanoseconds since 1970-01-01T00:00:00Z; fits until the year 2262.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub struct WallTime(i64);
+
+impl WallTime {
+    /// Wraps nanoseconds since the epoch of Unix.
+    #[must_use]
+    pub const fn from_nanos(nanos: i64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the epoch of Unix.
+    #[must_use]
+    pub const fn nanos(self) -> i64 {
+        self.0
+    }
+
+    /// Parses an RFC 3339 time with any offset from UTC.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let time: Timestamp = text.parse().ok()?;
+        i64::try_from(time.as_nanosecond()).ok().map(Self)
+    }
+}
+
+/// Writes wall times, formatting each second only once: a feed has many messages a second.
+#[derive(Clone, Debug, Default)]
+pub struct TimeWriter {
+    second: Option<i64>,
+    text: String,
+}
+
+impl TimeWriter {
+    /// `2026-11-21T19:00:00.123456Z`, six digits: the time in an envelope.
+    pub fn micros(&mut self, time: WallTime, out: &mut Vec<u8>) {
+        self.write(time, 6, out);
+    }
+
+    /// `2026-11-21T19:00:00.123456789Z`, nine digits: the time in a recording.
+    pub fn nanos(&mut self, time: WallTime, out: &mut Vec<u8>) {
+        self.write(time, 9, out);
+    }
+
+    fn write(&mut self, time: WallTime, digits: usize, out: &mut Vec<u8>) {
+        let second = time.0.div_euclid(NANOS_PER_SECOND);
+        let nanos = time.0.rem_euclid(NANOS_PER_SECOND);
+        if self.second != Some(second) {
+            let whole = Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH);
+            self.text = whole.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
+            self.second = Some(second);
+        }
+        out.extend_from_slice(self.text.as_bytes());
+        let mut fraction = [b'0'; 9];
+        let mut rest = nanos;
+        for digit in fraction.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        out.extend_from_slice(&fraction[..digits]);
+        out.push(b'Z');
+    }
+}
+
+/// One wall time as text with six digits; for many, keep a [`TimeWriter`].
+#[must_use]
+pub fn micros_text(time: WallTime) -> String {
+    let mut out = Vec::with_capacity(27);
+    TimeWriter::default().micros(time, &mut out);
+    String::from_utf8(out).expect("digits and separators are ASCII")
+}
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_back_what_they_wrote() {
+        let mut writer = TimeWriter::default();
+        for nanos in [
+            0,
+            1,
+            999_999_999,
+            1_795_287_600_123_456_789,
+            1_795_287_600_000_000_000,
+            -1,
+        ] {
+            let mut out = Vec::new();
+            writer.nanos(WallTime::from_nanos(nanos), &mut out);
+            let text = String::from_utf8(out).expect("ASCII");
+            assert_eq!(WallTime::parse(&text), Some(WallTime::from_nanos(nanos)), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_envelope_has_six_digits() {
+        let time = WallTime::parse("2026-11-21T19:00:00.123456789Z").expect("valid");
+        assert_eq!(micros_text(time), "2026-11-21T19:00:00.123456Z");
+    }
+}

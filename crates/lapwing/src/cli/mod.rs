@@ -1,0 +1,72 @@
+//! The command line: what was typed. What it means is decided in `config.rs` and in each command.
+
+pub mod listen;
+pub mod publish;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::{Exit, Failure};
+use crate::terminal::paint::{ColorChoice, Painter, Role};
+
+/// Stream live messages to any number of WebSocket clients, and see how fast each one receives
+#[derive(Parser, Debug)]
+#[command(name = "lapwing", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// When to use colours
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        help_heading = "Output"
+    )]
+    pub color: ColorChoice,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Record a live feed, time every block of messages, and report the times back
+    Listen(listen::ListenArgs),
+    /// Send lines from stdin into a topic of a running server
+    Publish(publish::PublishArgs),
+}
+
+/// Parses the command line, runs the command, and turns its end into an exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let color = cli.color;
+    let end = match cli.command {
+        Command::Listen(args) => listen::run(args, color),
+        Command::Publish(args) => publish::run(args, color),
+    };
+    let exit = end.unwrap_or_else(|failure| {
+        report(&failure, color);
+        failure.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+/// Prints a failure as its sentences and hints.
+pub fn report(failure: &Failure, color: ColorChoice) {
+    use std::io::Write as _;
+    let paint = Painter::stderr(color);
+    let mut out = std::io::stderr().lock();
+    for (sentence, hint) in &failure.sentences {
+        // A closed stderr is no reason to fail once more.
+        let _ = writeln!(out, "{} {sentence}", paint.paint(Role::Bad, "error:"));
+        if let Some(hint) = hint {
+            let _ = writeln!(out, "{} {hint}", paint.paint(Role::Hint, "hint:"));
+        }
+    }
+}
+
+/// The end of a command that did what it was asked.
+pub type End = Result<Exit, Failure>;

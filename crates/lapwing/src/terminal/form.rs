@@ -1,0 +1,160 @@
+//! The forms of numbers, times and payloads: the same on every surface.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+use lapwing_wire::time::WallTime;
+use unicode_width::UnicodeWidthChar;
+
+/// A span of time: `0.1 ms`, `2.000 s`, `2 m 20 s`, `1 h 05 m`.
+#[must_use]
+pub fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    if span < Duration::from_millis(1000) {
+        format!("{:.1} ms", span.as_secs_f64() * 1e3)
+    } else if seconds < 60 {
+        format!("{:.3} s", span.as_secs_f64())
+    } else if seconds < 3600 {
+        format!("{} m {:02} s", seconds / 60, seconds % 60)
+    } else {
+        format!("{} h {:02} m", seconds / 3600, seconds % 3600 / 60)
+    }
+}
+
+/// A span that is told in passing: `1.3 s`, `2 m 20 s`.
+#[must_use]
+pub fn short_span(span_: Duration) -> String {
+    if span_ >= Duration::from_secs(1) && span_ < Duration::from_secs(60) {
+        format!("{:.1} s", span_.as_secs_f64())
+    } else {
+        span(span_)
+    }
+}
+
+/// A signed span given in milliseconds: `-0.3 ms`, `8.800 s`.
+#[must_use]
+pub fn signed_ms(ms: f64) -> String {
+    let text = span(Duration::from_secs_f64(ms.abs() / 1e3));
+    if ms < 0.0 && text != "0.0 ms" {
+        format!("-{text}")
+    } else {
+        text
+    }
+}
+
+/// A number of bytes: `520 B`, `31.3 KiB`, `1.2 GiB`.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1023.95 && unit < UNITS.len() - 1 {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// A count with separators: `1,000`. Offsets stand without, to be pasted.
+#[must_use]
+pub fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count and its noun: `1 message`, `1,000 messages`.
+#[must_use]
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// The time of day here, with `digits` (at most 9) of the fraction of a second: `19:00:12.318`.
+#[must_use]
+pub fn clock(time: WallTime, digits: usize) -> String {
+    let stamp = Timestamp::from_nanosecond(i128::from(time.nanos())).unwrap_or(Timestamp::UNIX_EPOCH);
+    let here = Zoned::new(stamp, TimeZone::system());
+    let whole = here.strftime("%H:%M:%S").to_string();
+    if digits == 0 {
+        return whole;
+    }
+    let fraction = format!("{:09}", time.nanos().rem_euclid(1_000_000_000));
+    format!("{whole}.{}", &fraction[..digits.min(9)])
+}
+
+/// `text` cut to `width` columns of a terminal, with `…` where something was left out.
+#[must_use]
+pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    let mut columns = 0;
+    let mut keep = 0;
+    for (at, c) in text.char_indices() {
+        columns += c.width().unwrap_or(0);
+        if columns > width {
+            return Cow::Owned(format!("{}…", &text[..keep]));
+        }
+        if columns < width {
+            keep = at + c.len_utf8();
+        }
+    }
+    Cow::Borrowed(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_units_and_a_form_for_each_size() {
+        for (ms, expect) in [
+            (0.1, "0.1 ms"),
+            (999.0, "999.0 ms"),
+            (2000.0, "2.000 s"),
+            (140_000.0, "2 m 20 s"),
+            (3_900_000.0, "1 h 05 m"),
+        ] {
+            assert_eq!(span(Duration::from_secs_f64(ms / 1e3)), expect);
+        }
+        assert_eq!(short_span(Duration::from_millis(1302)), "1.3 s");
+        assert_eq!(signed_ms(-8800.0), "-8.800 s");
+        assert_eq!(signed_ms(-0.01), "0.0 ms");
+    }
+
+    #[test]
+    fn bytes_and_counts_can_be_read() {
+        for (n, expect) in [
+            (520, "520 B"),
+            (1024, "1.0 KiB"),
+            (32_051, "31.3 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (1_048_575, "1.0 MiB"),
+        ] {
+            assert_eq!(bytes(n), expect);
+        }
+        for (n, expect) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(count(n), expect);
+        }
+        assert_eq!(
+            (counted(1, "message"), counted(2, "message")),
+            ("1 message".to_owned(), "2 messages".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_cut_counts_columns_not_bytes() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdef", 5), "abcd…");
+        assert_eq!(cut("日本語", 5), "日本…");
+        assert_eq!(cut("日本語", 6), "日本語");
+    }
+}

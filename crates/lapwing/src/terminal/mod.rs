@@ -1,0 +1,4 @@
+//! How text reaches people: colours by role, and the forms of numbers, times and payloads.
+
+pub mod form;
+pub mod paint;
