@@ -4,5 +4,7 @@
 //! sizes come in as arguments. Client and server both use it, so that they cannot disagree.
 
 pub mod close;
+pub mod mask;
 pub mod position;
 pub mod topic;
+pub mod utf8;
