@@ -4,6 +4,7 @@
 //! sizes come in as arguments. Client and server both use it, so that they cannot disagree.
 
 pub mod close;
+pub mod decoder;
 pub mod frame;
 pub mod mask;
 pub mod position;
