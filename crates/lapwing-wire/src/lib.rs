@@ -6,6 +6,7 @@
 pub mod close;
 pub mod decoder;
 pub mod frame;
+pub mod handshake;
 pub mod mask;
 pub mod position;
 pub mod topic;
