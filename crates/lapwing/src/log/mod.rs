@@ -409,9 +409,10 @@ fn write_canonical(envelope: &mut EnvelopeWriter, offset: Offset, message: &NewM
     // The header's length depends on the text's: leave room for the longest, then close up the front.
     frame.resize(frame::HEADER_BYTES_MAX, 0);
     let value = envelope.write(offset, now.wall, message.kind, message.payload, frame);
-    let (header, header_bytes) = frame::server_header(Opcode::Text, frame.len() - frame::HEADER_BYTES_MAX);
-    let spare = frame::HEADER_BYTES_MAX - header_bytes;
-    frame[spare..frame::HEADER_BYTES_MAX].copy_from_slice(&header[..header_bytes]);
+    let header = frame::server_header(Opcode::Text, frame.len() - frame::HEADER_BYTES_MAX);
+    let header = header.as_bytes();
+    let spare = frame::HEADER_BYTES_MAX - header.len();
+    frame[spare..frame::HEADER_BYTES_MAX].copy_from_slice(header);
     frame.drain(..spare);
     let place = |at: usize| u32::try_from(at - spare).expect("a message is far smaller than 4 GiB");
     (place(value.start), place(value.end))
