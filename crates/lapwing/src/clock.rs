@@ -22,6 +22,9 @@ impl Now {
         let mono = ORIGIN.get_or_init(Instant::now).elapsed();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let nanos = |span: std::time::Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        Self { wall: WallTime::from_nanos(i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX)), mono: nanos(mono) }
+        Self {
+            wall: WallTime::from_nanos(i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX)),
+            mono: nanos(mono),
+        }
     }
 }

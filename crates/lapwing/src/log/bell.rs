@@ -21,7 +21,10 @@ pub trait Wake: Send + Sync {
 impl<W: Wake> Bell<W> {
     /// A silent bell.
     pub fn new(waker: W) -> Self {
-        Self { rung: AtomicBool::new(false), waker }
+        Self {
+            rung: AtomicBool::new(false),
+            waker,
+        }
     }
 
     /// Rings; wakes the reader unless it was already on its way.

@@ -79,7 +79,12 @@ impl<'a> NewMessage<'a> {
     /// A message of the topic's own source.
     #[must_use]
     pub fn new(kind: Kind, payload: &'a [u8]) -> Self {
-        Self { kind, payload, source: 0, sequence: 0 }
+        Self {
+            kind,
+            payload,
+            source: 0,
+            sequence: 0,
+        }
     }
 }
 
@@ -107,7 +112,11 @@ impl Log {
             topic,
             epoch,
             retention,
-            appender: Mutex::new(Appender { envelope, active: None, frame: Vec::new() }),
+            appender: Mutex::new(Appender {
+                envelope,
+                active: None,
+                frame: Vec::new(),
+            }),
             segments: RwLock::default(),
             version: AtomicU64::new(0),
             first: AtomicU64::new(0),
@@ -168,12 +177,21 @@ impl Log {
     }
 
     /// Appends messages from `offset` on, which may lie beyond the end: the offsets between are a hole, read as missed.
-    pub fn append_at(&self, offset: Offset, messages: &[NewMessage<'_>], now: Now) -> Result<Range<Offset>, AppendError> {
+    pub fn append_at(
+        &self,
+        offset: Offset,
+        messages: &[NewMessage<'_>],
+        now: Now,
+    ) -> Result<Range<Offset>, AppendError> {
         let mut appender = self.lock();
         if self.has_ended() {
             return Err(AppendError::Ended);
         }
-        if let Some(bytes) = messages.iter().map(|m| m.payload.len()).find(|&bytes| bytes > MESSAGE_BYTES_MAX) {
+        if let Some(bytes) = messages
+            .iter()
+            .map(|m| m.payload.len())
+            .find(|&bytes| bytes > MESSAGE_BYTES_MAX)
+        {
             return Err(AppendError::TooLarge { bytes });
         }
         // Another publisher may have come between the caller's look at the end and the lock.
@@ -215,18 +233,34 @@ impl Log {
     #[must_use]
     pub fn grant(&self, start: Start, now: Now) -> Grant {
         let (first, next) = (self.first(), self.next());
-        let at = |from: Offset| Grant { from, answer: Answer::Ok, missing_from: None, first, next };
+        let at = |from: Offset| Grant {
+            from,
+            answer: Answer::Ok,
+            missing_from: None,
+            first,
+            next,
+        };
         match start {
             Start::Latest => at(next),
             Start::Earliest => at(first),
             Start::Last(count) => at(Offset::new(next.get().saturating_sub(count)).max(first)),
             Start::Ago(ago) => at(self.since(now, ago)),
-            Start::Position(Position { epoch, .. }) if epoch != self.epoch => Grant { answer: Answer::Reset, ..at(first) },
+            Start::Position(Position { epoch, .. }) if epoch != self.epoch => Grant {
+                answer: Answer::Reset,
+                ..at(first)
+            },
             Start::Offset(offset) | Start::Position(Position { offset, .. }) => {
                 if offset > next {
-                    Grant { answer: Answer::Reset, ..at(first) }
+                    Grant {
+                        answer: Answer::Reset,
+                        ..at(first)
+                    }
                 } else if offset < first {
-                    Grant { answer: Answer::Gap, missing_from: Some(offset), ..at(first) }
+                    Grant {
+                        answer: Answer::Gap,
+                        missing_from: Some(offset),
+                        ..at(first)
+                    }
                 } else {
                     at(offset)
                 }
@@ -239,9 +273,15 @@ impl Log {
     pub fn instants(&self, offset: Offset, last: Offset) -> Option<(u64, u64)> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let of = |offset: Offset| {
-            let at = segments.partition_point(|stored| stored.canonical().base() <= offset).checked_sub(1)?;
+            let at = segments
+                .partition_point(|stored| stored.canonical().base() <= offset)
+                .checked_sub(1)?;
             let segment = segments[at].canonical();
-            segment.entries().get(segment.find(offset)).filter(|entry| entry.offset == offset).map(|entry| entry.mono)
+            segment
+                .entries()
+                .get(segment.find(offset))
+                .filter(|entry| entry.offset == offset)
+                .map(|entry| entry.mono)
         };
         Some((of(offset)?, of(last)?))
     }
@@ -249,7 +289,12 @@ impl Log {
     /// Bytes retained: frames and index of all segments.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.segments.read().unwrap_or_else(PoisonError::into_inner).iter().map(|stored| stored.bytes()).sum()
+        self.segments
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|stored| stored.bytes())
+            .sum()
     }
 
     /// From now on this bell is rung at every append.
@@ -291,9 +336,15 @@ impl Log {
     }
 
     fn push(&self, appender: &mut Appender, offset: Offset, message: &NewMessage<'_>, now: Now) {
-        let Appender { envelope, active, frame } = appender;
+        let Appender {
+            envelope,
+            active,
+            frame,
+        } = appender;
         let (value_begin, value_end) = write_canonical(envelope, offset, message, now, frame);
-        let keep = active.as_ref().is_some_and(|a| a.canonical.has_room(frame.len()) && !self.is_old(a, now));
+        let keep = active
+            .as_ref()
+            .is_some_and(|a| a.canonical.has_room(frame.len()) && !self.is_old(a, now));
         if !keep {
             *active = Some(self.roll(active.take(), offset, frame.len(), now));
         }
@@ -326,7 +377,12 @@ impl Log {
         let wanted = self.payload_readers.load(Ordering::SeqCst) > 0;
         let payload = if wanted { stored.begin_payload() } else { None };
         self.change(|segments| segments.push_back(stored.clone()));
-        Active { stored, canonical, payload, began: now.mono }
+        Active {
+            stored,
+            canonical,
+            payload,
+            began: now.mono,
+        }
     }
 
     fn is_old(&self, active: &Active, now: Now) -> bool {
@@ -360,7 +416,9 @@ impl Log {
     fn change(&self, change: impl FnOnce(&mut VecDeque<Arc<Stored>>)) {
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut segments);
-        let first = segments.front().map_or(self.next.load(Ordering::Relaxed), |stored| stored.canonical().base().get());
+        let first = segments.front().map_or(self.next.load(Ordering::Relaxed), |stored| {
+            stored.canonical().base().get()
+        });
         self.first.store(first, Ordering::Release);
         self.version.fetch_add(1, Ordering::Release);
     }
@@ -404,7 +462,13 @@ impl Active {
 }
 
 /// Makes the canonical frame of a message in `frame`; says where in it the value of `data` begins and ends.
-fn write_canonical(envelope: &mut EnvelopeWriter, offset: Offset, message: &NewMessage<'_>, now: Now, frame: &mut Vec<u8>) -> (u32, u32) {
+fn write_canonical(
+    envelope: &mut EnvelopeWriter,
+    offset: Offset,
+    message: &NewMessage<'_>,
+    now: Now,
+    frame: &mut Vec<u8>,
+) -> (u32, u32) {
     frame.clear();
     // The header's length depends on the text's: leave room for the longest, then close up the front.
     frame.resize(frame::HEADER_BYTES_MAX, 0);

@@ -47,7 +47,12 @@ impl Reader {
         if view == View::Payload {
             log.on_payload_reader();
         }
-        let mut reader = Self { log, view, version: u64::MAX, segments: VecDeque::new() };
+        let mut reader = Self {
+            log,
+            view,
+            version: u64::MAX,
+            segments: VecDeque::new(),
+        };
         reader.refresh();
         reader
     }
@@ -62,7 +67,8 @@ impl Reader {
     pub fn refresh(&mut self) {
         let version = self.log.version.load(Ordering::Acquire);
         if version != self.version {
-            self.segments.clone_from(&self.log.segments.read().unwrap_or_else(PoisonError::into_inner));
+            self.segments
+                .clone_from(&self.log.segments.read().unwrap_or_else(PoisonError::into_inner));
             self.version = version;
         }
     }
@@ -74,11 +80,16 @@ impl Reader {
         let ended = self.log.has_ended();
         let next = self.log.next();
         // Offsets at the front may have been let go while this list still holds them: what is here can be read.
-        let holding = self.segments.partition_point(|stored| stored.canonical().base() <= cursor).saturating_sub(1);
+        let holding = self
+            .segments
+            .partition_point(|stored| stored.canonical().base() <= cursor)
+            .saturating_sub(1);
         for stored in self.segments.range(holding..) {
             let segment = stored.view(self.view);
             let at = segment.find(cursor);
-            let Some(entry) = segment.entries().get(at) else { continue };
+            let Some(entry) = segment.entries().get(at) else {
+                continue;
+            };
             if entry.offset != cursor {
                 return Next::Missed(cursor..entry.offset);
             }
@@ -111,14 +122,20 @@ fn run(segment: &Segment, at: usize, bytes_max: usize) -> Run<'_> {
     let entries = segment.entries();
     let begin = begin_of(entries, at);
     let rest = &entries[at..];
-    let fit = rest.partition_point(|entry| entry.end as usize - begin <= bytes_max).max(1);
+    let fit = rest
+        .partition_point(|entry| entry.end as usize - begin <= bytes_max)
+        .max(1);
     let dense = |entry: &Entry, nth: usize| entry.offset.since(rest[0].offset) == nth as u64;
     let count = if dense(&rest[fit - 1], fit - 1) {
         fit
     } else {
         (1..fit).find(|&nth| !dense(&rest[nth], nth)).unwrap_or(fit)
     };
-    Run { bytes: segment.frames(at..at + count), entries: &rest[..count], begin }
+    Run {
+        bytes: segment.frames(at..at + count),
+        entries: &rest[..count],
+        begin,
+    }
 }
 
 impl<'a> Run<'a> {
@@ -143,8 +160,16 @@ impl<'a> Run<'a> {
         // A frame cut in the middle is the socket's to finish: the cursor goes behind it.
         let cut = written > whole_end;
         let taken = whole + usize::from(cut);
-        let rest = if cut { &self.bytes[written..ends(&self.entries[whole])] } else { &[] };
-        Split { taken, last: taken.checked_sub(1).map(|last| self.entries[last].offset), rest }
+        let rest = if cut {
+            &self.bytes[written..ends(&self.entries[whole])]
+        } else {
+            &[]
+        };
+        Split {
+            taken,
+            last: taken.checked_sub(1).map(|last| self.entries[last].offset),
+            rest,
+        }
     }
 }
 

@@ -13,7 +13,10 @@ pub struct Retention {
 
 impl Retention {
     /// 64 MiB and 60 s: a minute away is survived, and ten topics fit a small machine.
-    pub const DEFAULT: Self = Self { bytes: 64 << 20, age: Duration::from_secs(60) };
+    pub const DEFAULT: Self = Self {
+        bytes: 64 << 20,
+        age: Duration::from_secs(60),
+    };
     /// Less would not hold one segment of any use.
     pub const BYTES_MIN: u64 = 64 << 10;
     /// The largest segment.

@@ -58,7 +58,14 @@ impl Segment {
             index: Cells::zeroed(entries),
             visible: AtomicUsize::new(0),
         });
-        (SegmentWriter { segment: segment.clone(), entries: 0, bytes: 0 }, segment)
+        (
+            SegmentWriter {
+                segment: segment.clone(),
+                entries: 0,
+                bytes: 0,
+            },
+            segment,
+        )
     }
 
     /// The offset that its first message has, or would have.
@@ -94,7 +101,11 @@ impl Segment {
     #[must_use]
     pub fn frames(&self, run: Range<usize>) -> &[u8] {
         let entries = self.entries();
-        assert!(run.start <= run.end && run.end <= entries.len(), "frames {run:?} of {} visible ones", entries.len());
+        assert!(
+            run.start <= run.end && run.end <= entries.len(),
+            "frames {run:?} of {} visible ones",
+            entries.len()
+        );
         let begin = begin_of(entries, run.start);
         let end = begin_of(entries, run.end);
         // SAFETY: a visible entry's frame ends at its `end`, and those bytes were written before the entry became visible.
@@ -230,7 +241,9 @@ impl<T: Zeroable> Cells<T> {
     /// Only one thread writes, and nobody may have been told of these cells yet.
     unsafe fn write(&self, at: usize, values: &[T]) {
         #[cfg(feature = "loom")]
-        self.shadow[at..at + values.len()].iter().for_each(|cell| cell.with_mut(|_| ()));
+        self.shadow[at..at + values.len()]
+            .iter()
+            .for_each(|cell| cell.with_mut(|_| ()));
         let cells = &self.cells[at..at + values.len()];
         // SAFETY: the slice above is in bounds; by the contract no reference to these cells exists elsewhere.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), cells.as_ptr().cast::<T>().cast_mut(), values.len()) };
@@ -292,7 +305,17 @@ mod tests {
             writer.push(b"x", entry(offset));
         }
         writer.publish();
-        for (offset, at) in [(0, 0), (10, 0), (11, 1), (12, 2), (15, 2), (16, 3), (17, 4), (40, 4), (41, 5)] {
+        for (offset, at) in [
+            (0, 0),
+            (10, 0),
+            (11, 1),
+            (12, 2),
+            (15, 2),
+            (16, 3),
+            (17, 4),
+            (40, 4),
+            (41, 5),
+        ] {
             assert_eq!(segment.find(Offset::new(offset)), at, "{offset}");
         }
     }

@@ -26,7 +26,10 @@ impl Stored {
     /// A segment without views yet.
     #[must_use]
     pub fn new(canonical: Arc<Segment>) -> Self {
-        Self { canonical, payload: OnceLock::new() }
+        Self {
+            canonical,
+            payload: OnceLock::new(),
+        }
     }
 
     /// The canonical segment.
@@ -41,7 +44,9 @@ impl Stored {
     pub fn view(&self, view: View) -> &Arc<Segment> {
         match view {
             View::Canonical => &self.canonical,
-            View::Payload => self.payload.get_or_init(|| payload_of(&self.canonical).segment().clone()),
+            View::Payload => self
+                .payload
+                .get_or_init(|| payload_of(&self.canonical).segment().clone()),
         }
     }
 
@@ -82,7 +87,11 @@ pub fn push_payload(writer: &mut SegmentWriter, canonical_frame: &[u8], entry: &
     let value = &canonical_frame[entry.value_begin as usize..entry.value_end as usize];
     let mut payload = Vec::with_capacity(value.len());
     write_payload(entry.kind, value, &mut payload).expect("the value was written by us");
-    let opcode = if entry.kind == Kind::Bytes { Opcode::Binary } else { Opcode::Text };
+    let opcode = if entry.kind == Kind::Bytes {
+        Opcode::Binary
+    } else {
+        Opcode::Text
+    };
     let mut framed = Vec::with_capacity(payload.len() + frame::HEADER_BYTES_MAX);
     frame::write_frame(&mut framed, opcode, &payload, None);
     writer.push(&framed, *entry);

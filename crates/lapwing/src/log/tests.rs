@@ -5,16 +5,28 @@ use lapwing_wire::topic::TopicName;
 const SECOND: u64 = 1_000_000_000;
 
 fn at(second: u64) -> Now {
-    Now { wall: lapwing_wire::time::WallTime::from_nanos(1_795_287_600 * 1_000_000_000), mono: second * SECOND }
+    Now {
+        wall: lapwing_wire::time::WallTime::from_nanos(1_795_287_600 * 1_000_000_000),
+        mono: second * SECOND,
+    }
 }
 
 fn log(bytes: u64, age_s: u64) -> Arc<Log> {
     let topic = TopicName::parse("t").expect("valid");
-    Arc::new(Log::new(topic, Epoch::from_bits(1), Retention { bytes, age: Duration::from_secs(age_s) }))
+    Arc::new(Log::new(
+        topic,
+        Epoch::from_bits(1),
+        Retention {
+            bytes,
+            age: Duration::from_secs(age_s),
+        },
+    ))
 }
 
 fn append(log: &Log, payload: &str, now: Now) -> Offset {
-    log.append(&[NewMessage::new(Kind::Json, payload.as_bytes())], now).expect("open").start
+    log.append(&[NewMessage::new(Kind::Json, payload.as_bytes())], now)
+        .expect("open")
+        .start
 }
 
 /// Reads everything from `cursor` on: offsets delivered, and ranges missed.
@@ -41,9 +53,18 @@ fn drain(reader: &mut Reader, mut cursor: Offset, bytes_max: usize) -> (Vec<u64>
 #[test]
 fn frames_are_envelopes_one_behind_the_other() {
     let log = log(1 << 20, 60);
-    log.append(&[NewMessage::new(Kind::Json, b"[1]"), NewMessage::new(Kind::Text, b"a\"b")], at(0)).expect("open");
+    log.append(
+        &[
+            NewMessage::new(Kind::Json, b"[1]"),
+            NewMessage::new(Kind::Text, b"a\"b"),
+        ],
+        at(0),
+    )
+    .expect("open");
     let reader = Reader::new(log, View::Canonical);
-    let Next::Frames(run) = reader.read(Offset::ZERO, 4096) else { panic!("there are two frames") };
+    let Next::Frames(run) = reader.read(Offset::ZERO, 4096) else {
+        panic!("there are two frames")
+    };
     let first = "{\"topic\":\"t\",\"offset\":0,\"time\":\"2026-11-21T19:00:00.000000Z\",\"data\":[1]}";
     let second = "{\"topic\":\"t\",\"offset\":1,\"time\":\"2026-11-21T19:00:00.000000Z\",\"data\":\"a\\\"b\"}";
     let mut expect = Vec::new();
@@ -55,18 +76,23 @@ fn frames_are_envelopes_one_behind_the_other() {
 
 #[test]
 fn a_long_payload_gets_a_long_header_and_a_segment_of_its_own() {
-    let log = log(Retention::BYTES_MIN, 60);
+    let log = log(1 << 20, 60);
     let long = format!("\"{}\"", "x".repeat(200_000));
     append(&log, "1", at(0));
     append(&log, &long, at(0));
     append(&log, "2", at(0));
     let mut reader = Reader::new(log.clone(), View::Canonical);
     reader.refresh();
-    let Next::Frames(run) = reader.read(Offset::new(1), 64) else { panic!("the long frame is there") };
+    let Next::Frames(run) = reader.read(Offset::new(1), 64) else {
+        panic!("the long frame is there")
+    };
     assert_eq!(run.entries().len(), 1);
     assert_eq!(run.bytes()[1], 127);
     let entry = run.entries()[0];
-    assert_eq!(&run.bytes()[entry.value_begin as usize..entry.value_end as usize], long.as_bytes());
+    assert_eq!(
+        &run.bytes()[entry.value_begin as usize..entry.value_end as usize],
+        long.as_bytes()
+    );
 }
 
 #[test]
@@ -85,7 +111,10 @@ fn every_cursor_reads_the_same_from_its_own_offset() {
 
 #[test]
 fn bytes_are_bounded_by_one_segment_more() {
-    let retention = Retention { bytes: 1 << 20, age: Duration::from_secs(3600) };
+    let retention = Retention {
+        bytes: 1 << 20,
+        age: Duration::from_secs(3600),
+    };
     let log = log(retention.bytes, 3600);
     let payload = format!("\"{}\"", "x".repeat(1000));
     for _ in 0..5000 {
@@ -96,7 +125,11 @@ fn bytes_are_bounded_by_one_segment_more() {
     let (offsets, missed) = drain(&mut Reader::new(log.clone(), View::Canonical), Offset::new(7), 4096);
     assert_eq!(missed, vec![7..log.first().get()]);
     assert_eq!(offsets, (log.first().get()..5000).collect::<Vec<_>>());
-    assert!(log.first() > Offset::new(3000) && log.first() < Offset::new(4500), "{}", log.first());
+    assert!(
+        log.first() > Offset::new(3000) && log.first() < Offset::new(4500),
+        "{}",
+        log.first()
+    );
 }
 
 #[test]
@@ -121,8 +154,14 @@ fn age_lets_go_even_when_nothing_comes_any_more() {
 fn holes_are_read_as_missed() {
     let log = log(1 << 20, 60);
     append(&log, "0", at(0));
-    log.append_at(Offset::new(5), &[NewMessage::new(Kind::Json, b"5"), NewMessage::new(Kind::Json, b"6")], at(0)).expect("open");
-    log.append_at(Offset::new(9), &[NewMessage::new(Kind::Json, b"9")], at(20)).expect("open");
+    log.append_at(
+        Offset::new(5),
+        &[NewMessage::new(Kind::Json, b"5"), NewMessage::new(Kind::Json, b"6")],
+        at(0),
+    )
+    .expect("open");
+    log.append_at(Offset::new(9), &[NewMessage::new(Kind::Json, b"9")], at(20))
+        .expect("open");
     let (offsets, missed) = drain(&mut Reader::new(log, View::Canonical), Offset::ZERO, 4096);
     assert_eq!((offsets, missed), (vec![0, 5, 6, 9], vec![1..5, 7..9]));
 }
@@ -133,7 +172,14 @@ fn bare_payloads_are_a_view_with_the_same_offsets() {
     append(&log, "[1]", at(0));
     append(&log, "[2]", at(10));
     let mut reader = Reader::new(log.clone(), View::Payload);
-    log.append(&[NewMessage::new(Kind::Text, "é\n".as_bytes()), NewMessage::new(Kind::Bytes, &[0, 1, 2])], at(10)).expect("open");
+    log.append(
+        &[
+            NewMessage::new(Kind::Text, "é\n".as_bytes()),
+            NewMessage::new(Kind::Bytes, &[0, 1, 2]),
+        ],
+        at(10),
+    )
+    .expect("open");
     append(&log, "[3]", at(30));
     let mut expect = Vec::new();
     for (opcode, payload) in [
@@ -161,7 +207,10 @@ fn an_ended_log_is_read_to_its_end() {
     let log = log(1 << 20, 60);
     append(&log, "1", at(0));
     log.end();
-    assert_eq!(log.append(&[NewMessage::new(Kind::Json, b"2")], at(0)), Err(AppendError::Ended));
+    assert_eq!(
+        log.append(&[NewMessage::new(Kind::Json, b"2")], at(0)),
+        Err(AppendError::Ended)
+    );
     let reader = Reader::new(log, View::Canonical);
     assert!(matches!(reader.read(Offset::ZERO, 4096), Next::Frames(_)));
     assert!(matches!(reader.read(Offset::new(1), 4096), Next::Ended));
@@ -174,7 +223,9 @@ fn a_cut_write_gives_the_rest_of_one_frame() {
         append(&log, "1", at(0));
     }
     let reader = Reader::new(log, View::Canonical);
-    let Next::Frames(run) = reader.read(Offset::ZERO, 4096) else { panic!("three frames") };
+    let Next::Frames(run) = reader.read(Offset::ZERO, 4096) else {
+        panic!("three frames")
+    };
     let frame = run.bytes().len() / 3;
     for written in 0..=run.bytes().len() {
         let split = run.split(written);
@@ -194,12 +245,21 @@ fn check_grant(start: Start, from: u64, answer: Answer, missing_from: Option<u64
     let first = log.first().get();
     assert_eq!(first, 40, "the cases below are for a log that holds 40..100");
     let grant = log.grant(start, at(100));
-    assert_eq!((grant.from.get(), grant.answer, grant.missing_from.map(Offset::get)), (from, answer, missing_from), "{start}");
+    assert_eq!(
+        (grant.from.get(), grant.answer, grant.missing_from.map(Offset::get)),
+        (from, answer, missing_from),
+        "{start}"
+    );
 }
 
 #[test]
 fn where_a_reader_begins() {
-    let position = |epoch, offset| Start::Position(Position { epoch: Epoch::from_bits(epoch), offset: Offset::new(offset) });
+    let position = |epoch, offset| {
+        Start::Position(Position {
+            epoch: Epoch::from_bits(epoch),
+            offset: Offset::new(offset),
+        })
+    };
     check_grant(Start::Latest, 100, Answer::Ok, None);
     check_grant(Start::Earliest, 40, Answer::Ok, None);
     check_grant(Start::Last(10), 90, Answer::Ok, None);
@@ -221,7 +281,11 @@ fn the_appender_and_readers_agree_under_load() {
     let log = log(256 << 10, 3600);
     let writer = std::thread::spawn({
         let log = log.clone();
-        move || (0..50_000_u64).for_each(|n| drop(append(&log, &n.to_string(), at(0))))
+        move || {
+            for n in 0..50_000 {
+                append(&log, &n.to_string(), at(0));
+            }
+        }
     });
     let mut reader = Reader::new(log.clone(), View::Canonical);
     let mut cursor = Offset::ZERO;
