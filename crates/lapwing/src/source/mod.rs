@@ -1,0 +1,4 @@
+//! What fills a topic's log.
+
+pub mod people;
+mod seed;
