@@ -1,4 +1,5 @@
 //! What fills a topic's log.
 
+pub mod arrays;
 pub mod people;
 mod seed;
