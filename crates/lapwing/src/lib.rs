@@ -2,6 +2,12 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod failure;
 pub mod log;
+pub mod random;
+pub mod server;
+pub mod session;
+pub mod socket;
+pub mod source;
 pub mod terminal;
