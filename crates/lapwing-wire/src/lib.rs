@@ -6,8 +6,12 @@
 pub mod block;
 pub mod close;
 pub mod control;
+pub mod decoder;
 pub mod envelope;
 pub mod escape;
+pub mod frame;
+pub mod handshake;
+pub mod mask;
 pub mod name;
 pub mod position;
 pub mod query;
@@ -15,3 +19,4 @@ pub mod report;
 pub mod start;
 pub mod time;
 pub mod topic;
+pub mod utf8;
