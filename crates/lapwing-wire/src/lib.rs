@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod escape;
 pub mod frame;
 pub mod handshake;
+pub mod json;
 pub mod mask;
 pub mod name;
 pub mod position;
