@@ -2,6 +2,7 @@
 
 pub mod listen;
 pub mod publish;
+pub mod stop;
 
 use std::process::ExitCode;
 
