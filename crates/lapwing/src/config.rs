@@ -16,10 +16,8 @@ pub struct Config {
     pub topics: Vec<TopicConfig>,
     /// The seed of all random feeds.
     pub seed: u64,
-    /// Origins that may open a stream or publish beside the server's own.
+    /// Origins that may open a stream or publish beside the server's own, and so the host names that it answers to.
     pub allowed_origins: Vec<String>,
-    /// Host names that the server answers to beside loopback names and its own address.
-    pub allowed_hosts: Vec<String>,
     /// The limits.
     pub limits: Limits,
 }
@@ -111,7 +109,9 @@ impl Default for Limits {
 /// Open files that this process may have.
 fn open_files() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
+    limit
+        .current
+        .map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
 }
 
 /// Raises the limit of open files to what this process is allowed; gives the limit then in force.
@@ -119,6 +119,12 @@ pub fn raise_open_files() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // It may be refused, and then the old limit is what there is.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
     open_files()
 }

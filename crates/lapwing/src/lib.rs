@@ -1,11 +1,13 @@
 //! Lapwing: streams live messages to any number of WebSocket clients, and knows how fast each one really receives them.
 
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod failure;
 pub mod log;
 pub mod random;
+pub mod recording;
 pub mod server;
 pub mod session;
 pub mod socket;

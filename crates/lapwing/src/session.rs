@@ -61,7 +61,12 @@ impl Cursor {
     /// A cursor at `offset` of the topic with this number.
     #[must_use]
     pub fn new(topic: u32, offset: Offset) -> Self {
-        Self { topic, offset, last: None, missed: 0 }
+        Self {
+            topic,
+            offset,
+            last: None,
+            missed: 0,
+        }
     }
 }
 
@@ -77,11 +82,11 @@ pub trait Readers {
 }
 
 /// What goes out next.
-pub enum Next<'a> {
+pub enum Next<'s, 'r> {
     /// Frames of our own between those of the log: control messages, pings, pongs, the close.
-    Control(&'a [u8]),
+    Control(&'s [u8]),
     /// Frames of the log, for the cursor with this place.
-    Frames(usize, Run<'a>),
+    Frames(usize, Run<'r>),
     /// The cursor with this place has missed these offsets.
     Missed(usize, Range<Offset>),
     /// Nothing for now.
@@ -161,7 +166,7 @@ impl Session {
     }
 
     /// What goes out next. Control frames come first: they are few and small, and a pong must not wait behind a backlog.
-    pub fn next<'a>(&'a mut self, readers: &'a impl Readers, bytes_max: usize) -> Next<'a> {
+    pub fn next<'s, 'r>(&'s mut self, readers: &'r impl Readers, bytes_max: usize) -> Next<'s, 'r> {
         if self.close_written {
             return Next::Closed;
         }
@@ -179,19 +184,26 @@ impl Session {
         self.next_of_log(readers, bytes_max)
     }
 
-    fn next_of_log<'a>(&self, readers: &'a impl Readers, bytes_max: usize) -> Next<'a> {
+    fn next_of_log<'r>(&self, readers: &'r impl Readers, bytes_max: usize) -> Next<'static, 'r> {
         let mut ended = 0;
         for step in 0..self.cursors.len() {
             let nth = (self.turn + step) % self.cursors.len();
             let cursor = &self.cursors[nth];
-            match readers.reader(cursor.topic, self.mode.view()).read(cursor.offset, bytes_max) {
+            match readers
+                .reader(cursor.topic, self.mode.view())
+                .read(cursor.offset, bytes_max)
+            {
                 Read::Frames(run) => return Next::Frames(nth, run),
                 Read::Missed(range) => return Next::Missed(nth, range),
                 Read::CaughtUp => {}
                 Read::Ended => ended += 1,
             }
         }
-        if ended > 0 && ended == self.cursors.len() { Next::Ended } else { Next::CaughtUp }
+        if ended > 0 && ended == self.cursors.len() {
+            Next::Ended
+        } else {
+            Next::CaughtUp
+        }
     }
 
     /// The socket took `written` bytes of the control frames; gives what it must keep: frames are never interleaved.
@@ -259,6 +271,9 @@ impl Session {
     /// Messages that wait for this session.
     #[must_use]
     pub fn waiting(&self, readers: &impl Readers) -> u64 {
-        self.cursors.iter().map(|cursor| readers.log(cursor.topic, self.mode.view()).next().since(cursor.offset)).sum()
+        self.cursors
+            .iter()
+            .map(|cursor| readers.log(cursor.topic, self.mode.view()).next().since(cursor.offset))
+            .sum()
     }
 }

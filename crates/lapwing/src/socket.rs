@@ -22,7 +22,12 @@ impl Socket {
     /// Wraps a connected socket that was set to non-blocking.
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, rest: Vec::new(), rest_sent: 0, blocked: false }
+        Self {
+            stream,
+            rest: Vec::new(),
+            rest_sent: 0,
+            blocked: false,
+        }
     }
 
     /// The socket, to be registered with a poll.

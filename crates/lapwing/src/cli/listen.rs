@@ -1,14 +1,363 @@
-//! `lapwing listen`: what was typed.
+//! `lapwing listen`: what was typed, and what it means.
+
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lapwing_wire::control::SUBPROTOCOL;
+use lapwing_wire::decoder::DecoderLimits;
+use lapwing_wire::escape::escaped;
+use lapwing_wire::name::ClientName;
+use lapwing_wire::start::Start;
+use lapwing_wire::topic::TopicName;
+use tokio_util::sync::CancellationToken;
 
 use super::End;
-use crate::failure::Failure;
+use super::stop;
+use crate::client::dial::Dial;
+use crate::client::display::{Console, Show};
+use crate::client::event::Halt;
+use crate::client::listener::{self, Ending, Options, close_text};
+use crate::client::scribe::TextScribe;
+use crate::client::status::Goal;
+use crate::client::target::{Security, Target, TargetError};
+use crate::client::text::{Talk, Tone};
+use crate::client::tls::{self, Trust};
+use crate::client::watch::{Log, Screen, Watch};
+use crate::clock::Now;
+use crate::failure::{Exit, Failure};
+use crate::recording::note;
+use crate::recording::writer::{OpenError, Writer};
 use crate::terminal::paint::ColorChoice;
 
 /// The flags of `lapwing listen`.
 #[derive(clap::Args, Debug)]
-pub struct ListenArgs {}
+#[command(after_help = EXAMPLES)]
+pub struct ListenArgs {
+    /// The server: ws://HOST:PORT, or wss:// for TLS; any WebSocket feed will do
+    #[arg(value_name = "URL", default_value = "ws://127.0.0.1:8765", help_heading = "What")]
+    url: String,
+    /// The topics, separated by commas, at most 100 [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "What")]
+    topics: Option<Vec<TopicName>>,
+    /// Where to begin: latest, earliest, an offset, last:COUNT, -30s or @EPOCH:OFFSET
+    #[arg(
+        long,
+        value_name = "POSITION",
+        default_value = "latest",
+        allow_hyphen_values = true,
+        help_heading = "What"
+    )]
+    from: Start,
+    /// Also trust the certificates in this PEM file, for wss:// [default: whom the system trusts]
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "What")]
+    ca: Option<PathBuf>,
+    /// Trust any certificate: whoever is on the way can read and change the feed [default: off]
+    #[arg(long, help_heading = "What")]
+    insecure: bool,
+    /// How many messages make a block, at least 1
+    #[arg(long, value_name = "N", default_value = "5", help_heading = "Measure")]
+    block: NonZeroU64,
+    /// What the server calls us, at most 64 characters [default: it gives a number]
+    #[arg(long, value_name = "NAME", help_heading = "Measure")]
+    name: Option<ClientName>,
+    /// Do not report block times to the server [default: at most one report a second and topic]
+    #[arg(long, help_heading = "Measure")]
+    no_report: bool,
+    /// Append everything to this file [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Record")]
+    log: Option<PathBuf>,
+    /// The form of the file [default: text for *.txt, otherwise ndjson]
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "log", help_heading = "Record")]
+    format: Option<LogFormat>,
+    /// End after so many messages, at least 1 [default: no end]
+    #[arg(long, value_name = "N", help_heading = "Stop")]
+    count: Option<NonZeroU64>,
+    /// End so long after the first contact: 500ms, 10s, 5m, 2h [default: no end]
+    #[arg(long = "for", value_name = "TIME", value_parser = time, help_heading = "Stop")]
+    time: Option<Duration>,
+    /// End with code 3 when anything is known to be missing [default: off]
+    #[arg(long, help_heading = "Stop")]
+    fail_on_gap: bool,
+    /// What to print: text for people, or json with the lines of an NDJSON log
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Show")]
+    output: OutputFormat,
+    /// Short for --output json
+    #[arg(long, help_heading = "Show")]
+    json: bool,
+    /// Show neither messages nor blocks, only what happens to the connection [default: off]
+    #[arg(long, help_heading = "Show")]
+    quiet: bool,
+}
+
+/// The form of a recorded file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line, each with a checksum
+    Ndjson,
+}
+
+/// The form of what is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum OutputFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
 
 /// Listens until told to stop.
-pub fn run(_args: ListenArgs, _color: ColorChoice) -> End {
-    Err(Failure::failed("listen is not here yet", "come back soon"))
+pub fn run(args: ListenArgs, color: ColorChoice) -> End {
+    let json = args.json || args.output == OutputFormat::Json;
+    match listen(&args, color, json) {
+        Err(failure) if json => {
+            stop::report_json(&failure);
+            Ok(failure.exit)
+        }
+        end => end,
+    }
+}
+
+fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
+    let options = options(args)?;
+    let log = args
+        .log
+        .as_deref()
+        .map(|path| open_log(path, args.format, &options))
+        .transpose()?;
+    let screen = match json {
+        true => Screen::json(),
+        false => {
+            let talk = Talk::new(options.dial.target.to_string(), options.start);
+            let show = if args.quiet { Show::Quiet } else { Show::All };
+            let greeting = greeting(args);
+            Screen::Console(Box::new(Console::new(talk, color, show, goal(args), greeting)))
+        }
+    };
+    let start = note::Start {
+        version: concat!("lapwing/", env!("CARGO_PKG_VERSION")).to_owned(),
+        url: options.dial.target.to_string(),
+        name: args.name.as_ref().map(|name| name.as_str().to_owned()),
+        block_size: args.block.get(),
+        boot: boot(),
+    };
+    let stop = stop::on_signals()?;
+    let mut watch = match Watch::new(log, screen, start, Now::read()) {
+        Ok(watch) => watch,
+        Err(Halt::Quiet) => return Ok(Exit::Done),
+        Err(Halt::Failed(failure)) => return Err(failure),
+    };
+    let ending = follow(&options, &stop, &mut watch)?;
+    conclude(ending, &mut watch, args.fail_on_gap)
+}
+
+fn follow(options: &Options, stop: &CancellationToken, watch: &mut Watch) -> Result<Result<Ending, Failure>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}"), "is the system out of resources?"))?;
+    Ok(runtime.block_on(listener::listen(options, stop, watch)))
+}
+
+/// Flushes the file, tells the end and the summary, and finds the exit code.
+fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, fail_on_gap: bool) -> End {
+    let finished = match watch.finish() {
+        Err(Halt::Failed(failure)) => Err(failure),
+        _ => Ok(()),
+    };
+    let now = Now::read();
+    let stopped = match &ending {
+        Ok(Ending::Stopped { code, reason }) => {
+            Some(format!("stopped: {}; not coming back", close_text(*code, reason)))
+        }
+        _ => None,
+    };
+    let watched = !matches!(ending, Ok(Ending::Unwatched));
+    let came = watch.summary().messages() > 0;
+    let summary = watch.summary().lines(now);
+    let json = watch.console().is_none();
+    if let Some(console) = watch.console().filter(|_| watched) {
+        console.finish();
+        if let Ok(Ending::FeedEnded { reason }) = &ending {
+            let reason = if reason.is_empty() {
+                String::new()
+            } else {
+                format!(": {reason}")
+            };
+            let _ = console.end(Tone::Plain, format!("the feed has ended{reason}"), now);
+        }
+        if let Some(stopped) = &stopped {
+            let _ = console.end(Tone::Bad, stopped.clone(), now);
+        }
+        // A failure before anything came needs no table of nothing.
+        if came || ending.is_ok() {
+            summary.iter().for_each(|line| drop(console.print(line)));
+        }
+    }
+    ending?;
+    finished?;
+    match stopped {
+        Some(stopped) if json => Err(Failure::failed(
+            stopped,
+            "the code says that coming back would not help",
+        )),
+        Some(_) => Ok(Exit::Failed),
+        None if fail_on_gap && watch.summary().has_gaps() => Ok(Exit::NotProven),
+        None => Ok(Exit::Done),
+    }
+}
+
+/// What the flags mean, or all that is wrong with them.
+fn options(args: &ListenArgs) -> Result<Options, Failure> {
+    let target = Target::parse(&args.url).map_err(|error| url_failure(&error))?;
+    let mut wrong = Vec::new();
+    let own_wish = target.own_wish();
+    if let Some(key) = own_wish
+        && (args.topics.is_some() || args.from != Start::Latest)
+    {
+        wrong.push(Failure::usage(
+            format!("{key}= in the URL and --topics or --from both say what to listen to"),
+            "leave one of them out",
+        ));
+    }
+    if args.topics.as_ref().is_some_and(|topics| topics.len() > 100) {
+        wrong.push(Failure::usage("more than 100 topics in --topics", "listen twice"));
+    }
+    Failure::all(wrong)?;
+    let trust = match (&args.ca, args.insecure) {
+        (Some(path), _) => Trust::File(path.clone()),
+        (None, true) => Trust::Anyone,
+        (None, false) => Trust::System,
+    };
+    let tls =
+        match target.security {
+            Security::Plain => None,
+            Security::Tls => Some(tls::config(&trust).map_err(|error| {
+                Failure::usage(error.to_string(), "--ca takes a file with certificates in PEM form")
+            })?),
+        };
+    Ok(Options {
+        dial: Dial {
+            target,
+            name: args.name.clone(),
+            // A URL with wishes of its own is used as it stands: plain, as any other client would.
+            protocols: if own_wish.is_some() { &[] } else { &[SUBPROTOCOL] },
+            limits: DecoderLimits {
+                message_bytes_max: MESSAGE_BYTES_MAX,
+                fragments_max: FRAGMENTS_MAX,
+            },
+            tls,
+        },
+        topics: args.topics.clone(),
+        start: args.from,
+        block: args.block,
+        count: args.count.map(NonZeroU64::get),
+        time: args.time,
+        reports: !args.no_report,
+    })
+}
+
+fn open_log(path: &Path, format: Option<LogFormat>, options: &Options) -> Result<Log, Failure> {
+    let text = path.extension().is_some_and(|extension| extension == "txt");
+    let writer = Writer::open(path).map_err(|error| {
+        let path = escaped(&path.display().to_string());
+        match error {
+            OpenError::Held { by } => {
+                let by = by.map(|process| format!(" (process {process})")).unwrap_or_default();
+                Failure::failed(
+                    format!("{path} is being written by another listener{by}"),
+                    "give this one its own file with --log",
+                )
+            }
+            OpenError::Io(error) => Failure::failed(
+                format!("cannot write {path}: {}", crate::client::dial::io_reason(&error)),
+                "name another file with --log",
+            ),
+        }
+    })?;
+    Ok(match format {
+        Some(LogFormat::Ndjson) => Log::Ndjson(writer),
+        None if !text => Log::Ndjson(writer),
+        _ => {
+            let talk = Talk::new(options.dial.target.to_string(), options.start);
+            Log::Text(writer, Box::new(TextScribe::new(talk)))
+        }
+    })
+}
+
+fn greeting(args: &ListenArgs) -> String {
+    let log = match &args.log {
+        Some(path) => format!("logging to {}; ", escaped(&path.display().to_string())),
+        None => String::new(),
+    };
+    format!("{log}timing blocks of {}; Ctrl-C stops", args.block)
+}
+
+fn goal(args: &ListenArgs) -> Option<Goal> {
+    match (args.count, args.time) {
+        (Some(count), _) => Some(Goal::Count(count.get())),
+        (None, Some(time)) => Some(Goal::Time(time)),
+        (None, None) => None,
+    }
+}
+
+fn boot() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+/// A wrong URL, as it is told.
+pub(super) fn url_failure(error: &TargetError) -> Failure {
+    Failure::usage(error.to_string(), error.hint())
+}
+
+/// A span of one number and one unit.
+fn time(text: &str) -> Result<Duration, String> {
+    let wrong = || "a length of time is a number and a unit: 500ms, 10s, 5m, 2h".to_owned();
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let ms = match unit {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => None,
+    };
+    match ms {
+        Some(ms @ 1..=TIME_MS_MAX) => Ok(Duration::from_millis(ms)),
+        Some(_) => Err("it is 1 ms to 366 days".to_owned()),
+        None => Err(wrong()),
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lapwing listen --topics arrays --block 10 --log feed.ndjson
+  lapwing listen --from earliest --count 100
+  lapwing listen wss://feed.example.org --for 10m --output json | jq .data";
+
+const TIME_MS_MAX: u64 = 366 * 24 * 3_600_000;
+
+/// 64 MiB: feeds of others send what they like, and a recorder takes it.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// At 1 KiB each they make the longest message.
+const FRAGMENTS_MAX: u32 = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_of_time_has_a_unit() {
+        assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(time("2h"), Ok(Duration::from_secs(7200)));
+        for wrong in ["", "10", "s", "-1s", "1d", "0s", "99999999999999999999s", "9000h"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
 }

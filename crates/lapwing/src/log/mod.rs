@@ -26,7 +26,7 @@ use crate::clock::Now;
 use bell::Ring;
 use retention::Retention;
 use segment::{Entry, Segment, SegmentWriter};
-use stored::{Stored, View, push_payload};
+use stored::{Stored, push_payload};
 
 /// One topic's messages.
 pub struct Log {

@@ -56,7 +56,10 @@ async fn on_error(error: &io::Error, listener: &TcpListener, spare: &mut Spare, 
     }
     let refused = spare.refuse(listener);
     if spare.tell() {
-        let text = format!("no room for more connections ({error}); {} stay, new ones are refused", common.roster.open());
+        let text = format!(
+            "no room for more connections ({error}); {} stay, new ones are refused",
+            common.roster.open()
+        );
         common.console.tell(Event::Limit { text });
     }
     if !refused {
@@ -65,7 +68,11 @@ async fn on_error(error: &io::Error, listener: &TcpListener, spare: &mut Spare, 
 }
 
 fn welcome(stream: TcpStream, address: SocketAddr, front: &Arc<Front>) {
-    let seat = if front.common.stopping.load(Ordering::Relaxed) { None } else { Seat::take(&front.common) };
+    let seat = if front.common.stopping.load(Ordering::Relaxed) {
+        None
+    } else {
+        Seat::take(&front.common)
+    };
     let Some(seat) = seat else {
         tokio::spawn(refuse(stream));
         return;
@@ -124,7 +131,10 @@ struct Spare {
 
 impl Spare {
     fn new() -> Self {
-        Self { file: File::open("/dev/null").ok(), told: None }
+        Self {
+            file: File::open("/dev/null").ok(),
+            told: None,
+        }
     }
 
     fn refuse(&mut self, listener: &TcpListener) -> bool {

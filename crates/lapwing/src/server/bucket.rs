@@ -15,7 +15,10 @@ impl Bucket {
     /// A full bucket.
     #[must_use]
     pub fn full(burst: u32, now: Duration) -> Self {
-        Self { left: burst * 1000, filled_ms: millis(now) }
+        Self {
+            left: burst * 1000,
+            filled_ms: millis(now),
+        }
     }
 
     /// Takes one token, if there is one.
@@ -48,7 +51,9 @@ mod tests {
         let mut bucket = Bucket::full(limit.1, Duration::ZERO);
         let mut passed = (0..1000).filter(|_| bucket.take(limit, Duration::ZERO)).count();
         assert_eq!(passed, 200);
-        passed = (1..=1000).filter(|ms| bucket.take(limit, Duration::from_millis(*ms))).count();
+        passed = (1..=1000)
+            .filter(|ms| bucket.take(limit, Duration::from_millis(*ms)))
+            .count();
         assert_eq!(passed, 50);
         assert!(!bucket.take(limit, Duration::from_millis(1000)));
         let later = Duration::from_secs(100);

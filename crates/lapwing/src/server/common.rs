@@ -83,7 +83,10 @@ impl Roster {
     /// Messages and bytes sent to clients that have left.
     #[must_use]
     pub fn sent(&self) -> (u64, u64) {
-        (self.messages.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+        (
+            self.messages.load(Ordering::Relaxed),
+            self.bytes.load(Ordering::Relaxed),
+        )
     }
 }
 

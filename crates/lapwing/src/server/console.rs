@@ -34,8 +34,8 @@ pub enum OutputFormat {
 pub struct Console {
     lanes: Arc<[Lane]>,
     format: OutputFormat,
-    /// An extra listener to every event: the demo tells its story from them.
-    quiet: bool,
+    /// With one, events go there and nowhere else: the demo tells its own story of them.
+    tap: Option<Sender<(Now, Event)>>,
 }
 
 struct Lane {
@@ -64,29 +64,69 @@ impl Console {
     /// A console on this process's stdout and stderr; at most `bytes_max` of lines wait for each.
     #[must_use]
     pub fn start(format: OutputFormat, color: ColorChoice, bytes_max: usize) -> Self {
-        let out = Sink { stream: Stream::Out, paint: Painter::stdout(color), closed: false };
-        let err = Sink { stream: Stream::Err, paint: Painter::stderr(color), closed: false };
+        let out = Sink {
+            stream: Stream::Out,
+            paint: Painter::stdout(color),
+            closed: false,
+        };
+        let err = Sink {
+            stream: Stream::Err,
+            paint: Painter::stderr(color),
+            closed: false,
+        };
         let lanes = if format == OutputFormat::Json || same_place() {
             vec![Lane::start("console", [out, err], format, bytes_max)]
         } else {
             // The second sink of a lane is where talk goes; here each lane is given only its own kind.
             vec![
-                Lane::start("console-out", [out, Sink { stream: Stream::Out, ..out }], format, bytes_max),
-                Lane::start("console-err", [err, Sink { stream: Stream::Err, ..err }], format, bytes_max),
+                Lane::start(
+                    "console-out",
+                    [
+                        out,
+                        Sink {
+                            stream: Stream::Out,
+                            ..out
+                        },
+                    ],
+                    format,
+                    bytes_max,
+                ),
+                Lane::start(
+                    "console-err",
+                    [
+                        err,
+                        Sink {
+                            stream: Stream::Err,
+                            ..err
+                        },
+                    ],
+                    format,
+                    bytes_max,
+                ),
             ]
         };
-        Self { lanes: lanes.into(), format, quiet: false }
+        Self {
+            lanes: lanes.into(),
+            format,
+            tap: None,
+        }
     }
 
-    /// A console that shows nothing.
+    /// A console that shows nothing and hands every event on; whoever takes them must keep up.
     #[must_use]
-    pub fn silent() -> Self {
-        Self { lanes: Arc::new([]), format: OutputFormat::Text, quiet: true }
+    pub fn tapped(tap: Sender<(Now, Event)>) -> Self {
+        Self {
+            lanes: Arc::new([]),
+            format: OutputFormat::Text,
+            tap: Some(tap),
+        }
     }
 
     /// Tells an event; returns at once.
     pub fn tell(&self, event: Event) {
-        if self.quiet {
+        if let Some(tap) = &self.tap {
+            // Whoever took them has gone, and the server is about to.
+            let _ = tap.send((Now::read(), event));
             return;
         }
         let talk = usize::from(!event.is_data());
@@ -117,9 +157,21 @@ impl Lane {
             skipped: Mutex::default(),
             skipped_total: AtomicU64::new(0),
         });
-        let writer = LaneWriter { sinks, format, state: state.clone(), sums: HashMap::new(), second: 0 };
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || writer.run(&receiver));
-        Self { queue: Mutex::new(Some(sender)), state, thread: Mutex::new(thread.ok()) }
+        let writer = LaneWriter {
+            sinks,
+            format,
+            state: state.clone(),
+            sums: HashMap::new(),
+            second: 0,
+        };
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || writer.run(&receiver));
+        Self {
+            queue: Mutex::new(Some(sender)),
+            state,
+            thread: Mutex::new(thread.ok()),
+        }
     }
 
     fn push(&self, event: Event) {
@@ -137,7 +189,9 @@ impl Lane {
 
     fn finish(&self, deadline: Instant) {
         drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
         while !thread.is_finished() && Instant::now() < deadline {
             std::thread::park_timeout(Duration::from_millis(2));
         }
@@ -159,14 +213,20 @@ impl LaneState {
     fn take_skipped(&self) -> Option<Event> {
         let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
         let Skipped { lines, client } = std::mem::take(&mut *skipped);
-        (lines > 0).then(|| Event::NotShown { lines, client: client.flatten() })
+        (lines > 0).then(|| Event::NotShown {
+            lines,
+            client: client.flatten(),
+        })
     }
 }
 
 /// About how much memory an event holds.
 fn weight(event: &Event) -> usize {
     let text = match event {
-        Event::Said { said: super::event::Said::Text { text, .. }, .. } => text.len(),
+        Event::Said {
+            said: super::event::Said::Text { text, .. },
+            ..
+        } => text.len(),
         Event::Source { text, .. } | Event::Limit { text } => text.len(),
         Event::Left { reason, .. } => reason.len(),
         _ => 0,
@@ -254,7 +314,10 @@ impl LaneWriter {
 
     /// Above [`LINES_PER_SECOND`] of one kind, the rest of that kind is told in one line at the end of the second.
     fn show(&mut self, now: Now, event: &Event) {
-        let summed = matches!(event, Event::Joined { .. } | Event::Left { .. } | Event::Report { .. } | Event::Missed { .. });
+        let summed = matches!(
+            event,
+            Event::Joined { .. } | Event::Left { .. } | Event::Report { .. } | Event::Missed { .. }
+        );
         if summed && self.format == OutputFormat::Text {
             let sum = self.sums.entry(event.word()).or_default();
             sum.data = event.is_data();
@@ -279,7 +342,9 @@ impl LaneWriter {
         let mut words: Vec<_> = self.sums.drain().filter(|(_, sum)| sum.more > 0).collect();
         words.sort_unstable_by_key(|(word, _)| *word);
         for (word, sum) in words {
-            let slowest = sum.slowest.map_or(String::new(), |(ms, client)| format!(", slowest {client} {}", form::signed_ms(ms)));
+            let slowest = sum.slowest.map_or(String::new(), |(ms, client)| {
+                format!(", slowest {client} {}", form::signed_ms(ms))
+            });
             let text = format!("{} more in 1 s{slowest}", form::count(sum.more));
             self.line(now, word, usize::from(!sum.data), None, &text);
         }
@@ -295,7 +360,11 @@ impl LaneWriter {
                 #[serde(flatten)]
                 fields: &'a Event,
             }
-            let line = Line { event: event.key(), time: micros_text(now.wall), fields: event };
+            let line = Line {
+                event: event.key(),
+                time: micros_text(now.wall),
+                fields: event,
+            };
             let mut text = serde_json::to_string(&line).expect("every field has a form in JSON");
             text.push('\n');
             self.sinks[0].write(&text);
@@ -317,7 +386,11 @@ impl LaneWriter {
             (Some(client), Some(rest)) => format!("{}{rest}", paint.paint(Role::Name, client)),
             _ => sentence.to_owned(),
         };
-        let line = format!("{}  {}  {sentence}\n", paint.paint(Role::Time, time), paint.paint(role, format_args!("{word:<6}")));
+        let line = format!(
+            "{}  {}  {sentence}\n",
+            paint.paint(Role::Time, time),
+            paint.paint(role, format_args!("{word:<6}"))
+        );
         self.sinks[sink].write(&line);
     }
 }
@@ -325,7 +398,11 @@ impl LaneWriter {
 impl Sum {
     fn add(&mut self, event: &Event) {
         self.more += 1;
-        if let Event::Report { client, elapsed_ms: Some(ms), .. } = event
+        if let Event::Report {
+            client,
+            elapsed_ms: Some(ms),
+            ..
+        } = event
             && self.slowest.as_ref().is_none_or(|(slowest, _)| ms > slowest)
         {
             self.slowest = Some((*ms, client.clone()));

@@ -19,6 +19,15 @@ use crate::terminal::form;
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Event {
+    /// The server is ready; people get a banner instead.
+    Ready {
+        /// The address that it listens on.
+        address: SocketAddr,
+        /// What runs, by topic: the source as it was asked for.
+        topics: BTreeMap<TopicName, String>,
+        /// The seed of all random feeds.
+        seed: u64,
+    },
     /// A client came.
     Joined {
         /// The connection's number.
@@ -197,9 +206,14 @@ pub enum Event {
 }
 
 /// How a client is called: its own name, escaped and cut, or its number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Hash)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientLabel(Arc<str>);
+
+impl Serialize for ClientLabel {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
 
 impl ClientLabel {
     /// The label of connection `session`, which may have named itself.
@@ -232,7 +246,11 @@ impl Places {
     /// `users 13, arrays 35`.
     #[must_use]
     pub fn in_words(&self) -> String {
-        self.0.iter().map(|(topic, offset)| format!("{topic} {offset}")).collect::<Vec<_>>().join(", ")
+        self.0
+            .iter()
+            .map(|(topic, offset)| format!("{topic} {offset}"))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// As a map.
@@ -293,7 +311,10 @@ impl Said {
     #[must_use]
     pub fn bytes(bytes: &[u8]) -> Self {
         let begins = bytes.iter().take(HEX_BYTES).map(|byte| format!("{byte:02x}")).collect();
-        Self::Bytes { binary_bytes: bytes.len(), begins }
+        Self::Bytes {
+            binary_bytes: bytes.len(),
+            begins,
+        }
     }
 
     fn in_words(&self) -> String {
@@ -317,6 +338,7 @@ impl Event {
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
+            Self::Ready { .. } => "ready",
             Self::Joined { .. } => "join",
             Self::Left { .. } => "left",
             Self::Said { .. } => "says",
@@ -334,6 +356,7 @@ impl Event {
     #[must_use]
     pub fn key(&self) -> &'static str {
         match self {
+            Self::Ready { .. } => "ready",
             Self::Joined { .. } => "joined",
             Self::Left { .. } => "left",
             Self::Said { .. } => "said",
@@ -374,8 +397,21 @@ impl Event {
     #[must_use]
     pub fn sentence(&self) -> String {
         match self {
-            Self::Joined { client, address, mode, from, away, waiting, .. } => {
-                let places = if from.0.is_empty() { "no topic yet".to_owned() } else { from.in_words() };
+            Self::Ready { address, .. } => format!("ready on {address}"),
+            Self::Joined {
+                client,
+                address,
+                mode,
+                from,
+                away,
+                waiting,
+                ..
+            } => {
+                let places = if from.0.is_empty() {
+                    "no topic yet".to_owned()
+                } else {
+                    from.in_words()
+                };
                 let wait = match waiting {
                     0 => String::new(),
                     waiting => format!("; {} to catch up", form::counted(*waiting, "message")),
@@ -385,7 +421,17 @@ impl Event {
                     None => format!("{client} joined from {address} ({mode}): {places}{wait}"),
                 }
             }
-            Self::Left { client, code, by, reason, stayed, messages, bytes, last, .. } => {
+            Self::Left {
+                client,
+                code,
+                by,
+                reason,
+                stayed,
+                messages,
+                bytes,
+                last,
+                ..
+            } => {
                 let why = match (by, reason.as_str()) {
                     (EndedBy::Client, "") => "it closed".to_owned(),
                     (EndedBy::Client, reason) => format!("it closed: \"{reason}\""),
@@ -394,12 +440,29 @@ impl Event {
                     (EndedBy::Network, reason) => reason.to_owned(),
                 };
                 let had = format!("{}, {}", form::counted(*messages, "message"), form::bytes(*bytes));
-                let last = if last.0.is_empty() { String::new() } else { format!(", {}", last.in_words()) };
-                format!("{client} left after {}: {code}, {why}; {had}{last}", form::short_span(*stayed))
+                let last = if last.0.is_empty() {
+                    String::new()
+                } else {
+                    format!(", {}", last.in_words())
+                };
+                format!(
+                    "{client} left after {}: {code}, {why}; {had}{last}",
+                    form::short_span(*stayed)
+                )
             }
-            Self::Said { client, address, said, .. } => format!("{client} ({address}): {}", said.in_words()),
+            Self::Said {
+                client, address, said, ..
+            } => format!("{client} ({address}): {}", said.in_words()),
             Self::Report { .. } => self.report_sentence(),
-            Self::Slow { client, topic, behind_ms, blocks, waiting, cause, .. } => {
+            Self::Slow {
+                client,
+                topic,
+                behind_ms,
+                blocks,
+                waiting,
+                cause,
+                ..
+            } => {
                 let seen = match waiting {
                     0 => "nothing waits here: it reads late".to_owned(),
                     waiting => format!("{} here for it", form::counted(*waiting, "message")),
@@ -410,10 +473,22 @@ impl Event {
                     form::counted(*blocks, "block"),
                 )
             }
-            Self::KeepsUp { client, topic, behind_ms, .. } => {
+            Self::KeepsUp {
+                client,
+                topic,
+                behind_ms,
+                ..
+            } => {
                 format!("{client} keeps up with {topic} again, {} behind", behind(*behind_ms))
             }
-            Self::Missed { client, topic, from, to, reason, .. } => {
+            Self::Missed {
+                client,
+                topic,
+                from,
+                to,
+                reason,
+                ..
+            } => {
                 let last = to.get().saturating_sub(1);
                 let count = form::counted(to.since(*from), "message");
                 let why = match reason {
@@ -427,9 +502,17 @@ impl Event {
             Self::Source { topic, text } => format!("{topic}: {text}"),
             Self::Limit { text } => text.clone(),
             Self::Stopping { signal, clients } => {
-                format!("{signal}: telling {} and stopping; once more ends at once", form::counted(*clients, "client"))
+                format!(
+                    "{signal}: telling {} and stopping; once more ends at once",
+                    form::counted(*clients, "client")
+                )
             }
-            Self::Stopped { ran, clients, messages, bytes } => format!(
+            Self::Stopped {
+                ran,
+                clients,
+                messages,
+                bytes,
+            } => format!(
                 "stopped after {}: {}, {}, {} sent",
                 form::short_span(*ran),
                 form::counted(*clients, "client"),
@@ -437,14 +520,31 @@ impl Event {
                 form::bytes(*bytes)
             ),
             Self::NotShown { lines, client } => {
-                let from = client.as_ref().map_or(String::new(), |client| format!(" from {client}"));
-                format!("{}{from} not shown: this output was not read fast enough", form::counted(*lines, "line"))
+                let from = client
+                    .as_ref()
+                    .map_or(String::new(), |client| format!(" from {client}"));
+                format!(
+                    "{}{from} not shown: this output was not read fast enough",
+                    form::counted(*lines, "line")
+                )
             }
         }
     }
 
     fn report_sentence(&self) -> String {
-        let Self::Report { client, topic, block, blocks, messages, elapsed_ms, spread_ms, drift_ms, flags, .. } = self else {
+        let Self::Report {
+            client,
+            topic,
+            block,
+            blocks,
+            messages,
+            elapsed_ms,
+            spread_ms,
+            drift_ms,
+            flags,
+            ..
+        } = self
+        else {
             return String::new();
         };
         let which = match blocks {
@@ -462,7 +562,11 @@ impl Event {
         };
         let drift = drift_ms.map_or(String::new(), |ms| format!(", drift {}", form::signed_ms(ms)));
         let flags: Vec<_> = flags.names().collect();
-        let why = if flags.is_empty() { String::new() } else { format!(" ({}, not counted)", flags.join(", ")) };
+        let why = if flags.is_empty() {
+            String::new()
+        } else {
+            format!(" ({}, not counted)", flags.join(", "))
+        };
         format!("{client} received {which}{time}{drift}{why}")
     }
 }
@@ -523,7 +627,10 @@ mod tests {
 
     #[test]
     fn sentences_begin_with_the_client() {
-        let places = Places(vec![(topic("users"), Offset::new(13)), (topic("arrays"), Offset::new(35))]);
+        let places = Places(vec![
+            (topic("users"), Offset::new(13)),
+            (topic("arrays"), Offset::new(35)),
+        ]);
         let joined = |away, waiting| Event::Joined {
             session: 1,
             client: label("sensor-1"),
@@ -533,7 +640,10 @@ mod tests {
             away,
             waiting,
         };
-        assert_eq!(joined(None, 0).sentence(), "sensor-1 joined from 127.0.0.1:52144 (lapwing.v1): users 13, arrays 35");
+        assert_eq!(
+            joined(None, 0).sentence(),
+            "sensor-1 joined from 127.0.0.1:52144 (lapwing.v1): users 13, arrays 35"
+        );
         assert_eq!(
             joined(Some(Duration::from_millis(1302)), 6).sentence(),
             "sensor-1 is back after 1.3 s: users 13, arrays 35; 6 messages to catch up"
@@ -549,12 +659,20 @@ mod tests {
             bytes: 520,
             last: Places(vec![(topic("arrays"), Offset::new(54))]),
         };
-        assert_eq!(left.sentence(), "client 2 left after 1.5 s: 1000, it closed; 5 messages, 520 B, arrays 54");
+        assert_eq!(
+            left.sentence(),
+            "client 2 left after 1.5 s: 1000, it closed; 5 messages, 520 B, arrays 54"
+        );
     }
 
     #[test]
     fn c14_what_a_client_says_cannot_drive_a_terminal() {
-        let said = |said| Event::Said { session: 2, client: label("\u{1b}[2Jx"), address: address(), said };
+        let said = |said| Event::Said {
+            session: 2,
+            client: label("\u{1b}[2Jx"),
+            address: address(),
+            said,
+        };
         let text = said(Said::text("a\u{1b}[31m\nb", 1024)).sentence();
         assert_eq!(text, "\\u{1b}[2Jx (127.0.0.1:52144): \"a\\u{1b}[31m\\nb\"");
         let long = said(Said::text(&"x".repeat(1025), 1024)).sentence();
@@ -595,6 +713,9 @@ mod tests {
             "sensor-1 received block 8 of arrays (5 messages), spread 0.1 ms (first, not counted)"
         );
         let json = serde_json::to_string(&report(1, Flags::NONE, Some(1999.96))).expect("serializable");
-        assert!(json.contains("\"elapsed_ms\":2000.0,\"spread_ms\":0.1,\"server_ms\":2000.0,\"drift_ms\":-0.0"), "{json}");
+        assert!(
+            json.contains("\"elapsed_ms\":2000.0,\"spread_ms\":0.1,\"server_ms\":2000.0,\"drift_ms\":-0.0"),
+            "{json}"
+        );
     }
 }

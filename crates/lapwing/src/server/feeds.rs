@@ -48,7 +48,8 @@ impl Feeds {
         feed.canonical.log().on_follow();
         if mode == Mode::Bare {
             feed.bare += 1;
-            feed.payload.get_or_insert_with(|| Reader::new(feed.canonical.log().clone(), View::Payload));
+            feed.payload
+                .get_or_insert_with(|| Reader::new(feed.canonical.log().clone(), View::Payload));
         }
     }
 

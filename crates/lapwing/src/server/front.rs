@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, VARY};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, VARY,
+};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -44,10 +46,14 @@ impl Front {
         let origin = request.headers().get(ORIGIN).cloned();
         let mut answer = match self.check(&request) {
             Ok(()) => self.route(request).await,
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         };
-        let cors = origin.as_ref().and_then(|origin| self.origins.cors(origin.to_str().ok()));
-        if cors.is_some() && let Some(origin) = origin {
+        let cors = origin
+            .as_ref()
+            .and_then(|origin| self.origins.cors(origin.to_str().ok()));
+        if cors.is_some()
+            && let Some(origin) = origin
+        {
             answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             answer.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
         }
@@ -55,22 +61,31 @@ impl Front {
     }
 
     /// What holds for every path: the length of the URL, the host's name, and the page that asks.
-    fn check(&self, request: &Request<Incoming>) -> Result<(), Answer> {
+    fn check(&self, request: &Request<Incoming>) -> Result<(), Box<Answer>> {
         let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
         if url > Limits::URL_BYTES_MAX {
             let text = format!("a URL of {url} bytes is over the limit of {}", Limits::URL_BYTES_MAX);
-            return Err(refusal(StatusCode::URI_TOO_LONG, &text));
+            return Err(Box::new(refusal(StatusCode::URI_TOO_LONG, &text)));
         }
         let headers = request.headers();
-        let host = request.uri().authority().map(http::uri::Authority::as_str).or_else(|| text(headers, "host"));
-        let checked = self.origins.check(host, text(headers, "origin"), text(headers, "sec-fetch-site"));
+        let host = request
+            .uri()
+            .authority()
+            .map(http::uri::Authority::as_str)
+            .or_else(|| text(headers, "host"));
+        let checked = self
+            .origins
+            .check(host, text(headers, "origin"), text(headers, "sec-fetch-site"));
         // A link from another page to ours is no harm: it reads nothing. Everything else says where it comes from.
         let followed = request.method() == Method::GET && text(headers, "sec-fetch-mode") == Some("navigate");
         match checked {
-            Err(error @ super::origin::OriginError::Origin { .. }) if followed && headers.get(ORIGIN).is_none() => drop(error),
+            Err(error @ super::origin::OriginError::Origin { .. }) if followed && headers.get(ORIGIN).is_none() => {
+                drop(error)
+            }
             Err(error) => {
                 let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::FORBIDDEN);
-                return Err(refusal(status, &lapwing_wire::escape::escaped(&error.to_string())));
+                let sentence = lapwing_wire::escape::escaped(&error.to_string());
+                return Err(Box::new(refusal(status, &sentence)));
             }
             Ok(()) => {}
         }
@@ -79,7 +94,10 @@ impl Front {
 
     async fn route(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path();
-        if let Some(topic) = path.strip_prefix("/topics/").and_then(|rest| rest.strip_suffix("/messages")) {
+        if let Some(topic) = path
+            .strip_prefix("/topics/")
+            .and_then(|rest| rest.strip_suffix("/messages"))
+        {
             let topic = topic.to_owned();
             return publish::answer(self, &topic, request).await;
         }
@@ -88,14 +106,21 @@ impl Front {
             "/" | "/ws" if upgrade => stream::answer(self, request),
             "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css" | "/icon.svg" if !reads(&request) => {
                 let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
-                answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+                answer
+                    .headers_mut()
+                    .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
                 answer
             }
             "/healthz" => plain(StatusCode::OK, "ok"),
-            "/readyz" if self.common.stopping.load(Ordering::Relaxed) => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+            "/readyz" if self.common.stopping.load(Ordering::Relaxed) => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "stopping")
+            }
             "/readyz" => plain(StatusCode::OK, "ready"),
             _ => page::asset(path).unwrap_or_else(|| {
-                refusal(StatusCode::NOT_FOUND, "nothing is here; the page and the stream are at /, messages go to /topics/NAME/messages")
+                refusal(
+                    StatusCode::NOT_FOUND,
+                    "nothing is here; the page and the stream are at /, messages go to /topics/NAME/messages",
+                )
             }),
         }
     }
@@ -114,8 +139,13 @@ pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 pub fn plain(status: StatusCode, body: &str) -> Answer {
     let mut answer = Response::new(Full::from(format!("{body}\n")));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    answer.headers_mut().insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer.headers_mut().insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
     answer
 }
 

@@ -105,7 +105,10 @@ impl Liveness {
     /// What to do now, `bytes` having gone out in all.
     pub fn check(&mut self, now: Duration, bytes: u64, limits: &Limits) -> Verdict {
         let past = |since: Duration, limit: Duration| now.saturating_sub(since) >= limit;
-        if self.message_open.is_some_and(|since| past(since, limits.fragment_timeout)) {
+        if self
+            .message_open
+            .is_some_and(|since| past(since, limits.fragment_timeout))
+        {
             let reason = format!("message unfinished for {} s", limits.fragment_timeout.as_secs_f64());
             return Verdict::End(CloseCode::POLICY, reason);
         }
@@ -113,7 +116,10 @@ impl Liveness {
             return Verdict::End(CloseCode::TOO_SLOW, reason);
         }
         if self.ping_left.is_some_and(|left| past(left, limits.pong_timeout)) {
-            return Verdict::End(CloseCode::TIMEOUT, format!("no pong for {} s", limits.pong_timeout.as_secs_f64()));
+            return Verdict::End(
+                CloseCode::TIMEOUT,
+                format!("no pong for {} s", limits.pong_timeout.as_secs_f64()),
+            );
         }
         if !self.ping_queued && self.ping_left.is_none() && past(self.heard, limits.ping_interval) {
             self.ping_queued = true;
@@ -165,7 +171,11 @@ mod tests {
         assert_eq!(live.check(at(20), 0, &limits), Verdict::Ping);
         assert_eq!(live.check(at(21), 0, &limits), Verdict::Fine, "one ping at a time");
         live.on_control_left(at(25));
-        assert_eq!(live.check(at(34), 0, &limits), Verdict::Fine, "the clock starts when the ping has left");
+        assert_eq!(
+            live.check(at(34), 0, &limits),
+            Verdict::Fine,
+            "the clock starts when the ping has left"
+        );
         check_end(live.check(at(35), 0, &limits), 4408, "no pong for 10 s");
     }
 

@@ -54,7 +54,12 @@ pub struct Server {
 
 impl Server {
     /// Starts everything on a socket that already listens; must be called within a tokio runtime.
-    pub fn start(config: Config, origins: Origins, listener: std::net::TcpListener, console: Console) -> io::Result<Self> {
+    pub fn start(
+        config: Config,
+        origins: Origins,
+        listener: std::net::TcpListener,
+        console: Console,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;
         let common = Arc::new(Common {
@@ -65,16 +70,33 @@ impl Server {
             stopping: AtomicBool::new(false),
         });
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let workers = (0..cores).map(|number| Worker::start(number, common.clone())).collect::<io::Result<_>>()?;
-        let front = Arc::new(Front { common: common.clone(), workers, origins });
+        let workers = (0..cores)
+            .map(|number| Worker::start(number, common.clone()))
+            .collect::<io::Result<_>>()?;
+        let front = Arc::new(Front {
+            common: common.clone(),
+            workers,
+            origins,
+        });
         let sources = common.topics.iter().map(|topic| {
-            let events = Arc::new(ToConsole { common: common.clone(), topic: topic.name().clone() });
-            Source::start(&topic.config.source, topic.log.clone(), config.seed, u64::from(topic.id.0), events)
+            let events = Arc::new(ToConsole {
+                common: common.clone(),
+                topic: topic.name().clone(),
+            });
+            Source::start(&topic.config.source, topic.log.clone(), config.seed, events)
         });
         let sources = sources.collect();
         let accepting = tokio::spawn(accept::accept(listener, front.clone()));
         let ticking = tokio::spawn(tick(common.clone()));
-        Ok(Self { address, common, front, accepting, sources, ticking, started: Now::read() })
+        Ok(Self {
+            address,
+            common,
+            front,
+            accepting,
+            sources,
+            ticking,
+            started: Now::read(),
+        })
     }
 
     /// The address that it listens on, with the real port.
@@ -97,9 +119,15 @@ impl Server {
         for source in self.sources {
             source.stop().await;
         }
-        let stop = Stop { code, why, drain: self.common.limits.drain, retry: code == CloseCode::RESTART };
+        let stop = Stop {
+            code,
+            why,
+            drain: self.common.limits.drain,
+            retry: code == CloseCode::RESTART,
+        };
         self.front.workers.iter().for_each(|worker| worker.stop(stop));
-        let deadline = tokio::time::Instant::now() + self.common.limits.drain + Limits::CLOSE_TIMEOUT + Duration::from_secs(1);
+        let deadline =
+            tokio::time::Instant::now() + self.common.limits.drain + Limits::CLOSE_TIMEOUT + Duration::from_secs(1);
         while tokio::time::Instant::now() < deadline && !self.front.workers.iter().all(Worker::is_finished) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -107,7 +135,12 @@ impl Server {
         self.ticking.abort();
         let (messages, bytes) = self.common.roster.sent();
         let ran = Duration::from_nanos(Now::read().mono.saturating_sub(self.started.mono));
-        self.common.console.tell(Event::Stopped { ran, clients: self.common.roster.sessions(), messages, bytes });
+        self.common.console.tell(Event::Stopped {
+            ran,
+            clients: self.common.roster.sessions(),
+            messages,
+            bytes,
+        });
     }
 }
 
@@ -119,7 +152,10 @@ struct ToConsole {
 
 impl SourceEvents for ToConsole {
     fn tell(&self, text: String) {
-        self.common.console.tell(Event::Source { topic: self.topic.clone(), text });
+        self.common.console.tell(Event::Source {
+            topic: self.topic.clone(),
+            text,
+        });
     }
 }
 

@@ -23,7 +23,9 @@ impl Origins {
                 _ => Err(OriginError::NotAnOrigin { text: origin.clone() }),
             }
         });
-        Ok(Self { allowed: allowed.collect::<Result<_, _>>()? })
+        Ok(Self {
+            allowed: allowed.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Checks the `Host` and `Origin` of a request, and `Sec-Fetch-Site` where a browser sends it.
@@ -35,13 +37,19 @@ impl Origins {
         let Some(origin) = origin else {
             // A browser that hides the origin still says where the page stands.
             return match fetch_site {
-                Some("cross-site") => Err(OriginError::Origin { origin: "another site".to_owned() }),
+                Some("cross-site") => Err(OriginError::Origin {
+                    origin: "another site".to_owned(),
+                }),
                 _ => Ok(()),
             };
         };
         let origin = origin.to_ascii_lowercase();
         let own = host_of_origin(&origin).is_some_and(|authority| authority == host);
-        if own || self.allowed.contains(&origin) { Ok(()) } else { Err(OriginError::Origin { origin }) }
+        if own || self.allowed.contains(&origin) {
+            Ok(())
+        } else {
+            Err(OriginError::Origin { origin })
+        }
     }
 
     /// The origin to be named in CORS headers: one that was allowed, and is not the server's own.
@@ -53,17 +61,26 @@ impl Origins {
     /// An address cannot be bent by a name server, so any will do; of names only localhost and those that were allowed.
     fn is_own_host(&self, host: &str) -> bool {
         let name = without_port(host);
-        let literal = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        let literal = name
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+            .is_ok();
         literal
             || name == "localhost"
             || name.ends_with(".localhost")
-            || self.allowed.iter().any(|origin| host_of_origin(origin).is_some_and(|allowed| without_port(allowed) == name))
+            || self
+                .allowed
+                .iter()
+                .any(|origin| host_of_origin(origin).is_some_and(|allowed| without_port(allowed) == name))
     }
 }
 
 /// The `host:port` of an origin.
 fn host_of_origin(origin: &str) -> Option<&str> {
-    let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"))?;
+    let rest = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"))?;
     (!rest.contains(['/', '@', '?', '#'])).then_some(rest)
 }
 
@@ -114,8 +131,13 @@ mod tests {
 
     #[track_caller]
     fn check(host: &str, origin: Option<&str>, status: Option<u16>) {
-        let origins = Origins::parse(&["https://app.example.org".to_owned(), "http://ui.local:3000/".to_owned()]).expect("valid");
-        assert_eq!(origins.check(Some(host), origin, None).map_err(|e| e.status()), status.map_or(Ok(()), Err), "{host} {origin:?}");
+        let origins =
+            Origins::parse(&["https://app.example.org".to_owned(), "http://ui.local:3000/".to_owned()]).expect("valid");
+        assert_eq!(
+            origins.check(Some(host), origin, None).map_err(|e| e.status()),
+            status.map_or(Ok(()), Err),
+            "{host} {origin:?}"
+        );
     }
 
     #[test]
@@ -131,15 +153,33 @@ mod tests {
         check("127.0.0.1:8765", Some("null"), Some(403));
         check("127.0.0.1:8765", Some("http://evil.example/127.0.0.1:8765"), Some(403));
         check("127.0.0.1:8765", Some("http://evil@127.0.0.1:8765"), Some(403));
-        check("127.0.0.1:8765", Some("https://app.example.org.evil.example"), Some(403));
+        check(
+            "127.0.0.1:8765",
+            Some("https://app.example.org.evil.example"),
+            Some(403),
+        );
     }
 
     #[test]
     fn e12_a_bent_name_is_refused() {
-        for host in ["evil.example", "evil.example:8765", "", "127.0.0.1.evil.example", "localhost.evil.example"] {
+        for host in [
+            "evil.example",
+            "evil.example:8765",
+            "",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+        ] {
             check(host, None, Some(421));
         }
-        for host in ["localhost", "app.localhost:1", "[::1]:8765", "[::1]", "10.1.2.3:80", "app.example.org:443", "ui.local"] {
+        for host in [
+            "localhost",
+            "app.localhost:1",
+            "[::1]:8765",
+            "[::1]",
+            "10.1.2.3:80",
+            "app.example.org:443",
+            "ui.local",
+        ] {
             check(host, None, None);
         }
     }
@@ -154,7 +194,15 @@ mod tests {
 
     #[test]
     fn settings_that_are_no_origins_are_refused() {
-        for wrong in ["", "*", "example.org", "https://", "https://a/b", "https://*.example.org", "ftp://a"] {
+        for wrong in [
+            "",
+            "*",
+            "example.org",
+            "https://",
+            "https://a/b",
+            "https://*.example.org",
+            "ftp://a",
+        ] {
             assert!(Origins::parse(&[wrong.to_owned()]).is_err(), "{wrong}");
         }
     }

@@ -26,7 +26,8 @@ impl Pace {
     /// Slow begins after 2 blocks in a row with a drift above 5 % of the block (at least 20 ms), and ends after 3 below
     /// half of that. A report that holds a block which does not count says nothing about the pace.
     pub fn on_report(&mut self, report: &Report, server_ms: Option<f64>) -> (Option<f64>, Option<Change>) {
-        let (Some(elapsed), Some(server_ms)) = (report.elapsed_ms.filter(|_| report.is_wholly_timed()), server_ms) else {
+        let (Some(elapsed), Some(server_ms)) = (report.elapsed_ms.filter(|_| report.is_wholly_timed()), server_ms)
+        else {
             return (None, None);
         };
         let drift = elapsed.total - server_ms;
@@ -77,7 +78,13 @@ mod tests {
     use std::num::NonZeroU64;
 
     fn report(blocks: u64, total: f64, flags: Flags) -> Report {
-        let spans = Spans { count: blocks, total, min: 0.0, median: 0.0, max: total };
+        let spans = Spans {
+            count: blocks,
+            total,
+            min: 0.0,
+            median: 0.0,
+            max: total,
+        };
         Report {
             topic: lapwing_wire::topic::TopicName::parse("arrays").expect("valid"),
             epoch: None,
@@ -100,7 +107,10 @@ mod tests {
     #[track_caller]
     fn check(blocks: &[(f64, f64)], changes: &[Option<Change>], behind_ms: f64) {
         let mut pace = Pace::default();
-        let told: Vec<_> = blocks.iter().map(|(c, s)| pace.on_report(&report(1, *c, Flags::NONE), Some(*s)).1).collect();
+        let told: Vec<_> = blocks
+            .iter()
+            .map(|(c, s)| pace.on_report(&report(1, *c, Flags::NONE), Some(*s)).1)
+            .collect();
         assert_eq!(told, changes);
         assert!((pace.behind_ms() - behind_ms).abs() < 1e-6, "{}", pace.behind_ms());
     }
@@ -112,7 +122,16 @@ mod tests {
         let fast = (500.0, 2000.0);
         check(
             &[good, slow, slow, slow, fast, good, good, good],
-            &[None, None, Some(Change::Slow(2)), None, None, None, Some(Change::KeepsUp), None],
+            &[
+                None,
+                None,
+                Some(Change::Slow(2)),
+                None,
+                None,
+                None,
+                Some(Change::KeepsUp),
+                None,
+            ],
             12_000.0 - 1500.0,
         );
         check(&[slow, good, slow, good], &[None; 4], 8000.0);
@@ -127,7 +146,10 @@ mod tests {
     #[test]
     fn flagged_blocks_and_unknown_server_times_say_nothing() {
         let mut pace = Pace::default();
-        assert_eq!(pace.on_report(&report(1, 9e9, Flags::INTERRUPTED), Some(1.0)), (None, None));
+        assert_eq!(
+            pace.on_report(&report(1, 9e9, Flags::INTERRUPTED), Some(1.0)),
+            (None, None)
+        );
         assert_eq!(pace.on_report(&report(1, 9e9, Flags::NONE), None), (None, None));
         assert_eq!(pace, Pace::default());
     }

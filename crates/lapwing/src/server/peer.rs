@@ -92,7 +92,11 @@ impl Peer {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
-        let places = self.session.cursors().iter().map(|c| (common.topics.get(TopicId(c.topic)).name().clone(), c.offset));
+        let places = self
+            .session
+            .cursors()
+            .iter()
+            .map(|c| (common.topics.get(TopicId(c.topic)).name().clone(), c.offset));
         common.console.tell(Event::Joined {
             session: self.id,
             client: self.label.clone(),
@@ -109,8 +113,14 @@ impl Peer {
         self.tell_joined(common, feeds);
         let now = Now::read();
         let (code, by, reason) = self.how_it_ended(broken);
-        let sent = self.session.cursors().iter().filter_map(|c| Some((common.topics.get(TopicId(c.topic)).name().clone(), c.last?)));
-        common.roster.on_left(&self.label, now, self.session.messages, self.session.bytes);
+        let sent = self
+            .session
+            .cursors()
+            .iter()
+            .filter_map(|c| Some((common.topics.get(TopicId(c.topic)).name().clone(), c.last?)));
+        common
+            .roster
+            .on_left(&self.label, now, self.session.messages, self.session.bytes);
         common.console.tell(Event::Left {
             session: self.id,
             client: self.label.clone(),
@@ -126,10 +136,16 @@ impl Peer {
 
     fn how_it_ended(&self, broken: Option<String>) -> (CloseCode, EndedBy, String) {
         match (&self.closed, self.session.closing(), broken) {
-            (Some((code, reason)), ..) if !self.closed_in_answer => (*code, EndedBy::Client, lapwing_wire::escape::escaped(reason)),
+            (Some((code, reason)), ..) if !self.closed_in_answer => {
+                (*code, EndedBy::Client, lapwing_wire::escape::escaped(reason))
+            }
             (_, Some((code, reason)), _) => (code, EndedBy::Server, reason.to_owned()),
             (_, None, Some(reason)) => (CloseCode::ABNORMAL, EndedBy::Network, reason),
-            (_, None, None) => (CloseCode::ABNORMAL, EndedBy::Network, "it went without a word".to_owned()),
+            (_, None, None) => (
+                CloseCode::ABNORMAL,
+                EndedBy::Network,
+                "it went without a word".to_owned(),
+            ),
         }
     }
 
@@ -156,7 +172,8 @@ impl Peer {
             Frame::Close(close) => {
                 let (code, reason) = close.unwrap_or((CloseCode::NO_STATUS, ""));
                 self.closed_in_answer = self.session.closing().is_some();
-                self.session.close(if close.is_some() { code } else { CloseCode::NORMAL }, "");
+                self.session
+                    .close(if close.is_some() { code } else { CloseCode::NORMAL }, "");
                 self.closed = Some((code, reason.to_owned()));
             }
         }
@@ -165,7 +182,8 @@ impl Peer {
     fn on_control(&mut self, now: Duration) {
         if !self.controls.take(Limits::COMMANDS, now) {
             let (rate, _) = Limits::COMMANDS;
-            self.session.close(CloseCode::POLICY, &format!("more than {rate} control frames a second"));
+            self.session
+                .close(CloseCode::POLICY, &format!("more than {rate} control frames a second"));
         }
     }
 
@@ -183,7 +201,10 @@ impl Peer {
     fn on_command(&mut self, text: &str, now: Duration, common: &Common, feeds: &mut Feeds) {
         if !self.commands.take(Limits::COMMANDS, now) {
             let (rate, _) = Limits::COMMANDS;
-            self.session.close(CloseCode::RATE, &format!("more than {rate} commands a second retry=5000"));
+            self.session.close(
+                CloseCode::RATE,
+                &format!("more than {rate} commands a second retry=5000"),
+            );
             return;
         }
         match ClientMessage::parse(text) {
@@ -202,7 +223,11 @@ impl Peer {
     }
 
     fn refuse(&mut self, code: &str, message: String, topic: Option<lapwing_wire::topic::TopicName>) {
-        self.session.say(&ServerMessage::Error { code: code.to_owned(), message, topic });
+        self.session.say(&ServerMessage::Error {
+            code: code.to_owned(),
+            message,
+            topic,
+        });
     }
 
     fn on_subscribe(&mut self, wish: &Subscribe, common: &Common, feeds: &mut Feeds) {
@@ -220,7 +245,10 @@ impl Peer {
                 }
             },
         };
-        let more = topics.iter().filter(|topic| self.session.cursor(topic.id.0).is_none()).count();
+        let more = topics
+            .iter()
+            .filter(|topic| self.session.cursor(topic.id.0).is_none())
+            .count();
         if self.session.cursors().len() + more > Limits::SUBSCRIPTIONS_MAX {
             let message = format!("a connection follows at most {} topics", Limits::SUBSCRIPTIONS_MAX);
             return self.refuse("too_many_topics", message, wish.topic.clone());
@@ -248,7 +276,12 @@ impl Peer {
         self.tell_missed(topic, range.start, range.end, common);
         if self.session.mode() == Mode::LapwingV1 {
             let reason = GapReason::Retention;
-            let gap = Gap { topic: topic.name().clone(), from: range.start, to: range.end, reason };
+            let gap = Gap {
+                topic: topic.name().clone(),
+                from: range.start,
+                to: range.end,
+                reason,
+            };
             self.session.say(&ServerMessage::Gap(gap));
         }
     }
@@ -265,25 +298,41 @@ impl Peer {
     }
 
     fn on_report(&mut self, report: &Report, now: Duration, common: &Common, feeds: &Feeds) {
-        let Some(topic) = common.topics.find(&report.topic).filter(|topic| self.session.cursor(topic.id.0).is_some()) else {
+        let Some(topic) = common
+            .topics
+            .find(&report.topic)
+            .filter(|topic| self.session.cursor(topic.id.0).is_some())
+        else {
             let message = format!("a report of {}, which is not followed", report.topic);
             return self.refuse("bad_report", message, Some(report.topic.clone()));
         };
         let ours = report.epoch.is_none_or(|epoch| epoch == topic.log.epoch()) && report.last < topic.log.next();
         if !report.is_plausible() || !ours {
-            return self.refuse("bad_report", "a report with numbers that cannot be true".to_owned(), Some(report.topic.clone()));
+            return self.refuse(
+                "bad_report",
+                "a report with numbers that cannot be true".to_owned(),
+                Some(report.topic.clone()),
+            );
         }
-        let place = self.paces.iter().position(|(id, ..)| *id == topic.id).unwrap_or_else(|| {
-            self.paces.push((topic.id, Pace::default(), None));
-            self.paces.len() - 1
-        });
+        let place = self
+            .paces
+            .iter()
+            .position(|(id, ..)| *id == topic.id)
+            .unwrap_or_else(|| {
+                self.paces.push((topic.id, Pace::default(), None));
+                self.paces.len() - 1
+            });
         let (_, pace, last_ms) = &mut self.paces[place];
         // Half an interval of grace: the two clocks and the way between them are not exact. The last report comes when it comes.
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let early = last_ms.is_some_and(|last| now_ms.saturating_sub(last) < millis(Limits::REPORT_INTERVAL) / 2);
         let last_of_all = report.flags.has(lapwing_wire::block::Flags::PARTIAL);
         if early && !last_of_all {
-            return self.refuse("too_many_reports", "at most one report a topic and second".to_owned(), Some(report.topic.clone()));
+            return self.refuse(
+                "too_many_reports",
+                "at most one report a topic and second".to_owned(),
+                Some(report.topic.clone()),
+            );
         }
         *last_ms = Some(now_ms);
         let server_ms = server_ms(topic, report);
@@ -319,7 +368,10 @@ impl Peer {
     }
 
     fn tell_slow(&self, topic: &Topic, behind_ms: f64, blocks: u64, common: &Common, feeds: &Feeds) {
-        let sent = self.session.cursor(topic.id.0).map_or(Offset::ZERO, |cursor| cursor.offset);
+        let sent = self
+            .session
+            .cursor(topic.id.0)
+            .map_or(Offset::ZERO, |cursor| cursor.offset);
         let waiting = feeds.log(topic.id.0, self.session.mode().view()).next().since(sent);
         common.console.tell(Event::Slow {
             session: self.id,
@@ -336,7 +388,10 @@ impl Peer {
     /// A heartbeat with the ends of all topics followed.
     pub fn beat(&mut self, common: &Common) {
         let next = self.ends(common).to_map();
-        self.session.say(&ServerMessage::Heartbeat { time: micros_text(Now::read().wall), next });
+        self.session.say(&ServerMessage::Heartbeat {
+            time: micros_text(Now::read().wall),
+            next,
+        });
     }
 
     /// The server stops: says so, and when to come back, and closes.
@@ -346,7 +401,11 @@ impl Peer {
         }
         let ends = self.ends(common);
         if self.session.mode() == Mode::LapwingV1 {
-            self.session.say(&ServerMessage::Bye { reason: why.to_owned(), retry_ms, next: ends.to_map() });
+            self.session.say(&ServerMessage::Bye {
+                reason: why.to_owned(),
+                retry_ms,
+                next: ends.to_map(),
+            });
         }
         let retry = retry_ms.map_or(String::new(), |ms| format!(" retry={ms}"));
         let mut reason = format!("{why}{retry}");
@@ -362,7 +421,13 @@ impl Peer {
 
     fn ends(&self, common: &Common) -> Places {
         let end = |topic: &Topic| (topic.name().clone(), topic.log.next());
-        Places(self.session.cursors().iter().map(|cursor| end(common.topics.get(TopicId(cursor.topic)))).collect())
+        Places(
+            self.session
+                .cursors()
+                .iter()
+                .map(|cursor| end(common.topics.get(TopicId(cursor.topic))))
+                .collect(),
+        )
     }
 }
 

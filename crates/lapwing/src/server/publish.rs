@@ -37,8 +37,13 @@ pub async fn answer(front: &Front, topic: &str, request: Request<Incoming>) -> A
             answer
         }
         _ => {
-            let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "messages are published here with POST, and read as a stream at /");
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+            let mut answer = refusal(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "messages are published here with POST, and read as a stream at /",
+            );
+            answer
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
             answer
         }
     }
@@ -49,9 +54,17 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
     let topic = TopicName::parse(topic)
         .ok()
         .and_then(|name| topics.find(&name))
-        .ok_or_else(|| refuse(StatusCode::NOT_FOUND, &format!("there is no topic {:?}; there are {}", escaped(topic), topics.names())))?;
+        .ok_or_else(|| {
+            refuse(
+                StatusCode::NOT_FOUND,
+                &format!("there is no topic {:?}; there are {}", escaped(topic), topics.names()),
+            )
+        })?;
     if !topic.takes_pushes() {
-        let sentence = format!("topic {} is filled by its own source; only a topic with the source push takes messages", topic.name());
+        let sentence = format!(
+            "topic {} is filled by its own source; only a topic with the source push takes messages",
+            topic.name()
+        );
         return Err(refuse(StatusCode::CONFLICT, &sentence));
     }
     let form = Form::of(text(request.headers(), "content-type"))?;
@@ -68,12 +81,21 @@ async fn body(front: &Front, request: Request<Incoming>) -> Result<bytes::Bytes,
     match tokio::time::timeout(limits.handshake_timeout, collected).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let sentence = format!("the body is over the limit of {} bytes; send less at once", limits.body_bytes_max);
+            let sentence = format!(
+                "the body is over the limit of {} bytes; send less at once",
+                limits.body_bytes_max
+            );
             Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &sentence))
         }
-        Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "the body ended before it was whole; nothing was appended")),
+        Ok(Err(_)) => Err(refuse(
+            StatusCode::BAD_REQUEST,
+            "the body ended before it was whole; nothing was appended",
+        )),
         Err(_) => {
-            let sentence = format!("the body was not whole after {} s; nothing was appended", limits.handshake_timeout.as_secs_f64());
+            let sentence = format!(
+                "the body was not whole after {} s; nothing was appended",
+                limits.handshake_timeout.as_secs_f64()
+            );
             Err(refuse(StatusCode::REQUEST_TIMEOUT, &sentence))
         }
     }
@@ -83,7 +105,10 @@ fn append(topic: &Topic, messages: &[(Kind, Vec<u8>)]) -> Result<Answer, Box<Ans
     if messages.is_empty() {
         return Err(refuse(StatusCode::BAD_REQUEST, "the body holds no message"));
     }
-    let new: Vec<_> = messages.iter().map(|(kind, payload)| NewMessage::new(*kind, payload)).collect();
+    let new: Vec<_> = messages
+        .iter()
+        .map(|(kind, payload)| NewMessage::new(*kind, payload))
+        .collect();
     let offsets = topic.log.append(&new, Now::read()).map_err(|error| match error {
         AppendError::Ended => refuse(StatusCode::GONE, &format!("topic {} has ended", topic.name())),
         AppendError::TooLarge { .. } => refuse(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()),
@@ -107,7 +132,9 @@ fn append(topic: &Topic, messages: &[(Kind, Vec<u8>)]) -> Result<Answer, Box<Ans
     body.push(b'\n');
     let mut answer = Response::new(Full::from(body));
     *answer.status_mut() = StatusCode::CREATED;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(answer)
 }
 
@@ -126,7 +153,13 @@ enum Form {
 
 impl Form {
     fn of(content_type: Option<&str>) -> Result<Self, Box<Answer>> {
-        let essence = content_type.unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        let essence = content_type
+            .unwrap_or("")
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .to_ascii_lowercase();
         match essence.as_str() {
             "application/json" => Ok(Self::Json),
             "application/x-ndjson" | "application/jsonl" | "application/json-lines" => Ok(Self::Lines),
@@ -146,11 +179,15 @@ impl Form {
     fn read(self, body: &[u8], messages: &mut Vec<(Kind, Vec<u8>)>) -> Result<(), Box<Answer>> {
         let wrong = |sentence: String| refuse(StatusCode::BAD_REQUEST, &sentence);
         match self {
-            Self::Json => messages.push((Kind::Json, compact(body).map_err(|why| wrong(format!("the body is no JSON: {why}")))?)),
+            Self::Json => messages.push((
+                Kind::Json,
+                compact(body).map_err(|why| wrong(format!("the body is no JSON: {why}")))?,
+            )),
             Self::Lines => {
                 let lines = body.strip_suffix(b"\n").unwrap_or(body);
                 for (at, line) in lines.split(|byte| *byte == b'\n').enumerate() {
-                    let line = compact(line).map_err(|why| wrong(format!("line {} is no JSON: {why}; nothing was appended", at + 1)))?;
+                    let line = compact(line)
+                        .map_err(|why| wrong(format!("line {} is no JSON: {why}; nothing was appended", at + 1)))?;
                     messages.push((Kind::Json, line));
                 }
             }
@@ -167,9 +204,12 @@ impl Form {
 
 fn compact(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to()))?;
-    let mut out = Vec::with_capacity(bytes.len());
-    json::compact_into(text, &mut out).map_err(|error| error.to_string())?;
-    Ok(out)
+    if let Some(compact) = json::compact(text) {
+        return Ok(compact.into_owned().into_bytes());
+    }
+    // Parsed once more, for the place of the mistake.
+    let mistake = serde_json::from_str::<serde::de::IgnoredAny>(text).err();
+    Err(mistake.map_or_else(|| "it is not one value".to_owned(), |mistake| mistake.to_string()))
 }
 
 fn refuse(status: StatusCode, sentence: &str) -> Box<Answer> {

@@ -41,11 +41,24 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
     tokio::spawn(async move {
         // A client that left before the 101 was out was never a session.
         let Ok(upgraded) = upgrade.await else { return };
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-        let Ok(stream) = parts.io.into_inner().into_std() else { return };
+        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+            return;
+        };
+        let Ok(stream) = parts.io.into_inner().into_std() else {
+            return;
+        };
         let leftover = parts.read_buf.to_vec();
         let Guest { address, seat } = guest;
-        bell.adopt(Arrival { stream, leftover, id, label, address, mode, grants, seat });
+        bell.adopt(Arrival {
+            stream,
+            leftover,
+            id,
+            label,
+            address,
+            mode,
+            grants,
+            seat,
+        });
     });
     switching(&key, mode)
 }
@@ -57,8 +70,12 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "this server is stopping");
     }
     let headers = request.headers();
-    let (connection, upgrade, version, key) =
-        (joined(headers, "connection"), joined(headers, "upgrade"), joined(headers, "sec-websocket-version"), joined(headers, "sec-websocket-key"));
+    let (connection, upgrade, version, key) = (
+        joined(headers, "connection"),
+        joined(headers, "upgrade"),
+        joined(headers, "sec-websocket-version"),
+        joined(headers, "sec-websocket-key"),
+    );
     let checked = check_upgrade(&UpgradeRequest {
         method: request.method().as_str(),
         http_1_1_or_later: request.version() >= Version::HTTP_11,
@@ -70,18 +87,31 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
         key: &key,
     });
     if let Err(error) = checked {
-        let mut answer = refusal(StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST), &error.to_string());
+        let mut answer = refusal(
+            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST),
+            &error.to_string(),
+        );
         if error.status() == 426 {
-            answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+            answer
+                .headers_mut()
+                .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            answer
+                .headers_mut()
+                .insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
         if error.status() == 405 {
-            answer.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static("GET"));
+            answer
+                .headers_mut()
+                .insert(http::header::ALLOW, HeaderValue::from_static("GET"));
         }
         return Err(Box::new(answer));
     }
-    let query = StreamQuery::parse(request.uri().query().unwrap_or(""))
-        .or_else(|error| refuse(StatusCode::BAD_REQUEST, &lapwing_wire::escape::escaped(&error.to_string())))?;
+    let query = StreamQuery::parse(request.uri().query().unwrap_or("")).or_else(|error| {
+        refuse(
+            StatusCode::BAD_REQUEST,
+            &lapwing_wire::escape::escaped(&error.to_string()),
+        )
+    })?;
     let offered = joined(headers, "sec-websocket-protocol");
     let mode = mode(&query, choose_protocol(&offered, &[SUBPROTOCOL]).is_some())?;
     let grants = grants(common, &query, mode)?;
@@ -90,12 +120,16 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
 
 fn mode(query: &StreamQuery, subprotocol: bool) -> Result<Mode, Box<Answer>> {
     if query.encoding == Encoding::Binary {
-        return refuse(StatusCode::BAD_REQUEST, "encoding=binary is not there in this version; leave it out for JSON");
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "encoding=binary is not there in this version; leave it out for JSON",
+        );
     }
     match (query.envelope, subprotocol) {
-        (Envelope::Off, true) => {
-            refuse(StatusCode::BAD_REQUEST, "envelope=off carries no offsets and does not go with lapwing.v1; leave one of them out")
-        }
+        (Envelope::Off, true) => refuse(
+            StatusCode::BAD_REQUEST,
+            "envelope=off carries no offsets and does not go with lapwing.v1; leave one of them out",
+        ),
         (Envelope::Off, false) => Ok(Mode::Bare),
         (Envelope::On, true) => Ok(Mode::LapwingV1),
         (Envelope::On, false) => Ok(Mode::Plain),
@@ -118,10 +152,19 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode) -> Result<Vec<(Topic
             .collect::<Result<_, _>>()?,
     };
     if let Some((name, _)) = query.starts.iter().find(|(name, _)| common.topics.find(name).is_none()) {
-        return refuse(StatusCode::NOT_FOUND, &format!("there is no topic {name}, named in from=; there are {}", common.topics.names()));
+        return refuse(
+            StatusCode::NOT_FOUND,
+            &format!(
+                "there is no topic {name}, named in from=; there are {}",
+                common.topics.names()
+            ),
+        );
     }
     let now = Now::read();
-    topics.into_iter().map(|topic| Ok((topic.id, grant(topic, query.start_of(topic.name()), mode, now)?))).collect()
+    topics
+        .into_iter()
+        .map(|topic| Ok((topic.id, grant(topic, query.start_of(topic.name()), mode, now)?)))
+        .collect()
 }
 
 fn grant(topic: &Topic, start: Start, mode: Mode, now: Now) -> Result<Grant, Box<Answer>> {
@@ -155,7 +198,10 @@ fn switching(key: &str, mode: Mode) -> Answer {
 
 /// All values of a header, joined with commas; what is no text makes the whole unusable, and is refused as such.
 fn joined(headers: &HeaderMap, name: &str) -> String {
-    let values = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("\u{fffd}"));
+    let values = headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.to_str().unwrap_or("\u{fffd}"));
     values.collect::<Vec<_>>().join(",")
 }
 

@@ -83,6 +83,10 @@ impl Topics {
     /// Their names in words: `users, arrays`.
     #[must_use]
     pub fn names(&self) -> String {
-        self.0.iter().map(|topic| topic.name().as_str()).collect::<Vec<_>>().join(", ")
+        self.0
+            .iter()
+            .map(|topic| topic.name().as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }

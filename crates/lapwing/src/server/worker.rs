@@ -91,8 +91,17 @@ impl Worker {
         let (commands, received) = mpsc::channel();
         let sessions = Arc::new(AtomicUsize::new(0));
         let delivery = Delivery::new(poll, bell.clone(), received, sessions.clone(), common);
-        let thread = std::thread::Builder::new().name(format!("delivery-{number}")).spawn(move || delivery.run())?;
-        Ok(Self { hand: Hand { bell, commands, sessions }, thread })
+        let thread = std::thread::Builder::new()
+            .name(format!("delivery-{number}"))
+            .spawn(move || delivery.run())?;
+        Ok(Self {
+            hand: Hand {
+                bell,
+                commands,
+                sessions,
+            },
+            thread,
+        })
     }
 
     /// How many sessions it has, those on their way included.
@@ -174,7 +183,13 @@ enum Turn {
 }
 
 impl Delivery {
-    fn new(poll: Poll, bell: Arc<Bell<Waker>>, commands: Receiver<Command>, sessions: Arc<AtomicUsize>, common: Arc<Common>) -> Self {
+    fn new(
+        poll: Poll,
+        bell: Arc<Bell<Waker>>,
+        commands: Receiver<Command>,
+        sessions: Arc<AtomicUsize>,
+        common: Arc<Common>,
+    ) -> Self {
         Self {
             poll,
             bell,
@@ -206,7 +221,8 @@ impl Delivery {
             self.clock.read();
             if self.bell.answer() {
                 self.obey();
-                self.feeds.refresh(|key| enqueue(&mut self.connections, &mut self.ready, key));
+                self.feeds
+                    .refresh(|key| enqueue(&mut self.connections, &mut self.ready, key));
             }
             for event in &events {
                 self.on_event(event);
@@ -236,9 +252,17 @@ impl Delivery {
 
     fn sweep_interval(&self) -> Duration {
         let limits = &self.common.limits;
-        let shortest = limits.ping_interval.min(limits.pong_timeout).min(limits.stall_timeout).min(limits.heartbeat);
+        let shortest = limits
+            .ping_interval
+            .min(limits.pong_timeout)
+            .min(limits.stall_timeout)
+            .min(limits.heartbeat);
         let usual = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
-        if self.stop.is_some() { usual.min(Duration::from_millis(50)) } else { usual }
+        if self.stop.is_some() {
+            usual.min(Duration::from_millis(50))
+        } else {
+            usual
+        }
     }
 
     fn obey(&mut self) {
@@ -249,24 +273,43 @@ impl Delivery {
                     let by = self.clock.now + stop.drain;
                     self.stop = Some((stop, by));
                     let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
-                    keys.into_iter().for_each(|key| enqueue(&mut self.connections, &mut self.ready, key));
+                    keys.into_iter()
+                        .for_each(|key| enqueue(&mut self.connections, &mut self.ready, key));
                 }
             }
         }
     }
 
     fn adopt(&mut self, arrival: Arrival) {
-        let Arrival { stream, leftover, id, label, address, mode, grants, seat } = arrival;
+        let Arrival {
+            stream,
+            leftover,
+            id,
+            label,
+            address,
+            mode,
+            grants,
+            seat,
+        } = arrival;
         let limits = &self.common.limits;
-        let cursors = grants.iter().map(|(topic, grant)| crate::session::Cursor::new(topic.0, grant.from)).collect();
+        let cursors = grants
+            .iter()
+            .map(|(topic, grant)| crate::session::Cursor::new(topic.0, grant.from))
+            .collect();
         let mut peer = Peer::new(id, label, address, Session::new(mode, cursors), self.clock.now);
         peer.greet(&self.common, &grants);
-        let decoder_limits = DecoderLimits { message_bytes_max: limits.message_bytes_max, fragments_max: limits.fragments_max };
+        let decoder_limits = DecoderLimits {
+            message_bytes_max: limits.message_bytes_max,
+            fragments_max: limits.fragments_max,
+        };
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         peer.key = key;
         let mut socket = Socket::new(mio::net::TcpStream::from_std(stream));
-        let registered = self.poll.registry().register(socket.stream(), Token(key), Interest::READABLE | Interest::WRITABLE);
+        let registered =
+            self.poll
+                .registry()
+                .register(socket.stream(), Token(key), Interest::READABLE | Interest::WRITABLE);
         entry.insert(Connection {
             peer,
             socket,
@@ -278,7 +321,9 @@ impl Delivery {
         });
         for (topic, grant) in &grants {
             self.feeds.follow(*topic, mode, key);
-            self.connections[key].peer.tell_gap(self.common.topics.get(*topic), grant, &self.common);
+            self.connections[key]
+                .peer
+                .tell_gap(self.common.topics.get(*topic), grant, &self.common);
         }
         if mode != Mode::LapwingV1 || !grants.is_empty() {
             self.connections[key].peer.tell_joined(&self.common, &self.feeds);
@@ -300,7 +345,9 @@ impl Delivery {
             return;
         }
         let key = event.token().0;
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if event.is_writable() && connection.socket.on_writable() {
             connection.peer.live.on_unblocked(self.clock.now);
         }
@@ -312,13 +359,30 @@ impl Delivery {
 
     /// Gives one connection its turn: what came is read, then at most one write, so that nobody starves another.
     fn turn(&mut self, key: usize) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         connection.queued = false;
-        let Self { feeds, common, buffer, clock, stop, .. } = self;
+        let Self {
+            feeds,
+            common,
+            buffer,
+            clock,
+            stop,
+            ..
+        } = self;
         // An error of ours in one session must not end the others.
-        let turn = catch_unwind(AssertUnwindSafe(|| match read(connection, buffer, clock.now, common, feeds) {
-            Ok(()) => write(connection, clock.now, common, feeds, stop.as_ref().map(|(stop, _)| stop)),
-            Err(broken) => Turn::Over(Some(broken)),
+        let turn = catch_unwind(AssertUnwindSafe(|| {
+            match read(connection, buffer, clock.now, common, feeds) {
+                Ok(()) => write(
+                    connection,
+                    clock.now,
+                    common,
+                    feeds,
+                    stop.as_ref().map(|(stop, _)| stop),
+                ),
+                Err(broken) => Turn::Over(Some(broken)),
+            }
         }));
         match turn {
             Ok(Turn::Again) => enqueue(&mut self.connections, &mut self.ready, key),
@@ -330,8 +394,13 @@ impl Delivery {
 
     fn on_panic(&mut self, key: usize) {
         self.common.roster.on_panic();
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.peer.session.close(CloseCode::INTERNAL, "an error in this server");
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection
+            .peer
+            .session
+            .close(CloseCode::INTERNAL, "an error in this server");
         let mut close = Vec::new();
         lapwing_wire::frame::write_close(&mut close, Some(CloseCode::INTERNAL), "an error in this server", None);
         if !connection.socket.has_rest() {
@@ -344,7 +413,8 @@ impl Delivery {
     fn over(&mut self, key: usize, broken: Option<String>) {
         let mut connection = self.connections.remove(key);
         for cursor in connection.peer.session.cursors() {
-            self.feeds.unfollow(TopicId(cursor.topic), connection.peer.session.mode(), key);
+            self.feeds
+                .unfollow(TopicId(cursor.topic), connection.peer.session.mode(), key);
         }
         connection.peer.tell_left(&self.common, &self.feeds, broken);
         connection.socket.finish();
@@ -360,8 +430,12 @@ impl Delivery {
         let late = self.stop.is_some_and(|(_, by)| now >= by);
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            let Connection { peer, socket, close_by, .. } = connection;
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            let Connection {
+                peer, socket, close_by, ..
+            } = connection;
             peer.tell_joined(&self.common, &self.feeds);
             let closing = peer.session.closing().is_some();
             if close_by.is_some_and(|by| now >= by) {
@@ -382,7 +456,9 @@ impl Delivery {
             peer.live.on_lag(now, lags, peer.session.bytes);
             let beats = peer.session.mode() == Mode::LapwingV1 && !socket.is_blocked();
             match peer.live.check(now, peer.session.bytes, &self.common.limits) {
-                Verdict::Fine if beats && peer.live.beat_due(now, self.common.limits.heartbeat) => peer.beat(&self.common),
+                Verdict::Fine if beats && peer.live.beat_due(now, self.common.limits.heartbeat) => {
+                    peer.beat(&self.common)
+                }
                 Verdict::Fine => continue,
                 Verdict::Ping => peer.session.ping(),
                 Verdict::End(code, reason) => peer.session.close(code, &reason),
@@ -401,7 +477,13 @@ fn enqueue(connections: &mut Slab<Connection>, ready: &mut VecDeque<usize>, key:
 }
 
 /// Reads what has come, a bounded part of it at a time; an error is why the connection broke.
-fn read(connection: &mut Connection, buffer: &mut [u8], now: Duration, common: &Common, feeds: &mut Feeds) -> Result<(), String> {
+fn read(
+    connection: &mut Connection,
+    buffer: &mut [u8],
+    now: Duration,
+    common: &Common,
+    feeds: &mut Feeds,
+) -> Result<(), String> {
     for _ in 0..READS_PER_TURN {
         // Whoever does not take our answers is not listened to: nothing may pile up here.
         let deaf = connection.socket.is_blocked() && connection.peer.session.control_bytes() > CONTROL_BYTES_HELD;
@@ -431,7 +513,10 @@ fn hear(connection: &mut Connection, mut bytes: &mut [u8], now: Duration, common
             Ok(decoded) => {
                 let consumed = decoded.consumed;
                 let Some(event) = decoded.event else { break };
-                if matches!(event, lapwing_wire::decoder::Event::Text(_) | lapwing_wire::decoder::Event::Binary(_)) {
+                if matches!(
+                    event,
+                    lapwing_wire::decoder::Event::Text(_) | lapwing_wire::decoder::Event::Binary(_)
+                ) {
                     peer.live.on_message();
                 }
                 peer.on_frame(event, now, common, feeds);
@@ -454,8 +539,20 @@ fn write(connection: &mut Connection, now: Duration, common: &Common, feeds: &Fe
     }
 }
 
-fn try_write(connection: &mut Connection, now: Duration, common: &Common, feeds: &Feeds, stop: Option<&Stop>) -> io::Result<Turn> {
-    let Connection { peer, socket, close_by, readable, .. } = connection;
+fn try_write(
+    connection: &mut Connection,
+    now: Duration,
+    common: &Common,
+    feeds: &Feeds,
+    stop: Option<&Stop>,
+) -> io::Result<Turn> {
+    let Connection {
+        peer,
+        socket,
+        close_by,
+        readable,
+        ..
+    } = connection;
     if socket.is_blocked() {
         return Ok(Turn::Park);
     }
@@ -512,7 +609,8 @@ fn try_write(connection: &mut Connection, now: Duration, common: &Common, feeds:
     };
     if kept.is_err() {
         // There is no room to finish the frame, so nothing more can be said to this one.
-        peer.session.close(CloseCode::TOO_SLOW, "too many readers stuck in large frames");
+        peer.session
+            .close(CloseCode::TOO_SLOW, "too many readers stuck in large frames");
         return Ok(Turn::Over(None));
     }
     Ok(Turn::Again)
@@ -525,7 +623,9 @@ fn spread(key: usize) -> u64 {
 
 fn broken(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => "connection reset".to_owned(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+            "connection reset".to_owned()
+        }
         io::ErrorKind::TimedOut => "its machine no longer answers".to_owned(),
         _ => format!("connection broke: {error}"),
     }

@@ -245,10 +245,17 @@ impl ArraySpec {
 }
 
 /// Ten integers from 0 to 99, one array per message.
+impl Default for Shape {
+    /// Ten elements in a row.
+    fn default() -> Self {
+        Self(vec![10])
+    }
+}
+
 impl Default for ArraySpec {
     fn default() -> Self {
         Self {
-            shape: Shape(vec![10]),
+            shape: Shape::default(),
             dtype: Dtype::Int64,
             low: Self::LOW,
             high: Self::HIGH,

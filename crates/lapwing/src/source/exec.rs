@@ -42,7 +42,11 @@ pub async fn run(
             Restart::OnFailure => !succeeded,
             Restart::Never => false,
         };
-        let ended = format!("the command {} after {}", status.map_or("did not start".to_owned(), how), form::short_span(began.elapsed()));
+        let ended = format!(
+            "the command {} after {}",
+            status.map_or("did not start".to_owned(), how),
+            form::short_span(began.elapsed())
+        );
         if !again {
             events.tell(ended);
             return Ended::OfItself;
@@ -62,7 +66,14 @@ pub async fn run(
 /// In a process group of its own, which a stop ends whole; without our secrets, and without our standard input.
 fn spawn(command: &str) -> std::io::Result<Child> {
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    shell
+        .arg("-c")
+        .arg(command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("LAPWING_") {
             shell.env_remove(name);
@@ -79,8 +90,13 @@ async fn follow(
     stopped: &mut watch::Receiver<bool>,
 ) -> Option<Option<ExitStatus>> {
     let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    let complaints = child.stderr.take().map(|stderr| tokio::spawn(tell_lines(stderr, events.clone())));
-    let Some(stdout) = child.stdout.take() else { return Some(None) };
+    let complaints = child
+        .stderr
+        .take()
+        .map(|stderr| tokio::spawn(tell_lines(stderr, events.clone())));
+    let Some(stdout) = child.stdout.take() else {
+        return Some(None);
+    };
     let fed = tokio::select! {
         fed = pump(stdout, feeder) => fed,
         () = told(stopped) => {
@@ -125,7 +141,10 @@ async fn tell_lines(stderr: impl AsyncRead + Unpin, events: Arc<dyn SourceEvents
     let mut line = Vec::new();
     loop {
         line.clear();
-        match tokio::io::AsyncReadExt::take(&mut lines, LINE_BYTES_MAX).read_until(b'\n', &mut line).await {
+        match tokio::io::AsyncReadExt::take(&mut lines, LINE_BYTES_MAX)
+            .read_until(b'\n', &mut line)
+            .await
+        {
             Ok(0) | Err(_) => return,
             Ok(_) => events.tell(format!("says: {}", escaped(String::from_utf8_lossy(&line).trim_end()))),
         }

@@ -35,20 +35,36 @@ impl Feeder {
             pace: pace.map(|pace| (pace, Pacer::new(pace, Duration::ZERO))),
             origin: Instant::now(),
             waiting: VecDeque::new(),
-            refused: Refused { events, told: 0, second: 0, more: 0, lines: 0 },
+            refused: Refused {
+                events,
+                told: 0,
+                second: 0,
+                more: 0,
+                lines: 0,
+            },
         }
     }
 
     /// Takes more bytes; returns when the lines that end in them are appended, so a paced feed holds back its reader.
     pub async fn feed(&mut self, bytes: &[u8]) {
-        let Self { cutter, waiting, refused, .. } = self;
+        let Self {
+            cutter,
+            waiting,
+            refused,
+            ..
+        } = self;
         cutter.feed(bytes, |line| take(line.number, line.bytes, waiting, refused));
         self.append().await;
     }
 
     /// The feed is over, or another begins: a last line without an end counts. Gives how many lines there were.
     pub async fn finish(&mut self) -> u64 {
-        let Self { cutter, waiting, refused, .. } = self;
+        let Self {
+            cutter,
+            waiting,
+            refused,
+            ..
+        } = self;
         cutter.finish(|line| take(line.number, line.bytes, waiting, refused));
         self.append().await;
         self.cutter = LineCutter::new(MESSAGE_BYTES_MAX);
@@ -78,7 +94,10 @@ impl Feeder {
 fn append_first(log: &Log, waiting: &mut VecDeque<(Kind, Vec<u8>)>, count: u64) {
     let count = usize::try_from(count).unwrap_or(usize::MAX).min(waiting.len());
     let batch: Vec<_> = waiting.drain(..count).collect();
-    let messages: Vec<_> = batch.iter().map(|(kind, payload)| NewMessage::new(*kind, payload)).collect();
+    let messages: Vec<_> = batch
+        .iter()
+        .map(|(kind, payload)| NewMessage::new(*kind, payload))
+        .collect();
     if !messages.is_empty() {
         // An ended log takes no more, and its source is being dropped.
         let _ = log.append(&messages, Now::read());
@@ -121,7 +140,10 @@ impl Refused {
         self.told = 0;
         let more = std::mem::take(&mut self.more);
         if more > 0 {
-            self.events.tell(format!("{} more left out for such reasons", form::counted(more, "line")));
+            self.events.tell(format!(
+                "{} more left out for such reasons",
+                form::counted(more, "line")
+            ));
         }
     }
 }

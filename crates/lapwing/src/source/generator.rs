@@ -11,15 +11,22 @@ use crate::log::{Log, NewMessage};
 
 /// Makes one JSON message after another.
 pub struct Generator {
-    write_next: Box<dyn FnMut(&mut Vec<u8>) + Send>,
+    write_next: WriteNext,
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
+/// Appends one compact JSON value.
+type WriteNext = Box<dyn FnMut(&mut Vec<u8>) + Send>;
+
 impl Generator {
     /// A generator that calls `write_next` for each message; it appends one compact JSON value.
     pub fn new(write_next: impl FnMut(&mut Vec<u8>) + Send + 'static) -> Self {
-        Self { write_next: Box::new(write_next), bytes: Vec::new(), ends: Vec::new() }
+        Self {
+            write_next: Box::new(write_next),
+            bytes: Vec::new(),
+            ends: Vec::new(),
+        }
     }
 
     /// Appends at the pace until the log ends.

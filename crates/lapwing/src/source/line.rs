@@ -30,7 +30,12 @@ impl LineCutter {
     /// A cutter for lines of at most so many bytes.
     #[must_use]
     pub fn new(line_bytes_max: usize) -> Self {
-        Self { line_bytes_max, open: Vec::new(), skipping: None, number: 0 }
+        Self {
+            line_bytes_max,
+            open: Vec::new(),
+            skipping: None,
+            number: 0,
+        }
     }
 
     /// Takes more bytes and gives every line that ends in them to `each`.
@@ -68,7 +73,10 @@ impl LineCutter {
         let told = |number, bytes: Result<&[u8], usize>, each: &mut dyn FnMut(Line<'_>)| {
             let bytes = match bytes.map(|line| line.strip_suffix(b"\r").unwrap_or(line)) {
                 Ok(line) if line.len() <= limit => Ok(line),
-                Ok(line) => Err(LineError::TooLong { bytes: line.len(), limit }),
+                Ok(line) => Err(LineError::TooLong {
+                    bytes: line.len(),
+                    limit,
+                }),
                 Err(bytes) => Err(LineError::TooLong { bytes, limit }),
             };
             each(Line { number, bytes });
@@ -90,13 +98,14 @@ impl LineCutter {
 ///
 /// A JSON value within one line is compacted without changing its tokens; it may be borrowed from the line.
 pub fn message_of(line: &[u8]) -> Result<(Kind, Cow<'_, [u8]>), LineError> {
-    let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })?;
-    let mut compact = Vec::with_capacity(text.len());
-    match json::compact_into(text, &mut compact) {
-        Ok(()) if compact.len() == line.len() => Ok((Kind::Json, Cow::Borrowed(line))),
-        Ok(()) => Ok((Kind::Json, Cow::Owned(compact))),
-        Err(_) => Ok((Kind::Text, Cow::Borrowed(line))),
-    }
+    let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 {
+        at: error.valid_up_to(),
+    })?;
+    Ok(match json::compact(text) {
+        Some(Cow::Borrowed(value)) => (Kind::Json, Cow::Borrowed(value.as_bytes())),
+        Some(Cow::Owned(value)) => (Kind::Json, Cow::Owned(value.into_bytes())),
+        None => (Kind::Text, Cow::Borrowed(line)),
+    })
 }
 
 /// Why a line is no message.
@@ -137,7 +146,10 @@ mod tests {
     #[test]
     fn lines_end_in_lf_or_crlf_or_with_the_feed() {
         let line = |number, text: &str| (number, Ok(text.as_bytes().to_vec()));
-        assert_eq!(cut(&[b"a\nb\r\n\nc"], 10), [line(1, "a"), line(2, "b"), line(3, ""), line(4, "c")]);
+        assert_eq!(
+            cut(&[b"a\nb\r\n\nc"], 10),
+            [line(1, "a"), line(2, "b"), line(3, ""), line(4, "c")]
+        );
         assert_eq!(cut(&[b"a\n"], 10), [line(1, "a")]);
         assert_eq!(cut(&[b""], 10), []);
     }
@@ -146,7 +158,10 @@ mod tests {
     fn a_line_at_the_limit_passes_and_one_beyond_is_told_once() {
         let long = Err(LineError::TooLong { bytes: 5, limit: 4 });
         let four = |number| (number, Ok(b"aaaa".to_vec()));
-        for pieces in [&[&b"aaaa\nbbbbb\naaaa\r\n"[..]][..], &[b"aa", b"aa\nbbb", b"bb\naa", b"aa\r", b"\n"]] {
+        for pieces in [
+            &[&b"aaaa\nbbbbb\naaaa\r\n"[..]][..],
+            &[b"aa", b"aa\nbbb", b"bb\naa", b"aa\r", b"\n"],
+        ] {
             assert_eq!(cut(pieces, 4), [four(1), (2, long.clone()), four(3)]);
         }
     }
@@ -164,7 +179,8 @@ mod tests {
 
     #[track_caller]
     fn check(line: &[u8], expect: Result<(Kind, &str), LineError>) {
-        let made = message_of(line).map(|(kind, payload)| (kind, String::from_utf8(payload.into_owned()).expect("UTF-8")));
+        let made =
+            message_of(line).map(|(kind, payload)| (kind, String::from_utf8(payload.into_owned()).expect("UTF-8")));
         assert_eq!(made, expect.map(|(kind, text)| (kind, text.to_owned())));
     }
 

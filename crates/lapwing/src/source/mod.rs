@@ -43,8 +43,17 @@ impl Source {
     #[must_use]
     pub fn start(spec: &SourceSpec, log: Arc<Log>, seed: u64, events: Arc<dyn SourceEvents>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let run = Run { spec: spec.clone(), log, seed, events, stopped };
-        Self { stop, task: tokio::spawn(run.run()) }
+        let run = Run {
+            spec: spec.clone(),
+            log,
+            seed,
+            events,
+            stopped,
+        };
+        Self {
+            stop,
+            task: tokio::spawn(run.run()),
+        }
     }
 
     /// Stops it: nothing is appended after this. A command gets SIGTERM, and SIGKILL if that does not end it.
@@ -77,7 +86,9 @@ impl Run {
         }
         // A command is stopped by its own source, which knows how; the others are simply dropped where they wait.
         let ended = match &self.spec.feed {
-            Feed::Exec(command, restart) => exec::run(command, *restart, self.feeder(), self.events.clone(), stopped).await,
+            Feed::Exec(command, restart) => {
+                exec::run(command, *restart, self.feeder(), self.events.clone(), stopped).await
+            }
             _ => tokio::select! {
                 ended = self.fill() => ended,
                 () = told(&mut stopped) => Ended::Stopped,
@@ -102,7 +113,10 @@ impl Run {
             Feed::Stdin => {
                 let ended = pump(tokio::io::stdin(), &mut self.feeder()).await;
                 self.events.tell(match ended {
-                    Ok(lines) => format!("standard input has ended after {}", crate::terminal::form::counted(lines, "line")),
+                    Ok(lines) => format!(
+                        "standard input has ended after {}",
+                        crate::terminal::form::counted(lines, "line")
+                    ),
                     Err(error) => format!("standard input broke: {error}"),
                 });
                 Ended::OfItself

@@ -26,13 +26,19 @@ impl Pace {
         if !(1.0 / 86_400.0..=1e6).contains(&per_second) {
             return Err("is out of range: one a day to 1000000/s".to_owned());
         }
-        Ok(Self { every: Duration::from_nanos((1e9 / per_second).round() as u64), burst: 1 })
+        Ok(Self {
+            every: Duration::from_nanos((1e9 / per_second).round() as u64),
+            burst: 1,
+        })
     }
 
     /// The same rate in ticks of `burst` messages.
     #[must_use]
     pub fn in_bursts_of(self, burst: u32) -> Self {
-        Self { every: self.every * burst, burst }
+        Self {
+            every: self.every * burst,
+            burst,
+        }
     }
 
     /// Messages a second.
@@ -58,15 +64,26 @@ impl Pacer {
     /// A schedule whose first tick is due at `now`.
     #[must_use]
     pub fn new(pace: Pace, now: Duration) -> Self {
-        Self { pace, origin: now, ticks: 0, skipped: 0 }
+        Self {
+            pace,
+            origin: now,
+            ticks: 0,
+            skipped: 0,
+        }
     }
 
     /// Messages due at `now` and not yet given out.
     pub fn due(&mut self, now: Duration) -> u64 {
-        let Some(since) = now.checked_sub(self.origin) else { return 0 };
-        let reached = u64::try_from(since.as_nanos() / self.pace.every.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+        let Some(since) = now.checked_sub(self.origin) else {
+            return 0;
+        };
+        let reached = u64::try_from(since.as_nanos() / self.pace.every.as_nanos())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
         let due = reached.saturating_sub(self.ticks);
-        let most = u64::try_from(CATCH_UP_MAX.as_nanos() / self.pace.every.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let most = u64::try_from(CATCH_UP_MAX.as_nanos() / self.pace.every.as_nanos())
+            .unwrap_or(u64::MAX)
+            .max(1);
         let given = due.min(most);
         self.skipped += due - given;
         self.ticks = self.ticks.max(reached);
@@ -77,7 +94,8 @@ impl Pacer {
     #[must_use]
     pub fn next_at(&self) -> Duration {
         let nanos = self.pace.every.as_nanos().saturating_mul(u128::from(self.ticks));
-        self.origin.saturating_add(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+        self.origin
+            .saturating_add(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
     }
 
     /// Ticks let go because the process could not run for longer than is made up for.
@@ -95,7 +113,10 @@ mod tests {
     use super::*;
 
     fn pace(every_us: u64, burst: u32) -> Pace {
-        Pace { every: Duration::from_micros(every_us), burst }
+        Pace {
+            every: Duration::from_micros(every_us),
+            burst,
+        }
     }
 
     /// Runs a schedule with a clock that jumps by the given steps in turn; gives the messages made.
@@ -121,7 +142,10 @@ mod tests {
             let steps = if steps == [1] { &[7][..] } else { steps };
             let made = run(pace(1000, 1), minute, steps);
             let last_step = steps.iter().max().copied().unwrap_or(0) / 1000;
-            assert!((60_000 - last_step.max(1)..=60_001).contains(&made), "{made} with steps of {steps:?}");
+            assert!(
+                (60_000 - last_step.max(1)..=60_001).contains(&made),
+                "{made} with steps of {steps:?}"
+            );
         }
     }
 
@@ -153,7 +177,10 @@ mod tests {
     fn rates_are_understood() {
         assert_eq!(Pace::parse_rate("1000/s"), Ok(pace(1000, 1)));
         assert_eq!(Pace::parse_rate("60/m"), Ok(pace(1_000_000, 1)));
-        assert_eq!(Pace::parse_rate("1000000/s").map(|pace| pace.every), Ok(Duration::from_micros(1)));
+        assert_eq!(
+            Pace::parse_rate("1000000/s").map(|pace| pace.every),
+            Ok(Duration::from_micros(1))
+        );
         for wrong in ["", "1000", "/s", "x/s", "5/d", "0/s", "-1/s", "1000001/s", "NaN/s"] {
             assert!(Pace::parse_rate(wrong).is_err(), "{wrong}");
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use lapwing_wire::topic::TopicName;
 
-use super::arrays::ArraySpec;
+use super::arrays::{ArraySpec, Dtype, Shape};
 use super::pacer::Pace;
-use super::people::locale::Locale;
+use super::people::Locale;
 use crate::config::TopicConfig;
 use crate::failure::Failure;
 use crate::log::retention::Retention;
@@ -40,7 +40,7 @@ pub enum Feed {
     /// The lines of this process's standard input.
     Stdin,
     /// The lines of a file as it grows, as `tail -F` follows it.
-    Tail(PathBuf),
+    Tail(PathBuf, TailFrom),
     /// A recorded log with its timing, so many times as fast; infinite: as fast as it goes.
     Replay(PathBuf, Speed),
     /// The lines of a command's standard output.
@@ -56,6 +56,16 @@ pub enum Speed {
     Times(f64),
     /// As fast as it goes.
     Max,
+}
+
+/// Where a file that is followed is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TailFrom {
+    /// At its start.
+    Start,
+    /// At its end, as `tail -F` does: what is in it already is not news.
+    #[default]
+    End,
 }
 
 /// When a command is started again.
@@ -98,9 +108,14 @@ pub fn parse_topic(text: &str) -> Result<TopicConfig, Failure> {
             "write --topic NAME=SOURCE, such as --topic vm=stdin or --topic orders=push",
         ));
     };
-    let name = TopicName::parse(name)
-        .map_err(|error| Failure::usage(format!("{error}, in --topic {text}"), "choose another name before the ="))?;
-    let source = parse_source(source).map_err(|wrong| Failure::usage(format!("{} in --topic {text}", wrong.what), wrong.hint))?;
+    let name = TopicName::parse(name).map_err(|error| {
+        Failure::usage(
+            format!("{error}, in --topic {text}"),
+            "choose another name before the =",
+        )
+    })?;
+    let source = parse_source(source)
+        .map_err(|wrong| Failure::usage(format!("{} in --topic {text}", wrong.what), wrong.hint))?;
     Ok(TopicConfig { name, source })
 }
 
@@ -121,7 +136,10 @@ struct Wrong {
 
 impl Wrong {
     fn new(what: impl fmt::Display, hint: impl Into<String>) -> Self {
-        Self { what: what.to_string(), hint: hint.into() }
+        Self {
+            what: what.to_string(),
+            hint: hint.into(),
+        }
     }
 }
 
@@ -135,7 +153,9 @@ fn parse_source(text: &str) -> Result<SourceSpec, Wrong> {
         pace,
         retention: Retention {
             bytes: settings.take("keep_bytes", Retention::DEFAULT.bytes, parse_keep_bytes)?,
-            age: settings.take("keep", Retention::DEFAULT.age, |value| parse_span(value, KEEP_MIN, KEEP_MAX))?,
+            age: settings.take("keep", Retention::DEFAULT.age, |value| {
+                parse_span(value, KEEP_MIN, KEEP_MAX)
+            })?,
         },
         on_end: settings.take("end", OnEnd::Keep, |value| match value {
             "keep" => Ok(OnEnd::Keep),
@@ -165,23 +185,39 @@ fn split_settings(text: &str) -> (&str, &str) {
     let Some(at) = at else { return (text, "") };
     let (head, settings) = (&text[..at], &text[at + 1..]);
     let known = |setting: &str| setting.split_once('=').is_some_and(|(key, _)| KEYS.contains(&key));
-    if literal && !settings.split('&').all(known) { (text, "") } else { (head, settings) }
+    if literal && !settings.split('&').all(known) {
+        (text, "")
+    } else {
+        (head, settings)
+    }
 }
 
 fn parse_feed(head: &str, settings: &mut Settings<'_>) -> Result<Feed, Wrong> {
     if let Some(path) = head.strip_prefix("file:") {
         if path.is_empty() {
-            return Err(Wrong::new("file: names no file", "write file:PATH, such as file:feed.ndjson"));
+            return Err(Wrong::new(
+                "file: names no file",
+                "write file:PATH, such as file:feed.ndjson",
+            ));
         }
         let speed = settings.take("speed", None, parse_speed)?;
+        let from = settings.take("from", TailFrom::default(), |value| match value {
+            "start" if speed.is_none() => Ok(TailFrom::Start),
+            "end" if speed.is_none() => Ok(TailFrom::End),
+            "start" | "end" => Err("means nothing for a replay, which begins at the start".to_owned()),
+            _ => Err("is not one of start, end".to_owned()),
+        })?;
         return Ok(match speed {
             Some(speed) => Feed::Replay(path.into(), speed),
-            None => Feed::Tail(path.into()),
+            None => Feed::Tail(path.into(), from),
         });
     }
     if let Some(command) = head.strip_prefix("exec:") {
         if command.trim().is_empty() {
-            return Err(Wrong::new("exec: names no command", "write exec:COMMAND, such as 'exec:vmstat 1'"));
+            return Err(Wrong::new(
+                "exec: names no command",
+                "write exec:COMMAND, such as 'exec:vmstat 1'",
+            ));
         }
         let restart = settings.take("restart", Restart::default(), |value| match value {
             "always" => Ok(Restart::Always),
@@ -192,13 +228,20 @@ fn parse_feed(head: &str, settings: &mut Settings<'_>) -> Result<Feed, Wrong> {
         return Ok(Feed::Exec(command.to_owned(), restart));
     }
     match head {
-        "users" => Ok(Feed::Users(settings.take("locale", Locale::default(), |value| value.parse().map_err(in_words))?)),
+        "users" => {
+            Ok(Feed::Users(settings.take("locale", Locale::default(), |value| {
+                value.parse().map_err(in_words)
+            })?))
+        }
         "arrays" => Ok(Feed::Arrays(parse_arrays(settings)?)),
         "stdin" => Ok(Feed::Stdin),
         "push" => Ok(Feed::Push),
         _ => {
             let name = head.split(':').next().unwrap_or(head);
-            let near = SOURCES.iter().min_by_key(|known| distance(name, known)).filter(|known| distance(name, known) <= 2);
+            let near = SOURCES
+                .iter()
+                .min_by_key(|known| distance(name, known))
+                .filter(|known| distance(name, known) <= 2);
             let meant = near.map_or(String::new(), |known| format!("did you mean {known:?}? "));
             Err(Wrong::new(
                 format!("unknown source {head:?}"),
@@ -209,16 +252,20 @@ fn parse_feed(head: &str, settings: &mut Settings<'_>) -> Result<Feed, Wrong> {
 }
 
 fn parse_arrays(settings: &mut Settings<'_>) -> Result<ArraySpec, Wrong> {
-    let default = ArraySpec::default();
-    let spec = ArraySpec {
-        shape: settings.take("shape", default.shape, |value| value.parse().map_err(in_words))?,
-        dtype: settings.take("dtype", default.dtype, |value| value.parse().map_err(in_words))?,
-        low: settings.take("low", default.low, |value| value.parse().map_err(|_| "is not an integer".to_owned()))?,
-        high: settings.take("high", default.high, |value| value.parse().map_err(|_| "is not an integer".to_owned()))?,
-        pack: settings.take("pack", default.pack, |value| value.parse().map_err(|_| "is not a number from 1 on".to_owned()))?,
-    };
-    spec.check().map_err(|error| Wrong::new(error, "as NumPy's integers(low, high): high itself is left out"))?;
-    Ok(spec)
+    let integer = |value: &str| value.parse().map(Some).map_err(|_| "is not an integer".to_owned());
+    let shape = settings.take("shape", Shape::default(), |value| value.parse().map_err(in_words))?;
+    let dtype = settings.take("dtype", Dtype::default(), |value| value.parse().map_err(in_words))?;
+    let low = settings.take("low", None, integer)?;
+    let high = settings.take("high", None, integer)?;
+    let pack = settings.take("pack", 1, |value| {
+        value.parse().map_err(|_| "is not a number from 1 on".to_owned())
+    })?;
+    ArraySpec::new(shape, dtype, low, high, pack).map_err(|error| {
+        Wrong::new(
+            error,
+            "as in NumPy's integers(low, high, shape, dtype): high itself is left out",
+        )
+    })
 }
 
 /// `every` and `burst`, or `rate`; generators have a pace of their own without them, other sources none.
@@ -237,12 +284,14 @@ fn parse_pace(feed: &Feed, settings: &mut Settings<'_>) -> Result<Option<Pace>, 
     match (every, rate, burst) {
         (Some(_), Some(_), _) => Err(Wrong::new("both every= and rate= are given", "leave one of them out")),
         (None, Some(rate), burst) => Ok(Some(rate.in_bursts_of(burst.unwrap_or(1)))),
-        (None, None, Some(_)) if every_default.is_none() => {
-            Err(Wrong::new("burst= is given without a pace", "add every=1s, or leave burst= out"))
-        }
-        (every, None, burst) => {
-            Ok(every.or(every_default).map(|every| Pace { every, burst: burst.unwrap_or(burst_default) }))
-        }
+        (None, None, Some(_)) if every_default.is_none() => Err(Wrong::new(
+            "burst= is given without a pace",
+            "add every=1s, or leave burst= out",
+        )),
+        (every, None, burst) => Ok(every.or(every_default).map(|every| Pace {
+            every,
+            burst: burst.unwrap_or(burst_default),
+        })),
     }
 }
 
@@ -255,7 +304,10 @@ fn parse_speed(value: &str) -> Result<Option<Speed>, String> {
 }
 
 fn parse_keep_bytes(value: &str) -> Result<u64, String> {
-    let bytes = value.parse::<bytesize::ByteSize>().map_err(|_| "is no size such as 64MiB".to_owned())?.as_u64();
+    let bytes = value
+        .parse::<bytesize::ByteSize>()
+        .map_err(|_| "is no size such as 64MiB".to_owned())?
+        .as_u64();
     if (Retention::BYTES_MIN..=KEEP_BYTES_MAX).contains(&bytes) {
         Ok(bytes)
     } else {
@@ -265,7 +317,9 @@ fn parse_keep_bytes(value: &str) -> Result<u64, String> {
 
 /// A length of time such as `500ms`, `1s`, `1m 30s`, within bounds.
 pub fn parse_span(value: &str, min: Duration, max: Duration) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = value.parse().map_err(|_| "is no length of time such as 500ms or 1s".to_owned())?;
+    let span: jiff::SignedDuration = value
+        .parse()
+        .map_err(|_| "is no length of time such as 500ms or 1s".to_owned())?;
     let words = |span: Duration| {
         let span = jiff::SignedDuration::try_from(span).unwrap_or(jiff::SignedDuration::MAX);
         format!("{span:#}").replace(' ', "")
@@ -288,10 +342,16 @@ impl<'a> Settings<'a> {
         let mut settings: Vec<(&str, &str)> = Vec::new();
         for setting in text.split('&').filter(|setting| !setting.is_empty()) {
             let Some((key, value)) = setting.split_once('=') else {
-                return Err(Wrong::new(format!("setting {setting:?} has no value"), "write settings as key=value, separated by &"));
+                return Err(Wrong::new(
+                    format!("setting {setting:?} has no value"),
+                    "write settings as key=value, separated by &",
+                ));
             };
             if settings.iter().any(|(known, _)| *known == key) {
-                return Err(Wrong::new(format!("setting {key} is given twice"), "leave one of them out"));
+                return Err(Wrong::new(
+                    format!("setting {key} is given twice"),
+                    "leave one of them out",
+                ));
             }
             settings.push((key, value));
         }
@@ -299,7 +359,9 @@ impl<'a> Settings<'a> {
     }
 
     fn take<T>(&mut self, key: &str, default: T, parse: impl FnOnce(&'a str) -> Result<T, String>) -> Result<T, Wrong> {
-        let Some(at) = self.0.iter().position(|(known, _)| *known == key) else { return Ok(default) };
+        let Some(at) = self.0.iter().position(|(known, _)| *known == key) else {
+            return Ok(default);
+        };
         let (_, value) = self.0.remove(at);
         parse(value).map_err(|why| Wrong::new(format!("{key}={value} {why}"), hint_for(key)))
     }
@@ -307,11 +369,20 @@ impl<'a> Settings<'a> {
     fn nothing_left(self, head: &str) -> Result<(), Wrong> {
         let Some((key, _)) = self.0.first() else { return Ok(()) };
         if KEYS.contains(key) {
-            return Err(Wrong::new(format!("{key}= means nothing for the source {head:?}"), "leave it out"));
+            return Err(Wrong::new(
+                format!("{key}= means nothing for the source {head:?}"),
+                "leave it out",
+            ));
         }
-        let near = KEYS.iter().min_by_key(|known| distance(key, known)).filter(|known| distance(key, known) <= 2);
+        let near = KEYS
+            .iter()
+            .min_by_key(|known| distance(key, known))
+            .filter(|known| distance(key, known) <= 2);
         let meant = near.map_or(String::new(), |known| format!("did you mean {known}? "));
-        Err(Wrong::new(format!("unknown setting {key:?}"), format!("{meant}Settings: {}", KEYS.join(", "))))
+        Err(Wrong::new(
+            format!("unknown setting {key:?}"),
+            format!("{meant}Settings: {}", KEYS.join(", ")),
+        ))
     }
 }
 
@@ -342,9 +413,24 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 const SOURCES: [&str; 6] = ["users", "arrays", "stdin", "file", "exec", "push"];
-const KEYS: [&str; 16] = [
-    "every", "burst", "rate", "keep", "keep_bytes", "slow", "end", "start", "locale", "shape", "dtype", "low", "high", "pack",
-    "speed", "restart",
+const KEYS: [&str; 17] = [
+    "every",
+    "burst",
+    "rate",
+    "keep",
+    "keep_bytes",
+    "slow",
+    "end",
+    "start",
+    "locale",
+    "shape",
+    "dtype",
+    "low",
+    "high",
+    "pack",
+    "speed",
+    "from",
+    "restart",
 ];
 const EVERY_MIN: Duration = Duration::from_millis(1);
 const EVERY_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -365,36 +451,85 @@ mod tests {
     }
 
     fn source(text: &str) -> SourceSpec {
-        parse_topic(&format!("x={text}")).unwrap_or_else(|failure| panic!("{failure}")).source
+        parse_topic(&format!("x={text}"))
+            .unwrap_or_else(|failure| panic!("{failure}"))
+            .source
     }
 
     #[test]
     fn the_defaults_are_a_person_a_second_and_five_arrays_every_two() {
         let topics = default_topics();
-        assert_eq!(topics[0].source.pace, Some(Pace { every: Duration::from_secs(1), burst: 1 }));
-        assert_eq!(topics[1].source.pace, Some(Pace { every: Duration::from_secs(2), burst: 5 }));
+        assert_eq!(
+            topics[0].source.pace,
+            Some(Pace {
+                every: Duration::from_secs(1),
+                burst: 1
+            })
+        );
+        assert_eq!(
+            topics[1].source.pace,
+            Some(Pace {
+                every: Duration::from_secs(2),
+                burst: 5
+            })
+        );
         assert_eq!(topics[1].source.feed, source("arrays").feed);
         assert_eq!(topics[1].source.pace, source("arrays").pace);
     }
 
     #[test]
     fn settings_are_taken() {
-        let spec = source("arrays?every=500ms&burst=2&shape=2x3&dtype=uint8&low=1&high=7&pack=4&keep=5m&keep_bytes=1MiB&end=close");
-        assert_eq!(spec.pace, Some(Pace { every: Duration::from_millis(500), burst: 2 }));
-        assert_eq!(spec.retention, Retention { bytes: 1 << 20, age: Duration::from_secs(300) });
+        let spec = source(
+            "arrays?every=500ms&burst=2&shape=2x3&dtype=uint8&low=1&high=7&pack=4&keep=5m&keep_bytes=1MiB&end=close",
+        );
+        assert_eq!(
+            spec.pace,
+            Some(Pace {
+                every: Duration::from_millis(500),
+                burst: 2
+            })
+        );
+        assert_eq!(
+            spec.retention,
+            Retention {
+                bytes: 1 << 20,
+                age: Duration::from_secs(300)
+            }
+        );
         assert_eq!(spec.on_end, OnEnd::Close);
         assert_eq!(source("stdin").pace, None);
-        assert_eq!(source("stdin?rate=1000/s").pace, Some(Pace { every: Duration::from_millis(1), burst: 1 }));
+        assert_eq!(
+            source("stdin?rate=1000/s").pace,
+            Some(Pace {
+                every: Duration::from_millis(1),
+                burst: 1
+            })
+        );
     }
 
     #[test]
     fn commands_and_paths_are_taken_literally() {
-        assert_eq!(source("exec:ls /tmp/a?.txt").feed, Feed::Exec("ls /tmp/a?.txt".to_owned(), Restart::OnFailure));
-        assert_eq!(source("exec:echo a?b=c").feed, Feed::Exec("echo a?b=c".to_owned(), Restart::OnFailure));
-        assert_eq!(source("exec:echo a?b?restart=always").feed, Feed::Exec("echo a?b".to_owned(), Restart::Always));
-        assert_eq!(source("file:a?b").feed, Feed::Tail("a?b".into()));
-        assert_eq!(source("file:a.ndjson?speed=10").feed, Feed::Replay("a.ndjson".into(), Speed::Times(10.0)));
-        assert_eq!(source("file:a.ndjson?speed=max&keep=5s").feed, Feed::Replay("a.ndjson".into(), Speed::Max));
+        assert_eq!(
+            source("exec:ls /tmp/a?.txt").feed,
+            Feed::Exec("ls /tmp/a?.txt".to_owned(), Restart::OnFailure)
+        );
+        assert_eq!(
+            source("exec:echo a?b=c").feed,
+            Feed::Exec("echo a?b=c".to_owned(), Restart::OnFailure)
+        );
+        assert_eq!(
+            source("exec:echo a?b?restart=always").feed,
+            Feed::Exec("echo a?b".to_owned(), Restart::Always)
+        );
+        assert_eq!(source("file:a?b").feed, Feed::Tail("a?b".into(), TailFrom::End));
+        assert_eq!(
+            source("file:a.ndjson?speed=10").feed,
+            Feed::Replay("a.ndjson".into(), Speed::Times(10.0))
+        );
+        assert_eq!(
+            source("file:a.ndjson?speed=max&keep=5s").feed,
+            Feed::Replay("a.ndjson".into(), Speed::Max)
+        );
     }
 
     #[test]
@@ -409,16 +544,47 @@ mod tests {
             "every=-1s is out of range: 1ms to 24h in --topic users=users?every=-1s",
             "write a length of time such as every=500ms, every=1s or rate=1000/s",
         );
-        check_wrong("a b=users", "a topic name is made of A-Z a-z 0-9 _ and -, not ' ', in --topic a b=users", "choose another name before the =");
-        check_wrong("x=users?evry=1s", "unknown setting \"evry\" in --topic x=users?evry=1s", &format!("did you mean every? Settings: {}", KEYS.join(", ")));
-        check_wrong("x=users?shape=3", "shape= means nothing for the source \"users\" in --topic x=users?shape=3", "leave it out");
-        check_wrong("x=users?every=1s&rate=5/s", "both every= and rate= are given in --topic x=users?every=1s&rate=5/s", "leave one of them out");
+        check_wrong(
+            "a b=users",
+            "a topic name is made of A-Z a-z 0-9 _ and -, not ' ', in --topic a b=users",
+            "choose another name before the =",
+        );
+        check_wrong(
+            "x=users?evry=1s",
+            "unknown setting \"evry\" in --topic x=users?evry=1s",
+            &format!("did you mean every? Settings: {}", KEYS.join(", ")),
+        );
+        check_wrong(
+            "x=users?shape=3",
+            "shape= means nothing for the source \"users\" in --topic x=users?shape=3",
+            "leave it out",
+        );
+        check_wrong(
+            "x=users?every=1s&rate=5/s",
+            "both every= and rate= are given in --topic x=users?every=1s&rate=5/s",
+            "leave one of them out",
+        );
     }
 
     #[test]
     fn limits_hold_at_the_limit_and_not_beyond() {
-        let good = ["every=1ms", "every=24h", "burst=100000", "keep=1s", "keep_bytes=64KiB", "keep_bytes=1TiB"];
-        let bad = ["every=999us", "every=24h 1s", "burst=100001", "burst=0", "keep=999ms", "keep_bytes=65535", "keep_bytes=2TiB"];
+        let good = [
+            "every=1ms",
+            "every=24h",
+            "burst=100000",
+            "keep=1s",
+            "keep_bytes=64KiB",
+            "keep_bytes=1TiB",
+        ];
+        let bad = [
+            "every=999us",
+            "every=24h 1s",
+            "burst=100001",
+            "burst=0",
+            "keep=999ms",
+            "keep_bytes=65535",
+            "keep_bytes=2TiB",
+        ];
         for setting in good {
             assert!(parse_topic(&format!("x=users?{setting}")).is_ok(), "{setting}");
         }

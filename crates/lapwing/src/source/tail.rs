@@ -19,12 +19,17 @@ pub async fn run(path: &Path, from: TailFrom, mut feeder: Feeder, events: &dyn S
     let mut open = match Tail::open(path, from) {
         Ok(tail) => {
             if tail.read > 0 {
-                events.tell(format!("{name} is followed from its end; {} before that are left out (from=start reads them)", form::bytes(tail.read)));
+                events.tell(format!(
+                    "{name} is followed from its end; {} before that are left out (from=start reads them)",
+                    form::bytes(tail.read)
+                ));
             }
             Some(tail)
         }
         Err(error) => {
-            events.tell(format!("{name} cannot be read yet ({error}); it is followed from its start when it can"));
+            events.tell(format!(
+                "{name} cannot be read yet ({error}); it is followed from its start when it can"
+            ));
             None
         }
     };
@@ -81,7 +86,11 @@ impl Tail {
             TailFrom::Start => 0,
             TailFrom::End => file.seek(SeekFrom::End(0))?,
         };
-        Ok(Self { file, inode: (metadata.dev(), metadata.ino()), read })
+        Ok(Self {
+            file,
+            inode: (metadata.dev(), metadata.ino()),
+            read,
+        })
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {

@@ -1,0 +1,63 @@
+//! Signals: the first asks for an end, the second takes it.
+
+use std::io::Write as _;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::{Exit, Failure};
+
+/// A token that SIGINT or SIGTERM cancels; a second signal ends the process at once with code 130.
+///
+/// Signals have a thread of their own, so that the second one works even when a write to a stopped terminal blocks all else.
+pub fn on_signals() -> Result<CancellationToken, Failure> {
+    let token = CancellationToken::new();
+    let cancel = token.clone();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let spawned = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        let result = runtime.and_then(|runtime| {
+            runtime.block_on(async {
+                let mut interrupt = signal(SignalKind::interrupt())?;
+                let mut terminate = signal(SignalKind::terminate())?;
+                let _ = ready.send(Ok(()));
+                for count in 0.. {
+                    tokio::select! {
+                        _ = interrupt.recv() => {}
+                        _ = terminate.recv() => {}
+                    }
+                    if count > 0 {
+                        std::process::exit(Exit::Interrupted as i32);
+                    }
+                    cancel.cancel();
+                }
+                Ok(())
+            })
+        });
+        if let Err(error) = result {
+            let _ = ready.send(Err(error));
+        }
+    });
+    let result = spawned.and_then(|_| {
+        is_ready
+            .recv()
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()))
+    });
+    match result {
+        Ok(()) => Ok(token),
+        Err(error) => Err(Failure::failed(
+            format!("cannot wait for signals: {error}"),
+            "is the system out of processes or files?",
+        )),
+    }
+}
+
+/// Prints a failure as one object a sentence, for programs.
+pub fn report_json(failure: &Failure) {
+    let mut out = std::io::stderr().lock();
+    for (error, hint) in &failure.sentences {
+        let object = serde_json::json!({ "error": error, "hint": hint, "exit": failure.exit as u8 });
+        // A closed stderr is no reason to fail once more.
+        let _ = writeln!(out, "{object}");
+    }
+}

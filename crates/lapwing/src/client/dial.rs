@@ -1,0 +1,477 @@
+//! From a URL to an open connection: addresses, TCP, TLS, handshake, and every way in which that fails.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lapwing_wire::decoder::DecoderLimits;
+use lapwing_wire::escape::escaped_cut;
+use lapwing_wire::handshake::{self, HandshakeError, Refusal, RequestError, Response};
+use lapwing_wire::name::ClientName;
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::connection::{Connection, Stream};
+use super::entropy::Entropy;
+use super::target::{Security, Target};
+use super::tls;
+use crate::failure::Failure;
+
+/// What is needed to connect, again and again.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    /// Where to.
+    pub target: Target,
+    /// What to call ourselves, in the query.
+    pub name: Option<ClientName>,
+    /// The subprotocols to offer.
+    pub protocols: &'static [&'static str],
+    /// What the server may send.
+    pub limits: DecoderLimits,
+    /// For `wss://`.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
+/// A connection behind its handshake.
+pub struct Dialed {
+    /// The connection.
+    pub connection: Connection,
+    /// The subprotocol that the server chose.
+    pub protocol: Option<String>,
+}
+
+impl Dial {
+    /// Connects once.
+    pub async fn connect(&self, entropy: &mut Entropy) -> Result<Dialed, DialError> {
+        let mut stream = open(&self.target, self.tls.as_ref()).await?;
+        let key = STANDARD.encode(entropy.bytes::<16>());
+        let request = self.request(&key).map_err(DialError::Request)?;
+        let answer = timeout(HANDSHAKE_WAIT, converse(&mut stream, &request)).await;
+        let (response, early) = answer.map_err(|_| DialError::Silent)??;
+        let accepted = response.check(&key, self.protocols).map_err(DialError::from)?;
+        let entropy = Entropy::from_seed(entropy.bytes());
+        Ok(Dialed {
+            connection: Connection::new(stream, &early, self.limits, entropy),
+            protocol: accepted.protocol,
+        })
+    }
+
+    fn request(&self, key: &str) -> Result<Vec<u8>, RequestError> {
+        let path = self.target.path_and_query(self.name.as_ref());
+        let agent = ("User-Agent", concat!("lapwing/", env!("CARGO_PKG_VERSION")));
+        handshake::request(&self.target.host_header(), &path, key, self.protocols, &[agent])
+    }
+}
+
+/// Opens the bytes to a server: TCP to the first of its addresses that takes us, and TLS where the URL says so.
+pub async fn open(target: &Target, tls: Option<&Arc<ClientConfig>>) -> Result<Stream, DialError> {
+    let stream = tcp(target).await?;
+    match (target.security, tls) {
+        (Security::Tls, Some(config)) => secure(stream, target, config.clone()).await,
+        _ => Ok(Stream::Plain(stream)),
+    }
+}
+
+async fn tcp(target: &Target) -> Result<TcpStream, DialError> {
+    let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
+    let addresses: Vec<_> = found
+        .map_err(|error| DialError::Resolve {
+            host: target.host.clone(),
+            error,
+        })?
+        .collect();
+    let mut tried = Vec::new();
+    for address in addresses {
+        match timeout(CONNECT_WAIT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Reports are small and single: waiting for more of them would only make them late.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => tried.push((address, error)),
+            Err(_) => tried.push((address, io::ErrorKind::TimedOut.into())),
+        }
+    }
+    Err(DialError::Connect { tried })
+}
+
+async fn secure(stream: TcpStream, target: &Target, config: Arc<ClientConfig>) -> Result<Stream, DialError> {
+    let name = ServerName::try_from(target.host.clone()).map_err(|_| DialError::Resolve {
+        host: target.host.clone(),
+        error: io::Error::new(io::ErrorKind::InvalidInput, "no certificate can have this name"),
+    })?;
+    let connector = tokio_rustls::TlsConnector::from(config);
+    match timeout(HANDSHAKE_WAIT, connector.connect(name, stream)).await {
+        Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
+        Ok(Err(error)) => Err(DialError::of_tls(error)),
+        Err(_) => Err(DialError::Silent),
+    }
+}
+
+/// Sends the request and reads the answer, with the bytes that came behind it.
+async fn converse(stream: &mut Stream, request: &[u8]) -> Result<(Response, Vec<u8>), DialError> {
+    stream.write_all(request).await.map_err(DialError::Lost)?;
+    stream.flush().await.map_err(DialError::Lost)?;
+    let mut came = Vec::new();
+    loop {
+        let ended = stream.read_buf(&mut came).await.map_err(DialError::Lost)? == 0;
+        if came.starts_with(&TLS_ALERT) {
+            return Err(DialError::TlsNeeded);
+        }
+        match Response::parse(&came).map_err(DialError::Handshake)? {
+            None if ended => return Err(DialError::Lost(io::ErrorKind::UnexpectedEof.into())),
+            None => {}
+            Some((response, used)) if response.status == 101 => return Ok((response, came.split_off(used))),
+            Some((response, _)) if ended || response.is_whole() => return Ok((response, Vec::new())),
+            // The rest of a body whose end is not announced is not worth waiting for.
+            Some((response, _)) => {
+                let more = timeout(BODY_WAIT, stream.read_buf(&mut came)).await;
+                if !matches!(more, Ok(Ok(count)) if count > 0) {
+                    return Ok((response, Vec::new()));
+                }
+            }
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum DialError {
+    /// The host has no address.
+    Resolve {
+        /// The host.
+        host: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// None of its addresses takes us.
+    Connect {
+        /// Each address and what it said.
+        tried: Vec<(SocketAddr, io::Error)>,
+    },
+    /// It took us and then said nothing in time.
+    Silent,
+    /// The connection ended before the handshake did.
+    Lost(io::Error),
+    /// The server answers in TLS, the URL does not say so.
+    TlsNeeded,
+    /// The URL says TLS, the server does not speak it.
+    TlsNotSpoken,
+    /// The server's certificate is not trusted.
+    Certificate(CertificateError),
+    /// TLS went wrong otherwise.
+    Tls(rustls::Error),
+    /// The server said no.
+    Refused(Box<Refusal>),
+    /// The server answers, but not as a WebSocket server does.
+    Handshake(HandshakeError),
+    /// The request cannot be written.
+    Request(RequestError),
+}
+
+/// What to do after a failed attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Try again, after this time if the server said one.
+    Retry(Option<Duration>),
+    /// It will not be different the next time.
+    Stop,
+}
+
+impl DialError {
+    /// What to do.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Resolve { .. } | Self::Connect { .. } | Self::Silent | Self::Lost(_) | Self::Tls(_) => {
+                Verdict::Retry(None)
+            }
+            Self::Refused(refusal) if matches!(refusal.status, 408 | 429 | 500..=599) => {
+                Verdict::Retry(refusal.retry_after.as_deref().and_then(retry_after))
+            }
+            Self::TlsNeeded
+            | Self::TlsNotSpoken
+            | Self::Certificate(_)
+            | Self::Refused(_)
+            | Self::Handshake(_)
+            | Self::Request(_) => Verdict::Stop,
+        }
+    }
+
+    /// The failure, for who gives up now.
+    #[must_use]
+    pub fn failure(&self, target: &Target) -> Failure {
+        let at = target.address_text();
+        match self {
+            Self::TlsNeeded => Failure::failed(
+                format!("{at} answers in TLS, but the URL begins with ws://"),
+                format!("use {}", target.other_security()),
+            ),
+            Self::TlsNotSpoken => Failure::failed(
+                format!("{at} does not speak TLS, but the URL begins with wss://"),
+                format!("use {}", target.other_security()),
+            ),
+            Self::Certificate(error) => Failure::failed(
+                format!(
+                    "the certificate of {} is not trusted: {}",
+                    target.host,
+                    tls::reason(error)
+                ),
+                "--ca FILE trusts the certificates in FILE, --insecure trusts anyone",
+            ),
+            Self::Refused(refusal) => {
+                let (sentence, hint) = refusal_sentence(refusal);
+                Failure::failed(sentence, hint)
+            }
+            Self::Handshake(error) => Failure::failed(
+                format!("{target} is no stream: {error}"),
+                "is it the address of a WebSocket server, and the right path?",
+            ),
+            Self::Request(error) => Failure::usage(error.to_string(), "escape it in the URL"),
+            Self::Resolve { .. } | Self::Connect { .. } | Self::Silent | Self::Lost(_) | Self::Tls(_) => {
+                Failure::failed(
+                    format!("no server at {target}: {self}"),
+                    "start one with: lapwing serve",
+                )
+            }
+        }
+    }
+
+    fn of_tls(error: io::Error) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match inner {
+            Some(rustls::Error::InvalidCertificate(error)) => Self::Certificate(error.clone()),
+            Some(rustls::Error::InvalidMessage(_)) => Self::TlsNotSpoken,
+            Some(other) => Self::Tls(other.clone()),
+            None => Self::Lost(error),
+        }
+    }
+}
+
+impl From<HandshakeError> for DialError {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::Refused(refusal) if wants_tls(&refusal) => Self::TlsNeeded,
+            HandshakeError::Refused(refusal) => Self::Refused(refusal),
+            error => Self::Handshake(error),
+        }
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve { host, error } => write!(f, "no address of {host} is known, {}", io_reason(error)),
+            Self::Connect { tried } => f.write_str(&connect_reason(tried)),
+            Self::Silent => write!(f, "no answer within {} s", HANDSHAKE_WAIT.as_secs()),
+            Self::Lost(error) => f.write_str(&io_reason(error)),
+            Self::TlsNeeded => f.write_str("it answers in TLS"),
+            Self::TlsNotSpoken => f.write_str("it does not speak TLS"),
+            Self::Certificate(error) => write!(f, "its certificate is not trusted: {}", tls::reason(error)),
+            Self::Tls(error) => write!(f, "TLS: {error}"),
+            Self::Refused(refusal) => f.write_str(&refusal_sentence(refusal).0),
+            Self::Handshake(error) => error.fmt(f),
+            Self::Request(error) => error.fmt(f),
+        }
+    }
+}
+
+/// What the system says of a failed read, write or connect, in few words.
+#[must_use]
+pub fn io_reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "reset".to_owned(),
+        io::ErrorKind::ConnectionAborted => "aborted".to_owned(),
+        io::ErrorKind::TimedOut => "no answer".to_owned(),
+        io::ErrorKind::UnexpectedEof => "it ended the connection".to_owned(),
+        io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
+        _ => {
+            let text = error.to_string();
+            let end = text.find(" (os error").unwrap_or(text.len());
+            let mut text = text[..end].to_owned();
+            if let Some(first) = text.get_mut(..1) {
+                first.make_ascii_lowercase();
+            }
+            text
+        }
+    }
+}
+
+/// One address needs no name, which stands in the sentence around it; of several each is named, since that is the riddle.
+fn connect_reason(tried: &[(SocketAddr, io::Error)]) -> String {
+    match tried {
+        [] => "it has no address".to_owned(),
+        [(_, error)] => io_reason(error),
+        tried => {
+            let each = tried
+                .iter()
+                .map(|(address, error)| format!("{address}: {}", io_reason(error)));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// What the server says in its refusal, as a sentence and a hint.
+///
+/// Our own servers answer with a sentence as text, and with a hint on a line of its own; many others with JSON or a page.
+#[must_use]
+pub fn refusal_sentence(refusal: &Refusal) -> (String, String) {
+    let status = status_text(refusal);
+    let (said, hint) = said(&refusal.body);
+    let sentence = match said {
+        Some(said) => format!("the server refused: {said} ({status})"),
+        None => format!("the server answered {status}"),
+    };
+    let (location, _) = escaped_cut(refusal.location.as_deref().unwrap_or_default(), 200);
+    let hint = hint.unwrap_or_else(|| match refusal.status {
+        300..=399 if !location.is_empty() => format!("it has moved to {location}"),
+        401 | 403 => "it wants to know who you are, or you may not have this".to_owned(),
+        404 => "look at the path of the URL and at --topics".to_owned(),
+        409 => "--from earliest begins with what there is".to_owned(),
+        429 | 503 => "it has too much to do; try again later".to_owned(),
+        500..=599 => "the server has a problem of its own; try again later".to_owned(),
+        _ => "is it the address of a WebSocket server, and the right path?".to_owned(),
+    });
+    (sentence, hint)
+}
+
+fn status_text(refusal: &Refusal) -> String {
+    let (reason, _) = escaped_cut(refusal.reason.trim(), 60);
+    match reason.is_empty() {
+        true => refusal.status.to_string(),
+        false => format!("{} {reason}", refusal.status),
+    }
+}
+
+/// The sentence and the hint in a body.
+fn said(body: &str) -> (Option<String>, Option<String>) {
+    let short = |text: &str| Some(escaped_cut(text.trim(), 400).0).filter(|text| !text.is_empty());
+    if let Ok(serde_json::Value::Object(object)) = serde_json::from_str(body) {
+        let text = |key: &str| object.get(key).and_then(|value| value.as_str()).and_then(short);
+        return (text("error").or_else(|| text("message")), text("hint"));
+    }
+    if body.trim_start().starts_with('<') {
+        return (None, None);
+    }
+    let mut lines = body.lines().filter(|line| !line.trim().is_empty());
+    let sentence = lines.next().map(|line| line.strip_prefix("error: ").unwrap_or(line));
+    let hint = lines.find_map(|line| line.strip_prefix("hint: "));
+    (sentence.and_then(short), hint.and_then(short))
+}
+
+/// Servers that speak HTTP on a port for TLS only to say so.
+fn wants_tls(refusal: &Refusal) -> bool {
+    refusal.status == 400 && (refusal.body.contains("HTTPS port") || refusal.body.contains("HTTPS server"))
+}
+
+/// Seconds, or a date of the kind that HTTP uses, seen from now.
+fn retry_after(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds.min(RETRY_SECONDS_MAX)));
+    }
+    let when = jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp();
+    let wait = when.duration_since(jiff::Timestamp::now()).as_secs().max(0);
+    Some(Duration::from_secs(wait.unsigned_abs().min(RETRY_SECONDS_MAX)))
+}
+
+/// A fatal or warning alert of any TLS version: the answer of a TLS server to a request in plain text.
+const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+
+/// For one address; a name with several must not hold us up for minutes.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+
+/// As long as our own servers give a client for its half.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+
+/// For the rest of a refusal.
+const BODY_WAIT: Duration = Duration::from_secs(1);
+
+/// An hour, so that a server cannot send a client to sleep for ever.
+const RETRY_SECONDS_MAX: u64 = 3600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(status: u16, body: &str) -> Refusal {
+        Refusal {
+            status,
+            reason: "Why Not".to_owned(),
+            retry_after: Some("3".to_owned()),
+            location: None,
+            body: body.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_servers_sentence_is_told_whatever_its_form() {
+        let told = |status, body: &str| refusal_sentence(&refusal(status, body));
+        assert_eq!(
+            told(
+                404,
+                "no topic \"x\"; topics: users, arrays\nhint: ask for one of them\n"
+            ),
+            (
+                "the server refused: no topic \"x\"; topics: users, arrays (404 Why Not)".to_owned(),
+                "ask for one of them".to_owned()
+            )
+        );
+        assert_eq!(
+            told(403, "{\"error\":\"not \\u001b[31myou\"}").0,
+            "the server refused: not \\u{1b}[31myou (403 Why Not)"
+        );
+        assert_eq!(told(404, "<html><title>x</title>").0, "the server answered 404 Why Not");
+    }
+
+    #[test]
+    fn only_what_may_change_is_tried_again() {
+        let verdict = |status| DialError::Refused(Box::new(refusal(status, ""))).verdict();
+        for status in [301, 400, 401, 403, 404, 409, 426] {
+            assert_eq!(verdict(status), Verdict::Stop, "{status}");
+        }
+        for status in [429, 500, 502, 503] {
+            assert_eq!(
+                verdict(status),
+                Verdict::Retry(Some(Duration::from_secs(3))),
+                "{status}"
+            );
+        }
+        assert_eq!(DialError::Silent.verdict(), Verdict::Retry(None));
+        assert_eq!(DialError::TlsNeeded.verdict(), Verdict::Stop);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        assert_eq!(retry_after("120"), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after("999999"), Some(Duration::from_secs(3600)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        assert_eq!(retry_after("soon"), None);
+    }
+
+    #[test]
+    fn several_addresses_are_each_named() {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let v4: SocketAddr = "127.0.0.1:8765".parse().expect("valid");
+        let v6: SocketAddr = "[::1]:8765".parse().expect("valid");
+        let one = DialError::Connect {
+            tried: vec![(v4, refused())],
+        };
+        assert_eq!(one.to_string(), "connection refused");
+        let two = DialError::Connect {
+            tried: vec![(v6, refused()), (v4, refused())],
+        };
+        assert_eq!(
+            two.to_string(),
+            "[::1]:8765: connection refused, 127.0.0.1:8765: connection refused"
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! What `listen` shows: messages on stdout, everything else on stderr.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use super::event::{Event, Halt, Retry};
+use super::status::{Goal, Status};
+use super::text::{Layout, Sentence, Symbols, Talk, TimeForm, Tone};
+use crate::clock::Now;
+use crate::failure::Failure;
+use crate::terminal::paint::{ColorChoice, Painter};
+
+/// The console of a listener.
+pub struct Console {
+    talk: Talk,
+    /// Lines of messages, each stream judged by itself.
+    data: Layout,
+    life: Layout,
+    status: Status,
+    show: Show,
+    /// What is to be told once connected.
+    greeting: String,
+    output: Output,
+    line: String,
+}
+
+/// How much is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Show {
+    /// Messages, blocks, life.
+    All,
+    /// Only what happens to the connection, and the summary.
+    Quiet,
+}
+
+impl Console {
+    /// A console that tells `greeting` behind the first contact.
+    #[must_use]
+    pub fn new(talk: Talk, color: ColorChoice, show: Show, goal: Option<Goal>, greeting: String) -> Self {
+        let layout = |terminal: bool, paint| Layout {
+            paint,
+            width: None,
+            symbols: symbols(terminal),
+            time: TimeForm::Clock,
+            topic_width: 0,
+            offset_width: 5,
+        };
+        let terminal = io::stderr().is_terminal();
+        let moving = terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Self {
+            talk,
+            data: layout(io::stdout().is_terminal(), Painter::stdout(color)),
+            life: layout(terminal, Painter::stderr(color)),
+            status: Status::new(moving, symbols(terminal), goal),
+            show,
+            greeting,
+            output: Output::new(),
+            line: String::new(),
+        }
+    }
+
+    /// Shows an event.
+    pub fn on_event(&mut self, event: &Event<'_>, now: Now) -> Result<(), Halt> {
+        match event {
+            Event::Message(_) | Event::Block { .. } if self.show == Show::Quiet => return Ok(()),
+            Event::Message(arrival) => {
+                self.line.clear();
+                self.data.message(arrival, &mut self.line);
+                return self.output.push(self.line.as_bytes(), &self.status);
+            }
+            Event::Retry(retry) => return self.on_retry(retry, now),
+            Event::NoServer { why } | Event::Lost { why } => self.status.on_loss(why),
+            Event::Connected(connected) => {
+                connected
+                    .grants
+                    .iter()
+                    .for_each(|(topic, _)| self.data.make_room(topic));
+                self.status.on_connected(now);
+            }
+            Event::Back(_) => self.status.on_connected(now),
+            _ => {}
+        }
+        if let Some(sentence) = self.talk.sentence(event) {
+            self.say(&sentence, now)?;
+        }
+        if matches!(event, Event::Connected(_)) {
+            let greeting = self.greeting.clone();
+            self.print(&greeting)?;
+        }
+        Ok(())
+    }
+
+    /// Shows what was told since the last pause.
+    pub fn on_pause(&mut self) -> Result<(), Halt> {
+        self.data.width = width();
+        self.output.flush(&self.status)
+    }
+
+    /// Draws the status line anew.
+    pub fn on_tick(&mut self, now: Now, messages: u64) {
+        self.status.draw(now, messages);
+    }
+
+    /// Prints lines of life, such as the summary.
+    pub fn print(&mut self, line: &str) -> Result<(), Halt> {
+        let flushed = self.output.flush(&self.status);
+        self.status.around(|| {
+            // A closed stderr is no reason to end.
+            let _ = writeln!(io::stderr().lock(), "{line}");
+        });
+        flushed
+    }
+
+    /// Says how it ended.
+    pub fn end(&mut self, tone: Tone, text: String, now: Now) -> Result<(), Halt> {
+        let sentence = Sentence {
+            timed: true,
+            tone,
+            text,
+            hint: None,
+        };
+        self.say(&sentence, now)
+    }
+
+    /// Takes the status line away; what is printed after it stays.
+    pub fn finish(&mut self) {
+        self.status.clear();
+    }
+
+    fn on_retry(&mut self, retry: &Retry<'_>, now: Now) -> Result<(), Halt> {
+        match self.status.on_retry(retry, now) {
+            Some(line) => self.print(&line),
+            None => Ok(()),
+        }
+    }
+
+    fn say(&mut self, sentence: &Sentence, now: Now) -> Result<(), Halt> {
+        let mut lines = String::new();
+        sentence.write(&self.life, now, &mut lines);
+        self.print(lines.trim_end_matches('\n'))
+    }
+}
+
+/// Stdout, written in one go for all messages of a read.
+pub struct Output {
+    lines: Vec<u8>,
+}
+
+impl Output {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { lines: Vec::new() }
+    }
+
+    /// Takes lines.
+    pub fn push(&mut self, lines: &[u8], status: &Status) -> Result<(), Halt> {
+        self.lines.extend_from_slice(lines);
+        match self.lines.len() >= OUTPUT_BYTES {
+            true => self.flush(status),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes them.
+    pub fn flush(&mut self, status: &Status) -> Result<(), Halt> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let written = status.around(|| {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&self.lines).and_then(|()| stdout.flush())
+        });
+        self.lines.clear();
+        match written {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Halt::Quiet),
+            Err(error) => Err(Halt::Failed(Failure::failed(
+                format!("cannot write to stdout: {}", super::dial::io_reason(&error)),
+                "--log FILE records without it",
+            ))),
+        }
+    }
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How many columns stdout has; none in a pipe, where nothing is cut.
+fn width() -> Option<usize> {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&stdout).ok();
+    // A terminal that does not know its size says 0.
+    let columns = size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0);
+    Some(columns.unwrap_or(80))
+}
+
+/// What may be drawn on a stream.
+fn symbols(terminal: bool) -> Symbols {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG"));
+    let utf8 = locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    });
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    match terminal && utf8 && !dumb {
+        true => Symbols::Unicode,
+        false => Symbols::Ascii,
+    }
+}
+
+/// 64 KiB: a burst is written in a few calls.
+const OUTPUT_BYTES: usize = 64 << 10;

@@ -1,0 +1,977 @@
+//! The loop of a listener: connect, subscribe, receive, report, and come back.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use lapwing_wire::block::BlockTiming;
+use lapwing_wire::close::{CloseCode, Retry as AfterClose, retry_after_ms};
+use lapwing_wire::control::{Answer, ClientMessage, ServerMessage, Subscribe, Subscribed, Welcome};
+use lapwing_wire::decoder::{Event as Frame, ProtocolError};
+use lapwing_wire::envelope::Message;
+use lapwing_wire::escape::escaped_cut;
+use lapwing_wire::position::Offset;
+use lapwing_wire::start::Start;
+use lapwing_wire::time::micros_text;
+use lapwing_wire::topic::TopicName;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::connection::{Connection, Turn};
+use super::dial::{Dial, Dialed, Verdict, io_reason};
+use super::entropy::Entropy;
+use super::event::{Back, Connected, Event, Halt, MissedMeanwhile, Mode, Observer, Retry};
+use super::feed::{self, OFFSET_MAX, Said};
+use super::track::{Grant, Place, Track};
+use crate::clock::Now;
+use crate::failure::Failure;
+use crate::recording::arrival::{Arrival, Value};
+use crate::recording::note::Missed;
+
+/// What to listen to, and until when.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The server.
+    pub dial: Dial,
+    /// The topics; none means all that the server names.
+    pub topics: Option<Vec<TopicName>>,
+    /// Where to begin in each.
+    pub start: Start,
+    /// How many messages make a block.
+    pub block: NonZeroU64,
+    /// After how many messages to end.
+    pub count: Option<u64>,
+    /// After how much time to end, from the first connection on.
+    pub time: Option<Duration>,
+    /// Whether to report block times to the server.
+    pub reports: bool,
+}
+
+/// How listening ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// We were told to stop.
+    Asked,
+    /// As many messages came as were wanted.
+    Counted,
+    /// The time was over.
+    TimeOver,
+    /// The server ended the feed (1000).
+    FeedEnded {
+        /// What it said; escaped.
+        reason: String,
+    },
+    /// The server closed with a code that says not to come back.
+    Stopped {
+        /// The code.
+        code: CloseCode,
+        /// What it said; escaped.
+        reason: String,
+    },
+    /// Nobody looks any more.
+    Unwatched,
+}
+
+/// Listens until told to stop, until enough came, or until there is no sense in going on.
+pub async fn listen<O: Observer>(
+    options: &Options,
+    stop: &CancellationToken,
+    observer: &mut O,
+) -> Result<Ending, Failure> {
+    let mut listener = Listener::new(options, stop, observer);
+    match listener.run().await {
+        Ok(ending) => Ok(ending),
+        Err(Halt::Quiet) => Ok(Ending::Unwatched),
+        Err(Halt::Failed(failure)) => Err(failure),
+    }
+}
+
+struct Listener<'a, O> {
+    options: &'a Options,
+    stop: &'a CancellationToken,
+    observer: &'a mut O,
+    entropy: Entropy,
+    backoff: Backoff,
+    tracks: Vec<Track>,
+    /// What a feed without topics is recorded under.
+    nameless: TopicName,
+    messages: u64,
+    reconnects: u64,
+    deadline: Option<Instant>,
+    loss: Option<Loss>,
+    /// Whether any connection has been granted what was asked.
+    was_connected: bool,
+    ticks: Ticks,
+}
+
+/// The connection that was lost, or never was.
+struct Loss {
+    why: String,
+    since: Now,
+    told: Option<Duration>,
+}
+
+/// One connection, beside its bytes.
+struct Session {
+    mode: Mode,
+    opened: Now,
+    last_byte: Now,
+    pinged: bool,
+    heartbeat: Duration,
+    report_interval: Duration,
+    name: Option<String>,
+    /// Topics that were asked for and not yet granted.
+    awaited: Vec<TopicName>,
+    grants: Vec<(TopicName, Offset)>,
+    missed: MissedMeanwhile,
+    /// What topics hold that begin with their next message.
+    retained: Vec<(TopicName, u64)>,
+    ready: bool,
+    messages: u64,
+    bye: Option<Duration>,
+    /// Texts to send once the frame at hand is done with.
+    outbox: Vec<String>,
+}
+
+/// How one connection ended.
+enum SessionEnd {
+    Over(Ending),
+    Closed { code: CloseCode, reason: String },
+    Broken(ProtocolError),
+    Lost { why: String },
+}
+
+impl<'a, O: Observer> Listener<'a, O> {
+    fn new(options: &'a Options, stop: &'a CancellationToken, observer: &'a mut O) -> Self {
+        Self {
+            options,
+            stop,
+            observer,
+            entropy: Entropy::from_system(),
+            backoff: Backoff::default(),
+            tracks: Vec::new(),
+            nameless: TopicName::parse("-").expect("a dash is a valid name"),
+            messages: 0,
+            reconnects: 0,
+            deadline: options.time.map(|time| Instant::now() + time),
+            loss: None,
+            was_connected: false,
+            ticks: Ticks::default(),
+        }
+    }
+
+    async fn run(&mut self) -> Result<Ending, Halt> {
+        loop {
+            let dialed = match self.reach().await? {
+                Ok(dialed) => dialed,
+                Err(ending) => return Ok(ending),
+            };
+            let (mut connection, mut session) = self.open(dialed)?;
+            let end = match self.follow(&mut connection, &mut session).await {
+                Ok(end) => end,
+                Err(halt) => {
+                    connection.send_close(Some(CloseCode::NORMAL), "");
+                    let _ = tokio::time::timeout(CLOSE_WAIT, connection.flush()).await;
+                    return Err(halt);
+                }
+            };
+            let lived = Duration::from_nanos(Now::read().mono.saturating_sub(session.opened.mono));
+            self.backoff.on_connection(lived, session.messages);
+            if let Some(ending) = self.after(end, &session)? {
+                return Ok(ending);
+            }
+        }
+    }
+
+    /// Tries until there is a connection; the inner error is an end before there was one.
+    async fn reach(&mut self) -> Result<Result<Dialed, Ending>, Halt> {
+        let mut wait = match &self.loss {
+            Some(loss) => self.backoff.next(loss.told, self.entropy.fraction()),
+            None => Duration::ZERO,
+        };
+        loop {
+            if let Some(loss) = &self.loss {
+                let retry = Retry {
+                    attempt: self.backoff.attempt(),
+                    wait,
+                    since: Duration::from_nanos(loss.since.mono),
+                    why: &loss.why,
+                };
+                self.observer.on_event(&Event::Retry(retry), Now::read())?;
+                if let Some(ending) = self.pause(wait).await? {
+                    return self.give_up(ending).map(Err);
+                }
+            }
+            let error = match self.dial().await? {
+                Ok(Ok(dialed)) => return Ok(Ok(dialed)),
+                Ok(Err(error)) => error,
+                Err(ending) => return self.give_up(ending).map(Err),
+            };
+            let Verdict::Retry(told) = error.verdict() else {
+                return Err(Halt::Failed(error.failure(&self.options.dial.target)));
+            };
+            self.on_failed_attempt(error.to_string())?;
+            wait = self.backoff.next(told, self.entropy.fraction());
+        }
+    }
+
+    fn on_failed_attempt(&mut self, why: String) -> Result<(), Halt> {
+        let now = Now::read();
+        match &mut self.loss {
+            Some(loss) => loss.why = why,
+            None => {
+                self.observer.on_event(&Event::NoServer { why: &why }, now)?;
+                self.loss = Some(Loss {
+                    why,
+                    since: now,
+                    told: None,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Connects once, unless it is time to end.
+    async fn dial(&mut self) -> Result<Result<Result<Dialed, super::dial::DialError>, Ending>, Halt> {
+        let dial = &self.options.dial;
+        let mut attempt = std::pin::pin!(dial.connect(&mut self.entropy));
+        loop {
+            tokio::select! {
+                biased;
+                ending = ending(self.stop, self.deadline) => return Ok(Err(ending)),
+                result = &mut attempt => return Ok(Ok(result)),
+                now = self.ticks.next() => self.observer.on_tick(now)?,
+            }
+        }
+    }
+
+    /// Waits for the next attempt, unless it is time to end.
+    async fn pause(&mut self, wait: Duration) -> Result<Option<Ending>, Halt> {
+        let until = Instant::now() + wait;
+        loop {
+            tokio::select! {
+                biased;
+                ending = ending(self.stop, self.deadline) => return Ok(Some(ending)),
+                () = tokio::time::sleep_until(until) => return Ok(None),
+                now = self.ticks.next() => self.observer.on_tick(now)?,
+            }
+        }
+    }
+
+    /// Ends while there is no connection.
+    fn give_up(&mut self, ending: Ending) -> Result<Ending, Halt> {
+        let now = Now::read();
+        for at in 0..self.tracks.len() {
+            let last = self.tracks[at].finish();
+            self.tell_blocks(at, last, now)?;
+        }
+        match (&ending, &self.loss, self.was_connected) {
+            // Nothing at all in the given time is no success.
+            (Ending::TimeOver, Some(loss), false) => Err(Halt::Failed(Failure::failed(
+                format!("no server at {}: {}", self.options.dial.target, loss.why),
+                "start one with: lapwing serve",
+            ))),
+            _ => Ok(ending),
+        }
+    }
+
+    fn open(&mut self, dialed: Dialed) -> Result<(Connection, Session), Halt> {
+        let now = Now::read();
+        let mode = match dialed.protocol {
+            Some(_) => Mode::Lapwing,
+            None => Mode::Plain,
+        };
+        let mut session = Session::new(mode, now);
+        if mode == Mode::Plain {
+            session.missed = MissedMeanwhile::Unknown;
+            self.ready(&mut session, now)?;
+        }
+        Ok((dialed.connection, session))
+    }
+
+    async fn follow(&mut self, connection: &mut Connection, session: &mut Session) -> Result<SessionEnd, Halt> {
+        loop {
+            let end = tokio::select! {
+                biased;
+                ending = ending(self.stop, self.deadline) => Some(SessionEnd::Over(ending)),
+                now = self.ticks.next() => self.on_tick(session, connection, now)?,
+                turn = connection.turn() => match turn {
+                    Ok(Turn::Read(now)) => self.on_read(connection, session, now)?,
+                    Ok(Turn::Ended) => Some(SessionEnd::Lost { why: "it ended without a close frame".to_owned() }),
+                    Err(error) => Some(SessionEnd::Lost { why: io_reason(&error) }),
+                },
+            };
+            match end {
+                None => {}
+                Some(SessionEnd::Over(ending)) => {
+                    self.leave(connection, session).await?;
+                    return Ok(SessionEnd::Over(ending));
+                }
+                Some(end) => {
+                    // The answer to a close, or why we end; whoever is gone does not hear it.
+                    let _ = tokio::time::timeout(CLOSE_WAIT, connection.flush()).await;
+                    return Ok(end);
+                }
+            }
+        }
+    }
+
+    /// Ends on our side: the last reports, the close frame, and a moment for the answer.
+    async fn leave(&mut self, connection: &mut Connection, session: &mut Session) -> Result<(), Halt> {
+        let now = Now::read();
+        for at in 0..self.tracks.len() {
+            let last = self.tracks[at].finish();
+            self.tell_blocks(at, last, now)?;
+            self.report(at, session, Duration::ZERO, now);
+        }
+        self.observer.on_pause()?;
+        session.outbox.drain(..).for_each(|text| connection.send_text(&text));
+        connection.send_close(Some(CloseCode::NORMAL), "");
+        let _ = tokio::time::timeout(CLOSE_WAIT, until_closed(connection)).await;
+        Ok(())
+    }
+
+    /// Decides what follows the end of a connection: an ending, or none to come back.
+    fn after(&mut self, end: SessionEnd, session: &Session) -> Result<Option<Ending>, Halt> {
+        let (why, told) = match end {
+            SessionEnd::Over(ending) => return Ok(Some(ending)),
+            SessionEnd::Broken(error) => {
+                return Err(Halt::Failed(Failure::failed(
+                    format!("the server broke the rules of WebSockets: {error}"),
+                    "this is a mistake of the server or of something between; what came before is kept",
+                )));
+            }
+            SessionEnd::Lost { why } => (why, session.bye),
+            SessionEnd::Closed { code, reason } => {
+                let told = retry_after_ms(&reason).map(Duration::from_millis).or(session.bye);
+                let (reason, _) = escaped_cut(&reason, 200);
+                match code.retry() {
+                    AfterClose::Stop if code == CloseCode::NORMAL => {
+                        return self.give_up(Ending::FeedEnded { reason }).map(Some);
+                    }
+                    AfterClose::Stop => return self.give_up(Ending::Stopped { code, reason }).map(Some),
+                    AfterClose::AsTold => (close_text(code, &reason), told),
+                    AfterClose::Backoff => (close_text(code, &reason), None),
+                }
+            }
+        };
+        let now = Now::read();
+        // A connection that was never granted anything is one more failed attempt of the same loss.
+        let since = match &self.loss {
+            Some(loss) if !session.ready => loss.since,
+            _ => now,
+        };
+        if self.was_connected && session.ready {
+            self.observer.on_event(&Event::Lost { why: &why }, now)?;
+        } else if self.loss.is_none() {
+            self.observer.on_event(&Event::NoServer { why: &why }, now)?;
+        }
+        if session.mode == Mode::Plain {
+            self.tracks.iter_mut().for_each(Track::on_lost);
+        }
+        self.loss = Some(Loss { why, since, told });
+        Ok(None)
+    }
+
+    fn on_read(
+        &mut self,
+        connection: &mut Connection,
+        session: &mut Session,
+        now: Now,
+    ) -> Result<Option<SessionEnd>, Halt> {
+        session.last_byte = now;
+        session.pinged = false;
+        loop {
+            let end = match connection.event() {
+                Ok(None) => break,
+                Ok(Some(frame)) => self.on_frame(session, &frame, now)?,
+                Err(error) => Some(SessionEnd::Broken(error)),
+            };
+            session.outbox.drain(..).for_each(|text| connection.send_text(&text));
+            match &end {
+                None => continue,
+                Some(SessionEnd::Closed { code, .. }) => {
+                    connection.send_close(Some(*code).filter(|code| code.may_be_sent()), "");
+                }
+                Some(SessionEnd::Broken(error)) => connection.send_close(Some(error.close_code()), &error.to_string()),
+                Some(_) => {}
+            }
+            self.observer.on_pause()?;
+            return Ok(end);
+        }
+        self.observer.on_pause()?;
+        Ok(None)
+    }
+
+    fn on_frame(&mut self, session: &mut Session, frame: &Frame<'_>, now: Now) -> Result<Option<SessionEnd>, Halt> {
+        match *frame {
+            Frame::Text(text) => match feed::read(text, session.mode) {
+                Said::Message(message) => self.on_message(session, &message, text.len(), now),
+                Said::Control(control) => self.on_control(session, control, now),
+                Said::UnknownControl => Ok(None),
+                Said::Json(json) => self.on_foreign(session, Value::Json(&json), text.len(), now),
+                Said::Text(text) => self.on_foreign(session, Value::Text(text), text.len(), now),
+            },
+            Frame::Binary(bytes) => self.on_foreign(session, Value::Bytes(bytes), bytes.len(), now),
+            Frame::Ping(_) | Frame::Pong(_) => Ok(None),
+            Frame::Close(close) => {
+                let (code, reason) = close.unwrap_or((CloseCode::NO_STATUS, ""));
+                Ok(Some(SessionEnd::Closed {
+                    code,
+                    reason: reason.to_owned(),
+                }))
+            }
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        session: &mut Session,
+        message: &Message<'_>,
+        bytes: usize,
+        now: Now,
+    ) -> Result<Option<SessionEnd>, Halt> {
+        let value = feed::one_line(message.value);
+        let value = match message.base64 {
+            true => Value::Base64(&value),
+            false => Value::Json(&value),
+        };
+        let Some(at) = self.track(message.topic) else {
+            return self.on_foreign(session, value, bytes, now);
+        };
+        let offset = message.offset;
+        match self.tracks[at].place(offset) {
+            Place::Next => {}
+            Place::Repeat => {
+                let topic = self.tracks[at].topic();
+                self.observer.on_event(&Event::Repeat { topic }, now)?;
+                return Ok(None);
+            }
+            Place::Jump { from, away } => self.on_jump(at, from, offset, away, now)?,
+            Place::NewHistory => {
+                let event = Event::Reset {
+                    topic: self.tracks[at].topic(),
+                    epoch: None,
+                    first: offset,
+                    last: self.tracks[at].last(),
+                };
+                self.observer.on_event(&event, now)?;
+            }
+        }
+        let arrival = Arrival {
+            topic: self.tracks[at].topic(),
+            offset: Some(offset),
+            epoch: self.tracks[at].epoch(),
+            time: Some(message.time),
+            received: now,
+            value,
+            bytes: bytes as u64,
+        };
+        self.observer.on_event(&Event::Message(&arrival), now)?;
+        self.count(session, at, Some(offset), bytes as u64, now)
+    }
+
+    fn on_jump(&mut self, at: usize, from: Offset, to: Offset, away: bool, now: Now) -> Result<(), Halt> {
+        let event = Event::Gap {
+            topic: self.tracks[at].topic(),
+            from,
+            to,
+            reason: if away { Missed::Away } else { Missed::Unannounced },
+            away: None,
+        };
+        self.observer.on_event(&event, now)
+    }
+
+    fn on_foreign(
+        &mut self,
+        session: &mut Session,
+        value: Value<'_>,
+        bytes: usize,
+        now: Now,
+    ) -> Result<Option<SessionEnd>, Halt> {
+        let nameless = self.nameless.clone();
+        let at = self.track(nameless.as_str()).unwrap_or_default();
+        let arrival = Arrival {
+            topic: &nameless,
+            offset: None,
+            epoch: None,
+            time: None,
+            received: now,
+            value,
+            bytes: bytes as u64,
+        };
+        self.observer.on_event(&Event::Message(&arrival), now)?;
+        self.count(session, at, None, bytes as u64, now)
+    }
+
+    /// Counts and times a message that was told.
+    fn count(
+        &mut self,
+        session: &mut Session,
+        at: usize,
+        offset: Option<Offset>,
+        bytes: u64,
+        now: Now,
+    ) -> Result<Option<SessionEnd>, Halt> {
+        session.messages += 1;
+        self.messages += 1;
+        let ended: [Option<BlockTiming>; 2] = {
+            let mut ended = self.tracks[at].on_message(offset, Duration::from_nanos(now.mono), bytes);
+            [ended.next(), ended.next()]
+        };
+        if ended[0].is_some() {
+            self.tell_blocks(at, ended.into_iter().flatten(), now)?;
+            self.report(at, session, session.report_interval, now);
+        }
+        let enough = self.options.count.is_some_and(|count| self.messages >= count);
+        Ok(enough.then_some(SessionEnd::Over(Ending::Counted)))
+    }
+
+    fn tell_blocks(&mut self, at: usize, ended: impl IntoIterator<Item = BlockTiming>, now: Now) -> Result<(), Halt> {
+        let topic = self.tracks[at].topic();
+        ended.into_iter().try_for_each(|timing| {
+            let event = Event::Block { topic, timing: &timing };
+            self.observer.on_event(&event, now)
+        })
+    }
+
+    fn report(&mut self, at: usize, session: &mut Session, interval: Duration, now: Now) {
+        let track = &mut self.tracks[at];
+        // Without offsets of its own a topic is none of the server's.
+        if !self.options.reports || session.mode == Mode::Plain || track.epoch().is_none() {
+            return;
+        }
+        let mono = Duration::from_nanos(now.mono);
+        if let Some(report) = track.report(mono, interval, self.reconnects, micros_text(now.wall)) {
+            session.outbox.push(ClientMessage::Report(Box::new(report)).to_text());
+        }
+    }
+
+    /// The track of a topic, begun with its first message where nothing was granted before; none for what is no topic.
+    fn track(&mut self, topic: &str) -> Option<usize> {
+        if let Some(at) = self.tracks.iter().position(|track| track.topic().as_str() == topic) {
+            return Some(at);
+        }
+        let name = TopicName::parse(topic).ok()?;
+        if self.tracks.len() >= TRACKS_MAX && name != self.nameless {
+            return None;
+        }
+        self.tracks.push(Track::new(name, self.options.block));
+        Some(self.tracks.len() - 1)
+    }
+
+    fn on_control(
+        &mut self,
+        session: &mut Session,
+        control: ServerMessage,
+        now: Now,
+    ) -> Result<Option<SessionEnd>, Halt> {
+        match control {
+            ServerMessage::Welcome(welcome) => self.on_welcome(session, welcome, now)?,
+            ServerMessage::Subscribed(granted) => self.on_subscribed(session, &granted, now)?,
+            ServerMessage::Gap(gap) => {
+                let Some(at) = self.track(gap.topic.as_str()).filter(|_| gap.to.get() < OFFSET_MAX) else {
+                    return Ok(None);
+                };
+                if let Some(from) = self.tracks[at].on_gap(gap.from, gap.to) {
+                    let event = Event::Gap {
+                        topic: &gap.topic,
+                        from,
+                        to: gap.to,
+                        reason: gap.reason.into(),
+                        away: None,
+                    };
+                    self.observer.on_event(&event, now)?;
+                }
+            }
+            ServerMessage::Bye { retry_ms, .. } => {
+                session.bye = retry_ms.map(|ms| Duration::from_millis(ms.min(RETRY_MS_MAX)));
+            }
+            ServerMessage::Error { message, topic, .. } => self.on_error(session, &message, topic, now)?,
+            ServerMessage::Heartbeat { .. } | ServerMessage::Unsubscribed { .. } => {}
+        }
+        Ok(None)
+    }
+
+    fn on_welcome(&mut self, session: &mut Session, welcome: Welcome, now: Now) -> Result<(), Halt> {
+        session.heartbeat = Duration::from_millis(welcome.heartbeat_ms).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX);
+        session.report_interval = Duration::from_millis(welcome.report_interval_ms.clamp(100, 3_600_000));
+        session.name = Some(welcome.name);
+        let known = self.tracks.iter().filter(|track| track.epoch().is_some());
+        let mut wanted = match &self.options.topics {
+            Some(topics) => topics.clone(),
+            None => welcome.topics,
+        };
+        wanted.extend(known.map(|track| track.topic().clone()));
+        for topic in wanted {
+            if session.awaited.contains(&topic) || session.awaited.len() == TRACKS_MAX {
+                continue;
+            }
+            let track = self.tracks.iter().find(|track| *track.topic() == topic);
+            let start = track
+                .and_then(Track::position)
+                .map_or(self.options.start, Start::Position);
+            let wish = Subscribe::new(Some(topic.clone()), start);
+            session.outbox.push(ClientMessage::Subscribe(wish).to_text());
+            session.awaited.push(topic);
+        }
+        if session.awaited.is_empty() {
+            self.ready(session, now)?;
+        }
+        Ok(())
+    }
+
+    fn on_subscribed(&mut self, session: &mut Session, granted: &Subscribed, now: Now) -> Result<(), Halt> {
+        let absurd = [granted.first, granted.from, granted.next]
+            .iter()
+            .any(|offset| offset.get() >= OFFSET_MAX);
+        let Some(at) = self.track(granted.topic.as_str()).filter(|_| !absurd) else {
+            return Err(Halt::Failed(Failure::failed(
+                format!("the server grants what it cannot have: {}", granted.topic),
+                "this is a mistake of the server",
+            )));
+        };
+        let before = self.tracks[at].last();
+        let first_time = self.tracks[at].position().is_none();
+        let (grant, unfinished) = self.tracks[at].on_subscribed(granted);
+        self.tell_blocks(at, unfinished, now)?;
+        if !matches!(grant, Grant::AsAsked | Grant::Gap { .. }) {
+            // What is left of the old history is reported under its own epoch.
+            self.report(at, session, Duration::ZERO, now);
+        }
+        self.tracks[at].set_epoch(granted.epoch);
+        self.tell_grant(session, granted, &grant, before, now)?;
+        let event = Event::Granted {
+            topic: &granted.topic,
+            epoch: granted.epoch,
+            from: granted.from,
+        };
+        self.observer.on_event(&event, now)?;
+        if first_time && self.options.start == Start::Latest && granted.answer == Answer::Ok {
+            let retained = granted.next.since(granted.first);
+            session.retained.push((granted.topic.clone(), retained));
+        }
+        session.grants.push((granted.topic.clone(), granted.from));
+        session.awaited.retain(|topic| *topic != granted.topic);
+        if session.awaited.is_empty() {
+            self.ready(session, now)?;
+        }
+        Ok(())
+    }
+
+    /// Tells what is missing according to a grant.
+    fn tell_grant(
+        &mut self,
+        session: &mut Session,
+        granted: &Subscribed,
+        grant: &Grant,
+        last: Option<Offset>,
+        now: Now,
+    ) -> Result<(), Halt> {
+        let topic = &granted.topic;
+        let event = match *grant {
+            Grant::AsAsked => return Ok(()),
+            Grant::Gap { from } if from >= granted.from => return Ok(()),
+            Grant::Gap { from } => {
+                let since = self.loss.as_ref().map(|loss| loss.since.mono);
+                session.missed = session.missed.worse(MissedMeanwhile::Told);
+                Event::Gap {
+                    topic,
+                    from,
+                    to: granted.from,
+                    reason: Missed::Retention,
+                    away: since.map(|since| Duration::from_nanos(now.mono.saturating_sub(since))),
+                }
+            }
+            Grant::Diverged { at } => {
+                session.missed = session.missed.worse(MissedMeanwhile::History);
+                Event::Diverged {
+                    topic,
+                    epoch: granted.epoch,
+                    at,
+                    last,
+                }
+            }
+            Grant::Reset => {
+                session.missed = session.missed.worse(MissedMeanwhile::History);
+                Event::Reset {
+                    topic,
+                    epoch: Some(granted.epoch),
+                    first: granted.from,
+                    last,
+                }
+            }
+        };
+        self.observer.on_event(&event, now)
+    }
+
+    fn on_error(
+        &mut self,
+        session: &mut Session,
+        message: &str,
+        topic: Option<TopicName>,
+        now: Now,
+    ) -> Result<(), Halt> {
+        let awaited = topic.filter(|topic| session.awaited.contains(topic));
+        let Some(topic) = awaited else {
+            return self.observer.on_event(&Event::Warned { message }, now);
+        };
+        if !self.was_connected {
+            let (message, _) = escaped_cut(message, 400);
+            return Err(Halt::Failed(Failure::failed(
+                format!("the server refused topic \"{topic}\": {message}"),
+                "leave it out of --topics, or name one that exists",
+            )));
+        }
+        self.observer.on_event(&Event::Warned { message }, now)?;
+        session.awaited.retain(|awaited| *awaited != topic);
+        if session.awaited.is_empty() {
+            self.ready(session, now)?;
+        }
+        Ok(())
+    }
+
+    /// Everything asked for is granted, or there is nothing to ask for.
+    fn ready(&mut self, session: &mut Session, now: Now) -> Result<(), Halt> {
+        if std::mem::replace(&mut session.ready, true) {
+            return Ok(());
+        }
+        let loss = self.loss.take();
+        if self.was_connected {
+            let loss = loss.unwrap_or(Loss {
+                why: String::new(),
+                since: now,
+                told: None,
+            });
+            self.reconnects += 1;
+            let back = Back {
+                mode: session.mode,
+                down: Duration::from_nanos(now.mono.saturating_sub(loss.since.mono)),
+                attempt: self.backoff.attempt(),
+                why: &loss.why,
+                grants: &session.grants,
+                missed: session.missed,
+            };
+            return self.observer.on_event(&Event::Back(back), now);
+        }
+        self.was_connected = true;
+        self.deadline = self.options.time.map(|time| Instant::now() + time);
+        let connected = Connected {
+            mode: session.mode,
+            name: session.name.as_deref(),
+            grants: &session.grants,
+        };
+        self.observer.on_event(&Event::Connected(connected), now)
+    }
+
+    fn on_tick(
+        &mut self,
+        session: &mut Session,
+        connection: &mut Connection,
+        now: Now,
+    ) -> Result<Option<SessionEnd>, Halt> {
+        if let Some(ms) = self.ticks.clock_step.take() {
+            self.observer.on_event(&Event::ClockStep { ms }, now)?;
+        }
+        if std::mem::take(&mut self.ticks.stalled) {
+            self.tracks.iter_mut().for_each(Track::on_stall);
+            // Bytes that came while we stood still have not been read yet.
+            session.last_byte = now;
+        }
+        self.observer.on_tick(now)?;
+        for at in 0..self.tracks.len() {
+            self.report(at, session, session.report_interval, now);
+        }
+        session.outbox.drain(..).for_each(|text| connection.send_text(&text));
+        self.tell_silent(session, now)?;
+        Ok(session.judge_silence(connection, now))
+    }
+
+    /// Tells once of topics that say nothing although they hold something.
+    fn tell_silent(&mut self, session: &mut Session, now: Now) -> Result<(), Halt> {
+        if session.retained.is_empty() || now.mono.saturating_sub(session.opened.mono) < SILENT_AFTER.as_nanos() as u64
+        {
+            return Ok(());
+        }
+        for (topic, retained) in session.retained.drain(..) {
+            let silent = self
+                .tracks
+                .iter()
+                .any(|track| *track.topic() == topic && track.arrivals() == 0);
+            if silent && retained > 0 {
+                let event = Event::Silent {
+                    topic: &topic,
+                    retained,
+                };
+                self.observer.on_event(&event, now)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    fn new(mode: Mode, now: Now) -> Self {
+        Self {
+            mode,
+            opened: now,
+            last_byte: now,
+            pinged: false,
+            heartbeat: WELCOME_WAIT / 3,
+            report_interval: Duration::from_secs(1),
+            name: None,
+            awaited: Vec::new(),
+            grants: Vec::new(),
+            missed: MissedMeanwhile::Nothing,
+            retained: Vec::new(),
+            ready: false,
+            messages: 0,
+            bye: None,
+            outbox: Vec::new(),
+        }
+    }
+
+    /// A server of ours speaks by itself; of any other we ask whether it lives.
+    fn judge_silence(&mut self, connection: &mut Connection, now: Now) -> Option<SessionEnd> {
+        let silent = Duration::from_nanos(now.mono.saturating_sub(self.last_byte.mono));
+        let limit = match self.mode {
+            Mode::Lapwing => self.heartbeat * 3,
+            Mode::Plain => PLAIN_SILENCE_MAX,
+        };
+        if silent >= limit {
+            let why = format!("nothing came for {} s", silent.as_secs());
+            return Some(SessionEnd::Lost { why });
+        }
+        if self.mode == Mode::Plain && silent >= limit / 2 && !self.pinged {
+            connection.send_ping();
+            self.pinged = true;
+        }
+        None
+    }
+}
+
+impl MissedMeanwhile {
+    fn worse(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::History, _) | (_, Self::History) => Self::History,
+            (Self::Told, _) | (_, Self::Told) => Self::Told,
+            _ => self,
+        }
+    }
+}
+
+/// The beat by which everything is looked after, and what it says about ourselves.
+struct Ticks {
+    interval: Option<tokio::time::Interval>,
+    before: Option<Now>,
+    /// A beat came so late that we must have stood still.
+    stalled: bool,
+    /// By how many milliseconds the wall clock moved against the monotonic one.
+    clock_step: Option<f64>,
+}
+
+impl Default for Ticks {
+    fn default() -> Self {
+        Self {
+            interval: None,
+            before: None,
+            stalled: false,
+            clock_step: None,
+        }
+    }
+}
+
+impl Ticks {
+    async fn next(&mut self) -> Now {
+        let interval = self.interval.get_or_insert_with(|| {
+            let mut interval = tokio::time::interval(TICK);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        });
+        interval.tick().await;
+        let now = Now::read();
+        if let Some(before) = self.before.replace(now) {
+            let mono = Duration::from_nanos(now.mono.saturating_sub(before.mono));
+            self.stalled |= mono > TICK + STALL;
+            let wall = now.wall.nanos().saturating_sub(before.wall.nanos());
+            let step = (wall as f64 - mono.as_nanos() as f64) / 1e6;
+            if step.abs() > CLOCK_STEP_MS {
+                self.clock_step = Some(self.clock_step.unwrap_or_default() + step);
+            }
+        }
+        now
+    }
+}
+
+/// Waits for a reason to end.
+async fn ending(stop: &CancellationToken, deadline: Option<Instant>) -> Ending {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Ending::Asked,
+        () = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        } => Ending::TimeOver,
+    }
+}
+
+/// Reads what still comes, and forgets it, until the server answers our close.
+async fn until_closed(connection: &mut Connection) {
+    while let Ok(Turn::Read(_)) = connection.turn().await {
+        loop {
+            match connection.event() {
+                Ok(Some(Frame::Close(_))) | Err(_) => return,
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+            }
+        }
+    }
+}
+
+/// A close code in words: `1012, server restarts: deploy`.
+#[must_use]
+pub fn close_text(code: CloseCode, reason: &str) -> String {
+    let mut text = code.to_string();
+    for (before, part) in [(", ", code.meaning()), (": ", reason)] {
+        if !part.is_empty() {
+            text.push_str(before);
+            text.push_str(part);
+        }
+    }
+    text
+}
+
+/// Often enough that nobody sees a line late, and rare enough to cost nothing.
+const TICK: Duration = Duration::from_millis(200);
+
+/// A beat this much late is a stall: stopped, suspended, or held up by what we write to.
+const STALL: Duration = Duration::from_secs(2);
+
+/// Slower corrections of the clock are drift, not steps.
+const CLOCK_STEP_MS: f64 = 100.0;
+
+/// How long an end may take: the answer to our close.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// Within this a server that chose the subprotocol says welcome.
+const WELCOME_WAIT: Duration = Duration::from_secs(15);
+
+/// A server cannot make us ask for its life all the time.
+const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+
+/// Nor wait for ever.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(600);
+
+/// Feeds of others may be quiet for long; after half of it they are asked by a ping.
+const PLAIN_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// An hour, as in a close reason.
+const RETRY_MS_MAX: u64 = 3_600_000;
+
+/// When a topic that holds something and says nothing is worth a word.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+
+/// As many topics as a server lets one connection follow; more on a plain feed are taken as nameless.
+const TRACKS_MAX: usize = 100;

@@ -1,0 +1,18 @@
+//! The receiving side: a connection, the listener over it, what people see of it; and the publisher.
+
+pub mod backoff;
+pub mod connection;
+pub mod dial;
+pub mod display;
+pub mod entropy;
+pub mod event;
+pub mod feed;
+pub mod listener;
+pub mod scribe;
+pub mod status;
+pub mod summary;
+pub mod target;
+pub mod text;
+pub mod tls;
+pub mod track;
+pub mod watch;

@@ -1,0 +1,139 @@
+//! Whom a client trusts: the system, a file of its user's choice, or anyone.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls_platform_verifier::Verifier;
+use thiserror::Error;
+
+/// Whom to trust.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Trust {
+    /// Whom the operating system trusts.
+    #[default]
+    System,
+    /// Also the certificates of a PEM file (`--ca`).
+    File(PathBuf),
+    /// Anyone (`--insecure`): whoever is on the way can read and change the feed.
+    Anyone,
+}
+
+/// Makes the settings of TLS connections.
+pub fn config(trust: &Trust) -> Result<Arc<ClientConfig>, TrustError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = match trust {
+        Trust::System => Arc::new(Verifier::new(provider.clone())?),
+        Trust::File(path) => Arc::new(Verifier::new_with_extra_roots(certificates(path)?, provider.clone())?),
+        Trust::Anyone => Arc::new(TrustAnyone(provider.clone())),
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    // WebSockets over HTTP/2 (RFC 8441) are another handshake.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Why nobody can be trusted.
+#[derive(Debug, Error)]
+pub enum TrustError {
+    /// The file cannot be read, or holds something else.
+    #[error("{path:?} is no file of certificates: {why}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The system's own certificates cannot be used.
+    #[error("the system's certificates cannot be used: {0}")]
+    System(#[from] rustls::Error),
+}
+
+/// What is wrong with a server's certificate, with dates where they matter.
+#[must_use]
+pub fn reason(error: &CertificateError) -> String {
+    let date = |time: UnixTime| {
+        let stamp = jiff::Timestamp::from_second(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+        stamp.map_or_else(
+            |_| "an unknown day".to_owned(),
+            |stamp| stamp.strftime("%Y-%m-%d").to_string(),
+        )
+    };
+    match error {
+        CertificateError::Expired => "it has expired".to_owned(),
+        CertificateError::ExpiredContext { not_after, .. } => format!("it expired on {}", date(*not_after)),
+        CertificateError::NotValidYet => "it is not valid yet".to_owned(),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("it is valid from {} on", date(*not_before))
+        }
+        CertificateError::UnknownIssuer => "nobody trusted has signed it".to_owned(),
+        CertificateError::NotValidForName => "it is for another name".to_owned(),
+        CertificateError::NotValidForNameContext { presented, .. } => match presented.is_empty() {
+            true => "it is for another name".to_owned(),
+            false => format!("it is for {}", presented.join(", ")),
+        },
+        other => other.to_string(),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let wrong = |why: String| TrustError::File {
+        path: path.to_owned(),
+        why,
+    };
+    let found = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+    let found: Vec<_> = found
+        .collect::<Result<_, _>>()
+        .map_err(|error| wrong(error.to_string()))?;
+    match found.is_empty() {
+        true => Err(wrong("no certificate in PEM form is in it".to_owned())),
+        false => Ok(found),
+    }
+}
+
+/// Takes any certificate; signatures are still checked, so that the peer is at least one peer.
+#[derive(Debug)]
+struct TrustAnyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TrustAnyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,352 @@
+//! One topic as a listener follows it: what comes next, how long blocks take, and what is to be reported.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use lapwing_wire::block::{BlockTimer, BlockTiming, Flags};
+use lapwing_wire::control::{Answer, Subscribed};
+use lapwing_wire::position::{Epoch, Offset, Position};
+use lapwing_wire::report::{Report, ReportBuilder};
+use lapwing_wire::topic::TopicName;
+
+/// One topic followed.
+///
+/// It reads no clock: moments are nanoseconds of the reader's monotonic clock, given as arguments.
+#[derive(Debug)]
+pub struct Track {
+    topic: TopicName,
+    epoch: Option<Epoch>,
+    /// The offset expected next; none before the first message of a plain feed.
+    next: Option<Offset>,
+    last: Option<Offset>,
+    /// How many messages came: the place of a message in a feed without offsets.
+    arrivals: u64,
+    /// A plain connection was lost since the last message.
+    away: bool,
+    timer: BlockTimer,
+    builder: ReportBuilder,
+    reported: Option<Duration>,
+}
+
+/// Where an arriving offset lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Where it was expected.
+    Next,
+    /// Before it: it has come already.
+    Repeat,
+    /// Behind it: offsets from `from` on did not come.
+    Jump {
+        /// The first offset that did not come.
+        from: Offset,
+        /// Whether the connection had been away.
+        away: bool,
+    },
+    /// On a plain connection that was away: before what was expected, so this is another history, or a replay.
+    NewHistory,
+}
+
+/// What a grant after a loss, or a first one, means for what is known.
+#[derive(Debug, PartialEq)]
+pub enum Grant {
+    /// It goes on as expected.
+    AsAsked,
+    /// Offsets from `from` on are gone; it goes on behind them.
+    Gap {
+        /// The first offset that is gone.
+        from: Offset,
+    },
+    /// The server lost what it had sent from `at` on.
+    Diverged {
+        /// From which offset on.
+        at: Offset,
+    },
+    /// Another history.
+    Reset,
+}
+
+impl Track {
+    /// Follows `topic` in blocks of `size`.
+    #[must_use]
+    pub fn new(topic: TopicName, size: NonZeroU64) -> Self {
+        Self {
+            topic,
+            epoch: None,
+            next: None,
+            last: None,
+            arrivals: 0,
+            away: false,
+            timer: BlockTimer::new(size, Offset::ZERO),
+            builder: ReportBuilder::default(),
+            reported: None,
+        }
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    /// The history, where it has a name.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
+    /// The last offset that came.
+    #[must_use]
+    pub fn last(&self) -> Option<Offset> {
+        self.last
+    }
+
+    /// How many messages came.
+    #[must_use]
+    pub fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
+    /// What to ask for after a loss.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        let (epoch, offset) = self.epoch.zip(self.next)?;
+        Some(Position { epoch, offset })
+    }
+
+    /// Takes what the server grants. A block that can no longer end comes back, to be counted before anything of the new history.
+    pub fn on_subscribed(&mut self, granted: &Subscribed) -> (Grant, Option<BlockTiming>) {
+        let known = self.next;
+        let grant = match granted.answer {
+            Answer::Ok => Grant::AsAsked,
+            Answer::Gap => Grant::Gap {
+                from: granted
+                    .missing_from
+                    .or(known)
+                    .unwrap_or(granted.first)
+                    .min(granted.from),
+            },
+            Answer::Diverged => Grant::Diverged {
+                at: granted.diverged_at.unwrap_or(granted.from),
+            },
+            Answer::Reset => Grant::Reset,
+        };
+        let unfinished = match (&grant, known) {
+            (_, None) => {
+                self.timer = BlockTimer::new(self.timer.size(), granted.next);
+                None
+            }
+            (Grant::AsAsked, Some(_)) => {
+                self.timer.on_break(Flags::INTERRUPTED, Some(granted.next));
+                None
+            }
+            (Grant::Gap { .. }, Some(_)) => {
+                self.timer
+                    .on_break(Flags::INTERRUPTED.with(Flags::GAP), Some(granted.next));
+                None
+            }
+            (Grant::Diverged { .. } | Grant::Reset, Some(_)) => {
+                let unfinished = self.timer.on_reset(granted.next);
+                unfinished.inspect(|timing| self.builder.on_block(timing))
+            }
+        };
+        // As asked, what was expected stays so: whatever comes before it is a repeat, whatever behind it a gap.
+        if known.is_none() || grant != Grant::AsAsked {
+            self.next = Some(granted.from);
+        }
+        (grant, unfinished)
+    }
+
+    /// Takes the epoch of a grant, once everything of the old one is reported.
+    pub fn set_epoch(&mut self, epoch: Epoch) {
+        self.epoch = Some(epoch);
+    }
+
+    /// Where `offset` lies; a place other than [`Place::Repeat`] is from then on where we are.
+    pub fn place(&mut self, offset: Offset) -> Place {
+        let away = std::mem::take(&mut self.away);
+        let place = match self.next {
+            Some(next) if offset < next && away => {
+                // Its blocks have nothing to do with those before.
+                self.timer.on_break(Flags::GAP, None);
+                Place::NewHistory
+            }
+            Some(next) if offset < next => return Place::Repeat,
+            Some(next) if offset > next => {
+                self.timer.on_break(Flags::GAP, None);
+                Place::Jump { from: next, away }
+            }
+            _ => Place::Next,
+        };
+        self.next = Some(offset.next());
+        place
+    }
+
+    /// Takes a gap that the server told; gives the first offset missed, as far as it is not known already.
+    pub fn on_gap(&mut self, from: Offset, to: Offset) -> Option<Offset> {
+        // Frames come in order: what lies between the expected offset and `from` did not come either.
+        let from = self.next.unwrap_or(from);
+        if to <= from {
+            return None;
+        }
+        self.timer.on_break(Flags::GAP, None);
+        self.next = Some(to);
+        Some(from)
+    }
+
+    /// Takes a message, of which the place has been asked before; gives the blocks it ended.
+    pub fn on_message(
+        &mut self,
+        offset: Option<Offset>,
+        at: Duration,
+        bytes: u64,
+    ) -> impl Iterator<Item = BlockTiming> {
+        let place = offset.unwrap_or(Offset::new(self.arrivals));
+        self.arrivals += 1;
+        self.last = offset.or(self.last);
+        let ended = self.timer.on_message(place, at, bytes);
+        ended.inspect(|timing| self.builder.on_block(timing))
+    }
+
+    /// A plain connection was lost.
+    pub fn on_lost(&mut self) {
+        self.timer.on_break(Flags::INTERRUPTED, None);
+        self.away = true;
+    }
+
+    /// We stood still.
+    pub fn on_stall(&mut self) {
+        self.timer.on_break(Flags::STALLED, None);
+    }
+
+    /// Ends the block under way.
+    pub fn finish(&mut self) -> Option<BlockTiming> {
+        let last = self.timer.finish();
+        last.inspect(|timing| self.builder.on_block(timing))
+    }
+
+    /// The report of all blocks since the last one, if there are any and `interval` has passed.
+    pub fn report(&mut self, at: Duration, interval: Duration, reconnects: u64, time: String) -> Option<Report> {
+        if self.reported.is_some_and(|before| at.saturating_sub(before) < interval) {
+            return None;
+        }
+        let report = self.builder.take(&self.topic, self.epoch, reconnects, time)?;
+        self.reported = Some(at);
+        Some(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapwing_wire::control::Level;
+
+    use super::*;
+
+    fn granted(answer: Answer, epoch: u128, first: u64, from: u64, next: u64) -> Subscribed {
+        Subscribed {
+            topic: TopicName::parse("users").expect("valid"),
+            epoch: Epoch::from_bits(epoch),
+            first: Offset::new(first),
+            next: Offset::new(next),
+            durable: None,
+            level: Level::None,
+            from: Offset::new(from),
+            answer,
+            missing_from: None,
+            diverged_at: None,
+        }
+    }
+
+    fn track() -> Track {
+        let topic = TopicName::parse("users").expect("valid");
+        Track::new(topic, NonZeroU64::new(2).expect("not zero"))
+    }
+
+    fn following(offsets: std::ops::Range<u64>) -> Track {
+        let mut track = track();
+        track.on_subscribed(&granted(Answer::Ok, 1, 0, offsets.start, offsets.start));
+        track.set_epoch(Epoch::from_bits(1));
+        for offset in offsets {
+            assert_eq!(track.place(Offset::new(offset)), Place::Next);
+            let ended = track.on_message(Some(Offset::new(offset)), Duration::from_millis(offset), 1);
+            ended.for_each(drop);
+        }
+        track
+    }
+
+    #[test]
+    fn what_comes_is_next_repeated_or_behind_a_gap() {
+        let mut track = following(3..5);
+        assert_eq!(track.place(Offset::new(4)), Place::Repeat);
+        let jump = Place::Jump {
+            from: Offset::new(5),
+            away: false,
+        };
+        assert_eq!(track.place(Offset::new(9)), jump);
+        assert_eq!(track.place(Offset::new(10)), Place::Next);
+    }
+
+    #[test]
+    fn a_gap_told_twice_counts_once() {
+        let mut track = following(0..5);
+        assert_eq!(track.on_gap(Offset::new(5), Offset::new(9)), Some(Offset::new(5)));
+        assert_eq!(track.on_gap(Offset::new(5), Offset::new(9)), None);
+        assert_eq!(track.on_gap(Offset::new(7), Offset::new(12)), Some(Offset::new(9)));
+        assert_eq!(track.place(Offset::new(12)), Place::Next);
+    }
+
+    #[test]
+    fn a_resume_as_asked_drops_what_comes_twice() {
+        let mut track = following(0..5);
+        assert_eq!(track.position().expect("known").offset.get(), 5);
+        let (grant, unfinished) = track.on_subscribed(&granted(Answer::Ok, 1, 0, 3, 7));
+        assert_eq!((grant, unfinished), (Grant::AsAsked, None));
+        assert_eq!(track.place(Offset::new(3)), Place::Repeat);
+        assert_eq!(track.place(Offset::new(5)), Place::Next);
+        let ended = track.on_message(Some(Offset::new(5)), Duration::from_secs(1), 1).next();
+        assert!(ended.expect("4 and 5").flags.has(Flags::INTERRUPTED));
+    }
+
+    #[test]
+    fn a_gap_at_resume_goes_from_what_was_expected() {
+        let mut track = following(0..5);
+        let (grant, _) = track.on_subscribed(&granted(Answer::Gap, 1, 9, 9, 12));
+        assert_eq!(grant, Grant::Gap { from: Offset::new(5) });
+        assert_eq!(track.place(Offset::new(9)), Place::Next);
+    }
+
+    #[test]
+    fn a_new_history_ends_the_block_under_way() {
+        let mut track = following(0..5);
+        let (grant, unfinished) = track.on_subscribed(&granted(Answer::Reset, 2, 0, 0, 1));
+        assert_eq!(grant, Grant::Reset);
+        assert_eq!(unfinished.expect("4 was open").messages, 1);
+        assert_eq!(track.place(Offset::ZERO), Place::Next);
+    }
+
+    #[test]
+    fn a_plain_feed_has_a_new_history_when_it_falls_back_after_a_loss() {
+        let mut track = track();
+        assert_eq!(track.place(Offset::new(7)), Place::Next);
+        track.on_lost();
+        assert_eq!(track.place(Offset::new(2)), Place::NewHistory);
+        assert_eq!(track.place(Offset::new(2)), Place::Repeat);
+        track.on_lost();
+        let jump = Place::Jump {
+            from: Offset::new(3),
+            away: true,
+        };
+        assert_eq!(track.place(Offset::new(5)), jump);
+    }
+
+    #[test]
+    fn reports_keep_their_distance() {
+        let mut track = following(0..4);
+        let second = Duration::from_secs(1);
+        let report = |track: &mut Track, ms| track.report(Duration::from_millis(ms), second, 0, String::new());
+        assert_eq!(report(&mut track, 10).expect("two blocks").blocks, 2);
+        track.on_message(Some(Offset::new(4)), second, 1).for_each(drop);
+        assert!(track.finish().is_some());
+        assert!(report(&mut track, 900).is_none());
+        assert!(report(&mut track, 1010).is_some());
+    }
+}

@@ -1,0 +1,125 @@
+//! What happens, turned into the lines of a recording: the same for the file and for `--output json`.
+
+use std::collections::BTreeMap;
+
+use lapwing_wire::position::{Epoch, Offset};
+use lapwing_wire::topic::TopicName;
+
+use super::arrival::Arrival;
+use super::line::LineWriter;
+use super::note::{Mark, Note};
+use crate::clock::Now;
+
+/// Writes the lines of one run, and the positions between them.
+///
+/// Positions stand behind the first grant and then at least every [`POSITIONS_EVERY_BYTES`], so that whoever wants the end of
+/// a file reads no more than that of it.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    line: LineWriter,
+    marks: BTreeMap<TopicName, Mark>,
+    since_positions: usize,
+}
+
+impl Encoder {
+    /// Appends the line of a message.
+    pub fn message(&mut self, arrival: &Arrival<'_>, out: &mut Vec<u8>) {
+        let begin = out.len();
+        self.line.message(arrival, out);
+        if let Some(offset) = arrival.offset {
+            self.mark(arrival.topic, arrival.epoch, offset.next());
+        }
+        self.count(begin, arrival.received, out);
+    }
+
+    /// Appends the line of a note.
+    pub fn note(&mut self, note: Note, now: Now, out: &mut Vec<u8>) {
+        let begin = out.len();
+        match &note {
+            Note::Gap { topic, to, .. } => {
+                let epoch = self.marks.get(topic).and_then(|mark| mark.epoch);
+                self.mark(topic, epoch, *to);
+            }
+            Note::Reset {
+                topic, epoch, first, ..
+            } => self.mark(topic, *epoch, *first),
+            Note::Diverged { topic, epoch, at } => self.mark(topic, Some(*epoch), *at),
+            _ => {}
+        }
+        self.line.note(note, now, out);
+        self.count(begin, now, out);
+    }
+
+    /// Remembers what is wanted next of a topic: what was granted, before its first message.
+    pub fn mark(&mut self, topic: &TopicName, epoch: Option<Epoch>, offset: Offset) {
+        match self.marks.get_mut(topic) {
+            Some(mark) => *mark = Mark { epoch, offset },
+            None => {
+                self.marks.insert(topic.clone(), Mark { epoch, offset });
+            }
+        }
+    }
+
+    /// Appends the positions as they are.
+    pub fn positions(&mut self, now: Now, out: &mut Vec<u8>) {
+        let topics = self.marks.clone();
+        self.line.note(Note::Positions { topics }, now, out);
+        self.since_positions = 0;
+    }
+
+    fn count(&mut self, begin: usize, now: Now, out: &mut Vec<u8>) {
+        self.since_positions += out.len() - begin;
+        if self.since_positions >= POSITIONS_EVERY_BYTES && !self.marks.is_empty() {
+            self.positions(now, out);
+        }
+    }
+}
+
+/// 1 MiB: read in a few milliseconds, and 200 bytes in a MiB are no cost.
+pub const POSITIONS_EVERY_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::arrival::Value;
+    use crate::recording::reader::{Reader, Record};
+
+    #[test]
+    fn positions_recur_and_say_what_is_wanted_next() {
+        let topic = TopicName::parse("users").expect("valid");
+        let mut encoder = Encoder::default();
+        let mut out = Vec::new();
+        encoder.mark(&topic, None, Offset::new(3));
+        encoder.positions(Now::default(), &mut out);
+        let payload = format!("\"{}\"", "x".repeat(100_000));
+        for offset in 3..25 {
+            let arrival = Arrival {
+                topic: &topic,
+                offset: Some(Offset::new(offset)),
+                epoch: None,
+                time: None,
+                received: Now::default(),
+                value: Value::Json(&payload),
+                bytes: 0,
+            };
+            encoder.message(&arrival, &mut out);
+        }
+        let entries = Reader::new(out.as_slice()).map(|entry| entry.expect("memory").record);
+        let mut wanted = 3;
+        let mut seen = 0;
+        for record in entries {
+            match record {
+                Record::Message(message) => wanted = message.offset.expect("given").get() + 1,
+                Record::Note(stamped) => {
+                    let Note::Positions { topics } = stamped.note else {
+                        panic!("{stamped:?}")
+                    };
+                    assert_eq!(topics[&topic].offset.get(), wanted);
+                    seen += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((wanted, seen), (25, 3));
+    }
+}
