@@ -75,7 +75,8 @@ mod tests {
         #[test]
         fn strings_are_never_changed(text in ".{0,60}") {
             let json = serde_json::to_string(&text).expect("a string has a form in JSON");
-            prop_assert_eq!(compact(&format!(" [ {json} ] ")).as_deref(), Some(format!("[{json}]").as_str()));
+            let spaced = format!(" [ {json} ] ");
+            prop_assert_eq!(compact(&spaced).map(Cow::into_owned), Some(format!("[{json}]")));
         }
     }
 }
