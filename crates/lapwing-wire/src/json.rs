@@ -75,8 +75,9 @@ mod tests {
         #[test]
         fn strings_are_never_changed(text in ".{0,60}") {
             let json = serde_json::to_string(&text).expect("a string has a form in JSON");
-            let spaced = format!(" [ {json} ] ");
-            prop_assert_eq!(compact(&spaced).map(Cow::into_owned), Some(format!("[{json}]")));
+            let (spaced, expect) = (format!(" [ {json} ] "), format!("[{json}]"));
+            let made = compact(&spaced);
+            prop_assert_eq!(made.as_deref(), Some(expect.as_str()));
         }
     }
 }

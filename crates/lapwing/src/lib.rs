@@ -3,6 +3,13 @@
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod config;
 pub mod failure;
+pub mod log;
+pub mod random;
 pub mod recording;
+pub mod server;
+pub mod session;
+pub mod socket;
+pub mod source;
 pub mod terminal;

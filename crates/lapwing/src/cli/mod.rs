@@ -2,6 +2,7 @@
 
 pub mod listen;
 pub mod publish;
+pub mod serve;
 pub mod stop;
 
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Stream topics to any number of WebSocket clients, and see how fast each one receives
+    Serve(serve::ServeArgs),
     /// Record a live feed, time every block of messages, and report the times back
     Listen(listen::ListenArgs),
     /// Send lines from stdin into a topic of a running server
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let color = cli.color;
     let end = match cli.command {
+        Command::Serve(args) => serve::run(args, color),
         Command::Listen(args) => listen::run(args, color),
         Command::Publish(args) => publish::run(args, color),
     };

@@ -49,7 +49,7 @@ fn ctrl_c_closes_reports_flushes_and_sums_up() {
         let end = listener.finish().with_code(0);
         end.said("listened for");
         end.said("as sensor-1: 3 messages");
-        end.said("users          3   3-5           0       0           -           -      0         0");
+        end.said("users          3   3-5            0       0           -           -      0         0");
         end.said("not timed: 2 partial blocks of users");
     }
     assert_eq!(crate::foreign::recorded(&log).len(), 6, "both runs are in the file");

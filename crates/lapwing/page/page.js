@@ -1,0 +1,173 @@
+// The page is a Lapwing client like any other: it follows every topic, resumes where it was, and shows what comes.
+// Text from feeds only ever enters the document as text.
+
+const LINES_MAX = 200;
+const DRAWN_PER_SECOND = 10;
+const RETRY_MS_MAX = 10_000;
+
+const element = (id) => document.getElementById(id);
+const topics = new Map();
+let waiting = [];
+let notShown = 0;
+let paused = false;
+let attempt = 0;
+let lastHeard = 0;
+
+element("address").textContent = location.host;
+element("command").textContent = `lapwing listen ${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
+element("pause").addEventListener("click", () => {
+  paused = !paused;
+  element("pause").setAttribute("aria-pressed", String(paused));
+  element("pause").textContent = paused ? "Go on" : "Pause";
+});
+
+function connect() {
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const socket = new WebSocket(`${scheme}://${location.host}/ws?name=page`, "lapwing.v1");
+  socket.addEventListener("message", (event) => onFrame(socket, event.data));
+  socket.addEventListener("open", () => { lastHeard = Date.now(); });
+  socket.addEventListener("close", () => {
+    const since = lastHeard === 0 ? "" : ` What you see is from ${new Date(lastHeard).toLocaleTimeString()}.`;
+    // Full jitter: those who lost the server together do not come back together.
+    const pause = Math.random() * Math.min(RETRY_MS_MAX, 500 * 2 ** attempt);
+    attempt += 1;
+    setState("lost", `Lost the server; trying again.${since}`);
+    document.querySelector("main").classList.add("stale");
+    setTimeout(connect, pause);
+  });
+}
+
+function onFrame(socket, text) {
+  lastHeard = Date.now();
+  const frame = JSON.parse(text);
+  switch (frame.type) {
+    case undefined: return onMessage(frame, text.length);
+    case "welcome": return onWelcome(socket, frame);
+    case "subscribed": return onSubscribed(frame);
+    case "heartbeat":
+      for (const [name, next] of Object.entries(frame.next)) topic(name).end = next;
+      return undefined;
+    default: return undefined;
+  }
+}
+
+function onWelcome(socket, welcome) {
+  attempt = 0;
+  setState("live", "live");
+  document.querySelector("main").classList.remove("stale");
+  if (welcome.topics.length === 0) showEmpty(element("topics"), "tr", "This server has no topics.");
+  for (const name of welcome.topics) {
+    const known = topic(name);
+    const position = known.epoch === undefined ? { from: "last:20" } : { epoch: known.epoch, offset: known.next };
+    socket.send(JSON.stringify({ type: "subscribe", topic: name, ...position }));
+  }
+}
+
+function onSubscribed(subscribed) {
+  const known = topic(subscribed.topic);
+  known.epoch = subscribed.epoch;
+  known.next = subscribed.from;
+  known.end = subscribed.next;
+}
+
+function onMessage(message, bytes) {
+  const known = topic(message.topic);
+  known.next = message.offset + 1;
+  known.end = Math.max(known.end, known.next);
+  known.messages += 1;
+  known.bytes += bytes;
+  if (!known.shown.checked) return;
+  waiting.push(message);
+  if (waiting.length > LINES_MAX) {
+    waiting.shift();
+    notShown += 1;
+  }
+}
+
+function topic(name) {
+  const known = topics.get(name);
+  if (known !== undefined) return known;
+  if (topics.size === 0) element("topics").replaceChildren();
+  const row = document.createElement("tr");
+  const cell = (className) => {
+    const made = document.createElement("td");
+    made.className = className;
+    row.append(made);
+    return made;
+  };
+  cell("").textContent = name;
+  const made = { messages: 0, bytes: 0, next: 0, end: 0, rates: [cell("number"), cell("number"), cell("number")] };
+  made.shown = document.createElement("input");
+  made.shown.type = "checkbox";
+  made.shown.checked = true;
+  made.shown.setAttribute("aria-label", `Show messages of ${name}`);
+  cell("").append(made.shown);
+  element("topics").append(row);
+  topics.set(name, made);
+  return made;
+}
+
+function drawTopics() {
+  for (const known of topics.values()) {
+    const [messages, bytes, next] = known.rates;
+    messages.textContent = known.messages.toLocaleString("en");
+    bytes.textContent = known.bytes.toLocaleString("en");
+    next.textContent = String(known.end);
+    known.messages = 0;
+    known.bytes = 0;
+  }
+}
+
+function drawMessages() {
+  if (paused) {
+    element("held").textContent = waiting.length === 0 ? "" : `${waiting.length} wait`;
+    return;
+  }
+  const fresh = waiting.slice(-DRAWN_PER_SECOND);
+  notShown += waiting.length - fresh.length;
+  waiting = [];
+  element("held").textContent = notShown === 0 ? "" : `+${notShown.toLocaleString("en")} not shown`;
+  if (fresh.length === 0) return;
+  const list = element("messages");
+  list.querySelector(".empty")?.remove();
+  for (const message of fresh) list.prepend(line(message));
+  while (list.children.length > LINES_MAX) list.lastChild.remove();
+}
+
+function line(message) {
+  const made = document.createElement("li");
+  const part = (name, text) => {
+    const span = document.createElement(name === "time" ? "time" : "span");
+    span.className = name;
+    span.textContent = text;
+    made.append(span);
+  };
+  part("time", new Date(message.time).toLocaleTimeString("en-GB"));
+  part("topic", message.topic);
+  part("offset", String(message.offset));
+  const data = message.data === undefined ? `base64 ${message.data_base64}` : JSON.stringify(message.data);
+  part("data", visible(data.slice(0, 1000)));
+  return made;
+}
+
+// Characters that change how the rest reads, or cannot be seen, are written out.
+function visible(text) {
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
+    (c) => `\\u{${c.charCodeAt(0).toString(16)}}`);
+}
+
+function showEmpty(parent, tag, text) {
+  const made = document.createElement(tag);
+  const inner = tag === "tr" ? made.appendChild(document.createElement("td")) : made;
+  inner.textContent = text;
+  parent.replaceChildren(made);
+}
+
+function setState(name, text) {
+  element("state").className = name;
+  element("state").textContent = text;
+}
+
+connect();
+setInterval(() => { drawTopics(); drawMessages(); }, 1000);
+setTimeout(drawMessages, 250);

@@ -1,0 +1,517 @@
+//! `lapwing serve`: what was typed, and the settings file.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lapwing_wire::close::CloseCode;
+use lapwing_wire::escape::escaped;
+use serde::Deserialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::End;
+use crate::config::{Config, Limits, TopicConfig, raise_open_files};
+use crate::failure::{Exit, Failure};
+use crate::server::Server;
+use crate::server::accept;
+use crate::server::console::{Console, OutputFormat};
+use crate::server::event::Event;
+use crate::server::origin::Origins;
+use crate::source::spec::{Feed, default_topics, parse_span, parse_topic};
+use crate::terminal::form;
+use crate::terminal::paint::{ColorChoice, Painter, Role};
+
+/// The flags of `lapwing serve`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES, after_long_help = DETAILS)]
+pub struct ServeArgs {
+    /// A topic and what fills it, may be repeated: users, arrays, stdin, file:PATH, exec:COMMAND or push, with settings behind a ? [default: users and arrays]
+    #[arg(long = "topic", value_name = "NAME=SOURCE", help_heading = "Feed")]
+    topics: Vec<String>,
+    /// The same random feed on every machine [default: random, printed]
+    #[arg(long, value_name = "N", help_heading = "Feed")]
+    seed: Option<u64>,
+    /// Settings from a TOML file; flags go before it [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Feed")]
+    config: Option<PathBuf>,
+    /// Address and port; port 0 takes any free one [default: 127.0.0.1:8765]
+    #[arg(long, value_name = "ADDR", help_heading = "Reach")]
+    listen: Option<String>,
+    /// Serve whoever can reach an address that is not this machine's own, without authentication [default: off]
+    #[arg(long, help_heading = "Reach")]
+    open: bool,
+    /// A web page's origin that may listen and publish, beside our own page; may be repeated [default: none]
+    #[arg(long = "allow-origin", value_name = "ORIGIN", help_heading = "Reach")]
+    allow_origin: Vec<String>,
+    /// Connections at once [default: 80 % of the open files allowed]
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    max_connections: Option<usize>,
+    /// A message from a client, at most 64MiB [default: 1MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    max_message: Option<bytesize::ByteSize>,
+    /// A published body, at most 64MiB [default: 1MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    max_body: Option<bytesize::ByteSize>,
+    /// A handshake, or the head of a request, must be whole by then: 100ms to 5m [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits")]
+    handshake_timeout: Option<Duration>,
+    /// A silent client is asked this often whether it is there: 100ms to 5m [default: 20s]
+    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits")]
+    ping_interval: Option<Duration>,
+    /// It must answer by then: 100ms to 5m [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits")]
+    pong_timeout: Option<Duration>,
+    /// A lagging client that takes nothing for so long is let go: 100ms to 5m [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits")]
+    stall_timeout: Option<Duration>,
+    /// After a stop, clients that lag are served so long: 0s to 5m [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = drain_span, help_heading = "Limits")]
+    drain: Option<Duration>,
+    /// What to print: text, or json with one event a line
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Output")]
+    output: OutputFormat,
+    /// Short for --output json
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+/// The settings file: the same names as the flags.
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct SettingsFile {
+    /// `NAME = "SOURCE"`.
+    topic: std::collections::BTreeMap<String, String>,
+    seed: Option<u64>,
+    listen: Option<String>,
+    open: bool,
+    allow_origin: Vec<String>,
+    max_connections: Option<usize>,
+    max_message: Option<bytesize::ByteSize>,
+    max_body: Option<bytesize::ByteSize>,
+    handshake_timeout: Option<String>,
+    ping_interval: Option<String>,
+    pong_timeout: Option<String>,
+    stall_timeout: Option<String>,
+    drain: Option<String>,
+}
+
+/// Serves until told to stop.
+pub fn run(args: ServeArgs, color: ColorChoice) -> End {
+    raise_open_files();
+    let format = if args.json { OutputFormat::Json } else { args.output };
+    let (config, origins) = configure(args)?;
+    let listener = accept::listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::failed(
+                format!("cannot start: {error}"),
+                "is the system out of threads or files?",
+            )
+        })?;
+    let exit = runtime.block_on(serve(config, origins, listener, format, color));
+    // A thread that waits for standard input would hold the process; nothing of it is needed any more.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn serve(
+    config: Config,
+    origins: Origins,
+    listener: std::net::TcpListener,
+    format: OutputFormat,
+    color: ColorChoice,
+) -> End {
+    let broken = |error: std::io::Error| {
+        Failure::failed(
+            format!("cannot start: {error}"),
+            "is the system out of threads or files?",
+        )
+    };
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
+    let console = Console::start(format, color, config.limits.console_bytes_max);
+    let (topics, seed, open_files) = (config.topics.clone(), config.seed, config.limits.connections_max);
+    let address = listener.local_addr().map_err(broken)?;
+    match format {
+        OutputFormat::Text => banner(address, &topics, seed, open_files, color),
+        OutputFormat::Json => {
+            let topics = topics
+                .iter()
+                .map(|topic| (topic.name.clone(), topic.source.text.clone()))
+                .collect();
+            console.tell(Event::Ready { address, topics, seed });
+        }
+    }
+    let server = Server::start(config, origins, listener, console.clone()).map_err(broken)?;
+    let (code, why, name) = tokio::select! {
+        _ = interrupt.recv() => (CloseCode::GOING_AWAY, "server stopped", "Ctrl-C"),
+        _ = terminate.recv() => (CloseCode::RESTART, "server restarts", "SIGTERM"),
+    };
+    tokio::select! {
+        () = server.stop(code, why, name) => {}
+        _ = interrupt.recv() => std::process::exit(Exit::Interrupted as i32),
+        _ = terminate.recv() => std::process::exit(Exit::Interrupted as i32),
+    }
+    console.finish(Duration::from_secs(1));
+    Ok(Exit::Done)
+}
+
+/// What was typed and what stands in the file, checked; all mistakes are told together.
+fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
+    let file = args
+        .config
+        .as_deref()
+        .map_or_else(|| Ok(SettingsFile::default()), read_file)?;
+    let mut wrong = Vec::new();
+    let mut note = |failure: Failure| wrong.push(failure);
+    let mut topics = Vec::new();
+    let from_file = file.topic.iter().map(|(name, source)| format!("{name}={source}"));
+    let typed = if args.topics.is_empty() {
+        from_file.collect()
+    } else {
+        args.topics
+    };
+    for text in &typed {
+        match parse_topic(text) {
+            Ok(topic) => topics.push(topic),
+            Err(failure) => note(failure),
+        }
+    }
+    if typed.is_empty() {
+        topics = default_topics();
+    }
+    check_topics(&topics).unwrap_or_else(&mut note);
+    let listen = args
+        .listen
+        .or(file.listen)
+        .unwrap_or_else(|| "127.0.0.1:8765".to_owned());
+    let listen = address(&listen, args.open || file.open).unwrap_or_else(|failure| {
+        note(failure);
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    });
+    let allowed_origins = if args.allow_origin.is_empty() {
+        file.allow_origin
+    } else {
+        args.allow_origin
+    };
+    let origins = Origins::parse(&allowed_origins).unwrap_or_else(|error| {
+        note(Failure::usage(
+            format!("{error}, in --allow-origin"),
+            "an origin is a scheme, a host, and a port if it is not the usual one",
+        ));
+        Origins::default()
+    });
+    let mut limits = Limits::default();
+    let mut span =
+        |typed: Option<Duration>, written: Option<String>, name: &str, place: &mut Duration, min: Duration| {
+            let written = written.map(|text| {
+                parse_span(&text, min, LIMIT_SPAN_MAX).map_err(|why| {
+                    Failure::usage(
+                        format!("{name} = {text:?} {why}"),
+                        "write a length of time such as 500ms or 20s",
+                    )
+                })
+            });
+            match (typed, written) {
+                (Some(span), _) | (None, Some(Ok(span))) => *place = span,
+                (None, Some(Err(failure))) => note(failure),
+                (None, None) => {}
+            }
+        };
+    span(
+        args.handshake_timeout,
+        file.handshake_timeout,
+        "handshake-timeout",
+        &mut limits.handshake_timeout,
+        LIMIT_SPAN_MIN,
+    );
+    span(
+        args.ping_interval,
+        file.ping_interval,
+        "ping-interval",
+        &mut limits.ping_interval,
+        LIMIT_SPAN_MIN,
+    );
+    span(
+        args.pong_timeout,
+        file.pong_timeout,
+        "pong-timeout",
+        &mut limits.pong_timeout,
+        LIMIT_SPAN_MIN,
+    );
+    span(
+        args.stall_timeout,
+        file.stall_timeout,
+        "stall-timeout",
+        &mut limits.stall_timeout,
+        LIMIT_SPAN_MIN,
+    );
+    span(args.drain, file.drain, "drain", &mut limits.drain, Duration::ZERO);
+    let mut size = |asked: Option<bytesize::ByteSize>, name: &str, place: &mut usize| {
+        let Some(asked) = asked else { return };
+        match usize::try_from(asked.as_u64()) {
+            Ok(bytes) if (1..=MESSAGE_MAX).contains(&bytes) => *place = bytes,
+            _ => note(Failure::usage(
+                format!("--{name} {asked} is out of range: 1B to 64MiB"),
+                "write a size such as 1MiB",
+            )),
+        }
+    };
+    size(
+        args.max_message.or(file.max_message),
+        "max-message",
+        &mut limits.message_bytes_max,
+    );
+    size(args.max_body.or(file.max_body), "max-body", &mut limits.body_bytes_max);
+    match args.max_connections.or(file.max_connections) {
+        Some(0) => note(Failure::usage("--max-connections 0 would serve nobody", "at least 1")),
+        Some(connections) => limits.connections_max = connections,
+        None => {}
+    }
+    Failure::all(wrong)?;
+    let seed = args
+        .seed
+        .or(file.seed)
+        .unwrap_or_else(|| crate::random::word() % SEED_SHOWN);
+    Ok((
+        Config {
+            listen,
+            topics,
+            seed,
+            allowed_origins,
+            limits,
+        },
+        origins,
+    ))
+}
+
+fn read_file(path: &std::path::Path) -> Result<SettingsFile, Failure> {
+    let shown = escaped(&path.display().to_string());
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::usage(
+            format!("cannot read the settings file {shown:?}: {error}"),
+            "name another file with --config",
+        )
+    })?;
+    toml::from_str(&text).map_err(|error| {
+        let place = error.span().map_or(String::new(), |span| {
+            let before = &text[..span.start.min(text.len())];
+            format!(" line {}", before.matches('\n').count() + 1)
+        });
+        let what = escaped(error.message());
+        Failure::usage(
+            format!("in the settings file {shown:?}{place}: {what}"),
+            "its keys are the flags without --; topics stand under [topic]",
+        )
+    })
+}
+
+/// What no topic can tell alone: a name given twice, standard input wanted twice, too many.
+fn check_topics(topics: &[TopicConfig]) -> Result<(), Failure> {
+    if topics.len() > Limits::TOPICS_MAX {
+        return Err(Failure::usage(
+            format!("{} topics, at most {} can run", topics.len(), Limits::TOPICS_MAX),
+            "start another server for the others",
+        ));
+    }
+    for (at, topic) in topics.iter().enumerate() {
+        if topics[..at].iter().any(|other| other.name == topic.name) {
+            return Err(Failure::usage(
+                format!("topic {} is given twice", topic.name),
+                "choose another name for one of them",
+            ));
+        }
+    }
+    let stdin: Vec<_> = topics
+        .iter()
+        .filter(|topic| topic.source.feed == Feed::Stdin)
+        .map(|topic| topic.name.as_str())
+        .collect();
+    match stdin.len() {
+        0 | 1 => Ok(()),
+        _ => Err(Failure::usage(
+            format!("standard input cannot fill several topics: {}", stdin.join(", ")),
+            "leave it to one of them",
+        )),
+    }
+}
+
+fn address(text: &str, open: bool) -> Result<SocketAddr, Failure> {
+    let wrong = |why: &str| {
+        Failure::usage(
+            format!("--listen {:?} {why}", escaped(text)),
+            "write an address and a port such as 127.0.0.1:8765 or [::1]:8765",
+        )
+    };
+    let found: Vec<SocketAddr> = match text.parse() {
+        Ok(address) => vec![address],
+        Err(_) if !text.contains(':') => return Err(wrong("names no port")),
+        Err(_) => text
+            .to_socket_addrs()
+            .map_err(|error| wrong(&format!("is no address: {error}")))?
+            .collect(),
+    };
+    // Of localhost's two addresses the older one: that is where most clients look first.
+    let Some(address) = found.iter().find(|found| found.is_ipv4()).or(found.first()) else {
+        return Err(wrong("has no address"));
+    };
+    let strangers = match address.ip() {
+        IpAddr::V4(ip) => !ip.is_loopback(),
+        IpAddr::V6(ip) => !ip.is_loopback(),
+    };
+    if strangers && !open {
+        return Err(Failure::usage(
+            format!("--listen {text} would serve strangers, without authentication and in the clear"),
+            "add --open if that is meant; without it only loopback addresses such as 127.0.0.1 are taken",
+        ));
+    }
+    Ok(*address)
+}
+
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
+    let (why, hint) = match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            let any = SocketAddr::new(address.ip(), 0);
+            (
+                "address already in use".to_owned(),
+                format!("is another server running? --listen {any} takes any free port"),
+            )
+        }
+        std::io::ErrorKind::PermissionDenied => (
+            "permission denied".to_owned(),
+            "ports below 1024 need more rights; choose a higher one with --listen".to_owned(),
+        ),
+        std::io::ErrorKind::AddrNotAvailable => (
+            "this machine does not have that address".to_owned(),
+            "choose one of its own with --listen, or 0.0.0.0 with --open for all".to_owned(),
+        ),
+        _ => (error.to_string(), "choose another address with --listen".to_owned()),
+    };
+    Failure {
+        exit: Exit::Usage,
+        sentences: vec![(format!("cannot listen on {address}: {why}"), Some(hint))],
+    }
+}
+
+/// What runs and where; each line names the flag that changes it.
+fn banner(address: SocketAddr, topics: &[TopicConfig], seed: u64, connections: usize, color: ColorChoice) {
+    let paint = Painter::stderr(color);
+    let reach = if address.ip().is_loopback() {
+        "for this machine only (--listen opens it to others)"
+    } else {
+        "for everyone who can reach it, without authentication (--open)"
+    };
+    let mut text = String::new();
+    let head = paint.paint(Role::Heading, concat!("Lapwing ", env!("CARGO_PKG_VERSION")));
+    let label = |word: &'static str| paint.paint(Role::Heading, format!("{word:<8}"));
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{head} is ready, {reach}");
+    let _ = writeln!(
+        text,
+        "  {} ws://{address}       Page   http://{address}",
+        label("Stream")
+    );
+    let name_width = topics.iter().map(|topic| topic.name.as_str().len()).max().unwrap_or(0);
+    let source_width = topics
+        .iter()
+        .map(|topic| topic.source.text.len())
+        .max()
+        .unwrap_or(0)
+        .min(48);
+    for (at, topic) in topics.iter().enumerate() {
+        let keeps = topic.source.retention;
+        let _ = writeln!(
+            text,
+            "  {} {:<name_width$}   {:<source_width$}   keeps {} or {}; skip when a client is slow",
+            label(if at == 0 { "Topics" } else { "" }),
+            topic.name,
+            escaped(&topic.source.text),
+            whole_span(keeps.age),
+            whole_bytes(keeps.bytes),
+        );
+    }
+    let _ = writeln!(
+        text,
+        "  {} memory: a restart begins a new history     Seed  {seed}",
+        label("Storage")
+    );
+    let _ = writeln!(
+        text,
+        "  {} {} connections (--max-connections)",
+        label("Room for"),
+        form::count(connections as u64)
+    );
+    let _ = writeln!(
+        text,
+        "  {} lapwing listen     or open the page in a browser; Ctrl-C stops",
+        label("Try")
+    );
+    use std::io::Write as _;
+    // A closed stderr is no reason not to serve.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// `60 s`, `5 m`: bounds are told without a fraction.
+fn whole_span(span: Duration) -> String {
+    match span.as_secs() {
+        seconds if seconds <= 120 => format!("{} s", span.as_secs_f64()),
+        seconds if seconds % 3600 == 0 => format!("{} h", seconds / 3600),
+        seconds if seconds % 60 == 0 => format!("{} min", seconds / 60),
+        seconds => format!("{seconds} s"),
+    }
+}
+
+fn whole_bytes(bytes: u64) -> String {
+    form::bytes(bytes).replace(".0 ", " ")
+}
+
+fn limit_span(text: &str) -> Result<Duration, String> {
+    parse_span(text, LIMIT_SPAN_MIN, LIMIT_SPAN_MAX)
+}
+
+fn drain_span(text: &str) -> Result<Duration, String> {
+    parse_span(text, Duration::ZERO, LIMIT_SPAN_MAX)
+}
+
+const LIMIT_SPAN_MIN: Duration = Duration::from_millis(100);
+const LIMIT_SPAN_MAX: Duration = Duration::from_secs(300);
+/// Frames are parsed in memory: what is not 64 MiB long is no message.
+const MESSAGE_MAX: usize = 64 << 20;
+/// A seed that was drawn is short enough to be typed again.
+const SEED_SHOWN: u64 = 100_000;
+
+const EXAMPLES: &str = "\
+Examples:
+  vmstat 1 | lapwing serve --topic vm=stdin           a command's output, live
+  lapwing serve --topic orders=push                   filled by HTTP and lapwing publish
+  lapwing serve --topic 'r=file:feed.ndjson?speed=10' a recording, ten times as fast
+  lapwing serve --topic 'users=users?every=10ms'      a hundred random people a second";
+
+const DETAILS: &str = "\
+Sources and their settings (NAME=SOURCE?key=value&key=value):
+  users            one random person a message      every=1s burst=1 locale=en
+                   locales: en, en-GB, en-AU, de, fr, sv, mixed
+  arrays           random arrays, as NumPy's integers(low, high, shape, dtype)
+                   every=2s burst=5 pack=1 shape=10 low=0 high=100 dtype=int64
+  stdin            lines of standard input; JSON lines become data, others strings
+  file:PATH        lines of a file as it grows      from=end
+  file:PATH?speed=1    a recording with its timing; speed=10, speed=max
+  exec:COMMAND     lines of a command's output      restart=on-failure (always, never)
+  push             what is posted to /topics/NAME/messages
+Settings of every source:
+  every=1s burst=1, or rate=1000/s    the pace: 1ms to 24h, 1 to 100000 messages a tick
+  keep=60s keep_bytes=64MiB           what is kept, whichever comes first
+  slow=skip                           a client that is slower than what is kept misses some
+  end=keep (close)                    what follows the end of a source
+  start=now (listener)                whether it waits for the first listener
+
+Examples:
+  vmstat 1 | lapwing serve --topic vm=stdin           a command's output, live
+  lapwing serve --topic orders=push                   filled by HTTP and lapwing publish
+  lapwing serve --topic 'r=file:feed.ndjson?speed=10' a recording, ten times as fast
+  lapwing serve --topic 'users=users?every=10ms'      a hundred random people a second
+
+Exit codes: 0 stopped, 1 failed, 2 wrong use, 130 ended at once by a second signal";

@@ -1,0 +1,130 @@
+//! What the settings mean: every limit of the server in one place, with unit, default and reason.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lapwing_wire::topic::TopicName;
+
+use crate::source::spec::SourceSpec;
+
+/// Everything that `lapwing serve` needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The topics and what fills them.
+    pub topics: Vec<TopicConfig>,
+    /// The seed of all random feeds.
+    pub seed: u64,
+    /// Origins that may open a stream or publish beside the server's own, and so the host names that it answers to.
+    pub allowed_origins: Vec<String>,
+    /// The limits.
+    pub limits: Limits,
+}
+
+/// One topic: its name, what fills it, what is kept.
+#[derive(Clone, Debug)]
+pub struct TopicConfig {
+    /// Its name.
+    pub name: TopicName,
+    /// What fills it.
+    pub source: SourceSpec,
+}
+
+/// The limits of a server.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// From accept to the end of the handshake: a slow head is cut here.
+    pub handshake_timeout: Duration,
+    /// Connections at once; more are told 503. Default: 80 % of the open files allowed, the rest is for files and peers.
+    pub connections_max: usize,
+    /// A message from a client; larger ones are closed with 1009.
+    pub message_bytes_max: usize,
+    /// Frames of one message from a client, empty ones too (CVE-2026-62389 of another library).
+    pub fragments_max: u32,
+    /// A fragmented message must be whole by then.
+    pub fragment_timeout: Duration,
+    /// A silent connection is pinged this often.
+    pub ping_interval: Duration,
+    /// A ping that left must be answered by then.
+    pub pong_timeout: Duration,
+    /// A lagging connection must take at least one byte in this time, and [`Limits::LAG_RATE_MIN`] a second over it.
+    pub stall_timeout: Duration,
+    /// From the first signal to the end: lagging clients are served so long.
+    pub drain: Duration,
+    /// A publish body.
+    pub body_bytes_max: usize,
+    /// Heartbeats on `lapwing.v1`.
+    pub heartbeat: Duration,
+    /// Lines that wait for a slow terminal, in bytes; what overflows is counted.
+    pub console_bytes_max: usize,
+}
+
+impl Limits {
+    /// Bytes a second that a lagging connection must take at least.
+    pub const LAG_RATE_MIN: u64 = 256;
+    /// Topics that one connection may follow.
+    pub const SUBSCRIPTIONS_MAX: usize = 100;
+    /// Topics of one server: each costs a source, a log and a row on the page.
+    pub const TOPICS_MAX: usize = 1000;
+    /// Commands of `lapwing.v1`, and control frames, a second and at once.
+    pub const COMMANDS: (u32, u32) = (50, 200);
+    /// Bytes of a client's message that the console shows.
+    pub const SAID_BYTES_MAX: usize = 1024;
+    /// The head of a request, in bytes.
+    pub const HEAD_BYTES_MAX: usize = 16 << 10;
+    /// Header lines of a request.
+    pub const HEADERS_MAX: usize = 64;
+    /// The path and query of a request, in bytes.
+    pub const URL_BYTES_MAX: usize = 8 << 10;
+    /// One write to one socket, in bytes: large enough to be cheap, small enough that no session starves another.
+    pub const WRITE_BYTES_MAX: usize = 64 << 10;
+    /// A report of one topic is taken this often.
+    pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+    /// After our close frame, so long for the peer's.
+    pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+    /// Returning clients are spread so that no more than this many come back a second.
+    pub const RETURNS_PER_SECOND: u64 = 500;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(10),
+            connections_max: open_files() / 5 * 4,
+            message_bytes_max: 1 << 20,
+            fragments_max: 1024,
+            fragment_timeout: Duration::from_secs(30),
+            ping_interval: Duration::from_secs(20),
+            pong_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(5),
+            body_bytes_max: 1 << 20,
+            heartbeat: Duration::from_secs(10),
+            console_bytes_max: 8 << 20,
+        }
+    }
+}
+
+/// Open files that this process may have.
+fn open_files() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit
+        .current
+        .map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
+}
+
+/// Raises the limit of open files to what this process is allowed; gives the limit then in force.
+pub fn raise_open_files() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // It may be refused, and then the old limit is what there is.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+    open_files()
+}

@@ -1,0 +1,510 @@
+//! A topic's log: append-only, ordered by dense offsets, kept within bounds, read through cursors.
+//!
+//! A cursor is an offset and nothing else: the log does not know its readers, and a slow one is simply further behind.
+
+pub mod bell;
+pub mod reader;
+pub mod retention;
+pub mod segment;
+pub mod stored;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use lapwing_wire::control::{Answer, Level};
+use lapwing_wire::envelope::{EnvelopeWriter, Kind};
+use lapwing_wire::frame::{self, Opcode};
+use lapwing_wire::position::{Epoch, Offset, Position};
+use lapwing_wire::start::Start;
+use lapwing_wire::topic::TopicName;
+use thiserror::Error;
+
+use crate::clock::Now;
+use bell::Ring;
+use retention::Retention;
+use segment::{Entry, Segment, SegmentWriter};
+use stored::{Stored, push_payload};
+
+/// One topic's messages.
+pub struct Log {
+    topic: TopicName,
+    epoch: Epoch,
+    retention: Retention,
+    /// Everything that only an appender needs; readers never take this lock.
+    appender: Mutex<Appender>,
+    /// The segments, oldest first; the last may still grow. Readers keep their own list and look here when `version` moved.
+    segments: RwLock<VecDeque<Arc<Stored>>>,
+    version: AtomicU64,
+    first: AtomicU64,
+    /// The visible end: everything below may be delivered.
+    next: AtomicU64,
+    ended: AtomicBool,
+    bells: RwLock<Vec<Arc<dyn Ring>>>,
+    payload_readers: AtomicUsize,
+    /// Connections that follow this topic now.
+    followers: AtomicUsize,
+    joined: tokio::sync::Notify,
+}
+
+struct Appender {
+    envelope: EnvelopeWriter,
+    active: Option<Active>,
+    frame: Vec<u8>,
+}
+
+struct Active {
+    stored: Arc<Stored>,
+    canonical: SegmentWriter,
+    payload: Option<SegmentWriter>,
+    began: u64,
+}
+
+/// A message on its way into a log.
+#[derive(Clone, Copy, Debug)]
+pub struct NewMessage<'a> {
+    /// What the payload is.
+    pub kind: Kind,
+    /// One compact JSON value, UTF-8 text, or bytes.
+    pub payload: &'a [u8],
+    /// Which publisher, 0 for the topic's own source.
+    pub source: u32,
+    /// The publisher's number for it.
+    pub sequence: u64,
+}
+
+impl<'a> NewMessage<'a> {
+    /// A message of the topic's own source.
+    #[must_use]
+    pub fn new(kind: Kind, payload: &'a [u8]) -> Self {
+        Self {
+            kind,
+            payload,
+            source: 0,
+            sequence: 0,
+        }
+    }
+}
+
+/// Where a reader begins, and how that relates to what it asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Delivery begins here.
+    pub from: Offset,
+    /// As asked, or not.
+    pub answer: Answer,
+    /// With [`Answer::Gap`]: the first offset asked for that is gone.
+    pub missing_from: Option<Offset>,
+    /// The lowest offset retained.
+    pub first: Offset,
+    /// The offset of the next message.
+    pub next: Offset,
+}
+
+impl Log {
+    /// An empty log; `epoch` must be random, it names this history.
+    #[must_use]
+    pub fn new(topic: TopicName, epoch: Epoch, retention: Retention) -> Self {
+        let envelope = EnvelopeWriter::new(&topic);
+        Self {
+            topic,
+            epoch,
+            retention,
+            appender: Mutex::new(Appender {
+                envelope,
+                active: None,
+                frame: Vec::new(),
+            }),
+            segments: RwLock::default(),
+            version: AtomicU64::new(0),
+            first: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+            bells: RwLock::default(),
+            payload_readers: AtomicUsize::new(0),
+            followers: AtomicUsize::new(0),
+            joined: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    /// The name of this history.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// What is kept.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.retention
+    }
+
+    /// What an acknowledgement means.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        Level::None
+    }
+
+    /// The lowest offset retained.
+    #[must_use]
+    pub fn first(&self) -> Offset {
+        Offset::new(self.first.load(Ordering::Acquire))
+    }
+
+    /// The visible end: the offset of the next message.
+    #[must_use]
+    pub fn next(&self) -> Offset {
+        Offset::new(self.next.load(Ordering::Acquire))
+    }
+
+    /// Whether nothing more will come.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Appends messages at the end, visible all at once, and wakes those who follow; gives their offsets.
+    pub fn append(&self, messages: &[NewMessage<'_>], now: Now) -> Result<Range<Offset>, AppendError> {
+        self.append_at(self.next(), messages, now)
+    }
+
+    /// Appends messages from `offset` on, which may lie beyond the end: the offsets between are a hole, read as missed.
+    pub fn append_at(
+        &self,
+        offset: Offset,
+        messages: &[NewMessage<'_>],
+        now: Now,
+    ) -> Result<Range<Offset>, AppendError> {
+        let mut appender = self.lock();
+        if self.has_ended() {
+            return Err(AppendError::Ended);
+        }
+        if let Some(bytes) = messages
+            .iter()
+            .map(|m| m.payload.len())
+            .find(|&bytes| bytes > MESSAGE_BYTES_MAX)
+        {
+            return Err(AppendError::TooLarge { bytes });
+        }
+        // Another publisher may have come between the caller's look at the end and the lock.
+        let begin = offset.max(self.next());
+        let mut next = begin;
+        for message in messages {
+            self.push(&mut appender, next, message, now);
+            next = next.next();
+        }
+        if let Some(active) = &appender.active {
+            active.publish();
+        }
+        self.next.store(next.get(), Ordering::Release);
+        self.retire(now);
+        drop(appender);
+        // Ring after unlocking: a reader that wakes may want a view, which takes this lock.
+        self.ring();
+        Ok(begin..next)
+    }
+
+    /// Seals and lets go what is older than the topic keeps; called now and then, so that a quiet topic forgets too.
+    pub fn tick(&self, now: Now) {
+        let mut appender = self.lock();
+        let old = appender.active.as_ref().is_some_and(|active| self.is_old(active, now));
+        if old {
+            appender.active = None;
+        }
+        self.retire(now);
+    }
+
+    /// Ends the log: nothing more is appended, and readers learn it when they have read everything.
+    pub fn end(&self) {
+        drop(self.lock());
+        self.ended.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    /// Where a reader that asks for `start` begins. A position ahead of the log, or of another history, is a reset.
+    #[must_use]
+    pub fn grant(&self, start: Start, now: Now) -> Grant {
+        let (first, next) = (self.first(), self.next());
+        let at = |from: Offset| Grant {
+            from,
+            answer: Answer::Ok,
+            missing_from: None,
+            first,
+            next,
+        };
+        match start {
+            Start::Latest => at(next),
+            Start::Earliest => at(first),
+            Start::Last(count) => at(Offset::new(next.get().saturating_sub(count)).max(first)),
+            Start::Ago(ago) => at(self.since(now, ago)),
+            Start::Position(Position { epoch, .. }) if epoch != self.epoch => Grant {
+                answer: Answer::Reset,
+                ..at(first)
+            },
+            Start::Offset(offset) | Start::Position(Position { offset, .. }) => {
+                if offset > next {
+                    Grant {
+                        answer: Answer::Reset,
+                        ..at(first)
+                    }
+                } else if offset < first {
+                    Grant {
+                        answer: Answer::Gap,
+                        missing_from: Some(offset),
+                        ..at(first)
+                    }
+                } else {
+                    at(offset)
+                }
+            }
+        }
+    }
+
+    /// The monotonic instants at which `offset` and `last` were appended, when both are still retained.
+    #[must_use]
+    pub fn instants(&self, offset: Offset, last: Offset) -> Option<(u64, u64)> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let of = |offset: Offset| {
+            let at = segments
+                .partition_point(|stored| stored.canonical().base() <= offset)
+                .checked_sub(1)?;
+            let segment = segments[at].canonical();
+            segment
+                .entries()
+                .get(segment.find(offset))
+                .filter(|entry| entry.offset == offset)
+                .map(|entry| entry.mono)
+        };
+        Some((of(offset)?, of(last)?))
+    }
+
+    /// Bytes retained: frames and index of all segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.segments
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|stored| stored.bytes())
+            .sum()
+    }
+
+    /// From now on this bell is rung at every append.
+    pub fn attach(&self, bell: Arc<dyn Ring>) {
+        self.bells.write().unwrap_or_else(PoisonError::into_inner).push(bell);
+    }
+
+    /// A connection follows this topic from now on.
+    pub fn on_follow(&self) {
+        self.followers.fetch_add(1, Ordering::Relaxed);
+        self.joined.notify_waiters();
+    }
+
+    /// A connection follows it no longer.
+    pub fn on_unfollow(&self) {
+        self.followers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Waits until somebody follows this topic.
+    pub async fn followed(&self) {
+        loop {
+            let joined = self.joined.notified();
+            if self.followers.load(Ordering::Relaxed) > 0 {
+                return;
+            }
+            joined.await;
+        }
+    }
+
+    fn ring(&self) {
+        for bell in self.bells.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            bell.ring();
+        }
+    }
+
+    /// The appender's lock; a panic of another appender left at worst frames that were never published.
+    fn lock(&self) -> MutexGuard<'_, Appender> {
+        self.appender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, appender: &mut Appender, offset: Offset, message: &NewMessage<'_>, now: Now) {
+        let Appender {
+            envelope,
+            active,
+            frame,
+        } = appender;
+        let (value_begin, value_end) = write_canonical(envelope, offset, message, now, frame);
+        let keep = active
+            .as_ref()
+            .is_some_and(|a| a.canonical.has_room(frame.len()) && !self.is_old(a, now));
+        if !keep {
+            *active = Some(self.roll(active.take(), offset, frame.len(), now));
+        }
+        let active = active.as_mut().expect("there is one, or it was made above");
+        let entry = Entry {
+            offset,
+            end: 0,
+            value_begin,
+            value_end,
+            kind: message.kind,
+            source: message.source,
+            sequence: message.sequence,
+            wall: now.wall,
+            mono: now.mono,
+        };
+        active.canonical.push(frame, entry);
+        if let Some(payload) = &mut active.payload {
+            push_payload(payload, frame, &entry);
+        }
+    }
+
+    /// Seals the active segment and begins one that has room for at least `frame_bytes`.
+    fn roll(&self, sealed: Option<Active>, base: Offset, frame_bytes: usize, now: Now) -> Active {
+        if let Some(active) = sealed {
+            active.publish();
+        }
+        let room = self.retention.segment_bytes().max(frame_bytes);
+        let (canonical, segment) = Segment::create(base, room, room / FRAME_BYTES_MIN + 1);
+        let stored = Arc::new(Stored::new(segment));
+        let wanted = self.payload_readers.load(Ordering::SeqCst) > 0;
+        let payload = if wanted { stored.begin_payload() } else { None };
+        self.change(|segments| segments.push_back(stored.clone()));
+        Active {
+            stored,
+            canonical,
+            payload,
+            began: now.mono,
+        }
+    }
+
+    fn is_old(&self, active: &Active, now: Now) -> bool {
+        age(now, active.began) >= self.retention.segment_age()
+    }
+
+    /// Lets go of whole segments from the front while there is too much, or their last message is too old.
+    fn retire(&self, now: Now) {
+        let mut gone = 0;
+        {
+            let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+            let mut bytes: u64 = segments.iter().map(|stored| stored.bytes()).sum();
+            for (at, stored) in segments.iter().enumerate() {
+                let last = stored.canonical().entries().last();
+                let old = last.is_none_or(|last| age(now, last.mono) >= self.retention.age);
+                // The last one may still grow, and what it holds is within the bound of one segment.
+                let newest = at + 1 == segments.len();
+                if (bytes <= self.retention.bytes || newest) && !old {
+                    break;
+                }
+                bytes -= stored.bytes();
+                gone += 1;
+            }
+        }
+        if gone > 0 {
+            self.change(|segments| drop(segments.drain(..gone)));
+        }
+    }
+
+    /// Changes the list of segments, and lets readers know.
+    fn change(&self, change: impl FnOnce(&mut VecDeque<Arc<Stored>>)) {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut segments);
+        let first = segments.front().map_or(self.next.load(Ordering::Relaxed), |stored| {
+            stored.canonical().base().get()
+        });
+        self.first.store(first, Ordering::Release);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// The first offset appended within the last `ago`.
+    fn since(&self, now: Now, ago: Duration) -> Offset {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        for stored in segments.iter() {
+            let entries = stored.canonical().entries();
+            let at = entries.partition_point(|entry| age(now, entry.mono) > ago);
+            if let Some(entry) = entries.get(at) {
+                return entry.offset;
+            }
+        }
+        self.next()
+    }
+
+    /// Counts a reader of bare payloads, and makes sure that the segment being written has that view.
+    fn on_payload_reader(&self) {
+        let mut appender = self.lock();
+        self.payload_readers.fetch_add(1, Ordering::SeqCst);
+        if let Some(active) = &mut appender.active
+            && active.payload.is_none()
+        {
+            active.payload = active.stored.begin_payload();
+        }
+    }
+
+    fn on_payload_reader_gone(&self) {
+        self.payload_readers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Active {
+    fn publish(&self) {
+        if let Some(payload) = &self.payload {
+            payload.publish();
+        }
+        self.canonical.publish();
+    }
+}
+
+/// Makes the canonical frame of a message in `frame`; says where in it the value of `data` begins and ends.
+fn write_canonical(
+    envelope: &mut EnvelopeWriter,
+    offset: Offset,
+    message: &NewMessage<'_>,
+    now: Now,
+    frame: &mut Vec<u8>,
+) -> (u32, u32) {
+    frame.clear();
+    // The header's length depends on the text's: leave room for the longest, then close up the front.
+    frame.resize(frame::HEADER_BYTES_MAX, 0);
+    let value = envelope.write(offset, now.wall, message.kind, message.payload, frame);
+    let header = frame::server_header(Opcode::Text, frame.len() - frame::HEADER_BYTES_MAX);
+    let header = header.as_bytes();
+    let spare = frame::HEADER_BYTES_MAX - header.len();
+    frame[spare..frame::HEADER_BYTES_MAX].copy_from_slice(header);
+    frame.drain(..spare);
+    let place = |at: usize| u32::try_from(at - spare).expect("a message is far smaller than 4 GiB");
+    (place(value.start), place(value.end))
+}
+
+fn age(now: Now, mono: u64) -> Duration {
+    Duration::from_nanos(now.mono.saturating_sub(mono))
+}
+
+/// The largest payload that a log takes, in bytes: sources may send so much, sockets and publishers less.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// No frame with an envelope is shorter, so an index of so many entries is never full before the frames are.
+const FRAME_BYTES_MIN: usize = 64;
+
+/// Why nothing was appended.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+pub enum AppendError {
+    /// The log has ended.
+    #[error("the topic has ended")]
+    Ended,
+    /// A message over the limit.
+    #[error("a message of {bytes} bytes is over the limit of 16 MiB")]
+    TooLarge {
+        /// Its payload.
+        bytes: usize,
+    },
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;

@@ -1,0 +1,185 @@
+//! How a thread reads a log: its own list of segments, looked up without a lock while nothing was sealed or let go.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use lapwing_wire::position::Offset;
+
+use super::Log;
+use super::segment::{Entry, Segment, begin_of};
+use super::stored::{Stored, View};
+
+/// One thread's way to read one view of one log; any number of cursors share it.
+pub struct Reader {
+    log: Arc<Log>,
+    view: View,
+    version: u64,
+    segments: VecDeque<Arc<Stored>>,
+}
+
+/// What lies at a cursor.
+pub enum Next<'a> {
+    /// Frames, one behind the other.
+    Frames(Run<'a>),
+    /// These offsets are gone, or never were; reading goes on at the end of the range.
+    Missed(Range<Offset>),
+    /// Nothing yet.
+    CaughtUp,
+    /// Nothing, and nothing will come.
+    Ended,
+}
+
+/// Frames of consecutive offsets, as one slice.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    bytes: &'a [u8],
+    entries: &'a [Entry],
+    /// Where in the segment the slice begins.
+    begin: usize,
+}
+
+impl Reader {
+    /// A reader of one view.
+    #[must_use]
+    pub fn new(log: Arc<Log>, view: View) -> Self {
+        if view == View::Payload {
+            log.on_payload_reader();
+        }
+        let mut reader = Self {
+            log,
+            view,
+            version: u64::MAX,
+            segments: VecDeque::new(),
+        };
+        reader.refresh();
+        reader
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Brings the list of segments up to date: an atomic load while nothing was sealed or let go.
+    pub fn refresh(&mut self) {
+        let version = self.log.version.load(Ordering::Acquire);
+        if version != self.version {
+            self.segments
+                .clone_from(&self.log.segments.read().unwrap_or_else(PoisonError::into_inner));
+            self.version = version;
+        }
+    }
+
+    /// What lies at `cursor`: at most about `bytes_max` of frames, but at least one whole frame.
+    #[must_use]
+    pub fn read(&self, cursor: Offset, bytes_max: usize) -> Next<'_> {
+        // The end is looked at before the segments: an append in between is seen at the next turn, its bell is rung.
+        let ended = self.log.has_ended();
+        let next = self.log.next();
+        // Offsets at the front may have been let go while this list still holds them: what is here can be read.
+        let holding = self
+            .segments
+            .partition_point(|stored| stored.canonical().base() <= cursor)
+            .saturating_sub(1);
+        for stored in self.segments.range(holding..) {
+            let segment = stored.view(self.view);
+            let at = segment.find(cursor);
+            let Some(entry) = segment.entries().get(at) else {
+                continue;
+            };
+            if entry.offset != cursor {
+                return Next::Missed(cursor..entry.offset);
+            }
+            return Next::Frames(run(segment, at, bytes_max));
+        }
+        match () {
+            () if cursor < next && !self.is_stale() => Next::Missed(cursor..next),
+            () if ended && cursor >= next => Next::Ended,
+            () => Next::CaughtUp,
+        }
+    }
+
+    /// Whether the list of segments is behind the log's.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.version != self.log.version.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.view == View::Payload {
+            self.log.on_payload_reader_gone();
+        }
+    }
+}
+
+/// The frames from entry `at` on: of consecutive offsets, at least one, and no more than `bytes_max` beyond that.
+fn run(segment: &Segment, at: usize, bytes_max: usize) -> Run<'_> {
+    let entries = segment.entries();
+    let begin = begin_of(entries, at);
+    let rest = &entries[at..];
+    let fit = rest
+        .partition_point(|entry| entry.end as usize - begin <= bytes_max)
+        .max(1);
+    let dense = |entry: &Entry, nth: usize| entry.offset.since(rest[0].offset) == nth as u64;
+    let count = if dense(&rest[fit - 1], fit - 1) {
+        fit
+    } else {
+        (1..fit).find(|&nth| !dense(&rest[nth], nth)).unwrap_or(fit)
+    };
+    Run {
+        bytes: segment.frames(at..at + count),
+        entries: &rest[..count],
+        begin,
+    }
+}
+
+impl<'a> Run<'a> {
+    /// All frames as bytes for a socket.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The frames' index entries.
+    #[must_use]
+    pub fn entries(&self) -> &'a [Entry] {
+        self.entries
+    }
+
+    /// What it means that a socket took the first `written` bytes.
+    #[must_use]
+    pub fn split(&self, written: usize) -> Split<'a> {
+        let ends = |entry: &Entry| entry.end as usize - self.begin;
+        let whole = self.entries.partition_point(|entry| ends(entry) <= written);
+        let whole_end = whole.checked_sub(1).map_or(0, |last| ends(&self.entries[last]));
+        // A frame cut in the middle is the socket's to finish: the cursor goes behind it.
+        let cut = written > whole_end;
+        let taken = whole + usize::from(cut);
+        let rest = if cut {
+            &self.bytes[written..ends(&self.entries[whole])]
+        } else {
+            &[]
+        };
+        Split {
+            taken,
+            last: taken.checked_sub(1).map(|last| self.entries[last].offset),
+            rest,
+        }
+    }
+}
+
+/// How far a write came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split<'a> {
+    /// How many frames went out, the cut one included.
+    pub taken: usize,
+    /// The offset of the last of them.
+    pub last: Option<Offset>,
+    /// What of the cut frame the socket still has to send.
+    pub rest: &'a [u8],
+}

@@ -1,0 +1,309 @@
+use super::reader::{Next, Reader};
+use super::stored::View;
+use super::*;
+use lapwing_wire::topic::TopicName;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn at(second: u64) -> Now {
+    Now {
+        wall: lapwing_wire::time::WallTime::from_nanos(1_795_287_600 * 1_000_000_000),
+        mono: second * SECOND,
+    }
+}
+
+fn log(bytes: u64, age_s: u64) -> Arc<Log> {
+    let topic = TopicName::parse("t").expect("valid");
+    Arc::new(Log::new(
+        topic,
+        Epoch::from_bits(1),
+        Retention {
+            bytes,
+            age: Duration::from_secs(age_s),
+        },
+    ))
+}
+
+fn append(log: &Log, payload: &str, now: Now) -> Offset {
+    log.append(&[NewMessage::new(Kind::Json, payload.as_bytes())], now)
+        .expect("open")
+        .start
+}
+
+/// Reads everything from `cursor` on: offsets delivered, and ranges missed.
+fn drain(reader: &mut Reader, mut cursor: Offset, bytes_max: usize) -> (Vec<u64>, Vec<Range<u64>>) {
+    let (mut offsets, mut missed) = (Vec::new(), Vec::new());
+    loop {
+        reader.refresh();
+        match reader.read(cursor, bytes_max) {
+            Next::Frames(run) => {
+                offsets.extend(run.entries().iter().map(|entry| entry.offset.get()));
+                let split = run.split(run.bytes().len());
+                assert_eq!((split.taken, split.rest.len()), (run.entries().len(), 0));
+                cursor = split.last.expect("at least one").next();
+            }
+            Next::Missed(range) => {
+                missed.push(range.start.get()..range.end.get());
+                cursor = range.end;
+            }
+            Next::CaughtUp | Next::Ended => return (offsets, missed),
+        }
+    }
+}
+
+#[test]
+fn frames_are_envelopes_one_behind_the_other() {
+    let log = log(1 << 20, 60);
+    log.append(
+        &[
+            NewMessage::new(Kind::Json, b"[1]"),
+            NewMessage::new(Kind::Text, b"a\"b"),
+        ],
+        at(0),
+    )
+    .expect("open");
+    let reader = Reader::new(log, View::Canonical);
+    let Next::Frames(run) = reader.read(Offset::ZERO, 4096) else {
+        panic!("there are two frames")
+    };
+    let first = "{\"topic\":\"t\",\"offset\":0,\"time\":\"2026-11-21T19:00:00.000000Z\",\"data\":[1]}";
+    let second = "{\"topic\":\"t\",\"offset\":1,\"time\":\"2026-11-21T19:00:00.000000Z\",\"data\":\"a\\\"b\"}";
+    let mut expect = Vec::new();
+    for text in [first, second] {
+        frame::write_frame(&mut expect, Opcode::Text, text.as_bytes(), None);
+    }
+    assert_eq!(run.bytes(), expect);
+}
+
+#[test]
+fn a_long_payload_gets_a_long_header_and_a_segment_of_its_own() {
+    let log = log(1 << 20, 60);
+    let long = format!("\"{}\"", "x".repeat(200_000));
+    append(&log, "1", at(0));
+    append(&log, &long, at(0));
+    append(&log, "2", at(0));
+    let mut reader = Reader::new(log.clone(), View::Canonical);
+    reader.refresh();
+    let Next::Frames(run) = reader.read(Offset::new(1), 64) else {
+        panic!("the long frame is there")
+    };
+    assert_eq!(run.entries().len(), 1);
+    assert_eq!(run.bytes()[1], 127);
+    let entry = run.entries()[0];
+    assert_eq!(
+        &run.bytes()[entry.value_begin as usize..entry.value_end as usize],
+        long.as_bytes()
+    );
+}
+
+#[test]
+fn every_cursor_reads_the_same_from_its_own_offset() {
+    let log = log(1 << 20, 60);
+    for n in 0..1000 {
+        assert_eq!(append(&log, &n.to_string(), at(n / 100)).get(), n);
+    }
+    let mut reader = Reader::new(log, View::Canonical);
+    for (begin, bytes_max) in [(0, 1), (0, 1 << 20), (500, 4096), (999, 64), (1000, 64)] {
+        let (offsets, missed) = drain(&mut reader, Offset::new(begin), bytes_max);
+        assert_eq!(offsets, (begin..1000).collect::<Vec<_>>());
+        assert!(missed.is_empty());
+    }
+}
+
+#[test]
+fn bytes_are_bounded_by_one_segment_more() {
+    let retention = Retention {
+        bytes: 1 << 20,
+        age: Duration::from_secs(3600),
+    };
+    let log = log(retention.bytes, 3600);
+    let payload = format!("\"{}\"", "x".repeat(1000));
+    for _ in 0..5000 {
+        append(&log, &payload, at(0));
+        let slack = (retention.segment_bytes() + 64 * 1024) as u64;
+        assert!(log.bytes() <= retention.bytes + slack, "{}", log.bytes());
+    }
+    let (offsets, missed) = drain(&mut Reader::new(log.clone(), View::Canonical), Offset::new(7), 4096);
+    assert_eq!(missed, vec![7..log.first().get()]);
+    assert_eq!(offsets, (log.first().get()..5000).collect::<Vec<_>>());
+    assert!(
+        log.first() > Offset::new(3000) && log.first() < Offset::new(4500),
+        "{}",
+        log.first()
+    );
+}
+
+#[test]
+fn age_lets_go_even_when_nothing_comes_any_more() {
+    let log = log(1 << 20, 60);
+    for second in 0..100 {
+        append(&log, "1", at(second));
+    }
+    let first = log.first().get();
+    assert!((100 - 60 - 8 - 1..=100 - 60).contains(&first), "{first}");
+    log.tick(at(100 + 59 - 8));
+    assert!(log.first() < log.next());
+    log.tick(at(100 + 60));
+    assert_eq!((log.first(), log.next()), (Offset::new(100), Offset::new(100)));
+    assert_eq!(log.bytes(), 0);
+    assert_eq!(append(&log, "1", at(161)).get(), 100);
+    let (offsets, missed) = drain(&mut Reader::new(log, View::Canonical), Offset::new(90), 4096);
+    assert_eq!(offsets, [100]);
+    assert!(missed == [90..100], "{missed:?}");
+}
+
+#[test]
+fn holes_are_read_as_missed() {
+    let log = log(1 << 20, 60);
+    append(&log, "0", at(0));
+    log.append_at(
+        Offset::new(5),
+        &[NewMessage::new(Kind::Json, b"5"), NewMessage::new(Kind::Json, b"6")],
+        at(0),
+    )
+    .expect("open");
+    log.append_at(Offset::new(9), &[NewMessage::new(Kind::Json, b"9")], at(20))
+        .expect("open");
+    let (offsets, missed) = drain(&mut Reader::new(log, View::Canonical), Offset::ZERO, 4096);
+    assert_eq!((offsets, missed), (vec![0, 5, 6, 9], vec![1..5, 7..9]));
+}
+
+#[test]
+fn bare_payloads_are_a_view_with_the_same_offsets() {
+    let log = log(1 << 20, 60);
+    append(&log, "[1]", at(0));
+    append(&log, "[2]", at(10));
+    let mut reader = Reader::new(log.clone(), View::Payload);
+    log.append(
+        &[
+            NewMessage::new(Kind::Text, "é\n".as_bytes()),
+            NewMessage::new(Kind::Bytes, &[0, 1, 2]),
+        ],
+        at(10),
+    )
+    .expect("open");
+    append(&log, "[3]", at(30));
+    let mut expect = Vec::new();
+    for (opcode, payload) in [
+        (Opcode::Text, &b"[1]"[..]),
+        (Opcode::Text, b"[2]"),
+        (Opcode::Text, "é\n".as_bytes()),
+        (Opcode::Binary, &[0, 1, 2]),
+        (Opcode::Text, b"[3]"),
+    ] {
+        frame::write_frame(&mut expect, opcode, payload, None);
+    }
+    let mut bytes = Vec::new();
+    let mut cursor = Offset::ZERO;
+    reader.refresh();
+    while let Next::Frames(run) = reader.read(cursor, 4096) {
+        bytes.extend_from_slice(run.bytes());
+        cursor = run.entries().last().expect("at least one").offset.next();
+    }
+    assert_eq!(bytes, expect);
+    assert_eq!(drain(&mut reader, Offset::ZERO, 4096).0, [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn an_ended_log_is_read_to_its_end() {
+    let log = log(1 << 20, 60);
+    append(&log, "1", at(0));
+    log.end();
+    assert_eq!(
+        log.append(&[NewMessage::new(Kind::Json, b"2")], at(0)),
+        Err(AppendError::Ended)
+    );
+    let reader = Reader::new(log, View::Canonical);
+    assert!(matches!(reader.read(Offset::ZERO, 4096), Next::Frames(_)));
+    assert!(matches!(reader.read(Offset::new(1), 4096), Next::Ended));
+}
+
+#[test]
+fn a_cut_write_gives_the_rest_of_one_frame() {
+    let log = log(1 << 20, 60);
+    for _ in 0..3 {
+        append(&log, "1", at(0));
+    }
+    let reader = Reader::new(log, View::Canonical);
+    let Next::Frames(run) = reader.read(Offset::ZERO, 4096) else {
+        panic!("three frames")
+    };
+    let frame = run.bytes().len() / 3;
+    for written in 0..=run.bytes().len() {
+        let split = run.split(written);
+        let taken = written.div_ceil(frame);
+        assert_eq!(split.taken, taken, "{written}");
+        assert_eq!(split.rest, &run.bytes()[written..taken * frame]);
+        assert_eq!(split.last, taken.checked_sub(1).map(|last| Offset::new(last as u64)));
+    }
+}
+
+#[track_caller]
+fn check_grant(start: Start, from: u64, answer: Answer, missing_from: Option<u64>) {
+    let log = log(1 << 20, 60);
+    for second in 0..100 {
+        append(&log, "1", at(second));
+    }
+    let first = log.first().get();
+    assert_eq!(first, 40, "the cases below are for a log that holds 40..100");
+    let grant = log.grant(start, at(100));
+    assert_eq!(
+        (grant.from.get(), grant.answer, grant.missing_from.map(Offset::get)),
+        (from, answer, missing_from),
+        "{start}"
+    );
+}
+
+#[test]
+fn where_a_reader_begins() {
+    let position = |epoch, offset| {
+        Start::Position(Position {
+            epoch: Epoch::from_bits(epoch),
+            offset: Offset::new(offset),
+        })
+    };
+    check_grant(Start::Latest, 100, Answer::Ok, None);
+    check_grant(Start::Earliest, 40, Answer::Ok, None);
+    check_grant(Start::Last(10), 90, Answer::Ok, None);
+    check_grant(Start::Last(1000), 40, Answer::Ok, None);
+    check_grant(Start::Ago(Duration::from_secs(30)), 70, Answer::Ok, None);
+    check_grant(Start::Ago(Duration::from_secs(3000)), 40, Answer::Ok, None);
+    check_grant(Start::Ago(Duration::ZERO), 100, Answer::Ok, None);
+    check_grant(Start::Offset(Offset::new(40)), 40, Answer::Ok, None);
+    check_grant(Start::Offset(Offset::new(39)), 40, Answer::Gap, Some(39));
+    check_grant(Start::Offset(Offset::new(100)), 100, Answer::Ok, None);
+    check_grant(Start::Offset(Offset::new(101)), 40, Answer::Reset, None);
+    check_grant(position(1, 70), 70, Answer::Ok, None);
+    check_grant(position(1, 3), 40, Answer::Gap, Some(3));
+    check_grant(position(2, 70), 40, Answer::Reset, None);
+}
+
+#[test]
+fn the_appender_and_readers_agree_under_load() {
+    let log = log(256 << 10, 3600);
+    let writer = std::thread::spawn({
+        let log = log.clone();
+        move || {
+            for n in 0..50_000 {
+                append(&log, &n.to_string(), at(0));
+            }
+        }
+    });
+    let mut reader = Reader::new(log.clone(), View::Canonical);
+    let mut cursor = Offset::ZERO;
+    while cursor < Offset::new(50_000) {
+        reader.refresh();
+        match reader.read(cursor, 4096) {
+            Next::Frames(run) => {
+                for entry in run.entries() {
+                    assert_eq!(entry.offset, cursor);
+                    cursor = cursor.next();
+                }
+            }
+            Next::Missed(range) => cursor = range.end,
+            Next::CaughtUp => std::thread::yield_now(),
+            Next::Ended => unreachable!("nobody ends it"),
+        }
+    }
+    writer.join().expect("the writer holds");
+}

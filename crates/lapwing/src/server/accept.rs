@@ -1,0 +1,166 @@
+//! The accept loop: no error of one connection, and no shortage, ever ends it.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::io::Errno;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::common::{Common, Seat};
+use super::event::Event;
+use super::front::{Front, Guest};
+use crate::config::Limits;
+
+/// Opens a listening socket with a queue long enough for a crowd that comes back at once.
+pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Accepts until the task is aborted.
+pub async fn accept(listener: TcpListener, front: Arc<Front>) {
+    let mut spare = Spare::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => welcome(stream, address, &front),
+            Err(error) => on_error(&error, &listener, &mut spare, &front.common).await,
+        }
+    }
+}
+
+/// What the kernel has no room for is refused with the spare descriptor, so that the peer sees an end and not a hang.
+async fn on_error(error: &io::Error, listener: &TcpListener, spare: &mut Spare, common: &Common) {
+    let short = matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    );
+    if !short {
+        // The peer was gone before it was accepted (ECONNABORTED and its like): the next one may be there already.
+        return;
+    }
+    let refused = spare.refuse(listener);
+    if spare.tell() {
+        let text = format!(
+            "no room for more connections ({error}); {} stay, new ones are refused",
+            common.roster.open()
+        );
+        common.console.tell(Event::Limit { text });
+    }
+    if !refused {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn welcome(stream: TcpStream, address: SocketAddr, front: &Arc<Front>) {
+    let seat = if front.common.stopping.load(Ordering::Relaxed) {
+        None
+    } else {
+        Seat::take(&front.common)
+    };
+    let Some(seat) = seat else {
+        tokio::spawn(refuse(stream));
+        return;
+    };
+    // Neither is needed to serve; a kernel that lacks one serves a little less well.
+    let _ = stream.set_nodelay(true);
+    let socket = socket2::SockRef::from(&stream);
+    #[cfg(target_os = "linux")]
+    {
+        let _ = socket.set_tcp_user_timeout(Some(front.common.limits.stall_timeout));
+        let _ = socket.set_tcp_notsent_lowat(NOTSENT_LOWAT);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
+    let front = front.clone();
+    tokio::spawn(async move {
+        let guest = Guest { address, seat };
+        let timeout = front.common.limits.handshake_timeout;
+        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(guest.clone());
+            let front = front.clone();
+            async move { Ok::<_, std::convert::Infallible>(front.answer(request).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(timeout)
+            .max_buf_size(Limits::HEAD_BYTES_MAX)
+            .max_headers(Limits::HEADERS_MAX)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        // Whatever breaks here is one connection's end; hyper has answered what could be answered.
+        let _ = connection.await;
+    });
+}
+
+/// Tells one that there is no place for it, and when to try again.
+async fn refuse(mut stream: TcpStream) {
+    let body = "this server has no place for another connection now\n";
+    let head = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 2";
+    let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    // Its request is read first: closing with bytes unread would reset the connection under the answer.
+    let told = async {
+        let mut request = [0; 4096];
+        let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut request).await;
+        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.shutdown().await;
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
+}
+
+/// One descriptor kept for the moment when there is none: given up, it lets one connection be accepted and closed.
+struct Spare {
+    file: Option<File>,
+    told: Option<std::time::Instant>,
+}
+
+impl Spare {
+    fn new() -> Self {
+        Self {
+            file: File::open("/dev/null").ok(),
+            told: None,
+        }
+    }
+
+    fn refuse(&mut self, listener: &TcpListener) -> bool {
+        if self.file.take().is_none() {
+            self.file = File::open("/dev/null").ok();
+            return false;
+        }
+        let accepted = rustix::net::accept(listener);
+        let refused = accepted.is_ok();
+        drop(accepted);
+        self.file = File::open("/dev/null").ok();
+        refused
+    }
+
+    /// At most once a second.
+    fn tell(&mut self) -> bool {
+        let due = self.told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1));
+        if due {
+            self.told = Some(std::time::Instant::now());
+        }
+        due
+    }
+}
+
+/// Longer queues are cut by the kernel to its own limit.
+const BACKLOG: i32 = 4096;
+/// What is not yet sent stays in the log, where lag can be seen, and not in the kernel.
+#[cfg(target_os = "linux")]
+const NOTSENT_LOWAT: u32 = 64 << 10;

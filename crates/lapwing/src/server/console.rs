@@ -1,0 +1,414 @@
+//! The server's console: events become lines on stdout and stderr, and nobody who causes one ever waits for a terminal.
+//!
+//! Each stream has a bounded queue and a thread that writes; when both lead to the same place there is one for both, so
+//! that the order holds. What overflows is counted, and the count is told in the next line that fits.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use lapwing_wire::time::micros_text;
+use serde::Serialize;
+
+use super::event::{ClientLabel, Event};
+use crate::clock::Now;
+use crate::terminal::form;
+use crate::terminal::paint::{ColorChoice, Painter, Role};
+
+/// The form of lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum OutputFormat {
+    /// Sentences for people
+    #[default]
+    Text,
+    /// One JSON object a line, for programs
+    Json,
+}
+
+/// Takes events from everywhere and never makes anyone wait.
+#[derive(Clone)]
+pub struct Console {
+    lanes: Arc<[Lane]>,
+    format: OutputFormat,
+    /// With one, events go there and nowhere else: the demo tells its own story of them.
+    tap: Option<Sender<(Now, Event)>>,
+}
+
+struct Lane {
+    queue: Mutex<Option<Sender<(Now, Event)>>>,
+    state: Arc<LaneState>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct LaneState {
+    bytes_max: usize,
+    /// About how much memory the queue holds.
+    waiting: AtomicUsize,
+    skipped: Mutex<Skipped>,
+    /// All events ever skipped, for the metrics page.
+    skipped_total: AtomicU64,
+}
+
+#[derive(Default)]
+struct Skipped {
+    lines: u64,
+    /// The one client that all were from, none when they were from several.
+    client: Option<Option<ClientLabel>>,
+}
+
+impl Console {
+    /// A console on this process's stdout and stderr; at most `bytes_max` of lines wait for each.
+    #[must_use]
+    pub fn start(format: OutputFormat, color: ColorChoice, bytes_max: usize) -> Self {
+        let out = Sink {
+            stream: Stream::Out,
+            paint: Painter::stdout(color),
+            closed: false,
+        };
+        let err = Sink {
+            stream: Stream::Err,
+            paint: Painter::stderr(color),
+            closed: false,
+        };
+        let lanes = if format == OutputFormat::Json || same_place() {
+            vec![Lane::start("console", [out, err], format, bytes_max)]
+        } else {
+            // The second sink of a lane is where talk goes; here each lane is given only its own kind.
+            vec![
+                Lane::start(
+                    "console-out",
+                    [
+                        out,
+                        Sink {
+                            stream: Stream::Out,
+                            ..out
+                        },
+                    ],
+                    format,
+                    bytes_max,
+                ),
+                Lane::start(
+                    "console-err",
+                    [
+                        err,
+                        Sink {
+                            stream: Stream::Err,
+                            ..err
+                        },
+                    ],
+                    format,
+                    bytes_max,
+                ),
+            ]
+        };
+        Self {
+            lanes: lanes.into(),
+            format,
+            tap: None,
+        }
+    }
+
+    /// A console that shows nothing and hands every event on; whoever takes them must keep up.
+    #[must_use]
+    pub fn tapped(tap: Sender<(Now, Event)>) -> Self {
+        Self {
+            lanes: Arc::new([]),
+            format: OutputFormat::Text,
+            tap: Some(tap),
+        }
+    }
+
+    /// Tells an event; returns at once.
+    pub fn tell(&self, event: Event) {
+        if let Some(tap) = &self.tap {
+            // Whoever took them has gone, and the server is about to.
+            let _ = tap.send((Now::read(), event));
+            return;
+        }
+        let talk = usize::from(!event.is_data());
+        self.lanes[talk.min(self.lanes.len() - 1)].push(event);
+    }
+
+    /// The form of lines.
+    #[must_use]
+    pub fn format(&self) -> OutputFormat {
+        self.format
+    }
+
+    /// Writes what waits, but waits no longer than `patience` for a reader that does not read.
+    pub fn finish(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        for lane in self.lanes.iter() {
+            lane.finish(deadline);
+        }
+    }
+}
+
+impl Lane {
+    fn start(name: &str, sinks: [Sink; 2], format: OutputFormat, bytes_max: usize) -> Self {
+        let (sender, receiver) = mpsc::channel();
+        let state = Arc::new(LaneState {
+            bytes_max,
+            waiting: AtomicUsize::new(0),
+            skipped: Mutex::default(),
+            skipped_total: AtomicU64::new(0),
+        });
+        let writer = LaneWriter {
+            sinks,
+            format,
+            state: state.clone(),
+            sums: HashMap::new(),
+            second: 0,
+        };
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || writer.run(&receiver));
+        Self {
+            queue: Mutex::new(Some(sender)),
+            state,
+            thread: Mutex::new(thread.ok()),
+        }
+    }
+
+    fn push(&self, event: Event) {
+        let bytes = weight(&event);
+        if self.state.waiting.load(Ordering::Relaxed) + bytes > self.state.bytes_max {
+            self.state.skip(event.client());
+            return;
+        }
+        self.state.waiting.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(queue) = &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
+            // The receiver lives as long as the queue is there.
+            let _ = queue.send((Now::read(), event));
+        }
+    }
+
+    fn finish(&self, deadline: Instant) {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+    }
+}
+
+impl LaneState {
+    fn skip(&self, client: Option<&ClientLabel>) {
+        self.skipped_total.fetch_add(1, Ordering::Relaxed);
+        let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+        skipped.lines += 1;
+        match &skipped.client {
+            None => skipped.client = Some(client.cloned()),
+            Some(Some(only)) if Some(only) != client => skipped.client = Some(None),
+            Some(_) => {}
+        }
+    }
+
+    fn take_skipped(&self) -> Option<Event> {
+        let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+        let Skipped { lines, client } = std::mem::take(&mut *skipped);
+        (lines > 0).then(|| Event::NotShown {
+            lines,
+            client: client.flatten(),
+        })
+    }
+}
+
+/// About how much memory an event holds.
+fn weight(event: &Event) -> usize {
+    let text = match event {
+        Event::Said {
+            said: super::event::Said::Text { text, .. },
+            ..
+        } => text.len(),
+        Event::Source { text, .. } | Event::Limit { text } => text.len(),
+        Event::Left { reason, .. } => reason.len(),
+        _ => 0,
+    };
+    size_of::<Event>() + 64 + text
+}
+
+/// Whether stdout and stderr lead to the same terminal, pipe or file.
+fn same_place() -> bool {
+    let place = |stat: rustix::io::Result<rustix::fs::Stat>| stat.ok().map(|stat| (stat.st_dev, stat.st_ino));
+    let out = place(rustix::fs::fstat(rustix::stdio::stdout()));
+    out.is_some() && out == place(rustix::fs::fstat(rustix::stdio::stderr()))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Out,
+    Err,
+}
+
+#[derive(Clone, Copy)]
+struct Sink {
+    stream: Stream,
+    paint: Painter,
+    /// Its reader is gone: nothing is written there any more.
+    closed: bool,
+}
+
+impl Sink {
+    fn write(&mut self, line: &str) {
+        if self.closed {
+            return;
+        }
+        let write = |out: &mut dyn Write| out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        let result = match self.stream {
+            Stream::Out => write(&mut io::stdout().lock()),
+            Stream::Err => write(&mut io::stderr().lock()),
+        };
+        // Whatever the reason, a console that cannot be written is no reason to stop the feed.
+        self.closed = result.is_err();
+    }
+}
+
+/// The thread's part of a lane.
+struct LaneWriter {
+    sinks: [Sink; 2],
+    format: OutputFormat,
+    state: Arc<LaneState>,
+    sums: HashMap<&'static str, Sum>,
+    second: u64,
+}
+
+/// What one kind of event came to within a second.
+#[derive(Default)]
+struct Sum {
+    shown: u64,
+    more: u64,
+    slowest: Option<(f64, ClientLabel)>,
+    data: bool,
+}
+
+impl LaneWriter {
+    fn run(mut self, queue: &Receiver<(Now, Event)>) {
+        loop {
+            let received = if self.sums.values().any(|sum| sum.more > 0) {
+                queue.recv_timeout(Duration::from_millis(100))
+            } else {
+                queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            match received {
+                Ok((now, event)) => {
+                    self.state.waiting.fetch_sub(weight(&event), Ordering::Relaxed);
+                    self.on_second(now);
+                    self.show(now, &event);
+                }
+                Err(RecvTimeoutError::Timeout) => self.on_second(Now::read()),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if let Some(event) = self.state.take_skipped() {
+                self.write(Now::read(), &event);
+            }
+        }
+        self.tell_sums(Now::read());
+    }
+
+    /// Above [`LINES_PER_SECOND`] of one kind, the rest of that kind is told in one line at the end of the second.
+    fn show(&mut self, now: Now, event: &Event) {
+        let summed = matches!(
+            event,
+            Event::Joined { .. } | Event::Left { .. } | Event::Report { .. } | Event::Missed { .. }
+        );
+        if summed && self.format == OutputFormat::Text {
+            let sum = self.sums.entry(event.word()).or_default();
+            sum.data = event.is_data();
+            if sum.shown >= LINES_PER_SECOND {
+                sum.add(event);
+                return;
+            }
+            sum.shown += 1;
+        }
+        self.write(now, event);
+    }
+
+    fn on_second(&mut self, now: Now) {
+        let second = now.mono / 1_000_000_000;
+        if second != self.second {
+            self.second = second;
+            self.tell_sums(now);
+        }
+    }
+
+    fn tell_sums(&mut self, now: Now) {
+        let mut words: Vec<_> = self.sums.drain().filter(|(_, sum)| sum.more > 0).collect();
+        words.sort_unstable_by_key(|(word, _)| *word);
+        for (word, sum) in words {
+            let slowest = sum.slowest.map_or(String::new(), |(ms, client)| {
+                format!(", slowest {client} {}", form::signed_ms(ms))
+            });
+            let text = format!("{} more in 1 s{slowest}", form::count(sum.more));
+            self.line(now, word, usize::from(!sum.data), None, &text);
+        }
+    }
+
+    fn write(&mut self, now: Now, event: &Event) {
+        let sink = usize::from(!event.is_data());
+        if self.format == OutputFormat::Json {
+            #[derive(Serialize)]
+            struct Line<'a> {
+                event: &'static str,
+                time: String,
+                #[serde(flatten)]
+                fields: &'a Event,
+            }
+            let line = Line {
+                event: event.key(),
+                time: micros_text(now.wall),
+                fields: event,
+            };
+            let mut text = serde_json::to_string(&line).expect("every field has a form in JSON");
+            text.push('\n');
+            self.sinks[0].write(&text);
+        } else {
+            self.line(now, event.word(), sink, event.client(), &event.sentence());
+        }
+    }
+
+    fn line(&mut self, now: Now, word: &str, sink: usize, client: Option<&ClientLabel>, sentence: &str) {
+        let paint = self.sinks[sink].paint;
+        let time = form::clock(now.wall, 3);
+        let role = match word {
+            "slow" | "gap" | "limit" => Role::Attention,
+            "ok" => Role::Good,
+            _ => Role::Heading,
+        };
+        let rest = client.and_then(|client| sentence.strip_prefix(client.as_str()));
+        let sentence = match (client, rest) {
+            (Some(client), Some(rest)) => format!("{}{rest}", paint.paint(Role::Name, client)),
+            _ => sentence.to_owned(),
+        };
+        let line = format!(
+            "{}  {}  {sentence}\n",
+            paint.paint(Role::Time, time),
+            paint.paint(role, format_args!("{word:<6}"))
+        );
+        self.sinks[sink].write(&line);
+    }
+}
+
+impl Sum {
+    fn add(&mut self, event: &Event) {
+        self.more += 1;
+        if let Event::Report {
+            client,
+            elapsed_ms: Some(ms),
+            ..
+        } = event
+            && self.slowest.as_ref().is_none_or(|(slowest, _)| ms > slowest)
+        {
+            self.slowest = Some((*ms, client.clone()));
+        }
+    }
+}
+
+/// More of one kind in a second cannot be read.
+const LINES_PER_SECOND: u64 = 20;

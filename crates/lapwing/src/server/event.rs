@@ -1,0 +1,721 @@
+//! What happens on a server, in words for people and in fields for programs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapwing_wire::block::Flags;
+use lapwing_wire::close::CloseCode;
+use lapwing_wire::control::GapReason;
+use lapwing_wire::escape::{escaped, escaped_cut};
+use lapwing_wire::position::Offset;
+use lapwing_wire::topic::TopicName;
+use serde::Serialize;
+
+use crate::terminal::form;
+
+/// One thing that happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Event {
+    /// The server is ready; people get a banner instead.
+    Ready {
+        /// The address that it listens on.
+        address: SocketAddr,
+        /// What runs, by topic: the source as it was asked for.
+        topics: BTreeMap<TopicName, String>,
+        /// The seed of all random feeds.
+        seed: u64,
+    },
+    /// A client came.
+    Joined {
+        /// The connection's number.
+        session: u64,
+        /// Who.
+        client: ClientLabel,
+        /// From where.
+        address: SocketAddr,
+        /// How it speaks: `plain`, `bare` or `lapwing.v1`.
+        mode: &'static str,
+        /// Where it begins, by topic.
+        from: Places,
+        /// A client of this name left so long ago.
+        #[serde(rename = "away_ms", with = "millis_option", skip_serializing_if = "Option::is_none")]
+        away: Option<Duration>,
+        /// Messages that wait for it already.
+        waiting: u64,
+    },
+    /// A client went.
+    Left {
+        /// The connection's number.
+        session: u64,
+        /// Who.
+        client: ClientLabel,
+        /// The close code, 1006 when there was none.
+        #[serde(serialize_with = "code_number")]
+        code: CloseCode,
+        /// Who ended it.
+        by: EndedBy,
+        /// Why, in the words of whoever ended it.
+        reason: String,
+        /// From the handshake to the end.
+        #[serde(rename = "stayed_ms", with = "millis")]
+        stayed: Duration,
+        /// Messages sent to it.
+        messages: u64,
+        /// Bytes of frames sent to it.
+        bytes: u64,
+        /// The last offset sent, by topic.
+        last: Places,
+    },
+    /// A client said something.
+    Said {
+        /// The connection's number.
+        session: u64,
+        /// Who.
+        client: ClientLabel,
+        /// From where.
+        address: SocketAddr,
+        /// What.
+        #[serde(flatten)]
+        said: Said,
+    },
+    /// A client reported blocks.
+    Report {
+        /// The connection's number.
+        session: u64,
+        /// Who.
+        client: ClientLabel,
+        /// The topic.
+        topic: TopicName,
+        /// The last block covered.
+        block: u64,
+        /// How many blocks are covered.
+        blocks: u64,
+        /// How many messages make a block.
+        block_size: u64,
+        /// The first offset covered.
+        first: Offset,
+        /// The last offset covered.
+        last: Offset,
+        /// Messages received.
+        messages: u64,
+        /// The client's time for them, none when nothing in the report counts.
+        #[serde(rename = "elapsed_ms", serialize_with = "tenths")]
+        elapsed_ms: Option<f64>,
+        /// First to last arrival (of the median block).
+        #[serde(serialize_with = "tenth")]
+        spread_ms: f64,
+        /// The server's own time for the same offsets.
+        #[serde(serialize_with = "tenths")]
+        server_ms: Option<f64>,
+        /// The client's time less the server's: positive when falling behind.
+        #[serde(serialize_with = "tenths")]
+        drift_ms: Option<f64>,
+        /// The sum of drift so far.
+        #[serde(serialize_with = "tenth")]
+        behind_ms: f64,
+        /// Why it does not count, if so.
+        flags: Flags,
+    },
+    /// A client begins to fall behind.
+    Slow {
+        /// The connection's number.
+        session: u64,
+        /// Who.
+        client: ClientLabel,
+        /// The topic.
+        topic: TopicName,
+        /// How far.
+        #[serde(serialize_with = "tenth")]
+        behind_ms: f64,
+        /// After how many slow blocks.
+        blocks: u64,
+        /// Messages of the topic that wait here for it.
+        waiting: u64,
+        /// Whose fault, in the words of the closed set.
+        cause: &'static str,
+    },
+    /// A client keeps up again.
+    KeepsUp {
+        /// The connection's number.
+        session: u64,
+        /// Who.
+        client: ClientLabel,
+        /// The topic.
+        topic: TopicName,
+        /// How far behind it stays.
+        #[serde(serialize_with = "tenth")]
+        behind_ms: f64,
+    },
+    /// A client will not get some messages.
+    Missed {
+        /// The connection's number.
+        session: u64,
+        /// Who.
+        client: ClientLabel,
+        /// The topic.
+        topic: TopicName,
+        /// The first offset missed.
+        from: Offset,
+        /// The offset with which it goes on.
+        to: Offset,
+        /// Why.
+        reason: GapReason,
+    },
+    /// Something about a source.
+    Source {
+        /// The topic that it fills.
+        topic: TopicName,
+        /// A sentence, already harmless.
+        text: String,
+    },
+    /// Someone was held to a limit.
+    Limit {
+        /// A sentence, already harmless.
+        text: String,
+    },
+    /// The server stops.
+    Stopping {
+        /// Why.
+        signal: &'static str,
+        /// Connections open then.
+        clients: u64,
+    },
+    /// The server has stopped.
+    Stopped {
+        /// From start to end.
+        #[serde(rename = "ran_ms", with = "millis")]
+        ran: Duration,
+        /// Connections, all in all.
+        clients: u64,
+        /// Messages sent.
+        messages: u64,
+        /// Bytes of frames sent.
+        bytes: u64,
+    },
+    /// Lines that a slow terminal or pipe did not take.
+    NotShown {
+        /// How many.
+        lines: u64,
+        /// From whom, when all were from one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        client: Option<ClientLabel>,
+    },
+}
+
+/// How a client is called: its own name, escaped and cut, or its number.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientLabel(Arc<str>);
+
+impl Serialize for ClientLabel {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl ClientLabel {
+    /// The label of connection `session`, which may have named itself.
+    #[must_use]
+    pub fn new(session: u64, name: Option<&lapwing_wire::name::ClientName>) -> Self {
+        Self(match name {
+            Some(name) => escaped(name.as_str()).into(),
+            None => format!("client {session}").into(),
+        })
+    }
+
+    /// The label as harmless text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for ClientLabel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Offsets by topic, in the order in which the topics were asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places(pub Vec<(TopicName, Offset)>);
+
+impl Places {
+    /// `users 13, arrays 35`.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        self.0
+            .iter()
+            .map(|(topic, offset)| format!("{topic} {offset}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// As a map.
+    #[must_use]
+    pub fn to_map(&self) -> BTreeMap<TopicName, Offset> {
+        self.0.iter().cloned().collect()
+    }
+}
+
+impl Serialize for Places {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(topic, offset)| (topic, offset)))
+    }
+}
+
+/// Who ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// The client.
+    Client,
+    /// This server.
+    Server,
+    /// Neither said so: the connection broke.
+    Network,
+}
+
+/// What a client said: cut to the console's limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Said {
+    /// Text, harmless already.
+    Text {
+        /// The text.
+        text: String,
+        /// Bytes that were left out.
+        #[serde(skip_serializing_if = "is_zero")]
+        left_out: usize,
+    },
+    /// Bytes.
+    Bytes {
+        /// How many.
+        binary_bytes: usize,
+        /// The first of them, in hexadecimal.
+        begins: String,
+    },
+}
+
+impl Said {
+    /// Text from outside.
+    #[must_use]
+    pub fn text(text: &str, bytes_max: usize) -> Self {
+        let (text, left_out) = escaped_cut(text, bytes_max);
+        Self::Text { text, left_out }
+    }
+
+    /// Bytes from outside.
+    #[must_use]
+    pub fn bytes(bytes: &[u8]) -> Self {
+        let begins = bytes.iter().take(HEX_BYTES).map(|byte| format!("{byte:02x}")).collect();
+        Self::Bytes {
+            binary_bytes: bytes.len(),
+            begins,
+        }
+    }
+
+    fn in_words(&self) -> String {
+        match self {
+            Self::Text { text, left_out: 0 } => format!("\"{text}\""),
+            Self::Text { text, left_out } => format!("\"{text}\" and {} more bytes", form::count(*left_out as u64)),
+            Self::Bytes { binary_bytes: 0, .. } => "0 bytes".to_owned(),
+            Self::Bytes { binary_bytes, begins } => {
+                let more = if *binary_bytes > HEX_BYTES { "..." } else { "" };
+                format!("{}: {begins}{more}", form::counted(*binary_bytes as u64, "byte"))
+            }
+        }
+    }
+}
+
+/// Enough to tell one kind of data from another.
+const HEX_BYTES: usize = 8;
+
+impl Event {
+    /// The word in the second column, so that `grep ' slow '` works.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Ready { .. } => "ready",
+            Self::Joined { .. } => "join",
+            Self::Left { .. } => "left",
+            Self::Said { .. } => "says",
+            Self::Report { .. } => "block",
+            Self::Slow { .. } => "slow",
+            Self::KeepsUp { .. } => "ok",
+            Self::Missed { .. } => "gap",
+            Self::Source { .. } => "source",
+            Self::Limit { .. } | Self::NotShown { .. } => "limit",
+            Self::Stopping { .. } | Self::Stopped { .. } => "stop",
+        }
+    }
+
+    /// The value of `event` in JSON.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Ready { .. } => "ready",
+            Self::Joined { .. } => "joined",
+            Self::Left { .. } => "left",
+            Self::Said { .. } => "said",
+            Self::Report { .. } => "report",
+            Self::Slow { .. } => "slow",
+            Self::KeepsUp { .. } => "keeps_up",
+            Self::Missed { .. } => "gap",
+            Self::Source { .. } => "source",
+            Self::Limit { .. } => "limit",
+            Self::Stopping { .. } => "stopping",
+            Self::Stopped { .. } => "stopped",
+            Self::NotShown { .. } => "not_shown",
+        }
+    }
+
+    /// Whether it is data, for stdout, or talk, for stderr.
+    #[must_use]
+    pub fn is_data(&self) -> bool {
+        matches!(self, Self::Said { .. } | Self::Report { .. })
+    }
+
+    /// The client that it is about.
+    #[must_use]
+    pub fn client(&self) -> Option<&ClientLabel> {
+        match self {
+            Self::Joined { client, .. }
+            | Self::Left { client, .. }
+            | Self::Said { client, .. }
+            | Self::Report { client, .. }
+            | Self::Slow { client, .. }
+            | Self::KeepsUp { client, .. }
+            | Self::Missed { client, .. } => Some(client),
+            _ => None,
+        }
+    }
+
+    /// The sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Ready { address, .. } => format!("ready on {address}"),
+            Self::Joined {
+                client,
+                address,
+                mode,
+                from,
+                away,
+                waiting,
+                ..
+            } => {
+                let places = if from.0.is_empty() {
+                    "no topic yet".to_owned()
+                } else {
+                    from.in_words()
+                };
+                let wait = match waiting {
+                    0 => String::new(),
+                    waiting => format!("; {} to catch up", form::counted(*waiting, "message")),
+                };
+                match away {
+                    Some(away) => format!("{client} is back after {}: {places}{wait}", form::short_span(*away)),
+                    None => format!("{client} joined from {address} ({mode}): {places}{wait}"),
+                }
+            }
+            Self::Left {
+                client,
+                code,
+                by,
+                reason,
+                stayed,
+                messages,
+                bytes,
+                last,
+                ..
+            } => {
+                let why = match (by, reason.as_str()) {
+                    (EndedBy::Client, "") => "it closed".to_owned(),
+                    (EndedBy::Client, reason) => format!("it closed: \"{reason}\""),
+                    (EndedBy::Server, "") => "we closed".to_owned(),
+                    (EndedBy::Server, reason) => format!("{reason}, we closed"),
+                    (EndedBy::Network, reason) => reason.to_owned(),
+                };
+                let had = format!("{}, {}", form::counted(*messages, "message"), form::bytes(*bytes));
+                let last = if last.0.is_empty() {
+                    String::new()
+                } else {
+                    format!(", {}", last.in_words())
+                };
+                format!(
+                    "{client} left after {}: {code}, {why}; {had}{last}",
+                    form::short_span(*stayed)
+                )
+            }
+            Self::Said {
+                client, address, said, ..
+            } => format!("{client} ({address}): {}", said.in_words()),
+            Self::Report { .. } => self.report_sentence(),
+            Self::Slow {
+                client,
+                topic,
+                behind_ms,
+                blocks,
+                waiting,
+                cause,
+                ..
+            } => {
+                let seen = match waiting {
+                    0 => "nothing waits here: it reads late".to_owned(),
+                    waiting => format!("{} here for it", form::counted(*waiting, "message")),
+                };
+                format!(
+                    "{client} is {} behind on {topic} after {}: {cause} ({seen})",
+                    behind(*behind_ms),
+                    form::counted(*blocks, "block"),
+                )
+            }
+            Self::KeepsUp {
+                client,
+                topic,
+                behind_ms,
+                ..
+            } => {
+                format!("{client} keeps up with {topic} again, {} behind", behind(*behind_ms))
+            }
+            Self::Missed {
+                client,
+                topic,
+                from,
+                to,
+                reason,
+                ..
+            } => {
+                let last = to.get().saturating_sub(1);
+                let count = form::counted(to.since(*from), "message");
+                let why = match reason {
+                    GapReason::Retention => "it was further behind than the topic keeps",
+                    GapReason::Policy => "the topic's policy jumped ahead",
+                    GapReason::Damage => "damaged",
+                    GapReason::Purge => "removed",
+                };
+                format!("{client} missed {topic} {from}-{last} ({count}): {why}")
+            }
+            Self::Source { topic, text } => format!("{topic}: {text}"),
+            Self::Limit { text } => text.clone(),
+            Self::Stopping { signal, clients } => {
+                format!(
+                    "{signal}: telling {} and stopping; once more ends at once",
+                    form::counted(*clients, "client")
+                )
+            }
+            Self::Stopped {
+                ran,
+                clients,
+                messages,
+                bytes,
+            } => format!(
+                "stopped after {}: {}, {}, {} sent",
+                form::short_span(*ran),
+                form::counted(*clients, "client"),
+                form::counted(*messages, "message"),
+                form::bytes(*bytes)
+            ),
+            Self::NotShown { lines, client } => {
+                let from = client
+                    .as_ref()
+                    .map_or(String::new(), |client| format!(" from {client}"));
+                format!(
+                    "{}{from} not shown: this output was not read fast enough",
+                    form::counted(*lines, "line")
+                )
+            }
+        }
+    }
+
+    fn report_sentence(&self) -> String {
+        let Self::Report {
+            client,
+            topic,
+            block,
+            blocks,
+            messages,
+            elapsed_ms,
+            spread_ms,
+            drift_ms,
+            flags,
+            ..
+        } = self
+        else {
+            return String::new();
+        };
+        let which = match blocks {
+            1 => format!("block {block} of {topic} ({})", form::counted(*messages, "message")),
+            blocks => format!(
+                "blocks {}-{block} of {topic} ({}, {})",
+                (block + 1).saturating_sub(*blocks),
+                form::count(*blocks),
+                form::counted(*messages, "message")
+            ),
+        };
+        let time = match elapsed_ms {
+            Some(ms) => format!(" in {}", form::signed_ms(*ms)),
+            None => format!(", spread {}", form::signed_ms(*spread_ms)),
+        };
+        let drift = drift_ms.map_or(String::new(), |ms| format!(", drift {}", form::signed_ms(ms)));
+        let flags: Vec<_> = flags.names().collect();
+        let why = if flags.is_empty() {
+            String::new()
+        } else {
+            format!(" ({}, not counted)", flags.join(", "))
+        };
+        format!("{client} received {which}{time}{drift}{why}")
+    }
+}
+
+fn behind(ms: f64) -> String {
+    form::short_span(Duration::from_secs_f64(ms.max(0.0) / 1e3))
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+fn code_number<S: serde::Serializer>(code: &CloseCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(code.get())
+}
+
+/// Milliseconds with one digit: finer than anything that was measured.
+fn tenth<S: serde::Serializer>(ms: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((ms * 10.0).round() / 10.0)
+}
+
+fn tenths<S: serde::Serializer>(ms: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match ms {
+        Some(ms) => tenth(ms, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+mod millis {
+    use std::time::Duration;
+    pub fn serialize<S: serde::Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        super::tenth(&(span.as_secs_f64() * 1e3), serializer)
+    }
+}
+
+mod millis_option {
+    use std::time::Duration;
+    pub fn serialize<S: serde::Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        super::tenths(&span.map(|span| span.as_secs_f64() * 1e3), serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(name: &str) -> ClientLabel {
+        ClientLabel::new(2, Some(&lapwing_wire::name::ClientName::parse(name).expect("valid")))
+    }
+
+    fn topic(name: &str) -> TopicName {
+        TopicName::parse(name).expect("valid")
+    }
+
+    fn address() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 52144))
+    }
+
+    #[test]
+    fn sentences_begin_with_the_client() {
+        let places = Places(vec![
+            (topic("users"), Offset::new(13)),
+            (topic("arrays"), Offset::new(35)),
+        ]);
+        let joined = |away, waiting| Event::Joined {
+            session: 1,
+            client: label("sensor-1"),
+            address: address(),
+            mode: "lapwing.v1",
+            from: places.clone(),
+            away,
+            waiting,
+        };
+        assert_eq!(
+            joined(None, 0).sentence(),
+            "sensor-1 joined from 127.0.0.1:52144 (lapwing.v1): users 13, arrays 35"
+        );
+        assert_eq!(
+            joined(Some(Duration::from_millis(1302)), 6).sentence(),
+            "sensor-1 is back after 1.3 s: users 13, arrays 35; 6 messages to catch up"
+        );
+        let left = Event::Left {
+            session: 2,
+            client: ClientLabel::new(2, None),
+            code: CloseCode::NORMAL,
+            by: EndedBy::Client,
+            reason: String::new(),
+            stayed: Duration::from_millis(1463),
+            messages: 5,
+            bytes: 520,
+            last: Places(vec![(topic("arrays"), Offset::new(54))]),
+        };
+        assert_eq!(
+            left.sentence(),
+            "client 2 left after 1.5 s: 1000, it closed; 5 messages, 520 B, arrays 54"
+        );
+    }
+
+    #[test]
+    fn c14_what_a_client_says_cannot_drive_a_terminal() {
+        let said = |said| Event::Said {
+            session: 2,
+            client: label("\u{1b}[2Jx"),
+            address: address(),
+            said,
+        };
+        let text = said(Said::text("a\u{1b}[31m\nb", 1024)).sentence();
+        assert_eq!(text, "\\u{1b}[2Jx (127.0.0.1:52144): \"a\\u{1b}[31m\\nb\"");
+        let long = said(Said::text(&"x".repeat(1025), 1024)).sentence();
+        assert!(long.ends_with("x\" and 1 more bytes"), "{long}");
+        let bytes = said(Said::bytes(&[0, 1, 255, 3, 4, 5, 6, 7, 8])).sentence();
+        assert!(bytes.ends_with(": 9 bytes: 0001ff0304050607..."), "{bytes}");
+    }
+
+    #[test]
+    fn a_report_says_block_time_and_drift() {
+        let report = |blocks, flags, elapsed_ms| Event::Report {
+            session: 1,
+            client: label("sensor-1"),
+            topic: topic("arrays"),
+            block: 8,
+            blocks,
+            block_size: 5,
+            first: Offset::new(40),
+            last: Offset::new(44),
+            messages: 5 * blocks,
+            elapsed_ms,
+            spread_ms: 0.1,
+            server_ms: elapsed_ms,
+            drift_ms: elapsed_ms.map(|_| -0.01),
+            behind_ms: 0.0,
+            flags,
+        };
+        assert_eq!(
+            report(1, Flags::NONE, Some(1999.96)).sentence(),
+            "sensor-1 received block 8 of arrays (5 messages) in 2.000 s, drift 0.0 ms"
+        );
+        assert_eq!(
+            report(3, Flags::NONE, Some(6000.0)).sentence(),
+            "sensor-1 received blocks 6-8 of arrays (3, 15 messages) in 6.000 s, drift 0.0 ms"
+        );
+        assert_eq!(
+            report(1, Flags::FIRST, None).sentence(),
+            "sensor-1 received block 8 of arrays (5 messages), spread 0.1 ms (first, not counted)"
+        );
+        let json = serde_json::to_string(&report(1, Flags::NONE, Some(1999.96))).expect("serializable");
+        assert!(
+            json.contains("\"elapsed_ms\":2000.0,\"spread_ms\":0.1,\"server_ms\":2000.0,\"drift_ms\":-0.0"),
+            "{json}"
+        );
+    }
+}

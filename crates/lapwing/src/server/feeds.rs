@@ -1,0 +1,96 @@
+//! A worker's readers of all topics, and which of its connections follow which.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use lapwing_wire::position::Offset;
+
+use super::topics::{TopicId, Topics};
+use crate::log::reader::Reader;
+use crate::log::stored::View;
+use crate::session::{Mode, Readers};
+
+/// One worker's view of all topics.
+pub struct Feeds(Vec<Feed>);
+
+struct Feed {
+    canonical: Reader,
+    /// Made when the first bare session comes, let go with the last.
+    payload: Option<Reader>,
+    bare: usize,
+    /// The visible end when followers were last woken.
+    seen: Offset,
+    seen_end: bool,
+    followers: BTreeSet<usize>,
+}
+
+impl Feeds {
+    /// Readers of all topics, nobody following.
+    #[must_use]
+    pub fn new(topics: &Topics) -> Self {
+        let feed = |log: &Arc<crate::log::Log>| Feed {
+            canonical: Reader::new(log.clone(), View::Canonical),
+            payload: None,
+            bare: 0,
+            seen: log.next(),
+            seen_end: log.has_ended(),
+            followers: BTreeSet::new(),
+        };
+        Self(topics.iter().map(|topic| feed(&topic.log)).collect())
+    }
+
+    /// Connection `key` follows a topic from now on.
+    pub fn follow(&mut self, topic: TopicId, mode: Mode, key: usize) {
+        let feed = &mut self.0[topic.0 as usize];
+        if !feed.followers.insert(key) {
+            return;
+        }
+        feed.canonical.log().on_follow();
+        if mode == Mode::Bare {
+            feed.bare += 1;
+            feed.payload
+                .get_or_insert_with(|| Reader::new(feed.canonical.log().clone(), View::Payload));
+        }
+    }
+
+    /// Connection `key` follows it no longer.
+    pub fn unfollow(&mut self, topic: TopicId, mode: Mode, key: usize) {
+        let feed = &mut self.0[topic.0 as usize];
+        if !feed.followers.remove(&key) {
+            return;
+        }
+        feed.canonical.log().on_unfollow();
+        if mode == Mode::Bare {
+            feed.bare -= 1;
+            if feed.bare == 0 {
+                feed.payload = None;
+            }
+        }
+    }
+
+    /// Brings the readers up to date, and tells `wake` every follower of a topic that has something new.
+    pub fn refresh(&mut self, mut wake: impl FnMut(usize)) {
+        for feed in &mut self.0 {
+            feed.canonical.refresh();
+            if let Some(payload) = &mut feed.payload {
+                payload.refresh();
+            }
+            let (next, end) = (feed.canonical.log().next(), feed.canonical.log().has_ended());
+            if next != feed.seen || end != feed.seen_end {
+                feed.seen = next;
+                feed.seen_end = end;
+                feed.followers.iter().copied().for_each(&mut wake);
+            }
+        }
+    }
+}
+
+impl Readers for Feeds {
+    fn reader(&self, topic: u32, view: View) -> &Reader {
+        let feed = &self.0[topic as usize];
+        match (view, &feed.payload) {
+            (View::Payload, Some(payload)) => payload,
+            _ => &feed.canonical,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The front door: HTTP requests, answered or upgraded.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, VARY,
+};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::common::{Common, Seat};
+use super::origin::Origins;
+use super::worker::Worker;
+use super::{page, publish, stream};
+use crate::config::Limits;
+
+/// What answers requests.
+pub struct Front {
+    /// What all threads share.
+    pub common: Arc<Common>,
+    /// The delivery threads.
+    pub workers: Vec<Worker>,
+    /// Which pages may use this server.
+    pub origins: Origins,
+}
+
+/// Who asks.
+#[derive(Clone)]
+pub struct Guest {
+    /// From where.
+    pub address: SocketAddr,
+    /// Its place among the connections allowed.
+    pub seat: Arc<Seat>,
+}
+
+/// An answer with its whole body.
+pub type Answer = Response<Full<Bytes>>;
+
+impl Front {
+    /// Answers one request.
+    pub async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let origin = request.headers().get(ORIGIN).cloned();
+        let mut answer = match self.check(&request) {
+            Ok(()) => self.route(request).await,
+            Err(refusal) => *refusal,
+        };
+        let cors = origin
+            .as_ref()
+            .and_then(|origin| self.origins.cors(origin.to_str().ok()));
+        if cors.is_some()
+            && let Some(origin) = origin
+        {
+            answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            answer.headers_mut().insert(VARY, HeaderValue::from_static("Origin"));
+        }
+        answer
+    }
+
+    /// What holds for every path: the length of the URL, the host's name, and the page that asks.
+    fn check(&self, request: &Request<Incoming>) -> Result<(), Box<Answer>> {
+        let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
+        if url > Limits::URL_BYTES_MAX {
+            let text = format!("a URL of {url} bytes is over the limit of {}", Limits::URL_BYTES_MAX);
+            return Err(Box::new(refusal(StatusCode::URI_TOO_LONG, &text)));
+        }
+        let headers = request.headers();
+        let host = request
+            .uri()
+            .authority()
+            .map(http::uri::Authority::as_str)
+            .or_else(|| text(headers, "host"));
+        let checked = self
+            .origins
+            .check(host, text(headers, "origin"), text(headers, "sec-fetch-site"));
+        // A link from another page to ours is no harm: it reads nothing. Everything else says where it comes from.
+        let followed = request.method() == Method::GET && text(headers, "sec-fetch-mode") == Some("navigate");
+        match checked {
+            Err(error @ super::origin::OriginError::Origin { .. }) if followed && headers.get(ORIGIN).is_none() => {
+                drop(error)
+            }
+            Err(error) => {
+                let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::FORBIDDEN);
+                let sentence = lapwing_wire::escape::escaped(&error.to_string());
+                return Err(Box::new(refusal(status, &sentence)));
+            }
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path();
+        if let Some(topic) = path
+            .strip_prefix("/topics/")
+            .and_then(|rest| rest.strip_suffix("/messages"))
+        {
+            let topic = topic.to_owned();
+            return publish::answer(self, &topic, request).await;
+        }
+        let upgrade = request.headers().contains_key(http::header::UPGRADE) || path == "/ws";
+        match path {
+            "/" | "/ws" if upgrade => stream::answer(self, request),
+            "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css" | "/icon.svg" if !reads(&request) => {
+                let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
+                answer
+                    .headers_mut()
+                    .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+                answer
+            }
+            "/healthz" => plain(StatusCode::OK, "ok"),
+            "/readyz" if self.common.stopping.load(Ordering::Relaxed) => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "stopping")
+            }
+            "/readyz" => plain(StatusCode::OK, "ready"),
+            _ => page::asset(path).unwrap_or_else(|| {
+                refusal(
+                    StatusCode::NOT_FOUND,
+                    "nothing is here; the page and the stream are at /, messages go to /topics/NAME/messages",
+                )
+            }),
+        }
+    }
+}
+
+fn reads(request: &Request<Incoming>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+/// The text of a header that came once, none when it did not or is no text.
+pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A text answer.
+pub fn plain(status: StatusCode, body: &str) -> Answer {
+    let mut answer = Response::new(Full::from(format!("{body}\n")));
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer.headers_mut().insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
+    answer
+}
+
+/// A refusal: its body is one sentence that says why.
+pub fn refusal(status: StatusCode, sentence: &str) -> Answer {
+    let mut answer = plain(status, sentence);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    answer
+}

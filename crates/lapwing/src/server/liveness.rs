@@ -1,0 +1,236 @@
+//! Whether a connection is alive, worth its memory, and due for a ping; decided from given times, so without a clock.
+
+use std::time::Duration;
+
+use lapwing_wire::close::CloseCode;
+
+use crate::config::Limits;
+
+/// What one connection has shown of itself. Times are a worker's own, which stands still while the process does: after a
+/// pause of the whole server nobody is found dead for our silence.
+#[derive(Clone, Debug)]
+pub struct Liveness {
+    /// When a byte last came, or the peer took bytes after it had stopped taking them.
+    heard: Duration,
+    /// When the ping left that is not answered.
+    ping_left: Option<Duration>,
+    /// A ping waits in the queue.
+    ping_queued: bool,
+    /// Since when a message or frame is unfinished.
+    message_open: Option<Duration>,
+    /// Since when the connection lags, and the bytes it had then.
+    lag: Option<(Duration, u64)>,
+    /// When it last took a byte while it lags.
+    progress: Duration,
+    /// When the last heartbeat went out.
+    beat: Duration,
+}
+
+/// What to do about a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Fine,
+    /// Ask whether it is there.
+    Ping,
+    /// End it.
+    End(CloseCode, String),
+}
+
+impl Liveness {
+    /// A connection that has just come.
+    #[must_use]
+    pub fn new(now: Duration) -> Self {
+        Self {
+            heard: now,
+            ping_left: None,
+            ping_queued: false,
+            message_open: None,
+            lag: None,
+            progress: now,
+            beat: now,
+        }
+    }
+
+    /// Bytes came; `message_open` says whether they end inside a message.
+    pub fn on_heard(&mut self, now: Duration, message_open: bool) {
+        self.heard = now;
+        self.ping_left = None;
+        self.message_open = message_open.then(|| self.message_open.unwrap_or(now));
+    }
+
+    /// A message was finished: its deadline is over, whatever has begun since has its own.
+    pub fn on_message(&mut self) {
+        self.message_open = None;
+    }
+
+    /// The peer took bytes again, after a time when it did not.
+    pub fn on_unblocked(&mut self, now: Duration) {
+        self.heard = now;
+        self.progress = now;
+        self.ping_left = None;
+    }
+
+    /// Control frames went out whole: a ping among them is on its way, and its answer has a deadline.
+    pub fn on_control_left(&mut self, now: Duration) {
+        if std::mem::take(&mut self.ping_queued) {
+            self.ping_left = Some(now);
+        }
+    }
+
+    /// Bytes went out.
+    pub fn on_sent(&mut self, now: Duration) {
+        self.progress = now;
+    }
+
+    /// Whether the connection lags (its socket takes no more), and how many bytes it has had in all.
+    pub fn on_lag(&mut self, now: Duration, lags: bool, bytes: u64) {
+        if !lags {
+            self.lag = None;
+        } else if self.lag.is_none() {
+            self.lag = Some((now, bytes));
+            self.progress = now;
+        }
+    }
+
+    /// Whether a heartbeat is due; it counts as sent.
+    pub fn beat_due(&mut self, now: Duration, every: Duration) -> bool {
+        let due = now.saturating_sub(self.beat) >= every;
+        if due {
+            self.beat = now;
+        }
+        due
+    }
+
+    /// What to do now, `bytes` having gone out in all.
+    pub fn check(&mut self, now: Duration, bytes: u64, limits: &Limits) -> Verdict {
+        let past = |since: Duration, limit: Duration| now.saturating_sub(since) >= limit;
+        if self
+            .message_open
+            .is_some_and(|since| past(since, limits.fragment_timeout))
+        {
+            let reason = format!("message unfinished for {} s", limits.fragment_timeout.as_secs_f64());
+            return Verdict::End(CloseCode::POLICY, reason);
+        }
+        if let Some(reason) = self.too_slow(now, bytes, limits) {
+            return Verdict::End(CloseCode::TOO_SLOW, reason);
+        }
+        if self.ping_left.is_some_and(|left| past(left, limits.pong_timeout)) {
+            return Verdict::End(
+                CloseCode::TIMEOUT,
+                format!("no pong for {} s", limits.pong_timeout.as_secs_f64()),
+            );
+        }
+        if !self.ping_queued && self.ping_left.is_none() && past(self.heard, limits.ping_interval) {
+            self.ping_queued = true;
+            return Verdict::Ping;
+        }
+        Verdict::Fine
+    }
+
+    fn too_slow(&mut self, now: Duration, bytes: u64, limits: &Limits) -> Option<String> {
+        let (since, bytes_then) = self.lag?;
+        let stalled = now.saturating_sub(self.progress) >= limits.stall_timeout;
+        let timeout = limits.stall_timeout.as_secs_f64();
+        if stalled {
+            return Some(format!("took nothing for {timeout} s"));
+        }
+        if now.saturating_sub(since) < limits.stall_timeout {
+            return None;
+        }
+        let least = (timeout * Limits::LAG_RATE_MIN as f64) as u64;
+        if bytes - bytes_then < least {
+            return Some(format!("took under {} B/s for {timeout} s", Limits::LAG_RATE_MIN));
+        }
+        self.lag = Some((now, bytes));
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn fresh() -> (Liveness, Limits) {
+        (Liveness::new(at(0)), Limits::default())
+    }
+
+    #[track_caller]
+    fn check_end(verdict: Verdict, code: u16, reason: &str) {
+        assert_eq!(verdict, Verdict::End(CloseCode::new(code), reason.to_owned()));
+    }
+
+    #[test]
+    fn silence_is_pinged_and_no_pong_ends_it() {
+        let (mut live, limits) = fresh();
+        assert_eq!(live.check(at(19), 0, &limits), Verdict::Fine);
+        assert_eq!(live.check(at(20), 0, &limits), Verdict::Ping);
+        assert_eq!(live.check(at(21), 0, &limits), Verdict::Fine, "one ping at a time");
+        live.on_control_left(at(25));
+        assert_eq!(
+            live.check(at(34), 0, &limits),
+            Verdict::Fine,
+            "the clock starts when the ping has left"
+        );
+        check_end(live.check(at(35), 0, &limits), 4408, "no pong for 10 s");
+    }
+
+    #[test]
+    fn any_byte_is_a_sign_of_life() {
+        let (mut live, limits) = fresh();
+        assert_eq!(live.check(at(20), 0, &limits), Verdict::Ping);
+        live.on_control_left(at(20));
+        live.on_heard(at(29), false);
+        assert_eq!(live.check(at(48), 0, &limits), Verdict::Fine);
+        assert_eq!(live.check(at(49), 0, &limits), Verdict::Ping);
+    }
+
+    #[test]
+    fn b1_a_reader_that_takes_nothing_is_let_go() {
+        let (mut live, limits) = fresh();
+        live.on_lag(at(5), true, 1000);
+        live.on_heard(at(30), false);
+        assert_eq!(live.check(at(34), 1000, &limits), Verdict::Fine);
+        check_end(live.check(at(35), 1000, &limits), 4400, "took nothing for 30 s");
+    }
+
+    #[test]
+    fn b3_a_byte_a_second_is_too_little() {
+        let (mut live, limits) = fresh();
+        live.on_lag(at(0), true, 0);
+        for second in 1..30 {
+            live.on_sent(at(second));
+            live.on_heard(at(second), false);
+            assert_eq!(live.check(at(second), second, &limits), Verdict::Fine);
+        }
+        live.on_sent(at(30));
+        check_end(live.check(at(30), 30, &limits), 4400, "took under 256 B/s for 30 s");
+    }
+
+    #[test]
+    fn a_lagging_reader_at_the_least_rate_stays() {
+        let (mut live, limits) = fresh();
+        live.on_lag(at(0), true, 0);
+        for second in 1..100 {
+            live.on_sent(at(second));
+            live.on_heard(at(second), false);
+            assert_eq!(live.check(at(second), second * 256, &limits), Verdict::Fine, "{second}");
+        }
+    }
+
+    #[test]
+    fn c7_a_message_left_open_is_ended() {
+        let (mut live, limits) = fresh();
+        live.on_heard(at(1), true);
+        live.on_heard(at(20), true);
+        assert_eq!(live.check(at(30), 0, &limits), Verdict::Fine);
+        check_end(live.check(at(31), 0, &limits), 1008, "message unfinished for 30 s");
+        live.on_message();
+        live.on_heard(at(31), true);
+        assert_eq!(live.check(at(40), 0, &limits), Verdict::Fine);
+    }
+}

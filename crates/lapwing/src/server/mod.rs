@@ -1,0 +1,174 @@
+//! A running server: the front door, the delivery threads, the sources, and how all of them stop.
+
+pub mod accept;
+pub mod bucket;
+pub mod common;
+pub mod console;
+pub mod event;
+#[cfg(debug_assertions)]
+pub mod fault;
+pub mod feeds;
+pub mod front;
+pub mod liveness;
+pub mod origin;
+pub mod pace;
+pub mod page;
+pub mod peer;
+pub mod publish;
+pub mod stream;
+pub mod topics;
+pub mod worker;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lapwing_wire::close::CloseCode;
+use lapwing_wire::position::Epoch;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::clock::Now;
+use crate::config::{Config, Limits};
+use crate::source::{Source, SourceEvents};
+use common::{Common, Roster};
+use console::Console;
+use event::Event;
+use front::Front;
+use origin::Origins;
+use topics::Topics;
+use worker::{Stop, Worker};
+
+/// A server that runs.
+pub struct Server {
+    address: SocketAddr,
+    common: Arc<Common>,
+    front: Arc<Front>,
+    accepting: JoinHandle<()>,
+    sources: Vec<Source>,
+    ticking: JoinHandle<()>,
+    started: Now,
+}
+
+impl Server {
+    /// Starts everything on a socket that already listens; must be called within a tokio runtime.
+    pub fn start(
+        config: Config,
+        origins: Origins,
+        listener: std::net::TcpListener,
+        console: Console,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let listener = TcpListener::from_std(listener)?;
+        let common = Arc::new(Common {
+            topics: Topics::new(config.topics, random_epoch),
+            limits: config.limits,
+            console,
+            roster: Roster::default(),
+            stopping: AtomicBool::new(false),
+        });
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workers = (0..cores)
+            .map(|number| Worker::start(number, common.clone()))
+            .collect::<io::Result<_>>()?;
+        let front = Arc::new(Front {
+            common: common.clone(),
+            workers,
+            origins,
+        });
+        let sources = common.topics.iter().map(|topic| {
+            let events = Arc::new(ToConsole {
+                common: common.clone(),
+                topic: topic.name().clone(),
+            });
+            Source::start(&topic.config.source, topic.log.clone(), config.seed, events)
+        });
+        let sources = sources.collect();
+        let accepting = tokio::spawn(accept::accept(listener, front.clone()));
+        let ticking = tokio::spawn(tick(common.clone()));
+        Ok(Self {
+            address,
+            common,
+            front,
+            accepting,
+            sources,
+            ticking,
+            started: Now::read(),
+        })
+    }
+
+    /// The address that it listens on, with the real port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What its threads share.
+    #[must_use]
+    pub fn common(&self) -> &Arc<Common> {
+        &self.common
+    }
+
+    /// Stops: lets nobody in, ends the sources, tells every client, serves those who lag until the drain ends.
+    pub async fn stop(self, code: CloseCode, why: &'static str, signal: &'static str) {
+        let clients = self.front.workers.iter().map(Worker::sessions).sum::<usize>() as u64;
+        self.common.console.tell(Event::Stopping { signal, clients });
+        self.common.stopping.store(true, Ordering::Relaxed);
+        for source in self.sources {
+            source.stop().await;
+        }
+        let stop = Stop {
+            code,
+            why,
+            drain: self.common.limits.drain,
+            retry: code == CloseCode::RESTART,
+        };
+        self.front.workers.iter().for_each(|worker| worker.stop(stop));
+        let deadline =
+            tokio::time::Instant::now() + self.common.limits.drain + Limits::CLOSE_TIMEOUT + Duration::from_secs(1);
+        while tokio::time::Instant::now() < deadline && !self.front.workers.iter().all(Worker::is_finished) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.accepting.abort();
+        self.ticking.abort();
+        let (messages, bytes) = self.common.roster.sent();
+        let ran = Duration::from_nanos(Now::read().mono.saturating_sub(self.started.mono));
+        self.common.console.tell(Event::Stopped {
+            ran,
+            clients: self.common.roster.sessions(),
+            messages,
+            bytes,
+        });
+    }
+}
+
+/// What sources tell, on the console.
+struct ToConsole {
+    common: Arc<Common>,
+    topic: lapwing_wire::topic::TopicName,
+}
+
+impl SourceEvents for ToConsole {
+    fn tell(&self, text: String) {
+        self.common.console.tell(Event::Source {
+            topic: self.topic.clone(),
+            text,
+        });
+    }
+}
+
+/// Lets quiet topics forget what is too old.
+async fn tick(common: Arc<Common>) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        every.tick().await;
+        let now = Now::read();
+        common.topics.iter().for_each(|topic| topic.log.tick(now));
+    }
+}
+
+fn random_epoch() -> Epoch {
+    Epoch::from_bits(u128::from(crate::random::word()) << 64 | u128::from(crate::random::word()))
+}

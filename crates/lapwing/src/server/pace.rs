@@ -1,0 +1,163 @@
+//! One client's pace in one topic against the server's own: drift, how far behind, and when to say so.
+
+use lapwing_wire::report::Report;
+
+/// The pace of one client in one topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pace {
+    behind_ms: f64,
+    slow_blocks: u64,
+    good_blocks: u64,
+    told_slow: bool,
+}
+
+/// A change that is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It begins to fall behind, after so many slow blocks.
+    Slow(u64),
+    /// It keeps up again.
+    KeepsUp,
+}
+
+impl Pace {
+    /// Takes a report and the server's own time for the same offsets; gives the drift, and a change if there is one.
+    ///
+    /// Slow begins after 2 blocks in a row with a drift above 5 % of the block (at least 20 ms), and ends after 3 below
+    /// half of that. A report that holds a block which does not count says nothing about the pace.
+    pub fn on_report(&mut self, report: &Report, server_ms: Option<f64>) -> (Option<f64>, Option<Change>) {
+        let (Some(elapsed), Some(server_ms)) = (report.elapsed_ms.filter(|_| report.is_wholly_timed()), server_ms)
+        else {
+            return (None, None);
+        };
+        let drift = elapsed.total - server_ms;
+        self.behind_ms += drift;
+        let per_block = drift / report.blocks as f64;
+        let threshold = (server_ms / report.blocks as f64 * SLOW_SHARE).max(SLOW_MS_MIN);
+        if per_block > threshold {
+            self.slow_blocks += report.blocks;
+            self.good_blocks = 0;
+        } else {
+            self.slow_blocks = 0;
+            self.good_blocks += if per_block < threshold / 2.0 { report.blocks } else { 0 };
+        }
+        (Some(drift), self.change())
+    }
+
+    /// How far behind the client is: the sum of drift since it came.
+    #[must_use]
+    pub fn behind_ms(&self) -> f64 {
+        self.behind_ms
+    }
+
+    fn change(&mut self) -> Option<Change> {
+        if !self.told_slow && self.slow_blocks >= SLOW_BLOCKS {
+            self.told_slow = true;
+            self.good_blocks = 0;
+            return Some(Change::Slow(self.slow_blocks));
+        }
+        if self.told_slow && self.good_blocks >= GOOD_BLOCKS {
+            self.told_slow = false;
+            return Some(Change::KeepsUp);
+        }
+        None
+    }
+}
+
+const SLOW_SHARE: f64 = 0.05;
+const SLOW_MS_MIN: f64 = 20.0;
+const SLOW_BLOCKS: u64 = 2;
+const GOOD_BLOCKS: u64 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lapwing_wire::block::Flags;
+    use lapwing_wire::position::Offset;
+    use lapwing_wire::report::Spans;
+    use std::num::NonZeroU64;
+
+    fn report(blocks: u64, total: f64, flags: Flags) -> Report {
+        let spans = Spans {
+            count: blocks,
+            total,
+            min: 0.0,
+            median: 0.0,
+            max: total,
+        };
+        Report {
+            topic: lapwing_wire::topic::TopicName::parse("arrays").expect("valid"),
+            epoch: None,
+            block_size: NonZeroU64::new(5).expect("not zero"),
+            first_block: 0,
+            last_block: blocks - 1,
+            blocks,
+            first: Offset::ZERO,
+            last: Offset::new(blocks * 5 - 1),
+            messages: blocks * 5,
+            bytes: 0,
+            elapsed_ms: Some(spans),
+            spread_ms: spans,
+            flags,
+            reconnects: 0,
+            time: String::new(),
+        }
+    }
+
+    #[track_caller]
+    fn check(blocks: &[(f64, f64)], changes: &[Option<Change>], behind_ms: f64) {
+        let mut pace = Pace::default();
+        let told: Vec<_> = blocks
+            .iter()
+            .map(|(c, s)| pace.on_report(&report(1, *c, Flags::NONE), Some(*s)).1)
+            .collect();
+        assert_eq!(told, changes);
+        assert!((pace.behind_ms() - behind_ms).abs() < 1e-6, "{}", pace.behind_ms());
+    }
+
+    #[test]
+    fn slow_is_told_after_two_blocks_and_ends_after_three_good_ones() {
+        let slow = (6000.0, 2000.0);
+        let good = (2000.0, 2000.0);
+        let fast = (500.0, 2000.0);
+        check(
+            &[good, slow, slow, slow, fast, good, good, good],
+            &[
+                None,
+                None,
+                Some(Change::Slow(2)),
+                None,
+                None,
+                None,
+                Some(Change::KeepsUp),
+                None,
+            ],
+            12_000.0 - 1500.0,
+        );
+        check(&[slow, good, slow, good], &[None; 4], 8000.0);
+    }
+
+    #[test]
+    fn small_drift_is_no_news() {
+        check(&[(2099.0, 2000.0); 5], &[None; 5], 495.0);
+        check(&[(119.0, 100.0); 5], &[None; 5], 95.0);
+    }
+
+    #[test]
+    fn flagged_blocks_and_unknown_server_times_say_nothing() {
+        let mut pace = Pace::default();
+        assert_eq!(
+            pace.on_report(&report(1, 9e9, Flags::INTERRUPTED), Some(1.0)),
+            (None, None)
+        );
+        assert_eq!(pace.on_report(&report(1, 9e9, Flags::NONE), None), (None, None));
+        assert_eq!(pace, Pace::default());
+    }
+
+    #[test]
+    fn many_blocks_in_a_report_count_as_many() {
+        let mut pace = Pace::default();
+        let (drift, change) = pace.on_report(&report(4, 800.0, Flags::NONE), Some(400.0));
+        assert_eq!((drift, change), (Some(400.0), Some(Change::Slow(4))));
+    }
+}

@@ -1,0 +1,457 @@
+//! What one client says, and what follows from it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lapwing_wire::close::CloseCode;
+use lapwing_wire::control::{Answer, ClientMessage, Gap, GapReason, ServerMessage, Subscribe, Subscribed, Welcome};
+use lapwing_wire::decoder::Event as Frame;
+use lapwing_wire::position::Offset;
+use lapwing_wire::report::Report;
+use lapwing_wire::time::micros_text;
+
+use super::bucket::Bucket;
+use super::common::Common;
+use super::event::{ClientLabel, EndedBy, Event, Places, Said};
+use super::feeds::Feeds;
+use super::liveness::Liveness;
+use super::pace::{Change, Pace};
+use super::topics::{Topic, TopicId};
+use crate::clock::Now;
+use crate::config::Limits;
+use crate::log::Grant;
+use crate::session::{Mode, Readers, Session};
+
+/// One client: its session, its standing, and the other end's words.
+pub struct Peer {
+    /// The connection's number.
+    pub id: u64,
+    /// How it is called.
+    pub label: ClientLabel,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What goes out to it.
+    pub session: Session,
+    /// Whether it is alive.
+    pub live: Liveness,
+    joined: Now,
+    told: bool,
+    /// Its place in the worker's list.
+    pub key: usize,
+    commands: Bucket,
+    controls: Bucket,
+    /// The close frame that it sent.
+    closed: Option<(CloseCode, String)>,
+    /// That frame only answers ours.
+    closed_in_answer: bool,
+    paces: Vec<(TopicId, Pace, Option<u64>)>,
+}
+
+impl Peer {
+    /// A client whose handshake is done.
+    #[must_use]
+    pub fn new(id: u64, label: ClientLabel, address: SocketAddr, session: Session, now: Duration) -> Self {
+        Self {
+            id,
+            label,
+            address,
+            session,
+            live: Liveness::new(now),
+            joined: Now::read(),
+            told: false,
+            key: usize::MAX,
+            commands: Bucket::full(Limits::COMMANDS.1, now),
+            controls: Bucket::full(Limits::COMMANDS.1, now),
+            closed: None,
+            closed_in_answer: false,
+            paces: Vec::new(),
+        }
+    }
+
+    /// Greets a client of the subprotocol, and confirms what it asked for in its URL.
+    pub fn greet(&mut self, common: &Common, grants: &[(TopicId, Grant)]) {
+        if self.session.mode() != Mode::LapwingV1 {
+            return;
+        }
+        self.session.say(&ServerMessage::Welcome(Welcome {
+            session: self.id,
+            name: self.label.as_str().to_owned(),
+            server: concat!("lapwing/", env!("CARGO_PKG_VERSION")).to_owned(),
+            topics: common.topics.iter().map(|topic| topic.name().clone()).collect(),
+            report_interval_ms: millis(Limits::REPORT_INTERVAL),
+            heartbeat_ms: millis(common.limits.heartbeat),
+        }));
+        for (id, grant) in grants {
+            let topic = common.topics.get(*id);
+            self.session.say(&subscribed(topic, grant));
+        }
+    }
+
+    /// Tells the console that the client is here, once it is known where it begins.
+    pub fn tell_joined(&mut self, common: &Common, feeds: &Feeds) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        let places = self
+            .session
+            .cursors()
+            .iter()
+            .map(|c| (common.topics.get(TopicId(c.topic)).name().clone(), c.offset));
+        common.console.tell(Event::Joined {
+            session: self.id,
+            client: self.label.clone(),
+            address: self.address,
+            mode: self.session.mode().as_str(),
+            from: Places(places.collect()),
+            away: common.roster.on_joined(&self.label, self.joined),
+            waiting: self.session.waiting(feeds),
+        });
+    }
+
+    /// Tells the console, and those who count, that the client is gone.
+    pub fn tell_left(&mut self, common: &Common, feeds: &Feeds, broken: Option<String>) {
+        self.tell_joined(common, feeds);
+        let now = Now::read();
+        let (code, by, reason) = self.how_it_ended(broken);
+        let sent = self
+            .session
+            .cursors()
+            .iter()
+            .filter_map(|c| Some((common.topics.get(TopicId(c.topic)).name().clone(), c.last?)));
+        common
+            .roster
+            .on_left(&self.label, now, self.session.messages, self.session.bytes);
+        common.console.tell(Event::Left {
+            session: self.id,
+            client: self.label.clone(),
+            code,
+            by,
+            reason,
+            stayed: Duration::from_nanos(now.mono.saturating_sub(self.joined.mono)),
+            messages: self.session.messages,
+            bytes: self.session.bytes,
+            last: Places(sent.collect()),
+        });
+    }
+
+    fn how_it_ended(&self, broken: Option<String>) -> (CloseCode, EndedBy, String) {
+        match (&self.closed, self.session.closing(), broken) {
+            (Some((code, reason)), ..) if !self.closed_in_answer => {
+                (*code, EndedBy::Client, lapwing_wire::escape::escaped(reason))
+            }
+            (_, Some((code, reason)), _) => (code, EndedBy::Server, reason.to_owned()),
+            (_, None, Some(reason)) => (CloseCode::ABNORMAL, EndedBy::Network, reason),
+            (_, None, None) => (
+                CloseCode::ABNORMAL,
+                EndedBy::Network,
+                "it went without a word".to_owned(),
+            ),
+        }
+    }
+
+    /// Whether the client has sent its close frame.
+    #[must_use]
+    pub fn has_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
+    /// Takes one message or control frame of the client.
+    pub fn on_frame(&mut self, frame: Frame<'_>, now: Duration, common: &Common, feeds: &mut Feeds) {
+        if self.session.closing().is_some() && !matches!(frame, Frame::Close(_)) {
+            return;
+        }
+        match frame {
+            Frame::Text(text) if self.session.mode() == Mode::LapwingV1 => self.on_command(text, now, common, feeds),
+            Frame::Text(text) => self.on_said(Said::text(text, Limits::SAID_BYTES_MAX), common),
+            Frame::Binary(bytes) => self.on_said(Said::bytes(bytes), common),
+            Frame::Ping(payload) => {
+                self.session.on_ping(payload);
+                self.on_control(now);
+            }
+            Frame::Pong(_) => self.on_control(now),
+            Frame::Close(close) => {
+                let (code, reason) = close.unwrap_or((CloseCode::NO_STATUS, ""));
+                self.closed_in_answer = self.session.closing().is_some();
+                self.session
+                    .close(if close.is_some() { code } else { CloseCode::NORMAL }, "");
+                self.closed = Some((code, reason.to_owned()));
+            }
+        }
+    }
+
+    fn on_control(&mut self, now: Duration) {
+        if !self.controls.take(Limits::COMMANDS, now) {
+            let (rate, _) = Limits::COMMANDS;
+            self.session
+                .close(CloseCode::POLICY, &format!("more than {rate} control frames a second"));
+        }
+    }
+
+    fn on_said(&mut self, said: Said, common: &Common) {
+        #[cfg(debug_assertions)]
+        super::fault::on_said(&said);
+        common.console.tell(Event::Said {
+            session: self.id,
+            client: self.label.clone(),
+            address: self.address,
+            said,
+        });
+    }
+
+    fn on_command(&mut self, text: &str, now: Duration, common: &Common, feeds: &mut Feeds) {
+        if !self.commands.take(Limits::COMMANDS, now) {
+            let (rate, _) = Limits::COMMANDS;
+            self.session.close(
+                CloseCode::RATE,
+                &format!("more than {rate} commands a second retry=5000"),
+            );
+            return;
+        }
+        match ClientMessage::parse(text) {
+            Ok(ClientMessage::Subscribe(wish)) => self.on_subscribe(&wish, common, feeds),
+            Ok(ClientMessage::Unsubscribe { topic }) => match common.topics.find(&topic) {
+                Some(found) if self.session.unfollow(found.id.0) => {
+                    feeds.unfollow(found.id, self.session.mode(), self.key);
+                    self.session.say(&ServerMessage::Unsubscribed { topic });
+                }
+                _ => self.refuse("unknown_topic", format!("topic {topic} is not followed"), Some(topic)),
+            },
+            Ok(ClientMessage::Report(report)) => self.on_report(&report, now, common, feeds),
+            Ok(ClientMessage::Say { text }) => self.on_said(Said::text(&text, Limits::SAID_BYTES_MAX), common),
+            Err(message) => self.refuse("bad_command", message, None),
+        }
+    }
+
+    fn refuse(&mut self, code: &str, message: String, topic: Option<lapwing_wire::topic::TopicName>) {
+        self.session.say(&ServerMessage::Error {
+            code: code.to_owned(),
+            message,
+            topic,
+        });
+    }
+
+    fn on_subscribe(&mut self, wish: &Subscribe, common: &Common, feeds: &mut Feeds) {
+        let start = match wish.start() {
+            Ok(start) => start,
+            Err(error) => return self.refuse("bad_command", error.to_string(), wish.topic.clone()),
+        };
+        let topics: Vec<&Topic> = match &wish.topic {
+            None => common.topics.iter().collect(),
+            Some(name) => match common.topics.find(name) {
+                Some(topic) => vec![topic],
+                None => {
+                    let message = format!("there is no topic {name}; there are {}", common.topics.names());
+                    return self.refuse("unknown_topic", message, Some(name.clone()));
+                }
+            },
+        };
+        let more = topics
+            .iter()
+            .filter(|topic| self.session.cursor(topic.id.0).is_none())
+            .count();
+        if self.session.cursors().len() + more > Limits::SUBSCRIPTIONS_MAX {
+            let message = format!("a connection follows at most {} topics", Limits::SUBSCRIPTIONS_MAX);
+            return self.refuse("too_many_topics", message, wish.topic.clone());
+        }
+        for topic in topics {
+            let grant = topic.log.grant(start, Now::read());
+            self.session.follow(topic.id.0, grant.from);
+            feeds.follow(topic.id, self.session.mode(), self.key);
+            self.session.say(&subscribed(topic, &grant));
+            self.tell_gap(topic, &grant, common);
+        }
+    }
+
+    /// Offsets that were gone already when they were asked for are counted like those missed later.
+    pub fn tell_gap(&self, topic: &Topic, grant: &Grant, common: &Common) {
+        if let Some(from) = grant.missing_from {
+            self.tell_missed(topic, from, grant.from, common);
+        }
+    }
+
+    /// The cursor `nth` has missed offsets.
+    pub fn on_missed(&mut self, nth: usize, range: &std::ops::Range<Offset>, common: &Common) {
+        self.session.on_missed(nth, range);
+        let topic = common.topics.get(TopicId(self.session.cursors()[nth].topic));
+        self.tell_missed(topic, range.start, range.end, common);
+        if self.session.mode() == Mode::LapwingV1 {
+            let reason = GapReason::Retention;
+            let gap = Gap {
+                topic: topic.name().clone(),
+                from: range.start,
+                to: range.end,
+                reason,
+            };
+            self.session.say(&ServerMessage::Gap(gap));
+        }
+    }
+
+    fn tell_missed(&self, topic: &Topic, from: Offset, to: Offset, common: &Common) {
+        common.console.tell(Event::Missed {
+            session: self.id,
+            client: self.label.clone(),
+            topic: topic.name().clone(),
+            from,
+            to,
+            reason: GapReason::Retention,
+        });
+    }
+
+    fn on_report(&mut self, report: &Report, now: Duration, common: &Common, feeds: &Feeds) {
+        let Some(topic) = common
+            .topics
+            .find(&report.topic)
+            .filter(|topic| self.session.cursor(topic.id.0).is_some())
+        else {
+            let message = format!("a report of {}, which is not followed", report.topic);
+            return self.refuse("bad_report", message, Some(report.topic.clone()));
+        };
+        let ours = report.epoch.is_none_or(|epoch| epoch == topic.log.epoch()) && report.last < topic.log.next();
+        if !report.is_plausible() || !ours {
+            return self.refuse(
+                "bad_report",
+                "a report with numbers that cannot be true".to_owned(),
+                Some(report.topic.clone()),
+            );
+        }
+        let place = self
+            .paces
+            .iter()
+            .position(|(id, ..)| *id == topic.id)
+            .unwrap_or_else(|| {
+                self.paces.push((topic.id, Pace::default(), None));
+                self.paces.len() - 1
+            });
+        let (_, pace, last_ms) = &mut self.paces[place];
+        // Half an interval of grace: the two clocks and the way between them are not exact. The last report comes when it comes.
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let early = last_ms.is_some_and(|last| now_ms.saturating_sub(last) < millis(Limits::REPORT_INTERVAL) / 2);
+        let last_of_all = report.flags.has(lapwing_wire::block::Flags::PARTIAL);
+        if early && !last_of_all {
+            return self.refuse(
+                "too_many_reports",
+                "at most one report a topic and second".to_owned(),
+                Some(report.topic.clone()),
+            );
+        }
+        *last_ms = Some(now_ms);
+        let server_ms = server_ms(topic, report);
+        let (drift_ms, change) = pace.on_report(report, server_ms);
+        let behind_ms = pace.behind_ms();
+        common.console.tell(Event::Report {
+            session: self.id,
+            client: self.label.clone(),
+            topic: report.topic.clone(),
+            block: report.last_block,
+            blocks: report.blocks,
+            block_size: report.block_size.get(),
+            first: report.first,
+            last: report.last,
+            messages: report.messages,
+            elapsed_ms: report.elapsed_ms.map(|spans| spans.total),
+            spread_ms: report.spread_ms.median,
+            server_ms: drift_ms.and(server_ms),
+            drift_ms,
+            behind_ms,
+            flags: report.flags,
+        });
+        match change {
+            Some(Change::Slow(blocks)) => self.tell_slow(topic, behind_ms, blocks, common, feeds),
+            Some(Change::KeepsUp) => common.console.tell(Event::KeepsUp {
+                session: self.id,
+                client: self.label.clone(),
+                topic: report.topic.clone(),
+                behind_ms,
+            }),
+            None => {}
+        }
+    }
+
+    fn tell_slow(&self, topic: &Topic, behind_ms: f64, blocks: u64, common: &Common, feeds: &Feeds) {
+        let sent = self
+            .session
+            .cursor(topic.id.0)
+            .map_or(Offset::ZERO, |cursor| cursor.offset);
+        let waiting = feeds.log(topic.id.0, self.session.mode().view()).next().since(sent);
+        common.console.tell(Event::Slow {
+            session: self.id,
+            client: self.label.clone(),
+            topic: topic.name().clone(),
+            behind_ms,
+            blocks,
+            waiting,
+            // With nothing waiting here, the server and the network have done their part; otherwise it may be either.
+            cause: if waiting == 0 { "client slow" } else { "unclear" },
+        });
+    }
+
+    /// A heartbeat with the ends of all topics followed.
+    pub fn beat(&mut self, common: &Common) {
+        let next = self.ends(common).to_map();
+        self.session.say(&ServerMessage::Heartbeat {
+            time: micros_text(Now::read().wall),
+            next,
+        });
+    }
+
+    /// The server stops: says so, and when to come back, and closes.
+    pub fn dismiss(&mut self, code: CloseCode, why: &str, retry_ms: Option<u64>, common: &Common) {
+        if self.session.closing().is_some() {
+            return;
+        }
+        let ends = self.ends(common);
+        if self.session.mode() == Mode::LapwingV1 {
+            self.session.say(&ServerMessage::Bye {
+                reason: why.to_owned(),
+                retry_ms,
+                next: ends.to_map(),
+            });
+        }
+        let retry = retry_ms.map_or(String::new(), |ms| format!(" retry={ms}"));
+        let mut reason = format!("{why}{retry}");
+        for cursor in self.session.cursors() {
+            let Some(last) = cursor.last else { continue };
+            let place = format!(" {}={last}", common.topics.get(TopicId(cursor.topic)).name());
+            if reason.len() + place.len() <= lapwing_wire::close::REASON_BYTES_MAX {
+                reason.push_str(&place);
+            }
+        }
+        self.session.close(code, &reason);
+    }
+
+    fn ends(&self, common: &Common) -> Places {
+        let end = |topic: &Topic| (topic.name().clone(), topic.log.next());
+        Places(
+            self.session
+                .cursors()
+                .iter()
+                .map(|cursor| end(common.topics.get(TopicId(cursor.topic))))
+                .collect(),
+        )
+    }
+}
+
+/// The server's own time for the offsets of a report, from the end of the block before: none when they are not all retained.
+fn server_ms(topic: &Topic, report: &Report) -> Option<f64> {
+    let (before, last) = topic.log.instants(report.first.previous()?, report.last)?;
+    Some(last.saturating_sub(before) as f64 / 1e6)
+}
+
+fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
+    ServerMessage::Subscribed(Subscribed {
+        topic: topic.name().clone(),
+        epoch: topic.log.epoch(),
+        first: grant.first,
+        next: grant.next,
+        durable: None,
+        level: topic.log.level(),
+        from: grant.from,
+        answer: grant.answer,
+        missing_from: grant.missing_from.filter(|_| grant.answer == Answer::Gap),
+        diverged_at: None,
+    })
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

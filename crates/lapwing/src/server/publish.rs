@@ -1,0 +1,217 @@
+//! Publishing over HTTP: `POST /topics/NAME/messages`. One body is appended whole or not at all.
+
+use http::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use lapwing_wire::envelope::Kind;
+use lapwing_wire::escape::escaped;
+use lapwing_wire::json;
+use lapwing_wire::position::{Epoch, Offset};
+use lapwing_wire::topic::TopicName;
+use serde::Serialize;
+
+use super::front::{Answer, Front, plain, refusal, text};
+use super::topics::Topic;
+use crate::clock::Now;
+use crate::log::{AppendError, NewMessage};
+use crate::source::line::message_of;
+
+/// Answers a request to a topic's messages.
+pub async fn answer(front: &Front, topic: &str, request: Request<Incoming>) -> Answer {
+    match *request.method() {
+        Method::POST => match publish(front, topic, request).await {
+            Ok(answer) => answer,
+            Err(refusal) => *refusal,
+        },
+        Method::OPTIONS => {
+            let mut answer = plain(StatusCode::NO_CONTENT, "");
+            *answer.body_mut() = Full::default();
+            let headers = answer.headers_mut();
+            headers.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
+            headers.insert(
+                ACCESS_CONTROL_ALLOW_HEADERS,
+                HeaderValue::from_static("Content-Type, Idempotency-Key, Lapwing-Source, Lapwing-Sequence"),
+            );
+            answer
+        }
+        _ => {
+            let mut answer = refusal(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "messages are published here with POST, and read as a stream at /",
+            );
+            answer
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+            answer
+        }
+    }
+}
+
+async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Result<Answer, Box<Answer>> {
+    let topics = &front.common.topics;
+    let topic = TopicName::parse(topic)
+        .ok()
+        .and_then(|name| topics.find(&name))
+        .ok_or_else(|| {
+            refuse(
+                StatusCode::NOT_FOUND,
+                &format!("there is no topic {:?}; there are {}", escaped(topic), topics.names()),
+            )
+        })?;
+    if !topic.takes_pushes() {
+        let sentence = format!(
+            "topic {} is filled by its own source; only a topic with the source push takes messages",
+            topic.name()
+        );
+        return Err(refuse(StatusCode::CONFLICT, &sentence));
+    }
+    let form = Form::of(text(request.headers(), "content-type"))?;
+    let body = body(front, request).await?;
+    let mut messages = Vec::new();
+    form.read(&body, &mut messages)?;
+    append(topic, &messages)
+}
+
+/// Reads the body within its limit and in time.
+async fn body(front: &Front, request: Request<Incoming>) -> Result<bytes::Bytes, Box<Answer>> {
+    let limits = &front.common.limits;
+    let collected = Limited::new(request.into_body(), limits.body_bytes_max).collect();
+    match tokio::time::timeout(limits.handshake_timeout, collected).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let sentence = format!(
+                "the body is over the limit of {} bytes; send less at once",
+                limits.body_bytes_max
+            );
+            Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &sentence))
+        }
+        Ok(Err(_)) => Err(refuse(
+            StatusCode::BAD_REQUEST,
+            "the body ended before it was whole; nothing was appended",
+        )),
+        Err(_) => {
+            let sentence = format!(
+                "the body was not whole after {} s; nothing was appended",
+                limits.handshake_timeout.as_secs_f64()
+            );
+            Err(refuse(StatusCode::REQUEST_TIMEOUT, &sentence))
+        }
+    }
+}
+
+fn append(topic: &Topic, messages: &[(Kind, Vec<u8>)]) -> Result<Answer, Box<Answer>> {
+    if messages.is_empty() {
+        return Err(refuse(StatusCode::BAD_REQUEST, "the body holds no message"));
+    }
+    let new: Vec<_> = messages
+        .iter()
+        .map(|(kind, payload)| NewMessage::new(*kind, payload))
+        .collect();
+    let offsets = topic.log.append(&new, Now::read()).map_err(|error| match error {
+        AppendError::Ended => refuse(StatusCode::GONE, &format!("topic {} has ended", topic.name())),
+        AppendError::TooLarge { .. } => refuse(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()),
+    })?;
+    #[derive(Serialize)]
+    struct Acknowledgement<'a> {
+        topic: &'a TopicName,
+        epoch: Epoch,
+        first: Offset,
+        last: Offset,
+        count: u64,
+    }
+    let acknowledgement = Acknowledgement {
+        topic: topic.name(),
+        epoch: topic.log.epoch(),
+        first: offsets.start,
+        last: offsets.end.previous().unwrap_or_default(),
+        count: offsets.end.since(offsets.start),
+    };
+    let mut body = serde_json::to_vec(&acknowledgement).expect("every field has a form in JSON");
+    body.push(b'\n');
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = StatusCode::CREATED;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(answer)
+}
+
+/// How a body holds messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    /// One JSON value.
+    Json,
+    /// A JSON value a line.
+    Lines,
+    /// One message: JSON if it is JSON, a string otherwise.
+    Text,
+    /// One message of bytes.
+    Bytes,
+}
+
+impl Form {
+    fn of(content_type: Option<&str>) -> Result<Self, Box<Answer>> {
+        let essence = content_type
+            .unwrap_or("")
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .to_ascii_lowercase();
+        match essence.as_str() {
+            "application/json" => Ok(Self::Json),
+            "application/x-ndjson" | "application/jsonl" | "application/json-lines" => Ok(Self::Lines),
+            // What curl -d says unless told otherwise.
+            "" | "text/plain" | "application/x-www-form-urlencoded" => Ok(Self::Text),
+            "application/octet-stream" => Ok(Self::Bytes),
+            _ => {
+                let sentence = format!(
+                    "content type {:?} is not taken; use application/json, application/x-ndjson, text/plain or application/octet-stream",
+                    escaped(&essence)
+                );
+                Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, &sentence))
+            }
+        }
+    }
+
+    fn read(self, body: &[u8], messages: &mut Vec<(Kind, Vec<u8>)>) -> Result<(), Box<Answer>> {
+        let wrong = |sentence: String| refuse(StatusCode::BAD_REQUEST, &sentence);
+        match self {
+            Self::Json => messages.push((
+                Kind::Json,
+                compact(body).map_err(|why| wrong(format!("the body is no JSON: {why}")))?,
+            )),
+            Self::Lines => {
+                let lines = body.strip_suffix(b"\n").unwrap_or(body);
+                for (at, line) in lines.split(|byte| *byte == b'\n').enumerate() {
+                    let line = compact(line)
+                        .map_err(|why| wrong(format!("line {} is no JSON: {why}; nothing was appended", at + 1)))?;
+                    messages.push((Kind::Json, line));
+                }
+            }
+            Self::Text => {
+                let body = body.strip_suffix(b"\n").unwrap_or(body);
+                let (kind, payload) = message_of(body).map_err(|why| wrong(format!("the body is no text: {why}")))?;
+                messages.push((kind, payload.into_owned()));
+            }
+            Self::Bytes => messages.push((Kind::Bytes, body.to_vec())),
+        }
+        Ok(())
+    }
+}
+
+fn compact(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to()))?;
+    if let Some(compact) = json::compact(text) {
+        return Ok(compact.into_owned().into_bytes());
+    }
+    // Parsed once more, for the place of the mistake.
+    let mistake = serde_json::from_str::<serde::de::IgnoredAny>(text).err();
+    Err(mistake.map_or_else(|| "it is not one value".to_owned(), |mistake| mistake.to_string()))
+}
+
+fn refuse(status: StatusCode, sentence: &str) -> Box<Answer> {
+    Box::new(refusal(status, sentence))
+}

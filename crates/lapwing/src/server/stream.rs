@@ -1,0 +1,215 @@
+//! The upgrade to a stream: everything is decided before the 101 is written, then the bare socket moves to a worker.
+
+use std::sync::Arc;
+
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use lapwing_wire::control::{Answer as Granted, SUBPROTOCOL};
+use lapwing_wire::handshake::{UpgradeRequest, accept_key, check_upgrade, choose_protocol};
+use lapwing_wire::query::{Encoding, Envelope, StreamQuery, Topics as Asked};
+use lapwing_wire::start::Start;
+use tokio::net::TcpStream;
+
+use super::common::Common;
+use super::event::ClientLabel;
+use super::front::{Answer, Front, Guest, refusal, text};
+use super::topics::{Topic, TopicId};
+use super::worker::Arrival;
+use crate::clock::Now;
+use crate::log::Grant;
+use crate::session::Mode;
+
+/// Answers a request for a stream: 101, or why not.
+pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
+    let (key, mode, grants, query) = match decide(&front.common, &request) {
+        Ok(decided) => decided,
+        Err(refusal) => return *refusal,
+    };
+    let Some(guest) = request.extensions_mut().remove::<Guest>() else {
+        return refusal(StatusCode::INTERNAL_SERVER_ERROR, "a connection without an address");
+    };
+    let id = front.common.roster.next_session();
+    let label = ClientLabel::new(id, query.name.as_ref());
+    let Some(worker) = (0..front.workers.len()).min_by_key(|at| front.workers[*at].sessions()) else {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "no delivery thread runs");
+    };
+    let bell = front.workers[worker].hand();
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        // A client that left before the 101 was out was never a session.
+        let Ok(upgraded) = upgrade.await else { return };
+        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+            return;
+        };
+        let Ok(stream) = parts.io.into_inner().into_std() else {
+            return;
+        };
+        let leftover = parts.read_buf.to_vec();
+        let Guest { address, seat } = guest;
+        bell.adopt(Arrival {
+            stream,
+            leftover,
+            id,
+            label,
+            address,
+            mode,
+            grants,
+            seat,
+        });
+    });
+    switching(&key, mode)
+}
+
+type Decided = (String, Mode, Vec<(TopicId, Grant)>, StreamQuery);
+
+fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, Box<Answer>> {
+    if common.stopping.load(std::sync::atomic::Ordering::Relaxed) {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "this server is stopping");
+    }
+    let headers = request.headers();
+    let (connection, upgrade, version, key) = (
+        joined(headers, "connection"),
+        joined(headers, "upgrade"),
+        joined(headers, "sec-websocket-version"),
+        joined(headers, "sec-websocket-key"),
+    );
+    let checked = check_upgrade(&UpgradeRequest {
+        method: request.method().as_str(),
+        http_1_1_or_later: request.version() >= Version::HTTP_11,
+        host_count: headers.get_all("host").iter().count(),
+        has_body: has_body(headers),
+        connection: &connection,
+        upgrade: &upgrade,
+        version: &version,
+        key: &key,
+    });
+    if let Err(error) = checked {
+        let mut answer = refusal(
+            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST),
+            &error.to_string(),
+        );
+        if error.status() == 426 {
+            answer
+                .headers_mut()
+                .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            answer
+                .headers_mut()
+                .insert(UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        if error.status() == 405 {
+            answer
+                .headers_mut()
+                .insert(http::header::ALLOW, HeaderValue::from_static("GET"));
+        }
+        return Err(Box::new(answer));
+    }
+    let query = StreamQuery::parse(request.uri().query().unwrap_or("")).or_else(|error| {
+        refuse(
+            StatusCode::BAD_REQUEST,
+            &lapwing_wire::escape::escaped(&error.to_string()),
+        )
+    })?;
+    let offered = joined(headers, "sec-websocket-protocol");
+    let mode = mode(&query, choose_protocol(&offered, &[SUBPROTOCOL]).is_some())?;
+    let grants = grants(common, &query, mode)?;
+    Ok((key, mode, grants, query))
+}
+
+fn mode(query: &StreamQuery, subprotocol: bool) -> Result<Mode, Box<Answer>> {
+    if query.encoding == Encoding::Binary {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "encoding=binary is not there in this version; leave it out for JSON",
+        );
+    }
+    match (query.envelope, subprotocol) {
+        (Envelope::Off, true) => refuse(
+            StatusCode::BAD_REQUEST,
+            "envelope=off carries no offsets and does not go with lapwing.v1; leave one of them out",
+        ),
+        (Envelope::Off, false) => Ok(Mode::Bare),
+        (Envelope::On, true) => Ok(Mode::LapwingV1),
+        (Envelope::On, false) => Ok(Mode::Plain),
+    }
+}
+
+/// What each topic asked for grants. A plain client could not be told of a lost history later, so it is told now.
+fn grants(common: &Common, query: &StreamQuery, mode: Mode) -> Result<Vec<(TopicId, Grant)>, Box<Answer>> {
+    let topics: Vec<&Topic> = match &query.topics {
+        None if mode == Mode::LapwingV1 => Vec::new(),
+        None | Some(Asked::All) => common.topics.iter().collect(),
+        Some(Asked::Named(names)) => names
+            .iter()
+            .map(|name| {
+                common.topics.find(name).ok_or_else(|| {
+                    let sentence = format!("there is no topic {name}; there are {}", common.topics.names());
+                    Box::new(refusal(StatusCode::NOT_FOUND, &sentence))
+                })
+            })
+            .collect::<Result<_, _>>()?,
+    };
+    if let Some((name, _)) = query.starts.iter().find(|(name, _)| common.topics.find(name).is_none()) {
+        return refuse(
+            StatusCode::NOT_FOUND,
+            &format!(
+                "there is no topic {name}, named in from=; there are {}",
+                common.topics.names()
+            ),
+        );
+    }
+    let now = Now::read();
+    topics
+        .into_iter()
+        .map(|topic| Ok((topic.id, grant(topic, query.start_of(topic.name()), mode, now)?)))
+        .collect()
+}
+
+fn grant(topic: &Topic, start: Start, mode: Mode, now: Now) -> Result<Grant, Box<Answer>> {
+    let grant = topic.log.grant(start, now);
+    if grant.answer == Granted::Reset && mode != Mode::LapwingV1 {
+        let sentence = format!(
+            "position {start} is not of this history of {}: epoch {}, first {}, next {}",
+            topic.name(),
+            topic.log.epoch(),
+            grant.first,
+            grant.next
+        );
+        return refuse(StatusCode::CONFLICT, &sentence);
+    }
+    Ok(grant)
+}
+
+fn switching(key: &str, mode: Mode) -> Answer {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    let accept = HeaderValue::from_str(&accept_key(key)).expect("base64 is visible ASCII");
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if mode == Mode::LapwingV1 {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    answer
+}
+
+/// All values of a header, joined with commas; what is no text makes the whole unusable, and is refused as such.
+fn joined(headers: &HeaderMap, name: &str) -> String {
+    let values = headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.to_str().unwrap_or("\u{fffd}"));
+    values.collect::<Vec<_>>().join(",")
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = text(headers, "content-length").is_some_and(|length| length != "0");
+    length || headers.contains_key("transfer-encoding")
+}
+
+fn refuse<T>(status: StatusCode, sentence: &str) -> Result<T, Box<Answer>> {
+    Err(Box::new(refusal(status, sentence)))
+}

@@ -1,0 +1,92 @@
+//! The topics of a server: fixed at start, each with its log.
+
+use std::sync::Arc;
+
+use lapwing_wire::topic::TopicName;
+
+use crate::config::TopicConfig;
+use crate::log::Log;
+use crate::source::spec::Feed;
+
+/// A topic's place in the list: what a session's cursor names.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct TopicId(pub u32);
+
+/// One topic that runs.
+pub struct Topic {
+    /// Its place.
+    pub id: TopicId,
+    /// What was asked of it.
+    pub config: TopicConfig,
+    /// Its messages.
+    pub log: Arc<Log>,
+}
+
+impl Topic {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &TopicName {
+        &self.config.name
+    }
+
+    /// Whether publishers fill it.
+    #[must_use]
+    pub fn takes_pushes(&self) -> bool {
+        self.config.source.feed == Feed::Push
+    }
+}
+
+/// All topics, in the order in which they were asked for.
+pub struct Topics(Vec<Topic>);
+
+impl Topics {
+    /// Makes an empty log for each; `epoch` gives a random name for each history.
+    #[must_use]
+    pub fn new(configs: Vec<TopicConfig>, mut epoch: impl FnMut() -> lapwing_wire::position::Epoch) -> Self {
+        let topic = |(at, config): (usize, TopicConfig)| Topic {
+            id: TopicId(u32::try_from(at).expect("the number of topics is bounded")),
+            log: Arc::new(Log::new(config.name.clone(), epoch(), config.source.retention)),
+            config,
+        };
+        Self(configs.into_iter().enumerate().map(topic).collect())
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Topic> {
+        self.0.iter()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The one at this place.
+    #[must_use]
+    pub fn get(&self, id: TopicId) -> &Topic {
+        &self.0[id.0 as usize]
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn find(&self, name: &TopicName) -> Option<&Topic> {
+        self.0.iter().find(|topic| topic.name() == name)
+    }
+
+    /// Their names in words: `users, arrays`.
+    #[must_use]
+    pub fn names(&self) -> String {
+        self.0
+            .iter()
+            .map(|topic| topic.name().as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}

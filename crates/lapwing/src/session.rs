@@ -1,0 +1,279 @@
+//! One subscriber's decisions: what goes out next. Its bytes are the socket's, its messages the log's.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use lapwing_wire::close::{CloseCode, REASON_BYTES_MAX};
+use lapwing_wire::control::ServerMessage;
+use lapwing_wire::frame::{self, Opcode};
+use lapwing_wire::position::Offset;
+
+use crate::log::Log;
+use crate::log::reader::{Next as Read, Reader, Run, Split};
+use crate::log::stored::View;
+
+/// How a client wants its messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Text frames with the envelope, nothing else.
+    Plain,
+    /// Only payloads.
+    Bare,
+    /// Envelopes, with control messages between them.
+    LapwingV1,
+}
+
+impl Mode {
+    /// The view of the log that it reads.
+    #[must_use]
+    pub fn view(self) -> View {
+        match self {
+            Self::Bare => View::Payload,
+            Self::Plain | Self::LapwingV1 => View::Canonical,
+        }
+    }
+
+    /// Its name on the console.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Bare => "bare",
+            Self::LapwingV1 => "lapwing.v1",
+        }
+    }
+}
+
+/// One reader's place in one log: an offset, and how many it has had.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    /// Which of the server's topics.
+    pub topic: u32,
+    /// The offset wanted next.
+    pub offset: Offset,
+    /// The last offset sent.
+    pub last: Option<Offset>,
+    /// Offsets that were gone before they could be sent.
+    pub missed: u64,
+}
+
+impl Cursor {
+    /// A cursor at `offset` of the topic with this number.
+    #[must_use]
+    pub fn new(topic: u32, offset: Offset) -> Self {
+        Self {
+            topic,
+            offset,
+            last: None,
+            missed: 0,
+        }
+    }
+}
+
+/// Where a session's logs are read: a thread's readers, by topic.
+pub trait Readers {
+    /// The reader of a topic in this view.
+    fn reader(&self, topic: u32, view: View) -> &Reader;
+
+    /// The log of a topic.
+    fn log(&self, topic: u32, view: View) -> &Arc<Log> {
+        self.reader(topic, view).log()
+    }
+}
+
+/// What goes out next.
+pub enum Next<'s, 'r> {
+    /// Frames of our own between those of the log: control messages, pings, pongs, the close.
+    Control(&'s [u8]),
+    /// Frames of the log, for the cursor with this place.
+    Frames(usize, Run<'r>),
+    /// The cursor with this place has missed these offsets.
+    Missed(usize, Range<Offset>),
+    /// Nothing for now.
+    CaughtUp,
+    /// Every topic followed has ended, and everything of it is out.
+    Ended,
+    /// The close frame is out: nothing more is sent.
+    Closed,
+}
+
+/// One subscriber.
+pub struct Session {
+    mode: Mode,
+    cursors: Vec<Cursor>,
+    /// The cursor whose turn it is: topics take turns, so that a busy one does not starve a quiet one.
+    turn: usize,
+    control: Vec<u8>,
+    /// The payload of the newest ping that is not answered yet; older ones need no pong (RFC 6455 section 5.5.3).
+    pong: Option<Vec<u8>>,
+    closing: Option<(CloseCode, String)>,
+    close_written: bool,
+    /// Frames of the log sent.
+    pub messages: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+}
+
+impl Session {
+    /// A session that begins at these cursors.
+    #[must_use]
+    pub fn new(mode: Mode, cursors: Vec<Cursor>) -> Self {
+        Self {
+            mode,
+            cursors,
+            turn: 0,
+            control: Vec::new(),
+            pong: None,
+            closing: None,
+            close_written: false,
+            messages: 0,
+            bytes: 0,
+        }
+    }
+
+    /// How the client wants its messages.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Its cursors.
+    #[must_use]
+    pub fn cursors(&self) -> &[Cursor] {
+        &self.cursors
+    }
+
+    /// Its cursor in a topic.
+    #[must_use]
+    pub fn cursor(&self, topic: u32) -> Option<&Cursor> {
+        self.cursors.iter().find(|cursor| cursor.topic == topic)
+    }
+
+    /// Follows a topic from `offset` on; one that is followed already goes on there.
+    pub fn follow(&mut self, topic: u32, offset: Offset) {
+        match self.cursors.iter_mut().find(|cursor| cursor.topic == topic) {
+            Some(cursor) => cursor.offset = offset,
+            None => self.cursors.push(Cursor::new(topic, offset)),
+        }
+    }
+
+    /// Follows a topic no longer; gives whether it did.
+    pub fn unfollow(&mut self, topic: u32) -> bool {
+        let before = self.cursors.len();
+        self.cursors.retain(|cursor| cursor.topic != topic);
+        self.turn = 0;
+        self.cursors.len() < before
+    }
+
+    /// What goes out next. Control frames come first: they are few and small, and a pong must not wait behind a backlog.
+    pub fn next<'s, 'r>(&'s mut self, readers: &'r impl Readers, bytes_max: usize) -> Next<'s, 'r> {
+        if self.close_written {
+            return Next::Closed;
+        }
+        if let Some(payload) = self.pong.take() {
+            frame::write_frame(&mut self.control, Opcode::Pong, &payload, None);
+        }
+        if !self.control.is_empty() {
+            return Next::Control(&self.control);
+        }
+        if let Some((code, reason)) = &self.closing {
+            frame::write_close(&mut self.control, Some(*code), reason, None);
+            self.close_written = true;
+            return Next::Control(&self.control);
+        }
+        self.next_of_log(readers, bytes_max)
+    }
+
+    fn next_of_log<'r>(&self, readers: &'r impl Readers, bytes_max: usize) -> Next<'static, 'r> {
+        let mut ended = 0;
+        for step in 0..self.cursors.len() {
+            let nth = (self.turn + step) % self.cursors.len();
+            let cursor = &self.cursors[nth];
+            match readers
+                .reader(cursor.topic, self.mode.view())
+                .read(cursor.offset, bytes_max)
+            {
+                Read::Frames(run) => return Next::Frames(nth, run),
+                Read::Missed(range) => return Next::Missed(nth, range),
+                Read::CaughtUp => {}
+                Read::Ended => ended += 1,
+            }
+        }
+        if ended > 0 && ended == self.cursors.len() {
+            Next::Ended
+        } else {
+            Next::CaughtUp
+        }
+    }
+
+    /// The socket took `written` bytes of the control frames; gives what it must keep: frames are never interleaved.
+    pub fn on_control_written(&mut self, written: usize) -> Vec<u8> {
+        self.bytes += written as u64;
+        let rest = self.control.split_off(written);
+        self.control = Vec::new();
+        rest
+    }
+
+    /// The socket took a part of the frames of cursor `nth`.
+    pub fn on_written(&mut self, nth: usize, written: usize, split: &Split<'_>) {
+        self.bytes += written as u64;
+        self.messages += split.taken as u64;
+        let cursor = &mut self.cursors[nth];
+        if let Some(last) = split.last {
+            cursor.offset = last.next();
+            cursor.last = Some(last);
+            self.turn = nth + 1;
+        }
+    }
+
+    /// The cursor `nth` has missed a range, and goes on behind it.
+    pub fn on_missed(&mut self, nth: usize, range: &Range<Offset>) {
+        let cursor = &mut self.cursors[nth];
+        cursor.missed += range.end.since(range.start);
+        cursor.offset = range.end;
+    }
+
+    /// Sends a control message of the subprotocol.
+    pub fn say(&mut self, message: &ServerMessage) {
+        if self.closing.is_none() {
+            frame::write_frame(&mut self.control, Opcode::Text, message.to_text().as_bytes(), None);
+        }
+    }
+
+    /// Sends a ping.
+    pub fn ping(&mut self) {
+        frame::write_frame(&mut self.control, Opcode::Ping, b"lapwing", None);
+    }
+
+    /// Answers a ping, unless a newer one comes first.
+    pub fn on_ping(&mut self, payload: &[u8]) {
+        self.pong = Some(payload.to_vec());
+    }
+
+    /// Ends the connection at the next frame boundary; the first reason counts. It is cut to 123 bytes.
+    pub fn close(&mut self, code: CloseCode, reason: &str) {
+        let end = reason.floor_char_boundary(REASON_BYTES_MAX.min(reason.len()));
+        self.closing.get_or_insert_with(|| (code, reason[..end].to_owned()));
+    }
+
+    /// The close under way, if any: its code and reason.
+    #[must_use]
+    pub fn closing(&self) -> Option<(CloseCode, &str)> {
+        self.closing.as_ref().map(|(code, reason)| (*code, reason.as_str()))
+    }
+
+    /// Bytes of control frames that wait.
+    #[must_use]
+    pub fn control_bytes(&self) -> usize {
+        self.control.len()
+    }
+
+    /// Messages that wait for this session.
+    #[must_use]
+    pub fn waiting(&self, readers: &impl Readers) -> u64 {
+        self.cursors
+            .iter()
+            .map(|cursor| readers.log(cursor.topic, self.mode.view()).next().since(cursor.offset))
+            .sum()
+    }
+}

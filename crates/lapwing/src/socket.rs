@@ -1,0 +1,137 @@
+//! One connection's bytes: written from the log as they lie there, read into a buffer of the caller.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mio::net::TcpStream;
+
+/// A connected socket that never blocks.
+///
+/// It keeps no queue. When the kernel takes only part of a frame, the rest of that one frame is copied here and goes out
+/// first ([`Socket::keep`]), so that whatever comes next begins at a frame's boundary.
+pub struct Socket {
+    stream: TcpStream,
+    rest: Vec<u8>,
+    rest_sent: usize,
+    /// The kernel takes no more until it says so.
+    blocked: bool,
+}
+
+impl Socket {
+    /// Wraps a connected socket that was set to non-blocking.
+    #[must_use]
+    pub fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            rest: Vec::new(),
+            rest_sent: 0,
+            blocked: false,
+        }
+    }
+
+    /// The socket, to be registered with a poll.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Whether the kernel takes no more for now.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// The kernel says that it takes more; gives whether it had not before.
+    pub fn on_writable(&mut self) -> bool {
+        std::mem::take(&mut self.blocked)
+    }
+
+    /// Whether a frame is only half out.
+    #[must_use]
+    pub fn has_rest(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
+    /// Writes as much as the kernel takes at once; gives how much that was.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        debug_assert!(self.rest.is_empty(), "a frame must not begin inside another");
+        let written = write(&mut self.stream, bytes)?;
+        self.blocked = written < bytes.len();
+        Ok(written)
+    }
+
+    /// Keeps the rest of a frame that was cut. Refused when all connections together hold [`REST_BYTES_MAX`] already.
+    pub fn keep(&mut self, rest: &[u8]) -> Result<(), RestsFull> {
+        if rest.is_empty() {
+            return Ok(());
+        }
+        if RESTS.fetch_add(rest.len(), Ordering::Relaxed) + rest.len() > REST_BYTES_MAX {
+            RESTS.fetch_sub(rest.len(), Ordering::Relaxed);
+            return Err(RestsFull);
+        }
+        self.rest = rest.to_vec();
+        self.rest_sent = 0;
+        Ok(())
+    }
+
+    /// Writes more of the kept rest; gives how many bytes went out.
+    pub fn flush(&mut self) -> io::Result<usize> {
+        let written = write(&mut self.stream, &self.rest[self.rest_sent..])?;
+        self.rest_sent += written;
+        self.blocked = self.rest_sent < self.rest.len();
+        if !self.blocked {
+            self.forget_rest();
+        }
+        Ok(written)
+    }
+
+    /// Reads what has come: `None` when nothing has, `Some(0)` when nothing will.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Says that nothing more is sent; what the kernel holds still goes out.
+    pub fn finish(&mut self) {
+        // The peer may be gone already.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    fn forget_rest(&mut self) {
+        RESTS.fetch_sub(self.rest.len(), Ordering::Relaxed);
+        self.rest = Vec::new();
+        self.rest_sent = 0;
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.forget_rest();
+    }
+}
+
+fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match stream.write(bytes) {
+            Ok(written) => return Ok(written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The rests of cut frames of all connections together are at their limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestsFull;
+
+/// 256 MiB: a thousand readers stuck in frames of 256 KiB.
+pub const REST_BYTES_MAX: usize = 256 << 20;
+
+static RESTS: AtomicUsize = AtomicUsize::new(0);

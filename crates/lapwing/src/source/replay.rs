@@ -1,0 +1,152 @@
+//! A recorded log played again, with the timing with which it was received.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapwing_wire::escape::escaped;
+use lapwing_wire::time::WallTime;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::spec::Speed;
+use super::{Ended, SourceEvents};
+use crate::clock::Now;
+use crate::log::{AppendError, Log, NewMessage};
+use crate::recording::reader::{Entry, Reader, Record, RecordedMessage};
+use crate::terminal::form;
+
+/// Plays the whole recording once.
+pub async fn run(path: &Path, speed: Speed, log: Arc<Log>, events: &dyn SourceEvents) -> Ended {
+    let name = escaped(&path.display().to_string());
+    let mut entries = read_ahead(path.to_owned());
+    let mut played = 0;
+    let mut schedule = Schedule::new(speed);
+    let begin = Instant::now();
+    while let Some(entry) = entries.recv().await {
+        match entry {
+            Ok(Entry { line, record, .. }) => match record {
+                Record::Message(message) => {
+                    if let Some(due) = schedule.due(&message) {
+                        sleep_until(begin + due).await;
+                    }
+                    let new = NewMessage::new(message.kind, &message.payload);
+                    match log.append(&[new], Now::read()) {
+                        Ok(_) => played += 1,
+                        Err(AppendError::Ended) => return Ended::OfItself,
+                        Err(error) => events.tell(format!("{name} line {line} is left out: {error}")),
+                    }
+                }
+                Record::Note(_) => {}
+                Record::Unknown { why } => events.tell(format!("{name} line {line} is left out: {}", escaped(&why))),
+                Record::Damaged(damage) => events.tell(format!("{name} line {line} is left out: {damage}")),
+                Record::Torn { bytes } => events.tell(format!(
+                    "{name} line {line} is torn after {}, left out",
+                    form::bytes(bytes)
+                )),
+            },
+            Err(error) => events.tell(format!("{name} cannot be read: {error}")),
+        }
+    }
+    events.tell(format!("{name} was played: {}", form::counted(played, "message")));
+    Ended::OfItself
+}
+
+/// A thread reads ahead, since files know no waiting; it ends with the receiver.
+fn read_ahead(path: PathBuf) -> mpsc::Receiver<std::io::Result<Entry>> {
+    let (entries, received) = mpsc::channel(READ_AHEAD);
+    tokio::task::spawn_blocking(move || match Reader::open(&path) {
+        Ok(reader) => {
+            for entry in reader {
+                let broken = entry.is_err();
+                if entries.blocking_send(entry).is_err() || broken {
+                    return;
+                }
+            }
+        }
+        Err(error) => {
+            // Nobody listens any more when this fails.
+            let _ = entries.blocking_send(Err(error));
+        }
+    });
+    received
+}
+
+/// When each message is due, from the first. Pure: it is given what was recorded.
+struct Schedule {
+    speed: Speed,
+    due: Duration,
+    before: Option<(WallTime, u64)>,
+}
+
+impl Schedule {
+    fn new(speed: Speed) -> Self {
+        Self {
+            speed,
+            due: Duration::ZERO,
+            before: None,
+        }
+    }
+
+    /// Time passes as it did for the receiver: by its monotonic clock, or by the wall's when that one began anew between.
+    fn due(&mut self, message: &RecordedMessage) -> Option<Duration> {
+        let Speed::Times(times) = self.speed else { return None };
+        let now = (message.received, message.mono_ns);
+        if let Some((wall, mono)) = self.before.replace(now) {
+            let by_wall = u64::try_from(message.received.nanos().saturating_sub(wall.nanos())).unwrap_or(0);
+            let passed = message.mono_ns.checked_sub(mono).unwrap_or(by_wall);
+            self.due += Duration::from_nanos(passed).div_f64(times);
+        }
+        Some(self.due)
+    }
+}
+
+/// Messages read before they are due.
+const READ_AHEAD: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lapwing_wire::envelope::Kind;
+    use lapwing_wire::topic::TopicName;
+
+    fn message(wall_ms: i64, mono_ms: u64) -> RecordedMessage {
+        RecordedMessage {
+            topic: TopicName::parse("t").expect("valid"),
+            offset: None,
+            epoch: None,
+            time: None,
+            received: WallTime::from_nanos(wall_ms * 1_000_000),
+            mono_ns: mono_ms * 1_000_000,
+            kind: Kind::Json,
+            payload: Vec::new(),
+        }
+    }
+
+    #[track_caller]
+    fn check(times: f64, recorded: &[(i64, u64)], due_ms: &[u64]) {
+        let mut schedule = Schedule::new(Speed::Times(times));
+        let due: Vec<_> = recorded
+            .iter()
+            .filter_map(|(wall, mono)| schedule.due(&message(*wall, *mono)))
+            .collect();
+        assert_eq!(
+            due,
+            due_ms.iter().map(|ms| Duration::from_millis(*ms)).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn the_recorded_timing_is_kept_or_sped_up() {
+        check(1.0, &[(1000, 50), (2000, 1050), (2500, 1550)], &[0, 1000, 1500]);
+        check(10.0, &[(1000, 50), (2000, 1050), (2500, 1550)], &[0, 100, 150]);
+        check(0.5, &[(1000, 50), (2000, 1050)], &[0, 2000]);
+    }
+
+    #[test]
+    fn a_wall_clock_that_stepped_does_not_matter_but_a_new_process_does() {
+        check(1.0, &[(5000, 50), (1000, 1050)], &[0, 1000]);
+        check(1.0, &[(1000, 9000), (3000, 10)], &[0, 2000]);
+        check(1.0, &[(3000, 9000), (1000, 10)], &[0, 0]);
+    }
+}
