@@ -861,6 +861,7 @@ impl MissedMeanwhile {
 }
 
 /// The beat by which everything is looked after, and what it says about ourselves.
+#[derive(Default)]
 struct Ticks {
     interval: Option<tokio::time::Interval>,
     before: Option<Now>,
@@ -868,17 +869,6 @@ struct Ticks {
     stalled: bool,
     /// By how many milliseconds the wall clock moved against the monotonic one.
     clock_step: Option<f64>,
-}
-
-impl Default for Ticks {
-    fn default() -> Self {
-        Self {
-            interval: None,
-            before: None,
-            stalled: false,
-            clock_step: None,
-        }
-    }
 }
 
 impl Ticks {

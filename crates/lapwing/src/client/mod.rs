@@ -1,13 +1,17 @@
 //! The receiving side: a connection, the listener over it, what people see of it; and the publisher.
 
 pub mod backoff;
+pub mod batch;
 pub mod connection;
 pub mod dial;
 pub mod display;
 pub mod entropy;
 pub mod event;
 pub mod feed;
+pub mod lines;
 pub mod listener;
+pub mod post;
+pub mod publisher;
 pub mod scribe;
 pub mod status;
 pub mod summary;
