@@ -296,7 +296,11 @@ impl<'a, O: Observer> Listener<'a, O> {
                 ending = ending(self.stop, self.deadline) => Some(SessionEnd::Over(ending)),
                 now = self.ticks.next() => self.on_tick(session, connection, now)?,
                 turn = connection.turn() => match turn {
-                    Ok(Turn::Read(now)) => self.on_read(connection, session, now)?,
+                    Ok(Turn::Read(now)) => {
+                        let end = self.on_read(connection, session, now)?;
+                        self.ticks.busy += Duration::from_nanos(Now::read().mono.saturating_sub(now.mono));
+                        end
+                    }
                     Ok(Turn::Ended) => Some(SessionEnd::Lost { why: "it ended without a close frame".to_owned() }),
                     Err(error) => Some(SessionEnd::Lost { why: io_reason(&error) }),
                 },
@@ -865,6 +869,8 @@ impl MissedMeanwhile {
 struct Ticks {
     interval: Option<tokio::time::Interval>,
     before: Option<Now>,
+    /// How long reads were worked on since the beat before: time that we did not stand still.
+    busy: Duration,
     /// A beat came so late that we must have stood still.
     stalled: bool,
     /// By how many milliseconds the wall clock moved against the monotonic one.
@@ -882,7 +888,7 @@ impl Ticks {
         let now = Now::read();
         if let Some(before) = self.before.replace(now) {
             let mono = Duration::from_nanos(now.mono.saturating_sub(before.mono));
-            self.stalled |= mono > TICK + STALL;
+            self.stalled |= mono > TICK + STALL + std::mem::take(&mut self.busy);
             let wall = now.wall.nanos().saturating_sub(before.wall.nanos());
             let step = (wall as f64 - mono.as_nanos() as f64) / 1e6;
             if step.abs() > CLOCK_STEP_MS {
@@ -936,7 +942,7 @@ pub fn close_text(code: CloseCode, reason: &str) -> String {
 /// Often enough that nobody sees a line late, and rare enough to cost nothing.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A beat this much late is a stall: stopped, suspended, or held up by what we write to.
+/// A beat this much late is a stall: stopped, or suspended. Being slow is none, and shows in the block times.
 const STALL: Duration = Duration::from_secs(2);
 
 /// Slower corrections of the clock are drift, not steps.
