@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::connection::{Connection, Turn};
-use super::dial::{Dial, Dialed, Verdict, io_reason};
+use super::dial::{Dial, DialError, Dialed, Purpose, Verdict, io_reason};
 use super::entropy::Entropy;
 use super::event::{Back, Connected, Event, Halt, MissedMeanwhile, Mode, Observer, Retry};
 use super::feed::{self, OFFSET_MAX, Said};
@@ -208,7 +208,7 @@ impl<'a, O: Observer> Listener<'a, O> {
                 Err(ending) => return self.give_up(ending).map(Err),
             };
             let Verdict::Retry(told) = error.verdict() else {
-                return Err(Halt::Failed(error.failure(&self.options.dial.target)));
+                return Err(Halt::Failed(error.failure(&self.options.dial.target, Purpose::Listen)));
             };
             self.on_failed_attempt(error.to_string())?;
             wait = self.backoff.next(told, self.entropy.fraction());
@@ -232,7 +232,7 @@ impl<'a, O: Observer> Listener<'a, O> {
     }
 
     /// Connects once, unless it is time to end.
-    async fn dial(&mut self) -> Result<Result<Result<Dialed, super::dial::DialError>, Ending>, Halt> {
+    async fn dial(&mut self) -> Result<Result<Result<Dialed, DialError>, Ending>, Halt> {
         let dial = &self.options.dial;
         let mut attempt = std::pin::pin!(dial.connect(&mut self.entropy));
         loop {
@@ -635,11 +635,6 @@ impl<'a, O: Observer> Listener<'a, O> {
         let first_time = self.tracks[at].position().is_none();
         let (grant, unfinished) = self.tracks[at].on_subscribed(granted);
         self.tell_blocks(at, unfinished, now)?;
-        if !matches!(grant, Grant::AsAsked | Grant::Gap { .. }) {
-            // What is left of the old history is reported under its own epoch.
-            self.report(at, session, Duration::ZERO, now);
-        }
-        self.tracks[at].set_epoch(granted.epoch);
         self.tell_grant(session, granted, &grant, before, now)?;
         let event = Event::Granted {
             topic: &granted.topic,
@@ -924,11 +919,13 @@ async fn until_closed(connection: &mut Connection) {
 #[must_use]
 pub fn close_text(code: CloseCode, reason: &str) -> String {
     let mut text = code.to_string();
-    for (before, part) in [(", ", code.meaning()), (": ", reason)] {
-        if !part.is_empty() {
-            text.push_str(before);
-            text.push_str(part);
-        }
+    let meaning = code.meaning();
+    match (meaning.is_empty(), reason.is_empty()) {
+        (true, true) => {}
+        (false, true) => text.push_str(&format!(", {meaning}")),
+        // Some servers begin with the meaning themselves.
+        (false, false) if !reason.starts_with(meaning) => text.push_str(&format!(", {meaning}: {reason}")),
+        (_, false) => text.push_str(&format!(", {reason}")),
     }
     text
 }

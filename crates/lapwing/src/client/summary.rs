@@ -30,7 +30,10 @@ pub struct Summary {
 #[derive(Debug)]
 struct Tally {
     messages: u64,
-    offsets: Option<(Offset, Offset)>,
+    /// The first and last offset of each history that came.
+    offsets: Vec<(Offset, Offset)>,
+    /// The next offset begins another history.
+    turned: bool,
     blocks: u64,
     partial: u64,
     /// Block times in microseconds.
@@ -88,8 +91,7 @@ impl Summary {
                 let tally = self.tally(arrival.topic);
                 tally.messages += 1;
                 if let Some(offset) = arrival.offset {
-                    let first = tally.offsets.map_or(offset, |(first, _)| first);
-                    tally.offsets = Some((first, offset));
+                    tally.on_offset(offset);
                 }
             }
             Event::Block { topic, timing } => self.on_block(topic, timing),
@@ -102,6 +104,7 @@ impl Summary {
                 let tally = self.tally(topic);
                 tally.gaps += 1;
                 tally.histories += 1;
+                tally.turned = true;
             }
             Event::Repeat { topic } => self.tally(topic).repeats += 1,
             Event::Back(back) => {
@@ -152,9 +155,7 @@ impl Summary {
             rows.push([
                 topic.to_string(),
                 form::count(tally.messages),
-                tally
-                    .offsets
-                    .map_or("-".to_owned(), |(first, last)| format!("{first}-{last}")),
+                tally.offsets_text(),
                 form::count(tally.blocks),
                 form::count(tally.timed.len()),
                 quantile(0.5),
@@ -201,7 +202,7 @@ impl Summary {
         if !known.is_empty() {
             return format!("missing: {}", known.join(", "));
         }
-        let placed = |tally: &Tally| tally.messages == 0 || tally.offsets.is_some();
+        let placed = |tally: &Tally| tally.messages == 0 || !tally.offsets.is_empty();
         match self.topics.iter().all(|(_, tally)| placed(tally)) {
             true => "nothing lost: each offset once, in order".to_owned(),
             false => "not checked for loss: this feed has no offsets".to_owned(),
@@ -239,7 +240,8 @@ impl Tally {
         let digits = if topics < TOPICS_FEW { DIGITS_FEW } else { DIGITS_MANY };
         Self {
             messages: 0,
-            offsets: None,
+            offsets: Vec::new(),
+            turned: false,
             blocks: 0,
             partial: 0,
             timed: Histogram::new(digits).expect("2 to 4 digits are allowed"),
@@ -247,6 +249,29 @@ impl Tally {
             missing: 0,
             histories: 0,
             repeats: 0,
+        }
+    }
+}
+
+impl Tally {
+    fn on_offset(&mut self, offset: Offset) {
+        let turned = std::mem::take(&mut self.turned);
+        match self.offsets.last_mut() {
+            Some((_, last)) if !turned => *last = offset,
+            _ => self.offsets.push((offset, offset)),
+        }
+    }
+
+    /// The newest histories; a server that lost its memory a hundred times does not fill the table.
+    fn offsets_text(&self) -> String {
+        let newest = &self.offsets[self.offsets.len().saturating_sub(HISTORIES_SHOWN)..];
+        let mut texts: Vec<_> = newest.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+        if self.offsets.len() > newest.len() {
+            texts.insert(0, "...".to_owned());
+        }
+        match texts.is_empty() {
+            true => "-".to_owned(),
+            false => texts.join(", "),
         }
     }
 }
@@ -305,6 +330,8 @@ const HEAD: [&str; 9] = [
     "gaps",
     "repeats",
 ];
+
+const HISTORIES_SHOWN: usize = 3;
 
 const DAY_MICROS: u64 = 24 * 3600 * 1_000_000;
 
