@@ -277,7 +277,11 @@ impl From<HandshakeError> for DialError {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Resolve { host, error } => write!(f, "no address of {host} is known, {}", io_reason(error)),
+            Self::Resolve { host, error } => {
+                let said = io_reason(error);
+                let said = said.rsplit(": ").next().unwrap_or_default();
+                write!(f, "no address of {host} is known: {said}")
+            }
             Self::Connect { tried } => f.write_str(&connect_reason(tried)),
             Self::Silent => write!(f, "no answer within {} s", HANDSHAKE_WAIT.as_secs()),
             Self::Lost(error) => f.write_str(&io_reason(error)),

@@ -642,12 +642,14 @@ impl<'a, O: Observer> Listener<'a, O> {
             from: granted.from,
         };
         self.observer.on_event(&event, now)?;
+        let Some(awaited) = session.awaited.iter().position(|topic| *topic == granted.topic) else {
+            return Ok(());
+        };
+        session.grants.push((session.awaited.remove(awaited), granted.from));
         if first_time && self.options.start == Start::Latest && granted.answer == Answer::Ok {
             let retained = granted.next.since(granted.first);
             session.retained.push((granted.topic.clone(), retained));
         }
-        session.grants.push((granted.topic.clone(), granted.from));
-        session.awaited.retain(|topic| *topic != granted.topic);
         if session.awaited.is_empty() {
             self.ready(session, now)?;
         }

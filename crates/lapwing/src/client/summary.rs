@@ -25,12 +25,14 @@ pub struct Summary {
     down: Duration,
     topics: Vec<(TopicName, Tally)>,
     untimed: BTreeMap<Untimed, u64>,
+    /// The connection is lost now.
+    away: bool,
 }
 
 #[derive(Debug)]
 struct Tally {
     messages: u64,
-    /// The first and last offset of each history that came.
+    /// The first and last offset of the newest histories, at most [`HISTORIES_SHOWN`].
     offsets: Vec<(Offset, Offset)>,
     /// The next offset begins another history.
     turned: bool,
@@ -38,6 +40,8 @@ struct Tally {
     partial: u64,
     /// Block times in microseconds.
     timed: Histogram<u32>,
+    /// The longest of them.
+    longest: u64,
     gaps: u64,
     missing: u64,
     histories: u64,
@@ -107,7 +111,9 @@ impl Summary {
                 tally.turned = true;
             }
             Event::Repeat { topic } => self.tally(topic).repeats += 1,
+            Event::Lost { .. } => self.away = true,
             Event::Back(back) => {
+                self.away = false;
                 self.reconnects += 1;
                 self.down += back.down;
             }
@@ -148,18 +154,14 @@ impl Summary {
     fn table(&self) -> Vec<String> {
         let mut rows = vec![HEAD.map(str::to_owned)];
         for (topic, tally) in &self.topics {
-            let quantile = |q| match tally.timed.is_empty() {
-                true => "-".to_owned(),
-                false => form::span(Duration::from_micros(tally.timed.value_at_quantile(q))),
-            };
             rows.push([
                 topic.to_string(),
                 form::count(tally.messages),
                 tally.offsets_text(),
                 form::count(tally.blocks),
                 form::count(tally.timed.len()),
-                quantile(0.5),
-                quantile(0.99),
+                tally.quantile(0.5),
+                tally.quantile(0.99),
                 form::count(tally.gaps),
                 form::count(tally.repeats),
             ]);
@@ -173,7 +175,13 @@ impl Summary {
             .topics
             .iter()
             .filter(|(_, tally)| tally.partial > 0)
-            .map(|(topic, tally)| format!("{} of {topic}", form::counted(tally.partial, "partial block")))
+            .map(|(topic, tally)| {
+                let blocks = form::counted(tally.partial, "partial block");
+                match topic.as_str() {
+                    "-" => blocks,
+                    topic => format!("{blocks} of {topic}"),
+                }
+            })
             .collect();
         let parts: Vec<_> = [whole.join(", "), partial.join(", ")]
             .into_iter()
@@ -204,6 +212,7 @@ impl Summary {
         }
         let placed = |tally: &Tally| tally.messages == 0 || !tally.offsets.is_empty();
         match self.topics.iter().all(|(_, tally)| placed(tally)) {
+            true if self.away => "nothing lost up to the loss of the connection: each offset once, in order".to_owned(),
             true => "nothing lost: each offset once, in order".to_owned(),
             false => "not checked for loss: this feed has no offsets".to_owned(),
         }
@@ -219,7 +228,9 @@ impl Summary {
         if let Some(elapsed) = timing.timed() {
             let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
             // It grows to what comes; a block of more than a day counts as one of a day.
-            let _ = tally.timed.record(micros.min(DAY_MICROS));
+            let micros = micros.min(DAY_MICROS);
+            let _ = tally.timed.record(micros);
+            tally.longest = tally.longest.max(micros);
         } else {
             *self.untimed.entry(Untimed::of(timing.flags)).or_default() += 1;
         }
@@ -245,6 +256,7 @@ impl Tally {
             blocks: 0,
             partial: 0,
             timed: Histogram::new(digits).expect("2 to 4 digits are allowed"),
+            longest: 0,
             gaps: 0,
             missing: 0,
             histories: 0,
@@ -258,21 +270,34 @@ impl Tally {
         let turned = std::mem::take(&mut self.turned);
         match self.offsets.last_mut() {
             Some((_, last)) if !turned => *last = offset,
-            _ => self.offsets.push((offset, offset)),
+            _ => {
+                if self.offsets.len() == HISTORIES_SHOWN {
+                    self.offsets.remove(0);
+                }
+                self.offsets.push((offset, offset));
+            }
         }
     }
 
-    /// The newest histories; a server that lost its memory a hundred times does not fill the table.
     fn offsets_text(&self) -> String {
-        let newest = &self.offsets[self.offsets.len().saturating_sub(HISTORIES_SHOWN)..];
-        let mut texts: Vec<_> = newest.iter().map(|(first, last)| format!("{first}-{last}")).collect();
-        if self.offsets.len() > newest.len() {
-            texts.insert(0, "...".to_owned());
-        }
+        let texts: Vec<_> = self
+            .offsets
+            .iter()
+            .map(|(first, last)| format!("{first}-{last}"))
+            .collect();
         match texts.is_empty() {
             true => "-".to_owned(),
             false => texts.join(", "),
         }
+    }
+
+    fn quantile(&self, quantile: f64) -> String {
+        if self.timed.is_empty() {
+            return "-".to_owned();
+        }
+        // The histogram rounds up; beyond the longest that there was it would tell more than was seen.
+        let micros = self.timed.value_at_quantile(quantile).min(self.longest);
+        form::span(Duration::from_micros(micros))
     }
 }
 
@@ -331,6 +356,7 @@ const HEAD: [&str; 9] = [
     "repeats",
 ];
 
+/// A server that loses its memory a hundred times does not fill the table.
 const HISTORIES_SHOWN: usize = 3;
 
 const DAY_MICROS: u64 = 24 * 3600 * 1_000_000;
@@ -422,6 +448,12 @@ mod tests {
         let mut summary = Summary::new(Now::default());
         let mut track = track();
         arrive(&mut summary, &mut track, 0..3, 0, 1);
+        summary.on_event(&Event::Lost { why: "reset" });
+        assert!(
+            summary
+                .verdict()
+                .starts_with("nothing lost up to the loss of the connection")
+        );
         let topic = track.topic().clone();
         summary.on_event(&Event::Gap {
             topic: &topic,
