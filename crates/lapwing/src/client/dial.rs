@@ -35,6 +35,8 @@ pub struct Dial {
     pub protocols: &'static [&'static str],
     /// What the server may send.
     pub limits: DecoderLimits,
+    /// How much is read at once; [`READ_BYTES`](super::connection::READ_BYTES) suits a reader that keeps up.
+    pub read_bytes: usize,
     /// For `wss://`.
     pub tls: Option<Arc<ClientConfig>>,
 }
@@ -58,7 +60,7 @@ impl Dial {
         let accepted = response.check(&key, self.protocols).map_err(DialError::from)?;
         let entropy = Entropy::from_seed(entropy.bytes());
         Ok(Dialed {
-            connection: Connection::new(stream, &early, self.limits, entropy),
+            connection: Connection::new(stream, &early, self.limits, self.read_bytes, entropy),
             protocol: accepted.protocol,
         })
     }

@@ -12,8 +12,8 @@ pub struct LineCutter {
     line_bytes_max: usize,
     /// The begin of a line whose end has not come.
     open: Vec<u8>,
-    /// The line under way is over the limit: its rest is dropped, so many bytes so far.
-    skipping: Option<usize>,
+    /// The line under way is over the limit: its rest is dropped.
+    skipping: Option<Skipped>,
     number: u64,
 }
 
@@ -56,40 +56,60 @@ impl LineCutter {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        if let Some(skipped) = &mut self.skipping {
-            *skipped += bytes.len();
-        } else if self.open.len() + bytes.len() > self.line_bytes_max + 1 {
-            // One more than the limit: a `\r` that belongs to the end of the line may be waiting.
-            self.skipping = Some(self.open.len() + bytes.len());
-            self.open = Vec::new();
-        } else {
+        // One more than the limit: a `\r` that belongs to the end of the line may be waiting.
+        if self.skipping.is_none() && self.open.len() + bytes.len() <= self.line_bytes_max + 1 {
             self.open.extend_from_slice(bytes);
+            return;
         }
+        let open = std::mem::take(&mut self.open);
+        let skipped = self.skipping.get_or_insert(Skipped::default());
+        skipped.add(&open);
+        skipped.add(bytes);
     }
 
     fn end_line(&mut self, last: &[u8], each: &mut impl FnMut(Line<'_>)) {
         self.number += 1;
-        let limit = self.line_bytes_max;
-        let told = |number, bytes: Result<&[u8], usize>, each: &mut dyn FnMut(Line<'_>)| {
-            let bytes = match bytes.map(|line| line.strip_suffix(b"\r").unwrap_or(line)) {
-                Ok(line) if line.len() <= limit => Ok(line),
-                Ok(line) => Err(LineError::TooLong {
-                    bytes: line.len(),
-                    limit,
-                }),
-                Err(bytes) => Err(LineError::TooLong { bytes, limit }),
-            };
-            each(Line { number, bytes });
-        };
-        if let Some(skipped) = self.skipping.take() {
-            told(self.number, Err(skipped + last.len()), each);
-        } else if self.open.is_empty() {
-            told(self.number, Ok(last), each);
+        let (number, limit) = (self.number, self.line_bytes_max);
+        let line = if self.open.is_empty() && self.skipping.is_none() {
+            last
         } else {
             self.keep(last);
-            let bytes = self.skipping.take().map_or(Ok(()), Err);
-            told(self.number, bytes.map(|()| &self.open[..]), each);
-            self.open.clear();
+            &self.open
+        };
+        if let Some(skipped) = self.skipping.take() {
+            let bytes = skipped.bytes - usize::from(skipped.ends_in_cr);
+            each(Line {
+                number,
+                bytes: Err(LineError::TooLong { bytes, limit }),
+            });
+            return;
+        }
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let bytes = if line.len() <= limit {
+            Ok(line)
+        } else {
+            Err(LineError::TooLong {
+                bytes: line.len(),
+                limit,
+            })
+        };
+        each(Line { number, bytes });
+        self.open.clear();
+    }
+}
+
+/// What is known of a line that is too long to keep.
+#[derive(Debug, Default)]
+struct Skipped {
+    bytes: usize,
+    ends_in_cr: bool,
+}
+
+impl Skipped {
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        if let Some(last) = bytes.last() {
+            self.ends_in_cr = *last == b'\r';
         }
     }
 }
