@@ -149,7 +149,8 @@ fn age_lets_go_even_when_nothing_comes_any_more() {
     assert_eq!(append(&log, "1", at(161)).get(), 100);
     let (offsets, missed) = drain(&mut Reader::new(log, View::Canonical), Offset::new(90), 4096);
     assert_eq!(offsets, [100]);
-    assert!(missed == [90..100], "{missed:?}");
+    assert_eq!(missed.first(), Some(&(90..100)));
+    assert_eq!(missed.len(), 1);
 }
 
 #[test]

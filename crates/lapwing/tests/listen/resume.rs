@@ -279,6 +279,8 @@ fn a_block_during_which_we_stood_still_does_not_count() {
     guest.welcome_and_grant(7, &[("arrays", 0)]);
     guest.messages("arrays", 0..2);
     listener.shows("[1]");
+    // The report leaves when the messages are worked off: from then on it only waits, and a late beat is a stall.
+    guest.report();
     listener.signal(Signal::STOP);
     // Longer than the two seconds from which on a late beat is a stall.
     std::thread::sleep(std::time::Duration::from_millis(2600));
