@@ -220,6 +220,27 @@ fn an_ended_log_is_read_to_its_end() {
 }
 
 #[test]
+fn a_repeated_publish_is_appended_once() {
+    let log = log(1 << 20, 60);
+    let two = [NewMessage::new(Kind::Json, b"1"), NewMessage::new(Kind::Json, b"2")];
+    let key = RetryKey::of_source("s", 0);
+    let offsets = |begin, end| Offset::new(begin)..Offset::new(end);
+    assert_eq!(log.append_once(key, &two, at(0)), Ok((offsets(0, 2), false)));
+    append(&log, "3", at(0));
+    assert_eq!(log.append_once(key, &two, at(0)), Ok((offsets(0, 2), true)));
+    assert_eq!(log.next(), Offset::new(3));
+    assert_eq!(
+        log.append_once(RetryKey::of_source("s", 2), &two, at(0)),
+        Ok((offsets(3, 5), false))
+    );
+    // When its messages are gone, so is the memory of it.
+    append(&log, "5", at(100));
+    log.tick(at(100));
+    append(&log, "6", at(100));
+    assert_eq!(log.append_once(key, &two, at(100)), Ok((offsets(7, 9), false)));
+}
+
+#[test]
 fn a_cut_write_gives_the_rest_of_one_frame() {
     let log = log(1 << 20, 60);
     for _ in 0..3 {
