@@ -80,7 +80,7 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
     };
     let finish = runtime.block_on(publisher::publish(&to, &stop, &mut teller));
     // Whatever the end was, what is on the server is told.
-    if !json {
+    if !json && (finish.is_ok() || teller.published > 0) {
         say(&teller.summary(&to.topic, finish.as_ref().ok()));
     }
     finish?;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::batch::Batch;
-use super::dial::{DialError, Verdict};
+use super::dial::{DialError, Purpose, Verdict};
 use super::entropy::Entropy;
 use super::event::Retry;
 use super::lines::{Line, LineError, next_line};
@@ -151,7 +151,7 @@ impl<L: Onlooker> Publisher<'_, L> {
                 Err(error) => error,
             };
             let Verdict::Retry(told) = error.verdict() else {
-                return Err(error.failure(&self.to.target));
+                return Err(error.failure(&self.to.target, Purpose::Publish));
             };
             let since = *since.get_or_insert_with(|| Duration::from_nanos(Now::read().mono));
             let wait = backoff.next(told, self.entropy.fraction());

@@ -131,7 +131,8 @@ fn a_refusal_is_told_in_the_servers_words() {
         answer(&mut stream, status, said);
         let end = publisher.finish().with_code(1);
         end.said(&format!("error: the server refused: {said} ({status})"));
-        end.said("published 0 messages to orders");
+        end.said("hint: a topic takes messages with: lapwing serve --topic NAME=push");
+        assert_eq!(end.stderr.len(), 2, "{end:?}");
     }
 }
 

@@ -269,3 +269,25 @@ fn notes(path: &std::path::Path) -> Vec<Note> {
         })
         .collect()
 }
+
+#[test]
+fn a_block_during_which_we_stood_still_does_not_count() {
+    use rustix::process::Signal;
+    let feed = Feed::bind();
+    let listener = lapwing(&["listen", &feed.url(), "--count", "4", "--block", "2"]);
+    let mut guest = feed.accept_lapwing();
+    guest.welcome_and_grant(7, &[("arrays", 0)]);
+    guest.messages("arrays", 0..2);
+    listener.shows("[1]");
+    // The report leaves when the messages are worked off: from then on it only waits, and a late beat is a stall.
+    guest.report();
+    listener.signal(Signal::STOP);
+    // Longer than the two seconds from which on a late beat is a stall.
+    std::thread::sleep(std::time::Duration::from_millis(2600));
+    listener.signal(Signal::CONT);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    guest.messages("arrays", 2..4);
+    let end = listener.finish().with_code(0);
+    assert!(end.said("block 1 of arrays").contains(", stalled, "), "{end:#?}");
+    end.said("1 while we stood still");
+}
