@@ -11,14 +11,14 @@ use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::End;
-use crate::config::{Config, Limits, TopicConfig, raise_open_files};
+use crate::config::{Config, Limits, raise_open_files};
 use crate::failure::{Exit, Failure};
 use crate::server::Server;
 use crate::server::accept;
 use crate::server::console::{Console, OutputFormat};
 use crate::server::event::Event;
 use crate::server::origin::Origins;
-use crate::source::spec::{Feed, default_topics, parse_span, parse_topic};
+use crate::source::spec::{Feed, TopicSpec, default_topics, parse_span, parse_topic};
 use crate::terminal::form;
 use crate::terminal::paint::{ColorChoice, Painter, Role};
 
@@ -310,7 +310,7 @@ fn read_file(path: &std::path::Path) -> Result<SettingsFile, Failure> {
 }
 
 /// What no topic can tell alone: a name given twice, standard input wanted twice, too many.
-fn check_topics(topics: &[TopicConfig]) -> Result<(), Failure> {
+fn check_topics(topics: &[TopicSpec]) -> Result<(), Failure> {
     if topics.len() > Limits::TOPICS_MAX {
         return Err(Failure::usage(
             format!("{} topics, at most {} can run", topics.len(), Limits::TOPICS_MAX),
@@ -397,7 +397,7 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
 }
 
 /// What runs and where; each line names the flag that changes it.
-fn banner(address: SocketAddr, topics: &[TopicConfig], seed: u64, connections: usize, color: ColorChoice) {
+fn banner(address: SocketAddr, topics: &[TopicSpec], seed: u64, connections: usize, color: ColorChoice) {
     let paint = Painter::stderr(color);
     let reach = if address.ip().is_loopback() {
         "for this machine only (--listen opens it to others)"
