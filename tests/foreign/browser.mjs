@@ -11,6 +11,7 @@ const browser = await playwright.chromium.launch({
     // A name that an attacker bends to this machine (DNS rebinding).
     "--host-resolver-rules=MAP rebound.example 127.0.0.1"],
 });
+const DEADLINE_MS = 60_000;
 const pages = new Map();
 
 const does = {
@@ -40,11 +41,22 @@ const does = {
   },
 };
 
+// What the page never answers must not hold the tests for ever.
+async function inTime(promise) {
+  let timer;
+  const late = new Promise((_, reject) => { timer = setTimeout(() => reject(new Error("no answer in time")), DEADLINE_MS); });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
   const question = JSON.parse(line);
   let answer;
   try {
-    answer = { value: await does[question.do](question) ?? null };
+    answer = { value: await inTime(does[question.do](question)) ?? null };
   } catch (error) {
     answer = { error: String(error) };
   }

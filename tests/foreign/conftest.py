@@ -1,11 +1,9 @@
 """What the tests of foreign clients share: servers, a browser, and an account of what was skipped."""
 
-import json
 import os
 import pathlib
 import shutil
 import subprocess
-import sys
 
 import pytest
 

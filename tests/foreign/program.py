@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+import urllib.request
 
 DEADLINE_S = 60
 """Only a test that fails ever waits so long."""
@@ -131,3 +132,12 @@ class Server(Program):
 
     def http(self, path="/"):
         return f"http://{self.address}{path}"
+
+    def publish(self, topic, *values):
+        """Publishes values as lines of JSON; gives the acknowledgement."""
+        body = "\n".join(map(json.dumps, values)).encode()
+        request = urllib.request.Request(
+            self.http(f"/topics/{topic}/messages"), body, {"Content-Type": "application/x-ndjson"}
+        )
+        with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+            return json.load(answer)

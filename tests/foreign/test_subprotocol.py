@@ -1,7 +1,6 @@
 """`lapwing.v1` spoken by hand, as a client in any language would: subscribe, lose the connection, resume."""
 
 import json
-import urllib.request
 
 import pytest
 from websockets.sync.client import connect
@@ -48,16 +47,6 @@ class Client:
         self.socket.socket.shutdown(2)
 
 
-def publish(server, *values):
-    request = urllib.request.Request(
-        server.http("/topics/orders/messages"),
-        "\n".join(map(json.dumps, values)).encode(),
-        {"Content-Type": "application/x-ndjson"},
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
-
-
 def test_the_server_chooses_the_protocol_it_knows_and_greets(server):
     with Client(server) as client:
         assert client.socket.subprotocol == "lapwing.v1"
@@ -81,29 +70,29 @@ def test_nothing_comes_before_the_subscription_and_nothing_after_its_end(server)
 
 
 def test_resume_after_a_lost_connection_misses_and_repeats_nothing(pushed):
-    publish(pushed, 0, 1, 2)
+    pushed.publish("orders", 0, 1, 2)
     with Client(pushed) as client:
         client.say(type="subscribe", topic="orders", **{"from": "earliest"})
         epoch = client.control("subscribed")["epoch"]
         received = [(message["offset"], message["data"]) for message in client.receive(3)]
         client.lose()
     pushed.object(event="left", client="by-hand")
-    assert publish(pushed, 3, 4)["epoch"] == epoch
+    assert pushed.publish("orders", 3, 4)["epoch"] == epoch
     with Client(pushed) as client:
         client.say(type="subscribe", topic="orders", epoch=epoch, offset=3)
         subscribed = client.control("subscribed")
         assert (subscribed["answer"], subscribed["from"], subscribed["epoch"]) == ("ok", 3, epoch)
-        publish(pushed, 5)
+        pushed.publish("orders", 5)
         received += [(message["offset"], message["data"]) for message in client.receive(3)]
     assert received == [(number, number) for number in range(6)]
 
 
 def test_a_position_of_a_server_that_is_gone_is_a_reset():
     with Server("--topic", "orders=push") as first:
-        epoch = publish(first, "before")["epoch"]
+        epoch = first.publish("orders", "before")["epoch"]
         assert first.stop() == 0
     with Server("--topic", "orders=push", port=first.port) as second:
-        publish(second, "after")
+        second.publish("orders", "after")
         with Client(second) as client:
             client.say(type="subscribe", topic="orders", epoch=epoch, offset=1)
             subscribed = client.control("subscribed")
@@ -145,7 +134,7 @@ def test_a_report_by_hand_is_printed():
         with Client(server) as client:
             client.say(type="subscribe", topic="orders")
             epoch = client.control("subscribed")["epoch"]
-            publish(server, *range(10))
+            server.publish("orders", *range(10))
             client.receive(10)
             client.say(**REPORT, epoch=epoch)
             server.line(r"by-hand received block 1 of orders \(5 messages\) in 1\.998 s")
