@@ -116,9 +116,8 @@ impl Server {
         let clients = self.front.workers.iter().map(Worker::sessions).sum::<usize>() as u64;
         self.common.console.tell(Event::Stopping { signal, clients });
         self.common.stopping.store(true, Ordering::Relaxed);
-        for source in self.sources {
-            source.stop().await;
-        }
+        let mut stopping: tokio::task::JoinSet<()> = self.sources.into_iter().map(Source::stop).collect();
+        while stopping.join_next().await.is_some() {}
         let stop = Stop {
             code,
             why,
