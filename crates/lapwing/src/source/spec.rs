@@ -9,9 +9,17 @@ use lapwing_wire::topic::TopicName;
 use super::arrays::{ArraySpec, Dtype, Shape};
 use super::pacer::Pace;
 use super::people::Locale;
-use crate::config::TopicConfig;
 use crate::failure::Failure;
 use crate::log::retention::Retention;
+
+/// One topic: its name, and what fills it.
+#[derive(Clone, Debug)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: TopicName,
+    /// What fills it.
+    pub source: SourceSpec,
+}
 
 /// What fills a topic, and what is kept of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,7 +109,7 @@ pub enum StartWhen {
 }
 
 /// `--topic NAME=SOURCE` as it was typed.
-pub fn parse_topic(text: &str) -> Result<TopicConfig, Failure> {
+pub fn parse_topic(text: &str) -> Result<TopicSpec, Failure> {
     let Some((name, source)) = text.split_once('=') else {
         return Err(Failure::usage(
             format!("--topic {text:?} names no source"),
@@ -116,12 +124,12 @@ pub fn parse_topic(text: &str) -> Result<TopicConfig, Failure> {
     })?;
     let source = parse_source(source)
         .map_err(|wrong| Failure::usage(format!("{} in --topic {text}", wrong.what), wrong.hint))?;
-    Ok(TopicConfig { name, source })
+    Ok(TopicSpec { name, source })
 }
 
 /// The two topics that run when none is asked for.
 #[must_use]
-pub fn default_topics() -> Vec<TopicConfig> {
+pub fn default_topics() -> Vec<TopicSpec> {
     ["users=users?every=1s", "arrays=arrays?every=2s&burst=5"]
         .map(|text| parse_topic(text).expect("our own defaults are valid"))
         .into()
