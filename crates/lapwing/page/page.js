@@ -12,6 +12,7 @@ const topics = new Map();
 let waiting = [];
 let notShown = 0;
 let paused = false;
+let catchingUp = false;
 let attempt = 0;
 let lastHeard = 0;
 
@@ -33,7 +34,7 @@ function connect() {
       setState("lost", `The server ended this for good: ${event.code} ${event.reason}`);
       return;
     }
-    const since = lastHeard === 0 ? "" : ` What you see is from ${new Date(lastHeard).toLocaleTimeString()}.`;
+    const since = lastHeard === 0 ? "" : ` What you see is from ${clock(lastHeard)}.`;
     // Full jitter: those who lost the server together do not come back together.
     const pause = Math.random() * Math.min(RETRY_MS_MAX, 500 * 2 ** attempt);
     attempt += 1;
@@ -59,6 +60,7 @@ function onFrame(socket, text) {
 
 function onWelcome(socket, welcome) {
   attempt = 0;
+  catchingUp = true;
   setState("live", "live");
   document.querySelector("main").classList.remove("stale");
   if (welcome.topics.length === 0) showEmpty(element("topics"), "tr", "This server has no topics.");
@@ -74,6 +76,7 @@ function onSubscribed(subscribed) {
   known.epoch = subscribed.epoch;
   known.next = subscribed.from;
   known.end = subscribed.next;
+  known.live = subscribed.next;
 }
 
 // A message is shown as it came: parsing would round integers beyond 2^53.
@@ -87,8 +90,11 @@ function onMessage(message, text) {
   const known = topic(message.topic);
   known.next = message.offset + 1;
   known.end = Math.max(known.end, known.next);
-  known.messages += 1;
-  known.bytes += bytes;
+  // What was retained comes all at once and says nothing about the feed's pace.
+  if (message.offset >= known.live) {
+    known.messages += 1;
+    known.bytes += bytes;
+  }
   if (!known.shown.checked) return;
   waiting.push({ ...message, shown: dataOf(message, text) });
   if (waiting.length > LINES_MAX) {
@@ -109,7 +115,7 @@ function topic(name) {
     return made;
   };
   cell("").textContent = name;
-  const made = { messages: 0, bytes: 0, next: 0, end: 0, rates: [cell("number"), cell("number"), cell("number")] };
+  const made = { messages: 0, bytes: 0, next: 0, end: 0, live: 0, rates: [cell("number"), cell("number bytes"), cell("number")] };
   made.shown = document.createElement("input");
   made.shown.type = "checkbox";
   made.shown.checked = true;
@@ -136,11 +142,14 @@ function drawMessages() {
     element("held").textContent = waiting.length === 0 ? "" : `${waiting.length} wait`;
     return;
   }
-  const fresh = waiting.slice(-DRAWN_PER_SECOND);
+  const fresh = waiting.slice(-(catchingUp ? LINES_MAX : DRAWN_PER_SECOND));
   notShown += waiting.length - fresh.length;
   waiting = [];
   element("held").textContent = notShown === 0 ? "" : `+${notShown.toLocaleString("en")} not shown`;
   if (fresh.length === 0) return;
+  catchingUp = false;
+  // Topics catch up one after the other.
+  fresh.sort((a, b) => (a.time < b.time ? -1 : Number(a.time > b.time)));
   const list = element("messages");
   list.querySelector(".empty")?.remove();
   for (const message of fresh) list.prepend(line(message));
@@ -155,7 +164,7 @@ function line(message) {
     span.textContent = text;
     made.append(span);
   };
-  part("time", new Date(message.time).toLocaleTimeString("en-GB"));
+  part("time", clock(message.time));
   part("topic", message.topic);
   part("offset", String(message.offset));
   part("data", visible(message.shown.slice(0, 1000)));
@@ -166,6 +175,10 @@ function line(message) {
 function visible(text) {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
     (c) => `\\u{${c.charCodeAt(0).toString(16)}}`);
+}
+
+function clock(time) {
+  return new Date(time).toLocaleTimeString("en-GB");
 }
 
 function showEmpty(parent, tag, text) {
