@@ -4,6 +4,8 @@
 const LINES_MAX = 200;
 const DRAWN_PER_SECOND = 10;
 const RETRY_MS_MAX = 10_000;
+// Close codes after which coming back would not help; PROTOCOL.md has the table. 1000 may be a feed that ended.
+const STOPS = [1000, 1002, 1003, 1007, 1008, 1009];
 
 const element = (id) => document.getElementById(id);
 const topics = new Map();
@@ -27,7 +29,11 @@ function connect() {
   const socket = new WebSocket(`${scheme}://${location.host}/ws?name=page`, "lapwing.v1");
   socket.addEventListener("message", (event) => onFrame(socket, event.data));
   socket.addEventListener("open", () => { lastHeard = Date.now(); });
-  socket.addEventListener("close", () => {
+  socket.addEventListener("close", (event) => {
+    if (event.code >= 4500 || STOPS.includes(event.code)) {
+      setState("lost", `The server ended this for good: ${event.code} ${event.reason}`);
+      return;
+    }
     const since = lastHeard === 0 ? "" : ` What you see is from ${clock(lastHeard)}.`;
     // Full jitter: those who lost the server together do not come back together.
     const pause = Math.random() * Math.min(RETRY_MS_MAX, 500 * 2 ** attempt);
@@ -42,7 +48,7 @@ function onFrame(socket, text) {
   lastHeard = Date.now();
   const frame = JSON.parse(text);
   switch (frame.type) {
-    case undefined: return onMessage(frame, text.length);
+    case undefined: return onMessage(frame, text);
     case "welcome": return onWelcome(socket, frame);
     case "subscribed": return onSubscribed(frame);
     case "heartbeat":
@@ -73,7 +79,14 @@ function onSubscribed(subscribed) {
   known.live = subscribed.next;
 }
 
-function onMessage(message, bytes) {
+// A message is shown as it came: parsing would round integers beyond 2^53.
+function dataOf(message, text) {
+  const key = message.data_base64 === undefined ? '"data":' : '"data_base64":';
+  return text.slice(text.indexOf(key) + key.length, -1);
+}
+
+function onMessage(message, text) {
+  const bytes = text.length;
   const known = topic(message.topic);
   known.next = message.offset + 1;
   known.end = Math.max(known.end, known.next);
@@ -83,7 +96,7 @@ function onMessage(message, bytes) {
     known.bytes += bytes;
   }
   if (!known.shown.checked) return;
-  waiting.push(message);
+  waiting.push({ ...message, shown: dataOf(message, text) });
   if (waiting.length > LINES_MAX) {
     waiting.shift();
     notShown += 1;
@@ -154,8 +167,7 @@ function line(message) {
   part("time", clock(message.time));
   part("topic", message.topic);
   part("offset", String(message.offset));
-  const data = message.data === undefined ? `base64 ${message.data_base64}` : JSON.stringify(message.data);
-  part("data", visible(data.slice(0, 1000)));
+  part("data", visible(message.shown.slice(0, 1000)));
   return made;
 }
 

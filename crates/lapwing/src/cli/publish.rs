@@ -26,7 +26,7 @@ use crate::terminal::paint::{ColorChoice, Painter, Role};
 
 /// The flags of `lapwing publish`.
 #[derive(clap::Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "lapwing publish [OPTIONS] [URL] TOPIC")]
 pub struct PublishArgs {
     /// The server (ws:// or http://, wss:// or https://) [default: ws://127.0.0.1:8765], and the topic, whose source must be push
     #[arg(value_names = ["URL", "TOPIC"], num_args = 1..=2, required = true, help_heading = "What")]

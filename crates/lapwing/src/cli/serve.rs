@@ -410,7 +410,7 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
 fn banner(address: SocketAddr, topics: &[TopicSpec], seed: u64, connections: usize, color: ColorChoice) {
     let paint = Painter::stderr(color);
     let reach = if address.ip().is_loopback() {
-        "for this machine only (--listen opens it to others)"
+        "for this machine only (--listen ADDR --open serves others)"
     } else {
         "for everyone who can reach it, without authentication (--open)"
     };
@@ -517,7 +517,7 @@ Sources and their settings (NAME=SOURCE?key=value&key=value):
                    every=2s burst=5 pack=1 shape=10 low=0 high=100 dtype=int64
   stdin            lines of standard input; JSON lines become data, others strings
   file:PATH        lines of a file as it grows      from=end
-  file:PATH?speed=1    a recording with its timing; speed=10, speed=max
+  file:PATH?speed=1    a recording with its timing; speed=10, speed=max; only=TOPIC of it
   exec:COMMAND     lines of a command's output      restart=on-failure (always, never)
   push             what is posted to /topics/NAME/messages
 Settings of every source:

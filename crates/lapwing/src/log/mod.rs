@@ -242,7 +242,12 @@ impl Log {
         if old {
             appender.active = None;
         }
-        self.retire(now);
+        let gone = self.retire(now);
+        drop(appender);
+        if gone {
+            // Readers hold on to what they know of until they look again.
+            self.ring();
+        }
     }
 
     /// Ends the log: nothing more is appended, and readers learn it when they have read everything.
@@ -416,8 +421,8 @@ impl Log {
         age(now, active.began) >= self.retention.segment_age()
     }
 
-    /// Lets go of whole segments from the front while there is too much, or their last message is too old.
-    fn retire(&self, now: Now) {
+    /// Lets go of whole segments from the front while there is too much, or their last message is too old; says whether any went.
+    fn retire(&self, now: Now) -> bool {
         let mut gone = 0;
         {
             let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
@@ -437,6 +442,7 @@ impl Log {
         if gone > 0 {
             self.change(|segments| drop(segments.drain(..gone)));
         }
+        gone > 0
     }
 
     /// Changes the list of segments, and lets readers know.

@@ -79,9 +79,7 @@ impl Front {
         // A link from another page to ours is no harm: it reads nothing. Everything else says where it comes from.
         let followed = request.method() == Method::GET && text(headers, "sec-fetch-mode") == Some("navigate");
         match checked {
-            Err(error @ super::origin::OriginError::Origin { .. }) if followed && headers.get(ORIGIN).is_none() => {
-                drop(error)
-            }
+            Err(super::origin::OriginError::Hidden) if followed && headers.get(ORIGIN).is_none() => {}
             Err(error) => {
                 let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::FORBIDDEN);
                 let sentence = lapwing_wire::escape::escaped(&error.to_string());

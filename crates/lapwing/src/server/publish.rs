@@ -127,9 +127,6 @@ async fn body(front: &Front, request: Request<Incoming>) -> Result<bytes::Bytes,
 }
 
 fn append(topic: &Topic, retry: Option<RetryKey>, messages: &[(Kind, Vec<u8>)]) -> Result<Answer, Box<Answer>> {
-    if messages.is_empty() {
-        return Err(refuse(StatusCode::BAD_REQUEST, "the body holds no message"));
-    }
     let new: Vec<_> = messages
         .iter()
         .map(|(kind, payload)| NewMessage::new(*kind, payload))
@@ -208,6 +205,9 @@ impl Form {
 
     fn read(self, body: &[u8], messages: &mut Vec<(Kind, Vec<u8>)>) -> Result<(), Box<Answer>> {
         let wrong = |sentence: String| refuse(StatusCode::BAD_REQUEST, &sentence);
+        if body.is_empty() && self != Self::Bytes {
+            return Err(wrong("the body holds no message".to_owned()));
+        }
         match self {
             Self::Json => messages.push((
                 Kind::Json,

@@ -49,8 +49,8 @@ pub enum Feed {
     Stdin,
     /// The lines of a file as it grows, as `tail -F` follows it.
     Tail(PathBuf, TailFrom),
-    /// A recorded log with its timing, so many times as fast; infinite: as fast as it goes.
-    Replay(PathBuf, Speed),
+    /// A recorded log with its timing, so many times as fast; of one topic of it, or of all.
+    Replay(PathBuf, Speed, Option<TopicName>),
     /// The lines of a command's standard output.
     Exec(String, Restart),
     /// What publishers send.
@@ -215,8 +215,15 @@ fn parse_feed(head: &str, settings: &mut Settings<'_>) -> Result<Feed, Wrong> {
             "start" | "end" => Err("means nothing for a replay, which begins at the start".to_owned()),
             _ => Err("is not one of start, end".to_owned()),
         })?;
+        let only = settings.take("only", None, |value| value.parse().map(Some).map_err(in_words))?;
         return Ok(match speed {
-            Some(speed) => Feed::Replay(path.into(), speed),
+            Some(speed) => Feed::Replay(path.into(), speed, only),
+            None if only.is_some() => {
+                return Err(Wrong::new(
+                    "only= means nothing for a file that is followed",
+                    "add speed=1 to replay a recording",
+                ));
+            }
             None => Feed::Tail(path.into(), from),
         });
     }
@@ -421,7 +428,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 const SOURCES: [&str; 6] = ["users", "arrays", "stdin", "file", "exec", "push"];
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "every",
     "burst",
     "rate",
@@ -438,6 +445,7 @@ const KEYS: [&str; 17] = [
     "pack",
     "speed",
     "from",
+    "only",
     "restart",
 ];
 const EVERY_MIN: Duration = Duration::from_millis(1);
@@ -532,11 +540,11 @@ mod tests {
         assert_eq!(source("file:a?b").feed, Feed::Tail("a?b".into(), TailFrom::End));
         assert_eq!(
             source("file:a.ndjson?speed=10").feed,
-            Feed::Replay("a.ndjson".into(), Speed::Times(10.0))
+            Feed::Replay("a.ndjson".into(), Speed::Times(10.0), None)
         );
         assert_eq!(
             source("file:a.ndjson?speed=max&keep=5s").feed,
-            Feed::Replay("a.ndjson".into(), Speed::Max)
+            Feed::Replay("a.ndjson".into(), Speed::Max, None)
         );
     }
 

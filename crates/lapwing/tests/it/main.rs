@@ -1,0 +1,25 @@
+//! The real program over real sockets: a server on a free port, clients that others wrote or bytes by hand.
+//!
+//! A test's name says what holds, and begins with the item or the fault that it stands for: `item_N` for what the server
+//! must do, a letter and a number (`b1`, `e11`) for an entry of the catalogue of faults.
+
+mod abuse;
+mod console;
+mod crowd;
+mod exec;
+mod front;
+mod generators;
+mod leaving;
+mod origin;
+mod pace;
+mod plain;
+mod push;
+mod replay;
+mod reports;
+mod shortage;
+mod stdin;
+mod stopping;
+mod subprotocol;
+mod support;
+mod tail;
+mod usage;

@@ -1,0 +1,212 @@
+//! Publishing over HTTP.
+
+use std::io::Write as _;
+use std::net::Shutdown;
+
+use serde_json::{Value, json};
+
+use crate::support::client::{follow, speak};
+use crate::support::http::{answer, ask, open, post};
+use crate::support::server::Server;
+
+const ORDERS: &[&str] = &["--topic", "orders=push", "--topic", "users=users?every=1s"];
+const PATH: &str = "/topics/orders/messages";
+
+#[test]
+fn item_6_json_is_published_and_the_answer_tells_where() {
+    let server = Server::start(ORDERS);
+    let mut client = speak(&server, "topics=orders");
+    client.control("welcome");
+    let epoch = client.control("subscribed")["epoch"].clone();
+    let answer = post(&server, PATH, "application/json", "{\"id\": 1,\n \"sum\": 2.50}\n");
+    assert_eq!(answer.status, 201);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(
+        answer.json(),
+        json!({"topic": "orders", "epoch": epoch, "first": 0, "last": 0, "count": 1})
+    );
+    let text = client.text();
+    assert!(
+        text.starts_with("{\"topic\":\"orders\",\"offset\":0,\"time\":\""),
+        "{text}"
+    );
+    assert!(text.ends_with("\"data\":{\"id\":1,\"sum\":2.50}}"), "{text}");
+}
+
+#[test]
+fn item_6_lines_text_and_bytes_are_published() {
+    let server = Server::start(ORDERS);
+    let mut client = follow(&server, "topics=orders");
+    let lines = post(&server, PATH, "application/x-ndjson", "{\"n\":1}\n[2]\n\"three\"\n");
+    assert_eq!((lines.status, offsets(&lines.json())), (201, (0, 2, 3)));
+    assert_eq!(client.data(3), [json!({"n": 1}), json!([2]), json!("three")]);
+    let text = post(&server, PATH, "text/plain; charset=utf-8", "no json: {\n");
+    assert_eq!((text.status, offsets(&text.json())), (201, (3, 3, 1)));
+    assert_eq!(client.message().data, "no json: {");
+    let form = post(
+        &server,
+        PATH,
+        "application/x-www-form-urlencoded",
+        "{\"as\":\"curl -d\"}",
+    );
+    assert_eq!(form.status, 201);
+    assert_eq!(client.message().data, json!({"as": "curl -d"}));
+    let bytes = post(&server, PATH, "application/octet-stream", [0, 255, 10]);
+    assert_eq!((bytes.status, offsets(&bytes.json())), (201, (5, 5, 1)));
+    assert_eq!(client.message().data_base64.as_deref(), Some("AP8K"));
+}
+
+#[test]
+fn item_6_a_topic_that_is_not_there_is_404_and_the_answer_lists_those_that_are() {
+    let server = Server::start(ORDERS);
+    for path in ["/topics/order/messages", "/topics/a%20b/messages", "/topics//messages"] {
+        let answer = post(&server, path, "application/json", "1");
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.body.contains("there are orders, users"), "{}", answer.body);
+    }
+}
+
+#[test]
+fn item_6_a_topic_with_its_own_source_is_409() {
+    let server = Server::start(ORDERS);
+    let answer = post(&server, "/topics/users/messages", "application/json", "1");
+    assert_eq!(answer.status, 409);
+    assert!(
+        answer.body.contains("topic users is filled by its own source"),
+        "{}",
+        answer.body
+    );
+}
+
+#[test]
+fn d9_a_body_at_the_limit_passes_and_one_beyond_is_413() {
+    for (settings, limit) in [(&[][..], 1 << 20), (&["--max-body", "100B"][..], 100)] {
+        let server = Server::start(&[ORDERS, settings].concat());
+        let most = post(&server, PATH, "text/plain", "x".repeat(limit));
+        assert_eq!((most.status, offsets(&most.json())), (201, (0, 0, 1)));
+        let more = post(&server, PATH, "text/plain", "x".repeat(limit + 1));
+        assert_eq!(more.status, 413);
+        assert!(
+            more.body.contains(&format!("over the limit of {limit} bytes")),
+            "{}",
+            more.body
+        );
+        let next = post(&server, PATH, "text/plain", "x");
+        assert_eq!(next.json()["first"], 1, "nothing of it was appended");
+    }
+}
+
+#[test]
+fn d9_a_chunked_body_over_the_limit_is_413() {
+    let server = Server::start(&[ORDERS, &["--max-body", "100B"]].concat());
+    let mut stream = open(server.address());
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+        server.address()
+    );
+    write!(stream, "{head}65\r\n{}\r\n0\r\n\r\n", "x".repeat(101)).unwrap();
+    assert_eq!(answer(&mut stream).expect("an answer").status, 413);
+    assert_nothing_was_appended(&server);
+}
+
+#[test]
+fn d9_a_content_type_that_is_not_taken_is_415() {
+    let server = Server::start(ORDERS);
+    let answer = post(&server, PATH, "image/png", "1");
+    assert_eq!(answer.status, 415);
+    assert!(
+        answer.body.contains("\"image/png\" is not taken; use application/json"),
+        "{}",
+        answer.body
+    );
+    assert_nothing_was_appended(&server);
+}
+
+#[test]
+fn d9_a_body_with_one_wrong_line_is_400_with_its_number_and_nothing_of_it_is_appended() {
+    let server = Server::start(ORDERS);
+    let wrong = post(&server, PATH, "application/x-ndjson", "{\"n\":1}\n{\"n\":\n{\"n\":3}\n");
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.body.starts_with("line 2 is no JSON: "), "{}", wrong.body);
+    assert!(wrong.body.contains("nothing was appended"), "{}", wrong.body);
+    assert_eq!(post(&server, PATH, "application/json", "{\"n\":").status, 400);
+    assert_eq!(post(&server, PATH, "application/json", "1 2").status, 400);
+    assert_eq!(post(&server, PATH, "text/plain", b"ab\xff").status, 400);
+    assert_nothing_was_appended(&server);
+}
+
+#[test]
+fn d9_half_a_body_and_then_the_end_appends_nothing() {
+    let server = Server::start(ORDERS);
+    let head = |length: &str| {
+        format!(
+            "POST {PATH} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-ndjson\r\n{length}\r\n\r\n",
+            server.address()
+        )
+    };
+    for half in [
+        format!("{}{{\"n\":1}}\n", head("Content-Length: 100")),
+        format!("{}8\r\n{{\"n\":1}}\n\r\n", head("Transfer-Encoding: chunked")),
+    ] {
+        let mut stream = open(server.address());
+        stream.write_all(half.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        if let Some(answer) = answer(&mut stream) {
+            assert_eq!(answer.status, 400, "{}", answer.body);
+        }
+    }
+    assert_nothing_was_appended(&server);
+}
+
+#[test]
+fn d1_a_body_that_does_not_come_is_cut_and_appends_nothing() {
+    let server = Server::start(&[ORDERS, &["--handshake-timeout", "300ms"]].concat());
+    let mut stream = open(server.address());
+    write!(
+        stream,
+        "POST {PATH} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\n12",
+        server.address()
+    )
+    .unwrap();
+    let answer = answer(&mut stream).expect("an answer");
+    assert_eq!(answer.status, 408);
+    assert!(answer.body.contains("nothing was appended"), "{}", answer.body);
+    assert_nothing_was_appended(&server);
+}
+
+#[test]
+fn d8_other_methods_get_defined_answers() {
+    let server = Server::start(ORDERS);
+    let options = ask(&server, "OPTIONS", PATH, &[], b"");
+    assert_eq!((options.status, options.header("allow")), (204, Some("POST, OPTIONS")));
+    let get = ask(&server, "GET", PATH, &[], b"");
+    assert_eq!((get.status, get.header("allow")), (405, Some("POST, OPTIONS")));
+    assert!(get.body.contains("published here with POST"), "{}", get.body);
+}
+
+#[test]
+fn d8_who_waits_to_be_told_to_continue_is_told() {
+    let server = Server::start(ORDERS);
+    let mut stream = open(server.address());
+    write!(
+        stream,
+        "POST {PATH} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 1\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+        server.address()
+    )
+    .unwrap();
+    assert_eq!(answer(&mut stream).expect("an answer").status, 100);
+    stream.write_all(b"7").unwrap();
+    assert_eq!(answer(&mut stream).expect("an answer").status, 201);
+}
+
+/// The next message published is the first.
+#[track_caller]
+fn assert_nothing_was_appended(server: &Server) {
+    let next = post(server, PATH, "application/json", "\"next\"");
+    assert_eq!(next.json()["first"], 0, "nothing was appended before");
+}
+
+fn offsets(acknowledgement: &Value) -> (u64, u64, u64) {
+    let number = |key: &str| acknowledgement[key].as_u64().unwrap();
+    (number("first"), number("last"), number("count"))
+}

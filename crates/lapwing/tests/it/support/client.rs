@@ -1,0 +1,201 @@
+//! A WebSocket client that others wrote (tungstenite), blocking.
+
+use std::net::TcpStream;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tungstenite::client::IntoClientRequest as _;
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::protocol::frame::CloseFrame;
+use tungstenite::{Error, Message as Frame, WebSocket};
+
+use super::PATIENCE;
+use super::server::Server;
+
+/// Follows topics as a plain client does: no subprotocol, what is wanted stands in the query.
+#[track_caller]
+pub fn follow(server: &Server, query: &str) -> Client {
+    connect(server, query, None)
+}
+
+/// Opens a connection that speaks `lapwing.v1`.
+#[track_caller]
+pub fn speak(server: &Server, query: &str) -> Client {
+    connect(server, query, Some("lapwing.v1"))
+}
+
+#[track_caller]
+fn connect(server: &Server, query: &str, protocol: Option<&'static str>) -> Client {
+    let stream = TcpStream::connect(server.address()).expect("the server listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+    stream.set_nodelay(true).expect("a TCP socket");
+    let mut request = format!("{}/?{query}", server.url())
+        .into_client_request()
+        .expect("a valid URL");
+    if let Some(protocol) = protocol {
+        request
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", protocol.parse().expect("a header value"));
+    }
+    // What sources may append is larger than its own limit for a frame.
+    let config = WebSocketConfig::default().max_frame_size(None).max_message_size(None);
+    match tungstenite::client::client_with_config(request, stream, Some(config)) {
+        Ok((socket, _)) => Client { socket },
+        Err(error) => panic!("no stream at ?{query}: {error}"),
+    }
+}
+
+/// A connected client.
+pub struct Client {
+    socket: WebSocket<TcpStream>,
+}
+
+/// A message as it came.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Message {
+    /// Its topic.
+    pub topic: String,
+    /// Its place.
+    pub offset: u64,
+    /// When it was appended.
+    pub time: String,
+    /// What it says; null for bytes.
+    #[serde(default)]
+    pub data: Value,
+    /// Its bytes, if it has no text.
+    pub data_base64: Option<String>,
+}
+
+/// What a client hears.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// A text frame.
+    Text(String),
+    /// A binary frame.
+    Binary(Vec<u8>),
+    /// The close frame, its code and reason.
+    Close(u16, String),
+    /// The connection broke.
+    Broken,
+}
+
+impl Client {
+    /// What comes next; pings and pongs are left to the library.
+    #[track_caller]
+    pub fn hear(&mut self) -> Heard {
+        loop {
+            return match self.socket.read() {
+                Ok(Frame::Text(text)) => Heard::Text(text.as_str().to_owned()),
+                Ok(Frame::Binary(bytes)) => Heard::Binary(bytes.to_vec()),
+                Ok(Frame::Close(close)) => {
+                    // The answer to it goes out with the flush.
+                    let _ = self.socket.flush();
+                    let CloseFrame { code, reason } = close.expect("the server always gives a code");
+                    Heard::Close(code.into(), reason.as_str().to_owned())
+                }
+                Ok(_) => continue,
+                Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    panic!("nothing more came")
+                }
+                Err(_) => Heard::Broken,
+            };
+        }
+    }
+
+    /// The next text frame.
+    #[track_caller]
+    pub fn text(&mut self) -> String {
+        match self.hear() {
+            Heard::Text(text) => text,
+            other => panic!("no text but {other:?}"),
+        }
+    }
+
+    /// The next frame, which must be a message.
+    #[track_caller]
+    pub fn message(&mut self) -> Message {
+        let text = self.text();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("no message ({error}): {text}"))
+    }
+
+    /// The next so many frames, which must be messages.
+    #[track_caller]
+    pub fn messages(&mut self, count: usize) -> Vec<Message> {
+        (0..count).map(|_| self.message()).collect()
+    }
+
+    /// The data of the next so many messages.
+    #[track_caller]
+    pub fn data(&mut self, count: usize) -> Vec<Value> {
+        self.messages(count).into_iter().map(|message| message.data).collect()
+    }
+
+    /// The next frame, which must be a control message of this type.
+    #[track_caller]
+    pub fn control(&mut self, kind: &str) -> Value {
+        let text = self.text();
+        let control: Value = serde_json::from_str(&text).expect("every text frame is JSON");
+        assert_eq!(control["type"], kind, "{text}");
+        control
+    }
+
+    /// The next control message of this type, whatever comes before it.
+    #[track_caller]
+    pub fn find_control(&mut self, kind: &str) -> Value {
+        loop {
+            let control: Value = serde_json::from_str(&self.text()).expect("every text frame is JSON");
+            if control["type"] == kind {
+                return control;
+            }
+        }
+    }
+
+    /// Code and reason with which the server closes, whatever comes before.
+    #[track_caller]
+    pub fn closed(&mut self) -> (u16, String) {
+        loop {
+            match self.hear() {
+                Heard::Close(code, reason) => return (code, reason),
+                Heard::Broken => panic!("the connection broke without a close frame"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends text.
+    #[track_caller]
+    pub fn say(&mut self, text: &str) {
+        self.socket.send(Frame::text(text)).expect("the server listens");
+    }
+
+    /// Sends a command of `lapwing.v1`.
+    #[track_caller]
+    pub fn command(&mut self, command: &Value) {
+        self.say(&command.to_string());
+    }
+
+    /// Sends bytes.
+    #[track_caller]
+    pub fn say_bytes(&mut self, bytes: &[u8]) {
+        self.socket
+            .send(Frame::binary(bytes.to_vec()))
+            .expect("the server listens");
+    }
+
+    /// Closes with code and reason, and waits for the answer.
+    #[track_caller]
+    pub fn close(mut self, code: u16, reason: &'static str) {
+        let close = CloseFrame {
+            code: code.into(),
+            reason: reason.into(),
+        };
+        self.socket.close(Some(close)).expect("the server listens");
+        while self.socket.read().is_ok() {}
+    }
+
+    /// The socket beneath.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        self.socket.get_mut()
+    }
+}

@@ -1,0 +1,22 @@
+//! What the tests tell their stories with: a real server, real clients, and patience.
+
+pub mod client;
+pub mod frames;
+pub mod http;
+pub mod lines;
+pub mod server;
+
+use std::time::{Duration, Instant};
+
+/// So long a test waits for what must come. Far longer than it takes: other work may have the machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `holds`, which is asked again and again.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

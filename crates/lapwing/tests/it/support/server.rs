@@ -1,0 +1,318 @@
+//! The real program as a process of its own: started, watched, stopped.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::PATIENCE;
+use super::lines::Lines;
+
+/// The program.
+pub const LAPWING: &str = env!("CARGO_BIN_EXE_lapwing");
+
+/// How a server is to be started.
+pub struct Plan {
+    command: Command,
+    json: bool,
+    stdout_unread: bool,
+}
+
+impl Plan {
+    /// `lapwing serve` on a free port, its events as JSON, with nothing on its standard input.
+    pub fn new(args: &[&str]) -> Self {
+        Self::from_command(Command::new(LAPWING), args)
+    }
+
+    /// As [`Plan::new`], with at most so many open files.
+    pub fn with_open_files(count: u32, args: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg(format!("ulimit -n {count} && exec \"$0\" \"$@\""))
+            .arg(LAPWING);
+        Self::from_command(shell, args)
+    }
+
+    fn from_command(mut command: Command, args: &[&str]) -> Self {
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
+        command.stdin(Stdio::null());
+        Self {
+            command,
+            json: true,
+            stdout_unread: false,
+        }
+    }
+
+    /// Sentences for people instead of JSON.
+    pub fn text(mut self) -> Self {
+        self.json = false;
+        self
+    }
+
+    /// Standard input is a pipe that the test writes.
+    pub fn stdin(mut self) -> Self {
+        self.command.stdin(Stdio::piped());
+        self
+    }
+
+    /// Nobody reads standard output until [`Server::read_stdout`].
+    pub fn stdout_unread(mut self) -> Self {
+        self.stdout_unread = true;
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    #[track_caller]
+    pub fn start(mut self) -> Server {
+        if self.json {
+            self.command.args(["--output", "json"]);
+        }
+        let mut child = self
+            .command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program was built");
+        let err = Lines::of(child.stderr.take().expect("piped above"));
+        let stdin = child.stdin.take();
+        let mut unread = child.stdout.take();
+        let out = (!self.stdout_unread).then(|| Lines::of(unread.take().expect("piped above")));
+        let mut server = Server {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            stdin,
+            unread,
+            out,
+            err,
+        };
+        server.address = if self.json {
+            let ready = server.event("ready", |_| true);
+            ready["address"]
+                .as_str()
+                .and_then(|address| address.parse().ok())
+                .expect("ready tells the address")
+        } else {
+            server.err.find("with the address", |line| {
+                let (_, rest) = line.split_once("Stream   ws://")?;
+                rest.split_whitespace().next()?.parse().ok()
+            })
+        };
+        server
+    }
+}
+
+/// A running server; killed when it is dropped.
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    stdin: Option<ChildStdin>,
+    unread: Option<ChildStdout>,
+    out: Option<Lines>,
+    err: Lines,
+}
+
+impl Server {
+    /// Starts `lapwing serve` on a free port and waits until it is ready; its events are told as JSON.
+    #[track_caller]
+    pub fn start(args: &[&str]) -> Self {
+        Plan::new(args).start()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of its streams.
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// The first event of this name, past or to come, for which `is_it` holds.
+    #[track_caller]
+    pub fn event(&self, name: &str, mut is_it: impl FnMut(&Value) -> bool) -> Value {
+        self.out().find(&format!("with the event {name}"), |line| {
+            let event: Value = serde_json::from_str(line).expect("every line is JSON");
+            (event["event"] == name && is_it(&event)).then_some(event)
+        })
+    }
+
+    /// The events of this name so far.
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        let events = self.out().so_far().into_iter();
+        let events = events.map(|line| serde_json::from_str::<Value>(&line).expect("every line is JSON"));
+        events.filter(|event| event["event"] == name).collect()
+    }
+
+    /// The first thing told of a source that holds `text`.
+    #[track_caller]
+    pub fn source_says(&self, text: &str) -> String {
+        let event = self.event("source", |event| {
+            event["text"].as_str().is_some_and(|told| told.contains(text))
+        });
+        event["text"].as_str().expect("checked above").to_owned()
+    }
+
+    /// Its standard output.
+    pub fn out(&self) -> &Lines {
+        self.out.as_ref().expect("standard output is read")
+    }
+
+    /// Its standard error.
+    pub fn err(&self) -> &Lines {
+        &self.err
+    }
+
+    /// Begins to read the standard output that nobody has read so far.
+    pub fn read_stdout(&mut self) {
+        self.out = self.unread.take().map(Lines::of);
+    }
+
+    /// Closes the standard output that nobody reads.
+    pub fn close_stdout(&mut self) {
+        self.unread = None;
+    }
+
+    /// Writes to its standard input.
+    #[track_caller]
+    pub fn feed(&mut self, bytes: impl AsRef<[u8]>) {
+        let stdin = self.stdin.as_mut().expect("standard input is a pipe");
+        stdin
+            .write_all(bytes.as_ref())
+            .and_then(|()| stdin.flush())
+            .expect("the server reads it");
+    }
+
+    /// Ends its standard input.
+    pub fn end_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("it runs");
+    }
+
+    /// Ctrl-C.
+    #[track_caller]
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child)
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Another run of the program: its end and what it printed.
+pub struct Ran {
+    /// Its exit code, none when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub out: Vec<String>,
+    /// Its standard error.
+    pub err: Vec<String>,
+}
+
+/// Runs the program to its end.
+#[track_caller]
+pub fn lapwing(args: &[&str]) -> Ran {
+    Running::start(args).end()
+}
+
+/// Another run of the program, such as a listener.
+pub struct Running {
+    child: Child,
+    out: Lines,
+    err: Lines,
+}
+
+impl Running {
+    /// Starts it.
+    #[track_caller]
+    pub fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(LAPWING)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program was built");
+        let out = Lines::of(child.stdout.take().expect("piped above"));
+        let err = Lines::of(child.stderr.take().expect("piped above"));
+        Self { child, out, err }
+    }
+
+    /// Its standard output.
+    pub fn out(&self) -> &Lines {
+        &self.out
+    }
+
+    /// Ends it as the kernel does.
+    #[track_caller]
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        wait(&mut self.child);
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub fn end(mut self) -> Ran {
+        Ran {
+            code: wait(&mut self.child).code(),
+            out: self.out.all(),
+            err: self.err.all(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[track_caller]
+fn wait(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().expect("it is our child") {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "the process never ended");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,244 @@
+//! Wrong use: told in a sentence with a way out, before anything starts.
+
+use crate::support::client::follow;
+use crate::support::server::{Server, lapwing};
+
+#[test]
+fn a16_a_port_in_use_is_told_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let touched = folder.path().join("touched");
+    let other = Server::start(&["--topic", "feed=push"]);
+    let address = other.address().to_string();
+    let touch = format!("feed=exec:touch {}", touched.display());
+    check(
+        &["--listen", &address, "--topic", &touch],
+        &[&format!("cannot listen on {address}: address already in use")],
+        &["is another server running? --listen 127.0.0.1:0 takes any free port"],
+    );
+    assert!(!touched.exists(), "no source was started");
+}
+
+#[test]
+fn a16_a_bad_address_is_told() {
+    let hint = "write an address and a port such as 127.0.0.1:8765 or [::1]:8765";
+    check(
+        &["--listen", "nowhere"],
+        &["--listen \"nowhere\" names no port"],
+        &[hint],
+    );
+    check(
+        &["--listen", "127.0.0.1:99999"],
+        &["--listen \"127.0.0.1:99999\" is no address"],
+        &[hint],
+    );
+    check(
+        // An address for documentation (RFC 5737), which no machine has.
+        &["--listen", "192.0.2.1:0", "--open"],
+        &["cannot listen on 192.0.2.1:0: this machine does not have that address"],
+        &["choose one of its own with --listen"],
+    );
+}
+
+#[test]
+fn e15_strangers_are_not_served_unless_that_is_meant() {
+    check(
+        &["--listen", "0.0.0.0:0"],
+        &["--listen 0.0.0.0:0 would serve strangers, without authentication"],
+        &["add --open if that is meant"],
+    );
+}
+
+#[test]
+fn item_7_an_unknown_source_is_told_with_the_one_that_was_meant() {
+    check(
+        &["--topic", "x=array?every=2s"],
+        &["unknown source \"array\" in --topic x=array?every=2s"],
+        &["did you mean \"arrays\"? Sources: users, arrays, stdin, file:PATH, exec:COMMAND, push"],
+    );
+    check(
+        &["--topic", "users"],
+        &["--topic \"users\" names no source"],
+        &["write --topic NAME=SOURCE"],
+    );
+}
+
+#[test]
+fn item_7_a_bad_setting_is_told_with_its_limits() {
+    check(
+        &["--topic", "users=users?every=-1s"],
+        &["every=-1s is out of range: 1ms to 24h"],
+        &["write a length of time such as every=500ms, every=1s or rate=1000/s"],
+    );
+    check(
+        &["--topic", "users=users?evry=1s"],
+        &["unknown setting \"evry\""],
+        &["did you mean every?"],
+    );
+    check(
+        &["--topic", "a b=push"],
+        &["in --topic a b=push"],
+        &["choose another name before the ="],
+    );
+    check(
+        &["--topic", "arrays=arrays?dtype=int7"],
+        &["unknown dtype \"int7\""],
+        &[""],
+    );
+    check(
+        &["--topic", "users=users?every=1s&rate=5/s"],
+        &["both every= and rate= are given"],
+        &["leave one of them out"],
+    );
+    check(
+        &["--topic", "users=users?shape=3"],
+        &["shape= means nothing for the source \"users\""],
+        &["leave it out"],
+    );
+    check(
+        &["--topic", "x=push", "--topic", "x=push"],
+        &["topic x is given twice"],
+        &["choose another name"],
+    );
+    check(
+        &["--topic", "a=stdin", "--topic", "b=stdin"],
+        &["standard input cannot fill several topics: a, b"],
+        &["leave it to one of them"],
+    );
+    check(
+        &["--max-connections", "0"],
+        &["--max-connections 0 would serve nobody"],
+        &["at least 1"],
+    );
+    check(
+        &["--max-body", "65MiB"],
+        &["--max-body 65.0 MiB is out of range: 1B to 64MiB"],
+        &["write a size such as 1MiB"],
+    );
+    check(
+        &["--allow-origin", "*"],
+        &["\"*\" is no origin such as https://app.example.org, in --allow-origin"],
+        &["an origin is a scheme"],
+    );
+}
+
+#[test]
+fn item_7_all_mistakes_are_told_together_and_nothing_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let touched = folder.path().join("touched");
+    let touch = format!("feed=exec:touch {}", touched.display());
+    check(
+        &[
+            "--topic",
+            &touch,
+            "--topic",
+            "x=array",
+            "--topic",
+            "users=users?every=0s",
+            "--listen",
+            "nowhere",
+        ],
+        &[
+            "unknown source \"array\"",
+            "every=0s is out of range",
+            "--listen \"nowhere\" names no port",
+        ],
+        &[
+            "did you mean \"arrays\"?",
+            "write a length of time",
+            "write an address and a port",
+        ],
+    );
+    assert!(!touched.exists(), "no source was started");
+}
+
+#[test]
+fn item_7_a_flag_out_of_range_is_told_by_its_name() {
+    for flag in [
+        "--handshake-timeout",
+        "--ping-interval",
+        "--pong-timeout",
+        "--stall-timeout",
+        "--drain",
+    ] {
+        let ran = lapwing(&["serve", "--listen", "127.0.0.1:0", flag, "6m"]);
+        assert_eq!(ran.code, Some(2), "{flag}");
+        assert!(ran.err.join("\n").contains(flag), "{:?}", ran.err);
+        assert!(ran.err.join("\n").contains("is out of range"), "{:?}", ran.err);
+    }
+}
+
+#[test]
+fn item_7_settings_come_from_a_file_and_flags_go_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lapwing.toml");
+    let settings =
+        "seed = 7\nmax-body = \"100B\"\nping-interval = \"5s\"\n[topic]\nsmall = \"arrays?shape=1&every=10ms\"\n";
+    std::fs::write(&file, settings).unwrap();
+    let file = file.display().to_string();
+    let server = Server::start(&["--config", &file]);
+    let ready = server.event("ready", |_| true);
+    assert_eq!(ready["seed"], 7);
+    assert_eq!(
+        ready["topics"],
+        serde_json::json!({"small": "arrays?shape=1&every=10ms"})
+    );
+    assert!(follow(&server, "topics=small").message().data.is_array());
+    let server = Server::start(&["--config", &file, "--seed", "8", "--topic", "other=push"]);
+    let ready = server.event("ready", |_| true);
+    assert_eq!(ready["seed"], 8);
+    assert_eq!(ready["topics"], serde_json::json!({"other": "push"}));
+}
+
+#[test]
+fn item_7_a_mistake_in_the_settings_file_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lapwing.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    let shown = file.display().to_string();
+    write("seed = 7\nsead = 8\n");
+    check(
+        &["--config", &shown],
+        &[&format!("in the settings file {shown:?} line 2: unknown field")],
+        &["its keys are the flags without --"],
+    );
+    write("ping-interval = \"6m\"\n[topic]\nx = \"array\"\n");
+    check(
+        &["--config", &shown],
+        &[
+            "unknown source \"array\" in --topic x=array",
+            "ping-interval = \"6m\" is out of range",
+        ],
+        &["did you mean \"arrays\"?", "write a length of time"],
+    );
+    check(
+        &["--config", "/nowhere/lapwing.toml"],
+        &["cannot read the settings file \"/nowhere/lapwing.toml\": No such file"],
+        &["name another file with --config"],
+    );
+}
+
+/// Exit code 2, and nothing but one line for each mistake and one for its way out, in order.
+#[track_caller]
+fn check(args: &[&str], errors: &[&str], hints: &[&str]) {
+    let any_port = ["--listen", "127.0.0.1:0"];
+    let listen = if args.contains(&"--listen") {
+        &[][..]
+    } else {
+        &any_port[..]
+    };
+    let ran = lapwing(&[&["serve"], listen, args].concat());
+    let shown = ran.err.join("\n");
+    assert_eq!(ran.code, Some(2), "{shown}");
+    assert!(ran.out.is_empty(), "{:?}", ran.out);
+    assert_eq!(ran.err.len(), 2 * errors.len(), "{shown}");
+    for (pair, (error, hint)) in ran.err.chunks(2).zip(errors.iter().zip(hints)) {
+        assert!(
+            pair[0].starts_with("error: ") && pair[0].contains(error),
+            "{error:?} in\n{shown}"
+        );
+        assert!(
+            pair[1].starts_with("hint: ") && pair[1].contains(hint),
+            "{hint:?} in\n{shown}"
+        );
+    }
+}
