@@ -1,4 +1,4 @@
-"""A way to a server that can be cut: a TCP relay on this machine."""
+"""A way to a server that can be cut, or lead elsewhere: a TCP relay on this machine."""
 
 import socket
 import threading
@@ -22,6 +22,11 @@ class Relay:
         self._door.close()
         self.cut()
 
+    def lead_to(self, port):
+        """Leads to another port from now on, or nowhere; what there is is cut."""
+        self._to = port
+        self.cut()
+
     def cut(self):
         """Ends every connection there is; new ones pass."""
         while self._ways:
@@ -37,6 +42,9 @@ class Relay:
                 near, _ = self._door.accept()
             except OSError:
                 return
+            if self._to is None:
+                near.close()
+                continue
             far = socket.create_connection(("127.0.0.1", self._to))
             self._ways.append((near, far))
             for pair in ((near, far), (far, near)):
