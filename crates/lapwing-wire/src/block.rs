@@ -25,6 +25,8 @@ pub struct BlockTimer {
     before: Option<Duration>,
     /// Flags for the next message: something happened since the last.
     pending: Flags,
+    /// When the first messages after a stall arrived: those that came in one go with it were held up by it too.
+    stalled_at: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,7 @@ impl BlockTimer {
             open: None,
             before: None,
             pending: Flags::NONE,
+            stalled_at: None,
         }
     }
 
@@ -84,8 +87,13 @@ impl BlockTimer {
         open.last_at = at;
         open.messages += 1;
         open.bytes += bytes;
-        open.flags = open.flags.with(self.pending);
-        self.pending = Flags::NONE;
+        if self.pending.has(Flags::STALLED) {
+            self.stalled_at = Some(at);
+        }
+        if self.stalled_at == Some(at) {
+            open.flags = open.flags.with(Flags::STALLED);
+        }
+        open.flags = open.flags.with(std::mem::take(&mut self.pending));
         if offset < self.live_from {
             open.flags = open.flags.with(Flags::CATCHUP);
         }
@@ -196,7 +204,7 @@ impl Flags {
     pub const INTERRUPTED: Self = Self(8);
     /// Offsets were skipped within it.
     pub const GAP: Self = Self(16);
-    /// The reader itself stood still within it: stopped, suspended, or its log was full.
+    /// The reader's process stood still within it: stopped, or its machine suspended.
     pub const STALLED: Self = Self(32);
 
     /// Both together.
@@ -351,6 +359,25 @@ mod tests {
             [
                 (1, 2, Some(49), 48, vec!["catchup", "interrupted"]),
                 (2, 2, Some(2), 1, vec![])
+            ]
+        );
+    }
+
+    #[test]
+    fn a_stall_flags_everything_that_it_held_up() {
+        let mut timer = timer(1, 0);
+        run(&mut timer, &[(0, 0), (1, 10)]);
+        timer.on_break(Flags::STALLED, None);
+        let told = run(&mut timer, &[(2, 3000), (3, 3000), (4, 3000), (5, 3010)]);
+        let flags: Vec<_> = told.iter().map(|t| (t.2, t.4.clone())).collect();
+        let stalled = || vec!["stalled"];
+        assert_eq!(
+            flags,
+            [
+                (Some(2990), stalled()),
+                (Some(0), stalled()),
+                (Some(0), stalled()),
+                (Some(10), vec![])
             ]
         );
     }

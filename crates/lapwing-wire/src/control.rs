@@ -30,7 +30,7 @@ pub enum ServerMessage {
     },
     /// Messages that this client will not get.
     Gap(Gap),
-    /// Sent when nothing else was for a while, and at least every `heartbeat_ms`.
+    /// Sent about every `heartbeat_ms` while the client takes what is sent.
     Heartbeat {
         /// The server's wall clock, RFC 3339.
         time: String,
@@ -39,7 +39,7 @@ pub enum ServerMessage {
     },
     /// A command was not obeyed; the connection lives on.
     Error {
-        /// A word for programs: `bad_command`, `unknown_topic`, `too_many_topics`.
+        /// A word for programs: `bad_command`, `unknown_topic`, `too_many_topics`, `bad_report`, `too_many_reports`.
         code: String,
         /// A sentence for people.
         message: String,
@@ -51,7 +51,7 @@ pub enum ServerMessage {
     Bye {
         /// Why, in words.
         reason: String,
-        /// When to come back, in milliseconds; none means not at all.
+        /// When to come back, in milliseconds; without it the close code says whether, and the client when.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_ms: Option<u64>,
         /// For every topic followed, the offset of its next message when the server stopped.
@@ -72,7 +72,7 @@ pub struct Welcome {
     pub topics: Vec<TopicName>,
     /// A report of one topic is taken at most this often.
     pub report_interval_ms: u64,
-    /// A heartbeat comes at least this often.
+    /// A heartbeat comes about this often.
     pub heartbeat_ms: u64,
 }
 

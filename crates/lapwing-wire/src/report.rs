@@ -38,6 +38,10 @@ pub struct Report {
     /// The time of the blocks that count (those without a flag), none when none counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elapsed_ms: Option<Spans>,
+    /// From the end of the block before the first one covered to the end of the last, whatever their flags; none when there
+    /// was no block before. It telescopes: summed over reports it is the time of the whole run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_ms: Option<f64>,
     /// First to last arrival, over all blocks covered.
     pub spread_ms: Spans,
     /// All flags of all blocks covered.
@@ -93,6 +97,7 @@ impl Report {
             && self.messages <= self.last.since(self.first).saturating_add(1)
             && spans(&self.spread_ms)
             && self.elapsed_ms.as_ref().is_none_or(spans)
+            && self.span_ms.is_none_or(|ms| (0.0..=SPAN_MS_MAX).contains(&ms))
             && self.time.len() <= 40
     }
 }
@@ -119,6 +124,7 @@ struct Covered {
     messages: u64,
     bytes: u64,
     flags: Flags,
+    span: Option<Duration>,
 }
 
 impl ReportBuilder {
@@ -134,7 +140,9 @@ impl ReportBuilder {
             messages: 0,
             bytes: 0,
             flags: Flags::NONE,
+            span: Some(Duration::ZERO),
         });
+        covered.span = covered.span.zip(timing.elapsed).map(|(span, elapsed)| span + elapsed);
         covered.last_block = timing.block;
         covered.last = timing.last;
         covered.blocks += 1;
@@ -168,6 +176,7 @@ impl ReportBuilder {
             messages: covered.messages,
             bytes: covered.bytes,
             elapsed_ms: self.elapsed.spans(),
+            span_ms: covered.span.map(ms),
             spread_ms: self.spread.spans().expect("a block was taken, so a spread was"),
             flags: covered.flags,
             reconnects,
@@ -280,6 +289,7 @@ mod tests {
             (elapsed.count, elapsed.total, elapsed.min, elapsed.max),
             (3, 150.0, 50.0, 50.0)
         );
+        assert_eq!(report.span_ms, None, "there was no block before the first");
         assert_eq!(report.spread_ms.median, 40.0);
         assert!(report.flags.has(Flags::FIRST) && !report.is_wholly_timed());
         assert!(report.is_plausible());
@@ -323,6 +333,7 @@ mod tests {
         assert!(!spoil(
             |r| r.elapsed_ms = r.elapsed_ms.map(|e| Spans { total: 1e300, ..e })
         ));
+        assert!(!spoil(|r| r.span_ms = Some(f64::INFINITY)));
         assert!(!spoil(|r| r.time = "x".repeat(41)));
     }
 }

@@ -4,12 +4,15 @@
 const LINES_MAX = 200;
 const DRAWN_PER_SECOND = 10;
 const RETRY_MS_MAX = 10_000;
+// Close codes after which coming back would not help; PROTOCOL.md has the table. 1000 may be a feed that ended.
+const STOPS = [1000, 1002, 1003, 1007, 1008, 1009];
 
 const element = (id) => document.getElementById(id);
 const topics = new Map();
 let waiting = [];
 let notShown = 0;
 let paused = false;
+let catchingUp = false;
 let attempt = 0;
 let lastHeard = 0;
 
@@ -26,8 +29,12 @@ function connect() {
   const socket = new WebSocket(`${scheme}://${location.host}/ws?name=page`, "lapwing.v1");
   socket.addEventListener("message", (event) => onFrame(socket, event.data));
   socket.addEventListener("open", () => { lastHeard = Date.now(); });
-  socket.addEventListener("close", () => {
-    const since = lastHeard === 0 ? "" : ` What you see is from ${new Date(lastHeard).toLocaleTimeString()}.`;
+  socket.addEventListener("close", (event) => {
+    if (event.code >= 4500 || STOPS.includes(event.code)) {
+      setState("lost", `The server ended this for good: ${event.code} ${event.reason}`);
+      return;
+    }
+    const since = lastHeard === 0 ? "" : ` What you see is from ${clock(lastHeard)}.`;
     // Full jitter: those who lost the server together do not come back together.
     const pause = Math.random() * Math.min(RETRY_MS_MAX, 500 * 2 ** attempt);
     attempt += 1;
@@ -41,7 +48,7 @@ function onFrame(socket, text) {
   lastHeard = Date.now();
   const frame = JSON.parse(text);
   switch (frame.type) {
-    case undefined: return onMessage(frame, text.length);
+    case undefined: return onMessage(frame, text);
     case "welcome": return onWelcome(socket, frame);
     case "subscribed": return onSubscribed(frame);
     case "heartbeat":
@@ -53,6 +60,7 @@ function onFrame(socket, text) {
 
 function onWelcome(socket, welcome) {
   attempt = 0;
+  catchingUp = true;
   setState("live", "live");
   document.querySelector("main").classList.remove("stale");
   if (welcome.topics.length === 0) showEmpty(element("topics"), "tr", "This server has no topics.");
@@ -68,16 +76,27 @@ function onSubscribed(subscribed) {
   known.epoch = subscribed.epoch;
   known.next = subscribed.from;
   known.end = subscribed.next;
+  known.live = subscribed.next;
 }
 
-function onMessage(message, bytes) {
+// A message is shown as it came: parsing would round integers beyond 2^53.
+function dataOf(message, text) {
+  const key = message.data_base64 === undefined ? '"data":' : '"data_base64":';
+  return text.slice(text.indexOf(key) + key.length, -1);
+}
+
+function onMessage(message, text) {
+  const bytes = text.length;
   const known = topic(message.topic);
   known.next = message.offset + 1;
   known.end = Math.max(known.end, known.next);
-  known.messages += 1;
-  known.bytes += bytes;
+  // What was retained comes all at once and says nothing about the feed's pace.
+  if (message.offset >= known.live) {
+    known.messages += 1;
+    known.bytes += bytes;
+  }
   if (!known.shown.checked) return;
-  waiting.push(message);
+  waiting.push({ ...message, shown: dataOf(message, text) });
   if (waiting.length > LINES_MAX) {
     waiting.shift();
     notShown += 1;
@@ -96,7 +115,7 @@ function topic(name) {
     return made;
   };
   cell("").textContent = name;
-  const made = { messages: 0, bytes: 0, next: 0, end: 0, rates: [cell("number"), cell("number"), cell("number")] };
+  const made = { messages: 0, bytes: 0, next: 0, end: 0, live: 0, rates: [cell("number"), cell("number bytes"), cell("number")] };
   made.shown = document.createElement("input");
   made.shown.type = "checkbox";
   made.shown.checked = true;
@@ -123,11 +142,14 @@ function drawMessages() {
     element("held").textContent = waiting.length === 0 ? "" : `${waiting.length} wait`;
     return;
   }
-  const fresh = waiting.slice(-DRAWN_PER_SECOND);
+  const fresh = waiting.slice(-(catchingUp ? LINES_MAX : DRAWN_PER_SECOND));
   notShown += waiting.length - fresh.length;
   waiting = [];
   element("held").textContent = notShown === 0 ? "" : `+${notShown.toLocaleString("en")} not shown`;
   if (fresh.length === 0) return;
+  catchingUp = false;
+  // Topics catch up one after the other.
+  fresh.sort((a, b) => (a.time < b.time ? -1 : Number(a.time > b.time)));
   const list = element("messages");
   list.querySelector(".empty")?.remove();
   for (const message of fresh) list.prepend(line(message));
@@ -142,11 +164,10 @@ function line(message) {
     span.textContent = text;
     made.append(span);
   };
-  part("time", new Date(message.time).toLocaleTimeString("en-GB"));
+  part("time", clock(message.time));
   part("topic", message.topic);
   part("offset", String(message.offset));
-  const data = message.data === undefined ? `base64 ${message.data_base64}` : JSON.stringify(message.data);
-  part("data", visible(data.slice(0, 1000)));
+  part("data", visible(message.shown.slice(0, 1000)));
   return made;
 }
 
@@ -154,6 +175,10 @@ function line(message) {
 function visible(text) {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
     (c) => `\\u{${c.charCodeAt(0).toString(16)}}`);
+}
+
+function clock(time) {
+  return new Date(time).toLocaleTimeString("en-GB");
 }
 
 function showEmpty(parent, tag, text) {

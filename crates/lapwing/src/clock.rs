@@ -1,16 +1,16 @@
-//! The two clocks of this process, read together.
+//! The two clocks, read together.
 
-use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lapwing_wire::time::WallTime;
+use rustix::time::{ClockId, clock_gettime};
 
 /// One moment on both clocks: the wall's for people, the monotonic for durations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Now {
     /// Wall clock.
     pub wall: WallTime,
-    /// Nanoseconds of the monotonic clock since this process first asked.
+    /// Nanoseconds of the machine's monotonic clock: the same for all its processes until it starts anew.
     pub mono: u64,
 }
 
@@ -18,13 +18,13 @@ impl Now {
     /// Reads both clocks.
     #[must_use]
     pub fn read() -> Self {
-        static ORIGIN: OnceLock<Instant> = OnceLock::new();
-        let mono = ORIGIN.get_or_init(Instant::now).elapsed();
+        let mono = clock_gettime(ClockId::Monotonic);
+        let seconds = u64::try_from(mono.tv_sec).unwrap_or_default();
+        let nanos = u64::try_from(mono.tv_nsec).unwrap_or_default();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let nanos = |span: std::time::Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         Self {
             wall: WallTime::from_nanos(i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX)),
-            mono: nanos(mono),
+            mono: seconds.saturating_mul(1_000_000_000).saturating_add(nanos),
         }
     }
 }

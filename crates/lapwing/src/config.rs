@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lapwing_wire::topic::TopicName;
-
-use crate::source::spec::SourceSpec;
+use crate::source::spec::TopicSpec;
 
 /// Everything that `lapwing serve` needs to know, checked.
 #[derive(Clone, Debug)]
@@ -13,22 +11,13 @@ pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
     /// The topics and what fills them.
-    pub topics: Vec<TopicConfig>,
+    pub topics: Vec<TopicSpec>,
     /// The seed of all random feeds.
     pub seed: u64,
     /// Origins that may open a stream or publish beside the server's own, and so the host names that it answers to.
     pub allowed_origins: Vec<String>,
     /// The limits.
     pub limits: Limits,
-}
-
-/// One topic: its name, what fills it, what is kept.
-#[derive(Clone, Debug)]
-pub struct TopicConfig {
-    /// Its name.
-    pub name: TopicName,
-    /// What fills it.
-    pub source: SourceSpec,
 }
 
 /// The limits of a server.

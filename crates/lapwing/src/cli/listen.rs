@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::End;
 use super::stop;
+use crate::client::connection::READ_BYTES;
 use crate::client::dial::Dial;
 use crate::client::display::{Console, Show};
 use crate::client::event::Halt;
@@ -249,6 +250,7 @@ fn options(args: &ListenArgs) -> Result<Options, Failure> {
                 message_bytes_max: MESSAGE_BYTES_MAX,
                 fragments_max: FRAGMENTS_MAX,
             },
+            read_bytes: READ_BYTES,
             tls,
         },
         topics: args.topics.clone(),

@@ -1,6 +1,8 @@
 //! The command line: what was typed. What it means is decided in `config.rs` and in each command.
 
+pub mod demo;
 pub mod listen;
+pub mod manual;
 pub mod publish;
 pub mod serve;
 pub mod stop;
@@ -40,6 +42,14 @@ pub enum Command {
     Listen(listen::ListenArgs),
     /// Send lines from stdin into a topic of a running server
     Publish(publish::PublishArgs),
+    /// See it work: a server and two listeners in this process, for a minute
+    Demo(demo::DemoArgs),
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions(manual::CompletionsArgs),
+    /// Print a manual page
+    #[command(hide = true)]
+    Man(manual::ManArgs),
 }
 
 /// Parses the command line, runs the command, and turns its end into an exit code.
@@ -51,6 +61,9 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args, color),
         Command::Listen(args) => listen::run(args, color),
         Command::Publish(args) => publish::run(args, color),
+        Command::Demo(args) => demo::run(args, color),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
     };
     let exit = end.unwrap_or_else(|failure| {
         report(&failure, color);

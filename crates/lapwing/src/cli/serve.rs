@@ -10,15 +10,15 @@ use lapwing_wire::escape::escaped;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::End;
-use crate::config::{Config, Limits, TopicConfig, raise_open_files};
+use super::{End, stop};
+use crate::config::{Config, Limits, raise_open_files};
 use crate::failure::{Exit, Failure};
 use crate::server::Server;
 use crate::server::accept;
 use crate::server::console::{Console, OutputFormat};
 use crate::server::event::Event;
 use crate::server::origin::Origins;
-use crate::source::spec::{Feed, default_topics, parse_span, parse_topic};
+use crate::source::spec::{Feed, TopicSpec, default_topics, parse_span, parse_topic};
 use crate::terminal::form;
 use crate::terminal::paint::{ColorChoice, Painter, Role};
 
@@ -45,28 +45,28 @@ pub struct ServeArgs {
     #[arg(long = "allow-origin", value_name = "ORIGIN", help_heading = "Reach")]
     allow_origin: Vec<String>,
     /// Connections at once [default: 80 % of the open files allowed]
-    #[arg(long, value_name = "N", help_heading = "Limits")]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_connections: Option<usize>,
     /// A message from a client, at most 64MiB [default: 1MiB]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
     max_message: Option<bytesize::ByteSize>,
     /// A published body, at most 64MiB [default: 1MiB]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
     max_body: Option<bytesize::ByteSize>,
     /// A handshake, or the head of a request, must be whole by then: 100ms to 5m [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
     handshake_timeout: Option<Duration>,
     /// A silent client is asked this often whether it is there: 100ms to 5m [default: 20s]
-    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
     ping_interval: Option<Duration>,
     /// It must answer by then: 100ms to 5m [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
     pong_timeout: Option<Duration>,
     /// A lagging client that takes nothing for so long is let go: 100ms to 5m [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
     stall_timeout: Option<Duration>,
     /// After a stop, clients that lag are served so long: 0s to 5m [default: 5s]
-    #[arg(long, value_name = "TIME", value_parser = drain_span, help_heading = "Limits")]
+    #[arg(long, value_name = "TIME", value_parser = drain_span, help_heading = "Limits", hide_short_help = true)]
     drain: Option<Duration>,
     /// What to print: text, or json with one event a line
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Output")]
@@ -100,6 +100,16 @@ struct SettingsFile {
 pub fn run(args: ServeArgs, color: ColorChoice) -> End {
     raise_open_files();
     let format = if args.json { OutputFormat::Json } else { args.output };
+    match start(args, format, color) {
+        Err(failure) if format == OutputFormat::Json => {
+            stop::report_json(&failure);
+            Ok(failure.exit)
+        }
+        end => end,
+    }
+}
+
+fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
     let (config, origins) = configure(args)?;
     let listener = accept::listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -187,7 +197,7 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
     let listen = args
         .listen
         .or(file.listen)
-        .unwrap_or_else(|| "127.0.0.1:8765".to_owned());
+        .unwrap_or_else(|| DEFAULT_ADDRESS.to_string());
     let listen = address(&listen, args.open || file.open).unwrap_or_else(|failure| {
         note(failure);
         SocketAddr::from(([127, 0, 0, 1], 0))
@@ -310,7 +320,7 @@ fn read_file(path: &std::path::Path) -> Result<SettingsFile, Failure> {
 }
 
 /// What no topic can tell alone: a name given twice, standard input wanted twice, too many.
-fn check_topics(topics: &[TopicConfig]) -> Result<(), Failure> {
+fn check_topics(topics: &[TopicSpec]) -> Result<(), Failure> {
     if topics.len() > Limits::TOPICS_MAX {
         return Err(Failure::usage(
             format!("{} topics, at most {} can run", topics.len(), Limits::TOPICS_MAX),
@@ -397,10 +407,10 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
 }
 
 /// What runs and where; each line names the flag that changes it.
-fn banner(address: SocketAddr, topics: &[TopicConfig], seed: u64, connections: usize, color: ColorChoice) {
+fn banner(address: SocketAddr, topics: &[TopicSpec], seed: u64, connections: usize, color: ColorChoice) {
     let paint = Painter::stderr(color);
     let reach = if address.ip().is_loopback() {
-        "for this machine only (--listen opens it to others)"
+        "for this machine only (--listen ADDR --open serves others)"
     } else {
         "for everyone who can reach it, without authentication (--open)"
     };
@@ -446,8 +456,13 @@ fn banner(address: SocketAddr, topics: &[TopicConfig], seed: u64, connections: u
     );
     let _ = writeln!(
         text,
-        "  {} lapwing listen     or open the page in a browser; Ctrl-C stops",
-        label("Try")
+        "  {} {}     or open the page in a browser; Ctrl-C stops",
+        label("Try"),
+        if address == DEFAULT_ADDRESS {
+            "lapwing listen".to_owned()
+        } else {
+            format!("lapwing listen ws://{address}")
+        }
     );
     use std::io::Write as _;
     // A closed stderr is no reason not to serve.
@@ -476,6 +491,8 @@ fn drain_span(text: &str) -> Result<Duration, String> {
     parse_span(text, Duration::ZERO, LIMIT_SPAN_MAX)
 }
 
+/// Where a listener looks, too, when it is not told.
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8765);
 const LIMIT_SPAN_MIN: Duration = Duration::from_millis(100);
 const LIMIT_SPAN_MAX: Duration = Duration::from_secs(300);
 /// Frames are parsed in memory: what is not 64 MiB long is no message.
@@ -484,6 +501,8 @@ const MESSAGE_MAX: usize = 64 << 20;
 const SEED_SHOWN: u64 = 100_000;
 
 const EXAMPLES: &str = "\
+More with --help: the limits, and the settings of each source (locale=de, shape=2x3, keep=5m …)
+
 Examples:
   vmstat 1 | lapwing serve --topic vm=stdin           a command's output, live
   lapwing serve --topic orders=push                   filled by HTTP and lapwing publish
@@ -498,7 +517,7 @@ Sources and their settings (NAME=SOURCE?key=value&key=value):
                    every=2s burst=5 pack=1 shape=10 low=0 high=100 dtype=int64
   stdin            lines of standard input; JSON lines become data, others strings
   file:PATH        lines of a file as it grows      from=end
-  file:PATH?speed=1    a recording with its timing; speed=10, speed=max
+  file:PATH?speed=1    a recording with its timing; speed=10, speed=max; only=TOPIC of it
   exec:COMMAND     lines of a command's output      restart=on-failure (always, never)
   push             what is posted to /topics/NAME/messages
 Settings of every source:

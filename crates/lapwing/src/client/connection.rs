@@ -53,10 +53,11 @@ pub enum Turn {
 }
 
 impl Connection {
-    /// Takes over a stream behind its handshake; `early` are bytes that came with the answer.
+    /// Takes over a stream behind its handshake; `early` are bytes that came with the answer. One read takes at most
+    /// `read_bytes`, and all its messages have the same time of arrival.
     #[must_use]
-    pub fn new(stream: Stream, early: &[u8], limits: DecoderLimits, entropy: Entropy) -> Self {
-        let mut input = vec![0; INPUT_BYTES.max(early.len())].into_boxed_slice();
+    pub fn new(stream: Stream, early: &[u8], limits: DecoderLimits, read_bytes: usize, entropy: Entropy) -> Self {
+        let mut input = vec![0; read_bytes.max(early.len())].into_boxed_slice();
         input[..early.len()].copy_from_slice(early);
         Self {
             stream,
@@ -188,4 +189,4 @@ impl AsyncWrite for Stream {
 }
 
 /// 64 KiB: as much as a server of ours writes at once.
-const INPUT_BYTES: usize = 64 << 10;
+pub const READ_BYTES: usize = 64 << 10;

@@ -35,6 +35,8 @@ pub struct Dial {
     pub protocols: &'static [&'static str],
     /// What the server may send.
     pub limits: DecoderLimits,
+    /// How much is read at once; [`READ_BYTES`](super::connection::READ_BYTES) suits a reader that keeps up.
+    pub read_bytes: usize,
     /// For `wss://`.
     pub tls: Option<Arc<ClientConfig>>,
 }
@@ -58,7 +60,7 @@ impl Dial {
         let accepted = response.check(&key, self.protocols).map_err(DialError::from)?;
         let entropy = Entropy::from_seed(entropy.bytes());
         Ok(Dialed {
-            connection: Connection::new(stream, &early, self.limits, entropy),
+            connection: Connection::new(stream, &early, self.limits, self.read_bytes, entropy),
             protocol: accepted.protocol,
         })
     }
@@ -176,6 +178,15 @@ pub enum DialError {
     Request(RequestError),
 }
 
+/// What a connection is for, which decides what helps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// To receive.
+    Listen,
+    /// To send.
+    Publish,
+}
+
 /// What to do after a failed attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
@@ -207,7 +218,7 @@ impl DialError {
 
     /// The failure, for who gives up now.
     #[must_use]
-    pub fn failure(&self, target: &Target) -> Failure {
+    pub fn failure(&self, target: &Target, purpose: Purpose) -> Failure {
         let at = target.address_text();
         match self {
             Self::TlsNeeded => Failure::failed(
@@ -227,7 +238,7 @@ impl DialError {
                 "--ca FILE trusts the certificates in FILE, --insecure trusts anyone",
             ),
             Self::Refused(refusal) => {
-                let (sentence, hint) = refusal_sentence(refusal);
+                let (sentence, hint) = refusal_sentence(refusal, purpose);
                 Failure::failed(sentence, hint)
             }
             Self::Handshake(error) => Failure::failed(
@@ -268,7 +279,11 @@ impl From<HandshakeError> for DialError {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Resolve { host, error } => write!(f, "no address of {host} is known, {}", io_reason(error)),
+            Self::Resolve { host, error } => {
+                let said = io_reason(error);
+                let said = said.rsplit(": ").next().unwrap_or_default();
+                write!(f, "no address of {host} is known: {said}")
+            }
             Self::Connect { tried } => f.write_str(&connect_reason(tried)),
             Self::Silent => write!(f, "no answer within {} s", HANDSHAKE_WAIT.as_secs()),
             Self::Lost(error) => f.write_str(&io_reason(error)),
@@ -276,7 +291,7 @@ impl fmt::Display for DialError {
             Self::TlsNotSpoken => f.write_str("it does not speak TLS"),
             Self::Certificate(error) => write!(f, "its certificate is not trusted: {}", tls::reason(error)),
             Self::Tls(error) => write!(f, "TLS: {error}"),
-            Self::Refused(refusal) => f.write_str(&refusal_sentence(refusal).0),
+            Self::Refused(refusal) => f.write_str(&refusal_sentence(refusal, Purpose::Listen).0),
             Self::Handshake(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),
         }
@@ -324,7 +339,7 @@ fn connect_reason(tried: &[(SocketAddr, io::Error)]) -> String {
 ///
 /// Our own servers answer with a sentence as text, and with a hint on a line of its own; many others with JSON or a page.
 #[must_use]
-pub fn refusal_sentence(refusal: &Refusal) -> (String, String) {
+pub fn refusal_sentence(refusal: &Refusal, purpose: Purpose) -> (String, String) {
     let status = status_text(refusal);
     let (said, hint) = said(&refusal.body);
     let sentence = match said {
@@ -332,14 +347,16 @@ pub fn refusal_sentence(refusal: &Refusal) -> (String, String) {
         None => format!("the server answered {status}"),
     };
     let (location, _) = escaped_cut(refusal.location.as_deref().unwrap_or_default(), 200);
-    let hint = hint.unwrap_or_else(|| match refusal.status {
-        300..=399 if !location.is_empty() => format!("it has moved to {location}"),
-        401 | 403 => "it wants to know who you are, or you may not have this".to_owned(),
-        404 => "look at the path of the URL and at --topics".to_owned(),
-        409 => "--from earliest begins with what there is".to_owned(),
-        429 | 503 => "it has too much to do; try again later".to_owned(),
-        500..=599 => "the server has a problem of its own; try again later".to_owned(),
-        _ => "is it the address of a WebSocket server, and the right path?".to_owned(),
+    let hint = hint.unwrap_or_else(|| match (refusal.status, purpose) {
+        (300..=399, _) if !location.is_empty() => format!("it has moved to {location}"),
+        (401 | 403, _) => "it wants to know who you are, or you may not have this".to_owned(),
+        (404, Purpose::Listen) => "look at the path of the URL and at --topics".to_owned(),
+        (404 | 409, Purpose::Publish) => "a topic takes messages with: lapwing serve --topic NAME=push".to_owned(),
+        (409, Purpose::Listen) => "--from earliest begins with what there is".to_owned(),
+        (429 | 503, _) => "it has too much to do; try again later".to_owned(),
+        (500..=599, _) => "the server has a problem of its own; try again later".to_owned(),
+        (_, Purpose::Listen) => "is it the address of a WebSocket server, and the right path?".to_owned(),
+        (_, Purpose::Publish) => "is it the address of a Lapwing server?".to_owned(),
     });
     (sentence, hint)
 }
@@ -414,7 +431,7 @@ mod tests {
 
     #[test]
     fn the_servers_sentence_is_told_whatever_its_form() {
-        let told = |status, body: &str| refusal_sentence(&refusal(status, body));
+        let told = |status, body: &str| refusal_sentence(&refusal(status, body), Purpose::Listen);
         assert_eq!(
             told(
                 404,

@@ -184,6 +184,18 @@ pub enum MissedMeanwhile {
     Unknown,
 }
 
+impl MissedMeanwhile {
+    /// The worse of both: what one topic misses, the whole return does.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::History, _) | (_, Self::History) => Self::History,
+            (Self::Told, _) | (_, Self::Told) => Self::Told,
+            _ => self,
+        }
+    }
+}
+
 /// What kind of feed a connection carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {

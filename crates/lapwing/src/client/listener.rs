@@ -6,22 +6,24 @@ use std::time::Duration;
 use lapwing_wire::block::BlockTiming;
 use lapwing_wire::close::{CloseCode, Retry as AfterClose, retry_after_ms};
 use lapwing_wire::control::{Answer, ClientMessage, ServerMessage, Subscribe, Subscribed, Welcome};
-use lapwing_wire::decoder::{Event as Frame, ProtocolError};
+use lapwing_wire::decoder::Event as Frame;
 use lapwing_wire::envelope::Message;
 use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::position::Offset;
 use lapwing_wire::start::Start;
 use lapwing_wire::time::micros_text;
 use lapwing_wire::topic::TopicName;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::connection::{Connection, Turn};
-use super::dial::{Dial, Dialed, Verdict, io_reason};
+use super::dial::{Dial, DialError, Dialed, Purpose, Verdict, io_reason};
 use super::entropy::Entropy;
 use super::event::{Back, Connected, Event, Halt, MissedMeanwhile, Mode, Observer, Retry};
 use super::feed::{self, OFFSET_MAX, Said};
+use super::session::{HEARTBEAT_MAX, HEARTBEAT_MIN, Session, SessionEnd};
+use super::ticks::Ticks;
 use super::track::{Grant, Place, Track};
 use crate::clock::Now;
 use crate::failure::Failure;
@@ -111,36 +113,6 @@ struct Loss {
     told: Option<Duration>,
 }
 
-/// One connection, beside its bytes.
-struct Session {
-    mode: Mode,
-    opened: Now,
-    last_byte: Now,
-    pinged: bool,
-    heartbeat: Duration,
-    report_interval: Duration,
-    name: Option<String>,
-    /// Topics that were asked for and not yet granted.
-    awaited: Vec<TopicName>,
-    grants: Vec<(TopicName, Offset)>,
-    missed: MissedMeanwhile,
-    /// What topics hold that begin with their next message.
-    retained: Vec<(TopicName, u64)>,
-    ready: bool,
-    messages: u64,
-    bye: Option<Duration>,
-    /// Texts to send once the frame at hand is done with.
-    outbox: Vec<String>,
-}
-
-/// How one connection ended.
-enum SessionEnd {
-    Over(Ending),
-    Closed { code: CloseCode, reason: String },
-    Broken(ProtocolError),
-    Lost { why: String },
-}
-
 impl<'a, O: Observer> Listener<'a, O> {
     fn new(options: &'a Options, stop: &'a CancellationToken, observer: &'a mut O) -> Self {
         Self {
@@ -208,7 +180,7 @@ impl<'a, O: Observer> Listener<'a, O> {
                 Err(ending) => return self.give_up(ending).map(Err),
             };
             let Verdict::Retry(told) = error.verdict() else {
-                return Err(Halt::Failed(error.failure(&self.options.dial.target)));
+                return Err(Halt::Failed(error.failure(&self.options.dial.target, Purpose::Listen)));
             };
             self.on_failed_attempt(error.to_string())?;
             wait = self.backoff.next(told, self.entropy.fraction());
@@ -232,7 +204,7 @@ impl<'a, O: Observer> Listener<'a, O> {
     }
 
     /// Connects once, unless it is time to end.
-    async fn dial(&mut self) -> Result<Result<Result<Dialed, super::dial::DialError>, Ending>, Halt> {
+    async fn dial(&mut self) -> Result<Result<Result<Dialed, DialError>, Ending>, Halt> {
         let dial = &self.options.dial;
         let mut attempt = std::pin::pin!(dial.connect(&mut self.entropy));
         loop {
@@ -296,7 +268,11 @@ impl<'a, O: Observer> Listener<'a, O> {
                 ending = ending(self.stop, self.deadline) => Some(SessionEnd::Over(ending)),
                 now = self.ticks.next() => self.on_tick(session, connection, now)?,
                 turn = connection.turn() => match turn {
-                    Ok(Turn::Read(now)) => self.on_read(connection, session, now)?,
+                    Ok(Turn::Read(now)) => {
+                        let end = self.on_read(connection, session, now)?;
+                        self.ticks.on_worked(now);
+                        end
+                    }
                     Ok(Turn::Ended) => Some(SessionEnd::Lost { why: "it ended without a close frame".to_owned() }),
                     Err(error) => Some(SessionEnd::Lost { why: io_reason(&error) }),
                 },
@@ -635,11 +611,6 @@ impl<'a, O: Observer> Listener<'a, O> {
         let first_time = self.tracks[at].position().is_none();
         let (grant, unfinished) = self.tracks[at].on_subscribed(granted);
         self.tell_blocks(at, unfinished, now)?;
-        if !matches!(grant, Grant::AsAsked | Grant::Gap { .. }) {
-            // What is left of the old history is reported under its own epoch.
-            self.report(at, session, Duration::ZERO, now);
-        }
-        self.tracks[at].set_epoch(granted.epoch);
         self.tell_grant(session, granted, &grant, before, now)?;
         let event = Event::Granted {
             topic: &granted.topic,
@@ -647,12 +618,14 @@ impl<'a, O: Observer> Listener<'a, O> {
             from: granted.from,
         };
         self.observer.on_event(&event, now)?;
+        let Some(awaited) = session.awaited.iter().position(|topic| *topic == granted.topic) else {
+            return Ok(());
+        };
+        session.grants.push((session.awaited.remove(awaited), granted.from));
         if first_time && self.options.start == Start::Latest && granted.answer == Answer::Ok {
             let retained = granted.next.since(granted.first);
             session.retained.push((granted.topic.clone(), retained));
         }
-        session.grants.push((granted.topic.clone(), granted.from));
-        session.awaited.retain(|topic| *topic != granted.topic);
         if session.awaited.is_empty() {
             self.ready(session, now)?;
         }
@@ -810,99 +783,6 @@ impl<'a, O: Observer> Listener<'a, O> {
     }
 }
 
-impl Session {
-    fn new(mode: Mode, now: Now) -> Self {
-        Self {
-            mode,
-            opened: now,
-            last_byte: now,
-            pinged: false,
-            heartbeat: WELCOME_WAIT / 3,
-            report_interval: Duration::from_secs(1),
-            name: None,
-            awaited: Vec::new(),
-            grants: Vec::new(),
-            missed: MissedMeanwhile::Nothing,
-            retained: Vec::new(),
-            ready: false,
-            messages: 0,
-            bye: None,
-            outbox: Vec::new(),
-        }
-    }
-
-    /// A server of ours speaks by itself; of any other we ask whether it lives.
-    fn judge_silence(&mut self, connection: &mut Connection, now: Now) -> Option<SessionEnd> {
-        let silent = Duration::from_nanos(now.mono.saturating_sub(self.last_byte.mono));
-        let limit = match self.mode {
-            Mode::Lapwing => self.heartbeat * 3,
-            Mode::Plain => PLAIN_SILENCE_MAX,
-        };
-        if silent >= limit {
-            let why = format!("nothing came for {} s", silent.as_secs());
-            return Some(SessionEnd::Lost { why });
-        }
-        if self.mode == Mode::Plain && silent >= limit / 2 && !self.pinged {
-            connection.send_ping();
-            self.pinged = true;
-        }
-        None
-    }
-}
-
-impl MissedMeanwhile {
-    fn worse(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::History, _) | (_, Self::History) => Self::History,
-            (Self::Told, _) | (_, Self::Told) => Self::Told,
-            _ => self,
-        }
-    }
-}
-
-/// The beat by which everything is looked after, and what it says about ourselves.
-struct Ticks {
-    interval: Option<tokio::time::Interval>,
-    before: Option<Now>,
-    /// A beat came so late that we must have stood still.
-    stalled: bool,
-    /// By how many milliseconds the wall clock moved against the monotonic one.
-    clock_step: Option<f64>,
-}
-
-impl Default for Ticks {
-    fn default() -> Self {
-        Self {
-            interval: None,
-            before: None,
-            stalled: false,
-            clock_step: None,
-        }
-    }
-}
-
-impl Ticks {
-    async fn next(&mut self) -> Now {
-        let interval = self.interval.get_or_insert_with(|| {
-            let mut interval = tokio::time::interval(TICK);
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            interval
-        });
-        interval.tick().await;
-        let now = Now::read();
-        if let Some(before) = self.before.replace(now) {
-            let mono = Duration::from_nanos(now.mono.saturating_sub(before.mono));
-            self.stalled |= mono > TICK + STALL;
-            let wall = now.wall.nanos().saturating_sub(before.wall.nanos());
-            let step = (wall as f64 - mono.as_nanos() as f64) / 1e6;
-            if step.abs() > CLOCK_STEP_MS {
-                self.clock_step = Some(self.clock_step.unwrap_or_default() + step);
-            }
-        }
-        now
-    }
-}
-
 /// Waits for a reason to end.
 async fn ending(stop: &CancellationToken, deadline: Option<Instant>) -> Ending {
     tokio::select! {
@@ -934,38 +814,19 @@ async fn until_closed(connection: &mut Connection) {
 #[must_use]
 pub fn close_text(code: CloseCode, reason: &str) -> String {
     let mut text = code.to_string();
-    for (before, part) in [(", ", code.meaning()), (": ", reason)] {
-        if !part.is_empty() {
-            text.push_str(before);
-            text.push_str(part);
-        }
+    let meaning = code.meaning();
+    match (meaning.is_empty(), reason.is_empty()) {
+        (true, true) => {}
+        (false, true) => text.push_str(&format!(", {meaning}")),
+        // Some servers begin with the meaning themselves.
+        (false, false) if !reason.starts_with(meaning) => text.push_str(&format!(", {meaning}: {reason}")),
+        (_, false) => text.push_str(&format!(", {reason}")),
     }
     text
 }
 
-/// Often enough that nobody sees a line late, and rare enough to cost nothing.
-const TICK: Duration = Duration::from_millis(200);
-
-/// A beat this much late is a stall: stopped, suspended, or held up by what we write to.
-const STALL: Duration = Duration::from_secs(2);
-
-/// Slower corrections of the clock are drift, not steps.
-const CLOCK_STEP_MS: f64 = 100.0;
-
 /// How long an end may take: the answer to our close.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
-
-/// Within this a server that chose the subprotocol says welcome.
-const WELCOME_WAIT: Duration = Duration::from_secs(15);
-
-/// A server cannot make us ask for its life all the time.
-const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
-
-/// Nor wait for ever.
-const HEARTBEAT_MAX: Duration = Duration::from_secs(600);
-
-/// Feeds of others may be quiet for long; after half of it they are asked by a ping.
-const PLAIN_SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// An hour, as in a close reason.
 const RETRY_MS_MAX: u64 = 3_600_000;

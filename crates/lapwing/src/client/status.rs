@@ -114,7 +114,10 @@ impl Status {
             (None, Some(goal)) => self.goal_text(goal, now, messages),
             (None, None) => return,
         };
-        bar.set_message(text);
+        // Drawing the same again would only flicker.
+        if bar.message() != text {
+            bar.set_message(text);
+        }
     }
 
     /// Takes it away for good.

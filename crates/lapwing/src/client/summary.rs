@@ -25,16 +25,23 @@ pub struct Summary {
     down: Duration,
     topics: Vec<(TopicName, Tally)>,
     untimed: BTreeMap<Untimed, u64>,
+    /// The connection is lost now.
+    away: bool,
 }
 
 #[derive(Debug)]
 struct Tally {
     messages: u64,
-    offsets: Option<(Offset, Offset)>,
+    /// The first and last offset of the newest histories, at most [`HISTORIES_SHOWN`].
+    offsets: Vec<(Offset, Offset)>,
+    /// The next offset begins another history.
+    turned: bool,
     blocks: u64,
     partial: u64,
     /// Block times in microseconds.
     timed: Histogram<u32>,
+    /// The longest of them.
+    longest: u64,
     gaps: u64,
     missing: u64,
     histories: u64,
@@ -88,8 +95,7 @@ impl Summary {
                 let tally = self.tally(arrival.topic);
                 tally.messages += 1;
                 if let Some(offset) = arrival.offset {
-                    let first = tally.offsets.map_or(offset, |(first, _)| first);
-                    tally.offsets = Some((first, offset));
+                    tally.on_offset(offset);
                 }
             }
             Event::Block { topic, timing } => self.on_block(topic, timing),
@@ -102,9 +108,12 @@ impl Summary {
                 let tally = self.tally(topic);
                 tally.gaps += 1;
                 tally.histories += 1;
+                tally.turned = true;
             }
             Event::Repeat { topic } => self.tally(topic).repeats += 1,
+            Event::Lost { .. } => self.away = true,
             Event::Back(back) => {
+                self.away = false;
                 self.reconnects += 1;
                 self.down += back.down;
             }
@@ -145,20 +154,14 @@ impl Summary {
     fn table(&self) -> Vec<String> {
         let mut rows = vec![HEAD.map(str::to_owned)];
         for (topic, tally) in &self.topics {
-            let quantile = |q| match tally.timed.is_empty() {
-                true => "-".to_owned(),
-                false => form::span(Duration::from_micros(tally.timed.value_at_quantile(q))),
-            };
             rows.push([
                 topic.to_string(),
                 form::count(tally.messages),
-                tally
-                    .offsets
-                    .map_or("-".to_owned(), |(first, last)| format!("{first}-{last}")),
+                tally.offsets_text(),
                 form::count(tally.blocks),
                 form::count(tally.timed.len()),
-                quantile(0.5),
-                quantile(0.99),
+                tally.quantile(0.5),
+                tally.quantile(0.99),
                 form::count(tally.gaps),
                 form::count(tally.repeats),
             ]);
@@ -172,7 +175,13 @@ impl Summary {
             .topics
             .iter()
             .filter(|(_, tally)| tally.partial > 0)
-            .map(|(topic, tally)| format!("{} of {topic}", form::counted(tally.partial, "partial block")))
+            .map(|(topic, tally)| {
+                let blocks = form::counted(tally.partial, "partial block");
+                match topic.as_str() {
+                    "-" => blocks,
+                    topic => format!("{blocks} of {topic}"),
+                }
+            })
             .collect();
         let parts: Vec<_> = [whole.join(", "), partial.join(", ")]
             .into_iter()
@@ -201,8 +210,9 @@ impl Summary {
         if !known.is_empty() {
             return format!("missing: {}", known.join(", "));
         }
-        let placed = |tally: &Tally| tally.messages == 0 || tally.offsets.is_some();
+        let placed = |tally: &Tally| tally.messages == 0 || !tally.offsets.is_empty();
         match self.topics.iter().all(|(_, tally)| placed(tally)) {
+            true if self.away => "nothing lost up to the loss of the connection: each offset once, in order".to_owned(),
             true => "nothing lost: each offset once, in order".to_owned(),
             false => "not checked for loss: this feed has no offsets".to_owned(),
         }
@@ -218,7 +228,9 @@ impl Summary {
         if let Some(elapsed) = timing.timed() {
             let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
             // It grows to what comes; a block of more than a day counts as one of a day.
-            let _ = tally.timed.record(micros.min(DAY_MICROS));
+            let micros = micros.min(DAY_MICROS);
+            let _ = tally.timed.record(micros);
+            tally.longest = tally.longest.max(micros);
         } else {
             *self.untimed.entry(Untimed::of(timing.flags)).or_default() += 1;
         }
@@ -239,15 +251,53 @@ impl Tally {
         let digits = if topics < TOPICS_FEW { DIGITS_FEW } else { DIGITS_MANY };
         Self {
             messages: 0,
-            offsets: None,
+            offsets: Vec::new(),
+            turned: false,
             blocks: 0,
             partial: 0,
             timed: Histogram::new(digits).expect("2 to 4 digits are allowed"),
+            longest: 0,
             gaps: 0,
             missing: 0,
             histories: 0,
             repeats: 0,
         }
+    }
+}
+
+impl Tally {
+    fn on_offset(&mut self, offset: Offset) {
+        let turned = std::mem::take(&mut self.turned);
+        match self.offsets.last_mut() {
+            Some((_, last)) if !turned => *last = offset,
+            _ => {
+                if self.offsets.len() == HISTORIES_SHOWN {
+                    self.offsets.remove(0);
+                }
+                self.offsets.push((offset, offset));
+            }
+        }
+    }
+
+    fn offsets_text(&self) -> String {
+        let texts: Vec<_> = self
+            .offsets
+            .iter()
+            .map(|(first, last)| format!("{first}-{last}"))
+            .collect();
+        match texts.is_empty() {
+            true => "-".to_owned(),
+            false => texts.join(", "),
+        }
+    }
+
+    fn quantile(&self, quantile: f64) -> String {
+        if self.timed.is_empty() {
+            return "-".to_owned();
+        }
+        // The histogram rounds up; beyond the longest that there was it would tell more than was seen.
+        let micros = self.timed.value_at_quantile(quantile).min(self.longest);
+        form::span(Duration::from_micros(micros))
     }
 }
 
@@ -305,6 +355,9 @@ const HEAD: [&str; 9] = [
     "gaps",
     "repeats",
 ];
+
+/// A server that loses its memory a hundred times does not fill the table.
+const HISTORIES_SHOWN: usize = 3;
 
 const DAY_MICROS: u64 = 24 * 3600 * 1_000_000;
 
@@ -395,6 +448,12 @@ mod tests {
         let mut summary = Summary::new(Now::default());
         let mut track = track();
         arrive(&mut summary, &mut track, 0..3, 0, 1);
+        summary.on_event(&Event::Lost { why: "reset" });
+        assert!(
+            summary
+                .verdict()
+                .starts_with("nothing lost up to the loss of the connection")
+        );
         let topic = track.topic().clone();
         summary.on_event(&Event::Gap {
             topic: &topic,

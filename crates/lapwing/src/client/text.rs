@@ -324,6 +324,7 @@ impl Talk {
 
     fn reset(&mut self, topic: &TopicName, first: Offset, last: Option<Offset>) -> Option<Sentence> {
         if self.away {
+            self.histories.retain(|(known, _)| known != topic);
             self.histories.push((topic.clone(), last));
             return None;
         }

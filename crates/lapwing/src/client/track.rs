@@ -113,7 +113,7 @@ impl Track {
         Some(Position { epoch, offset })
     }
 
-    /// Takes what the server grants. A block that can no longer end comes back, to be counted before anything of the new history.
+    /// Takes what the server grants. A block of a lost history comes back, to be told before anything of the new one.
     pub fn on_subscribed(&mut self, granted: &Subscribed) -> (Grant, Option<BlockTiming>) {
         let known = self.next;
         let grant = match granted.answer {
@@ -145,20 +145,17 @@ impl Track {
                 None
             }
             (Grant::Diverged { .. } | Grant::Reset, Some(_)) => {
-                let unfinished = self.timer.on_reset(granted.next);
-                unfinished.inspect(|timing| self.builder.on_block(timing))
+                // No report of the old history: the server that answers now cannot compare it with anything.
+                self.builder = ReportBuilder::default();
+                self.timer.on_reset(granted.next)
             }
         };
         // As asked, what was expected stays so: whatever comes before it is a repeat, whatever behind it a gap.
         if known.is_none() || grant != Grant::AsAsked {
             self.next = Some(granted.from);
         }
+        self.epoch = Some(granted.epoch);
         (grant, unfinished)
-    }
-
-    /// Takes the epoch of a grant, once everything of the old one is reported.
-    pub fn set_epoch(&mut self, epoch: Epoch) {
-        self.epoch = Some(epoch);
     }
 
     /// Where `offset` lies; a place other than [`Place::Repeat`] is from then on where we are.
@@ -264,7 +261,6 @@ mod tests {
     fn following(offsets: std::ops::Range<u64>) -> Track {
         let mut track = track();
         track.on_subscribed(&granted(Answer::Ok, 1, 0, offsets.start, offsets.start));
-        track.set_epoch(Epoch::from_bits(1));
         for offset in offsets {
             assert_eq!(track.place(Offset::new(offset)), Place::Next);
             let ended = track.on_message(Some(Offset::new(offset)), Duration::from_millis(offset), 1);

@@ -5,6 +5,7 @@
 pub mod bell;
 pub mod reader;
 pub mod retention;
+pub mod retries;
 pub mod segment;
 pub mod stored;
 
@@ -25,6 +26,7 @@ use thiserror::Error;
 use crate::clock::Now;
 use bell::Ring;
 use retention::Retention;
+use retries::{Retries, RetryKey};
 use segment::{Entry, Segment, SegmentWriter};
 use stored::{Stored, push_payload};
 
@@ -53,6 +55,7 @@ struct Appender {
     envelope: EnvelopeWriter,
     active: Option<Active>,
     frame: Vec<u8>,
+    retries: Retries,
 }
 
 struct Active {
@@ -116,6 +119,7 @@ impl Log {
                 envelope,
                 active: None,
                 frame: Vec::new(),
+                retries: Retries::default(),
             }),
             segments: RwLock::default(),
             version: AtomicU64::new(0),
@@ -183,17 +187,35 @@ impl Log {
         messages: &[NewMessage<'_>],
         now: Now,
     ) -> Result<Range<Offset>, AppendError> {
+        self.append_locked(self.lock(), offset, messages, now)
+    }
+
+    /// Appends what was not appended before under this key; gives the offsets it has, and whether it had them already.
+    pub fn append_once(
+        &self,
+        key: RetryKey,
+        messages: &[NewMessage<'_>],
+        now: Now,
+    ) -> Result<(Range<Offset>, bool), AppendError> {
         let mut appender = self.lock();
-        if self.has_ended() {
-            return Err(AppendError::Ended);
+        if let Some(offsets) = appender.retries.find(&key) {
+            return Ok((offsets, true));
         }
-        if let Some(bytes) = messages
-            .iter()
-            .map(|m| m.payload.len())
-            .find(|&bytes| bytes > MESSAGE_BYTES_MAX)
-        {
-            return Err(AppendError::TooLarge { bytes });
-        }
+        check(self.has_ended(), messages)?;
+        // Remembered under the same lock: a second try that comes at the same time waits for the first.
+        let begin = self.next();
+        appender.retries.add(key, begin..begin.plus(messages.len() as u64));
+        Ok((self.append_locked(appender, begin, messages, now)?, false))
+    }
+
+    fn append_locked(
+        &self,
+        mut appender: MutexGuard<'_, Appender>,
+        offset: Offset,
+        messages: &[NewMessage<'_>],
+        now: Now,
+    ) -> Result<Range<Offset>, AppendError> {
+        check(self.has_ended(), messages)?;
         // Another publisher may have come between the caller's look at the end and the lock.
         let begin = offset.max(self.next());
         let mut next = begin;
@@ -206,6 +228,7 @@ impl Log {
         }
         self.next.store(next.get(), Ordering::Release);
         self.retire(now);
+        appender.retries.forget_below(self.first());
         drop(appender);
         // Ring after unlocking: a reader that wakes may want a view, which takes this lock.
         self.ring();
@@ -219,13 +242,20 @@ impl Log {
         if old {
             appender.active = None;
         }
-        self.retire(now);
+        let gone = self.retire(now);
+        drop(appender);
+        if gone {
+            // Readers hold on to what they know of until they look again.
+            self.ring();
+        }
     }
 
     /// Ends the log: nothing more is appended, and readers learn it when they have read everything.
     pub fn end(&self) {
-        drop(self.lock());
+        // Under the lock, so that no append is half way past its check.
+        let appender = self.lock();
         self.ended.store(true, Ordering::Release);
+        drop(appender);
         self.ring();
     }
 
@@ -340,6 +370,7 @@ impl Log {
             envelope,
             active,
             frame,
+            ..
         } = appender;
         let (value_begin, value_end) = write_canonical(envelope, offset, message, now, frame);
         let keep = active
@@ -368,11 +399,12 @@ impl Log {
 
     /// Seals the active segment and begins one that has room for at least `frame_bytes`.
     fn roll(&self, sealed: Option<Active>, base: Offset, frame_bytes: usize, now: Now) -> Active {
-        if let Some(active) = sealed {
+        let used = sealed.map(|active| {
             active.publish();
-        }
-        let room = self.retention.segment_bytes().max(frame_bytes);
-        let (canonical, segment) = Segment::create(base, room, room / FRAME_BYTES_MIN + 1);
+            active.canonical.used()
+        });
+        let room = self.retention.next_room(used);
+        let (canonical, segment) = Segment::create(base, room.bytes.max(frame_bytes), room.entries);
         let stored = Arc::new(Stored::new(segment));
         let wanted = self.payload_readers.load(Ordering::SeqCst) > 0;
         let payload = if wanted { stored.begin_payload() } else { None };
@@ -389,8 +421,8 @@ impl Log {
         age(now, active.began) >= self.retention.segment_age()
     }
 
-    /// Lets go of whole segments from the front while there is too much, or their last message is too old.
-    fn retire(&self, now: Now) {
+    /// Lets go of whole segments from the front while there is too much, or their last message is too old; says whether any went.
+    fn retire(&self, now: Now) -> bool {
         let mut gone = 0;
         {
             let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
@@ -410,6 +442,7 @@ impl Log {
         if gone > 0 {
             self.change(|segments| drop(segments.drain(..gone)));
         }
+        gone > 0
     }
 
     /// Changes the list of segments, and lets readers know.
@@ -482,15 +515,26 @@ fn write_canonical(
     (place(value.start), place(value.end))
 }
 
+fn check(ended: bool, messages: &[NewMessage<'_>]) -> Result<(), AppendError> {
+    if ended {
+        return Err(AppendError::Ended);
+    }
+    match messages
+        .iter()
+        .map(|message| message.payload.len())
+        .find(|&bytes| bytes > MESSAGE_BYTES_MAX)
+    {
+        Some(bytes) => Err(AppendError::TooLarge { bytes }),
+        None => Ok(()),
+    }
+}
+
 fn age(now: Now, mono: u64) -> Duration {
     Duration::from_nanos(now.mono.saturating_sub(mono))
 }
 
 /// The largest payload that a log takes, in bytes: sources may send so much, sockets and publishers less.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
-
-/// No frame with an envelope is shorter, so an index of so many entries is never full before the frames are.
-const FRAME_BYTES_MIN: usize = 64;
 
 /// Why nothing was appended.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]

@@ -80,6 +80,9 @@ impl Reader {
         let ended = self.log.has_ended();
         let next = self.log.next();
         // Offsets at the front may have been let go while this list still holds them: what is here can be read.
+        if cursor >= next {
+            return if ended { Next::Ended } else { Next::CaughtUp };
+        }
         let holding = self
             .segments
             .partition_point(|stored| stored.canonical().base() <= cursor)
@@ -91,14 +94,19 @@ impl Reader {
                 continue;
             };
             if entry.offset != cursor {
-                return Next::Missed(cursor..entry.offset);
+                return Next::Missed(cursor..entry.offset.min(next));
             }
-            return Next::Frames(run(segment, at, bytes_max));
+            // What lies beyond the visible end belongs to an append that is not whole yet.
+            return match run(segment, at, bytes_max, next) {
+                Some(run) => Next::Frames(run),
+                None => Next::CaughtUp,
+            };
         }
-        match () {
-            () if cursor < next && !self.is_stale() => Next::Missed(cursor..next),
-            () if ended && cursor >= next => Next::Ended,
-            () => Next::CaughtUp,
+        // With an old list it cannot be told whether the messages are gone or not yet seen; a refresh comes first.
+        if self.is_stale() {
+            Next::CaughtUp
+        } else {
+            Next::Missed(cursor..next)
         }
     }
 
@@ -117,11 +125,16 @@ impl Drop for Reader {
     }
 }
 
-/// The frames from entry `at` on: of consecutive offsets, at least one, and no more than `bytes_max` beyond that.
-fn run(segment: &Segment, at: usize, bytes_max: usize) -> Run<'_> {
+/// The frames from entry `at` on: of consecutive offsets below `end`, at least one, and no more than `bytes_max` beyond
+/// that; none when not even the first is below `end`.
+fn run(segment: &Segment, at: usize, bytes_max: usize, end: Offset) -> Option<Run<'_>> {
     let entries = segment.entries();
     let begin = begin_of(entries, at);
-    let rest = &entries[at..];
+    let visible = entries[at..].partition_point(|entry| entry.offset < end);
+    let rest = &entries[at..at + visible];
+    if rest.is_empty() {
+        return None;
+    }
     let fit = rest
         .partition_point(|entry| entry.end as usize - begin <= bytes_max)
         .max(1);
@@ -131,11 +144,11 @@ fn run(segment: &Segment, at: usize, bytes_max: usize) -> Run<'_> {
     } else {
         (1..fit).find(|&nth| !dense(&rest[nth], nth)).unwrap_or(fit)
     };
-    Run {
+    Some(Run {
         bytes: segment.frames(at..at + count),
         entries: &rest[..count],
         begin,
-    }
+    })
 }
 
 impl<'a> Run<'a> {

@@ -28,9 +28,78 @@ impl Retention {
         usize::try_from((self.bytes / 16).clamp(4 << 10, Self::SEGMENT_BYTES_MAX)).expect("at most 4 MiB")
     }
 
+    /// How large the next segment is made, after one that held `used`: twice that, so that a quiet topic costs little and a
+    /// busy one soon has segments of full size.
+    ///
+    /// Memory is asked for as it will be used: an allocator may touch all of what it gives, whatever is written to it.
+    #[must_use]
+    pub fn next_room(&self, used: Option<Room>) -> Room {
+        let most = self.segment_bytes();
+        let least = most.min(FIRST_BYTES);
+        let used = used.filter(|used| used.entries > 0);
+        let bytes = used.map_or(least, |used| (used.bytes * 2).next_power_of_two().clamp(least, most));
+        // Frames a little shorter than before shall fill it too; much shorter ones seal it early.
+        let frame = used.map_or(FIRST_FRAME_BYTES, |used| {
+            (used.bytes / used.entries * 3 / 4).max(FRAME_BYTES_MIN)
+        });
+        Room {
+            bytes,
+            entries: bytes / frame + 16,
+        }
+    }
+
     /// A segment is sealed when its first message is this old.
     #[must_use]
     pub fn segment_age(&self) -> Duration {
         self.age / 8
+    }
+}
+
+/// The size of a segment, or what of it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes of frames.
+    pub bytes: usize,
+    /// How many frames.
+    pub entries: usize,
+}
+
+/// A topic of a message a second fills no more in its first segment.
+const FIRST_BYTES: usize = 64 << 10;
+const FIRST_FRAME_BYTES: usize = 128;
+/// No frame with an envelope is shorter.
+const FRAME_BYTES_MIN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_topic_has_small_segments_and_a_busy_one_soon_large_ones() {
+        let retention = Retention::DEFAULT;
+        let mut room = retention.next_room(None);
+        assert_eq!(room.bytes, 64 << 10);
+        let quiet = Room {
+            bytes: 2000,
+            entries: 8,
+        };
+        assert_eq!(retention.next_room(Some(quiet)).bytes, 64 << 10);
+        for _ in 0..7 {
+            room = retention.next_room(Some(Room {
+                bytes: room.bytes - 10,
+                entries: room.bytes / 250,
+            }));
+        }
+        assert_eq!(room.bytes, 4 << 20);
+        assert!((room.bytes / 250..room.bytes / 125).contains(&room.entries), "{room:?}");
+    }
+
+    #[test]
+    fn the_smallest_topic_has_the_smallest_segments() {
+        let retention = Retention {
+            bytes: Retention::BYTES_MIN,
+            ..Retention::DEFAULT
+        };
+        assert_eq!(retention.next_room(None).bytes, 4 << 10);
     }
 }

@@ -12,6 +12,7 @@ use lapwing_wire::envelope::Kind;
 use lapwing_wire::position::Offset;
 use lapwing_wire::time::WallTime;
 
+use super::retention::Room;
 use sync::{AtomicUsize, Ordering};
 
 /// Frames that lie one behind the other, and an index that says where each ends and what it is.
@@ -177,10 +178,13 @@ impl SegmentWriter {
         &self.segment
     }
 
-    /// Bytes of frames written.
+    /// What of it is used.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    pub fn used(&self) -> Room {
+        Room {
+            bytes: self.bytes,
+            entries: self.entries,
+        }
     }
 }
 

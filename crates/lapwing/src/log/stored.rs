@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use lapwing_wire::envelope::{Kind, write_payload};
 use lapwing_wire::frame::{self, Opcode};
 
-use super::segment::{Entry, Segment, SegmentWriter, begin_of};
+use super::segment::{Entry, Segment, SegmentWriter};
 
 /// A form in which frames of a log can be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -59,13 +59,10 @@ impl Stored {
         self.payload.set(writer.segment().clone()).is_ok().then_some(writer)
     }
 
-    /// Bytes of frames and index, over all views.
+    /// Memory of frames and index, over all views; what is asked for counts, not only what is filled.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let of = |segment: &Segment| {
-            let entries = segment.entries();
-            (begin_of(entries, entries.len()) + size_of_val(entries)) as u64
-        };
+        let of = |segment: &Segment| (segment.frame_bytes_max() + segment.entries_max() * size_of::<Entry>()) as u64;
         of(&self.canonical) + self.payload.get().map_or(0, |segment| of(segment))
     }
 }

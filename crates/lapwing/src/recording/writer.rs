@@ -8,7 +8,7 @@ use super::lock::{self, LockError};
 
 /// Appends whole lines to a file that no other process writes.
 ///
-/// Lines wait in a buffer of [`BUFFER_BYTES`]; whoever owns the writer flushes it when the feed is quiet and at the end.
+/// Lines wait in a buffer of 64 KiB; whoever owns the writer flushes it when the feed is quiet and at the end.
 #[derive(Debug)]
 pub struct Writer {
     file: File,

@@ -82,7 +82,7 @@ fn welcome(stream: TcpStream, address: SocketAddr, front: &Arc<Front>) {
     let socket = socket2::SockRef::from(&stream);
     #[cfg(target_os = "linux")]
     {
-        let _ = socket.set_tcp_user_timeout(Some(front.common.limits.stall_timeout));
+        let _ = socket.set_tcp_user_timeout(Some(front.common.limits.stall_timeout + USER_TIMEOUT_MORE));
         let _ = socket.set_tcp_notsent_lowat(NOTSENT_LOWAT);
     }
     #[cfg(not(target_os = "linux"))]
@@ -161,6 +161,9 @@ impl Spare {
 
 /// Longer queues are cut by the kernel to its own limit.
 const BACKLOG: i32 = 4096;
+/// The kernel gives up later than we do, so that the reason told is ours.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT_MORE: Duration = Duration::from_secs(10);
 /// What is not yet sent stays in the log, where lag can be seen, and not in the kernel.
 #[cfg(target_os = "linux")]
 const NOTSENT_LOWAT: u32 = 64 << 10;

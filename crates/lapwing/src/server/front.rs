@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, UPGRADE, VARY,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -79,9 +79,7 @@ impl Front {
         // A link from another page to ours is no harm: it reads nothing. Everything else says where it comes from.
         let followed = request.method() == Method::GET && text(headers, "sec-fetch-mode") == Some("navigate");
         match checked {
-            Err(error @ super::origin::OriginError::Origin { .. }) if followed && headers.get(ORIGIN).is_none() => {
-                drop(error)
-            }
+            Err(super::origin::OriginError::Hidden) if followed && headers.get(ORIGIN).is_none() => {}
             Err(error) => {
                 let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::FORBIDDEN);
                 let sentence = lapwing_wire::escape::escaped(&error.to_string());
@@ -101,7 +99,8 @@ impl Front {
             let topic = topic.to_owned();
             return publish::answer(self, &topic, request).await;
         }
-        let upgrade = request.headers().contains_key(http::header::UPGRADE) || path == "/ws";
+        // Clients that would rather speak HTTP/2 (curl --http2, Java's) offer h2c with every request; it is for us to ignore.
+        let upgrade = request.headers().get(UPGRADE).is_some_and(|wanted| wanted != "h2c") || path == "/ws";
         match path {
             "/" | "/ws" if upgrade => stream::answer(self, request),
             "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css" | "/icon.svg" if !reads(&request) => {

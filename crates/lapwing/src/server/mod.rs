@@ -114,11 +114,10 @@ impl Server {
     /// Stops: lets nobody in, ends the sources, tells every client, serves those who lag until the drain ends.
     pub async fn stop(self, code: CloseCode, why: &'static str, signal: &'static str) {
         let clients = self.front.workers.iter().map(Worker::sessions).sum::<usize>() as u64;
-        self.common.console.tell(Event::Stopping { signal, clients });
         self.common.stopping.store(true, Ordering::Relaxed);
-        for source in self.sources {
-            source.stop().await;
-        }
+        self.common.console.tell(Event::Stopping { signal, clients });
+        let mut stopping: tokio::task::JoinSet<()> = self.sources.into_iter().map(Source::stop).collect();
+        while stopping.join_next().await.is_some() {}
         let stop = Stop {
             code,
             why,

@@ -37,18 +37,16 @@ impl Origins {
         let Some(origin) = origin else {
             // A browser that hides the origin still says where the page stands.
             return match fetch_site {
-                Some("cross-site") => Err(OriginError::Origin {
-                    origin: "another site".to_owned(),
-                }),
+                Some("cross-site") => Err(OriginError::Hidden),
                 _ => Ok(()),
             };
         };
         let origin = origin.to_ascii_lowercase();
         let own = host_of_origin(&origin).is_some_and(|authority| authority == host);
-        if own || self.allowed.contains(&origin) {
-            Ok(())
-        } else {
-            Err(OriginError::Origin { origin })
+        match own || self.allowed.contains(&origin) {
+            true => Ok(()),
+            false if host_of_origin(&origin).is_none() => Err(OriginError::Hidden),
+            false => Err(OriginError::Origin { origin }),
         }
     }
 
@@ -106,6 +104,9 @@ pub enum OriginError {
         /// Where it comes from.
         origin: String,
     },
+    /// The page comes from somewhere else, and does not say from where.
+    #[error("a page that hides its origin may not use this server")]
+    Hidden,
     /// A setting that is no origin.
     #[error("{text:?} is no origin such as https://app.example.org")]
     NotAnOrigin {
@@ -120,7 +121,7 @@ impl OriginError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Host { .. } => 421,
-            Self::Origin { .. } | Self::NotAnOrigin { .. } => 403,
+            Self::Origin { .. } | Self::Hidden | Self::NotAnOrigin { .. } => 403,
         }
     }
 }

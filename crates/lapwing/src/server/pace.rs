@@ -1,5 +1,6 @@
 //! One client's pace in one topic against the server's own: drift, how far behind, and when to say so.
 
+use lapwing_wire::block::Flags;
 use lapwing_wire::report::Report;
 
 /// The pace of one client in one topic.
@@ -24,14 +25,23 @@ impl Pace {
     /// Takes a report and the server's own time for the same offsets; gives the drift, and a change if there is one.
     ///
     /// Slow begins after 2 blocks in a row with a drift above 5 % of the block (at least 20 ms), and ends after 3 below
-    /// half of that. A report that holds a block which does not count says nothing about the pace.
+    /// half of that. A report that holds a block which does not count says nothing about the pace, but does about how far
+    /// behind the client is: its lateness is real, whatever made it late. Only what came before it had caught up is left out.
     pub fn on_report(&mut self, report: &Report, server_ms: Option<f64>) -> (Option<f64>, Option<Change>) {
-        let (Some(elapsed), Some(server_ms)) = (report.elapsed_ms.filter(|_| report.is_wholly_timed()), server_ms)
-        else {
+        let joining =
+            report.flags.has(Flags::FIRST) || report.flags.has(Flags::CATCHUP) && !report.flags.has(Flags::INTERRUPTED);
+        if joining {
+            *self = Self::default();
+            return (None, None);
+        }
+        let (Some(span), Some(server_ms)) = (report.span_ms, server_ms) else {
             return (None, None);
         };
-        let drift = elapsed.total - server_ms;
+        let drift = span - server_ms;
         self.behind_ms += drift;
+        if !report.is_wholly_timed() {
+            return (None, None);
+        }
         let per_block = drift / report.blocks as f64;
         let threshold = (server_ms / report.blocks as f64 * SLOW_SHARE).max(SLOW_MS_MIN);
         if per_block > threshold {
@@ -72,7 +82,6 @@ const GOOD_BLOCKS: u64 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lapwing_wire::block::Flags;
     use lapwing_wire::position::Offset;
     use lapwing_wire::report::Spans;
     use std::num::NonZeroU64;
@@ -97,6 +106,7 @@ mod tests {
             messages: blocks * 5,
             bytes: 0,
             elapsed_ms: Some(spans),
+            span_ms: Some(total),
             spread_ms: spans,
             flags,
             reconnects: 0,
@@ -144,14 +154,26 @@ mod tests {
     }
 
     #[test]
-    fn flagged_blocks_and_unknown_server_times_say_nothing() {
+    fn lateness_is_kept_whatever_made_it_but_is_no_slow_pace() {
         let mut pace = Pace::default();
-        assert_eq!(
-            pace.on_report(&report(1, 9e9, Flags::INTERRUPTED), Some(1.0)),
-            (None, None)
-        );
+        let stalled = report(1, 5000.0, Flags::STALLED);
+        assert_eq!(pace.on_report(&stalled, Some(2000.0)), (None, None));
+        assert_eq!(pace.behind_ms(), 3000.0);
+        let (drift, change) = pace.on_report(&report(3, 3000.0, Flags::NONE), Some(6000.0));
+        assert_eq!((drift, change, pace.behind_ms()), (Some(-3000.0), None, 0.0));
         assert_eq!(pace.on_report(&report(1, 9e9, Flags::NONE), None), (None, None));
+        assert_eq!(pace.behind_ms(), 0.0);
+    }
+
+    #[test]
+    fn what_came_before_it_had_caught_up_is_left_out() {
+        let mut pace = Pace::default();
+        pace.on_report(&report(1, 6000.0, Flags::NONE), Some(2000.0));
+        pace.on_report(&report(5, 1.0, Flags::CATCHUP), Some(60_000.0));
         assert_eq!(pace, Pace::default());
+        let back = Flags::INTERRUPTED.with(Flags::CATCHUP);
+        pace.on_report(&report(1, 3300.0, back), Some(2000.0));
+        assert_eq!(pace.behind_ms(), 1300.0);
     }
 
     #[test]

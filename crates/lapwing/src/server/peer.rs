@@ -44,7 +44,7 @@ pub struct Peer {
     closed: Option<(CloseCode, String)>,
     /// That frame only answers ours.
     closed_in_answer: bool,
-    paces: Vec<(TopicId, Pace, Option<u64>)>,
+    paces: Vec<(TopicId, Pace, Bucket)>,
 }
 
 impl Peer {
@@ -258,6 +258,9 @@ impl Peer {
             self.session.follow(topic.id.0, grant.from);
             feeds.follow(topic.id, self.session.mode(), self.key);
             self.session.say(&subscribed(topic, &grant));
+            if grant.missing_from.is_some() {
+                self.tell_joined(common, feeds);
+            }
             self.tell_gap(topic, &grant, common);
         }
     }
@@ -319,22 +322,18 @@ impl Peer {
             .iter()
             .position(|(id, ..)| *id == topic.id)
             .unwrap_or_else(|| {
-                self.paces.push((topic.id, Pace::default(), None));
+                self.paces
+                    .push((topic.id, Pace::default(), Bucket::full(REPORTS.1, now)));
                 self.paces.len() - 1
             });
-        let (_, pace, last_ms) = &mut self.paces[place];
-        // Half an interval of grace: the two clocks and the way between them are not exact. The last report comes when it comes.
-        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let early = last_ms.is_some_and(|last| now_ms.saturating_sub(last) < millis(Limits::REPORT_INTERVAL) / 2);
-        let last_of_all = report.flags.has(lapwing_wire::block::Flags::PARTIAL);
-        if early && !last_of_all {
+        let (_, pace, bucket) = &mut self.paces[place];
+        if !bucket.take(REPORTS, now) {
             return self.refuse(
                 "too_many_reports",
                 "at most one report a topic and second".to_owned(),
                 Some(report.topic.clone()),
             );
         }
-        *last_ms = Some(now_ms);
         let server_ms = server_ms(topic, report);
         let (drift_ms, change) = pace.on_report(report, server_ms);
         let behind_ms = pace.behind_ms();
@@ -451,6 +450,9 @@ fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
         diverged_at: None,
     })
 }
+
+/// One a second and topic; the last of all comes when it comes, and clocks are not exact.
+const REPORTS: (u32, u32) = (1, 3);
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)

@@ -1,7 +1,7 @@
 //! Publishing over HTTP: `POST /topics/NAME/messages`. One body is appended whole or not at all.
 
 use http::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use lapwing_wire::envelope::Kind;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::front::{Answer, Front, plain, refusal, text};
 use super::topics::Topic;
 use crate::clock::Now;
+use crate::log::retries::RetryKey;
 use crate::log::{AppendError, NewMessage};
 use crate::source::line::message_of;
 
@@ -68,10 +69,34 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
         return Err(refuse(StatusCode::CONFLICT, &sentence));
     }
     let form = Form::of(text(request.headers(), "content-type"))?;
+    let retry = retry_key(request.headers())?;
     let body = body(front, request).await?;
     let mut messages = Vec::new();
     form.read(&body, &mut messages)?;
-    append(topic, &messages)
+    append(topic, retry, &messages)
+}
+
+/// What a publisher says by which a second try can be told from a new publish; none when it says nothing.
+fn retry_key(headers: &HeaderMap) -> Result<Option<RetryKey>, Box<Answer>> {
+    let bounded = |name: &str| match headers.get(name).map(|value| value.to_str()) {
+        None => Ok(None),
+        Some(Ok(value)) if (1..=RETRY_TEXT_MAX).contains(&value.len()) => Ok(Some(value)),
+        Some(_) => Err(refuse(
+            StatusCode::BAD_REQUEST,
+            &format!("{name} has 1 to {RETRY_TEXT_MAX} characters of ASCII"),
+        )),
+    };
+    if let Some(key) = bounded("idempotency-key")? {
+        return Ok(Some(RetryKey::of_key(key)));
+    }
+    match (bounded("lapwing-source")?, bounded("lapwing-sequence")?.map(str::parse)) {
+        (None, None) => Ok(None),
+        (Some(source), Some(Ok(sequence))) => Ok(Some(RetryKey::of_source(source, sequence))),
+        _ => Err(refuse(
+            StatusCode::BAD_REQUEST,
+            "Lapwing-Source and Lapwing-Sequence, a number, go together",
+        )),
+    }
 }
 
 /// Reads the body within its limit and in time.
@@ -101,15 +126,17 @@ async fn body(front: &Front, request: Request<Incoming>) -> Result<bytes::Bytes,
     }
 }
 
-fn append(topic: &Topic, messages: &[(Kind, Vec<u8>)]) -> Result<Answer, Box<Answer>> {
-    if messages.is_empty() {
-        return Err(refuse(StatusCode::BAD_REQUEST, "the body holds no message"));
-    }
+fn append(topic: &Topic, retry: Option<RetryKey>, messages: &[(Kind, Vec<u8>)]) -> Result<Answer, Box<Answer>> {
     let new: Vec<_> = messages
         .iter()
         .map(|(kind, payload)| NewMessage::new(*kind, payload))
         .collect();
-    let offsets = topic.log.append(&new, Now::read()).map_err(|error| match error {
+    let now = Now::read();
+    let appended = match retry {
+        Some(key) => topic.log.append_once(key, &new, now),
+        None => topic.log.append(&new, now).map(|offsets| (offsets, false)),
+    };
+    let (offsets, repeated) = appended.map_err(|error| match error {
         AppendError::Ended => refuse(StatusCode::GONE, &format!("topic {} has ended", topic.name())),
         AppendError::TooLarge { .. } => refuse(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()),
     })?;
@@ -131,7 +158,7 @@ fn append(topic: &Topic, messages: &[(Kind, Vec<u8>)]) -> Result<Answer, Box<Ans
     let mut body = serde_json::to_vec(&acknowledgement).expect("every field has a form in JSON");
     body.push(b'\n');
     let mut answer = Response::new(Full::from(body));
-    *answer.status_mut() = StatusCode::CREATED;
+    *answer.status_mut() = if repeated { StatusCode::OK } else { StatusCode::CREATED };
     answer
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -178,6 +205,9 @@ impl Form {
 
     fn read(self, body: &[u8], messages: &mut Vec<(Kind, Vec<u8>)>) -> Result<(), Box<Answer>> {
         let wrong = |sentence: String| refuse(StatusCode::BAD_REQUEST, &sentence);
+        if body.is_empty() && self != Self::Bytes {
+            return Err(wrong("the body holds no message".to_owned()));
+        }
         match self {
             Self::Json => messages.push((
                 Kind::Json,
@@ -211,6 +241,9 @@ fn compact(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let mistake = serde_json::from_str::<serde::de::IgnoredAny>(text).err();
     Err(mistake.map_or_else(|| "it is not one value".to_owned(), |mistake| mistake.to_string()))
 }
+
+/// A name of a publish is a name, not a message.
+const RETRY_TEXT_MAX: usize = 256;
 
 fn refuse(status: StatusCode, sentence: &str) -> Box<Answer> {
     Box::new(refusal(status, sentence))

@@ -19,6 +19,7 @@ use super::front::{Answer, Front, Guest, refusal, text};
 use super::topics::{Topic, TopicId};
 use super::worker::Arrival;
 use crate::clock::Now;
+use crate::config::Limits;
 use crate::log::Grant;
 use crate::session::Mode;
 
@@ -138,8 +139,21 @@ fn mode(query: &StreamQuery, subprotocol: bool) -> Result<Mode, Box<Answer>> {
 
 /// What each topic asked for grants. A plain client could not be told of a lost history later, so it is told now.
 fn grants(common: &Common, query: &StreamQuery, mode: Mode) -> Result<Vec<(TopicId, Grant)>, Box<Answer>> {
+    if mode == Mode::LapwingV1 && query.topics.is_none() && (query.start != Start::Latest || !query.starts.is_empty()) {
+        let sentence =
+            "from= without topics= means nothing with lapwing.v1; add topics=, or say from where in subscribe";
+        return refuse(StatusCode::BAD_REQUEST, sentence);
+    }
+    let all = common.topics.len();
     let topics: Vec<&Topic> = match &query.topics {
         None if mode == Mode::LapwingV1 => Vec::new(),
+        None | Some(Asked::All) if all > Limits::SUBSCRIPTIONS_MAX => {
+            let most = Limits::SUBSCRIPTIONS_MAX;
+            let sentence = format!(
+                "this server has {all} topics, and a connection follows at most {most}; name some with topics="
+            );
+            return refuse(StatusCode::BAD_REQUEST, &sentence);
+        }
         None | Some(Asked::All) => common.topics.iter().collect(),
         Some(Asked::Named(names)) => names
             .iter()

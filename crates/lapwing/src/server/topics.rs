@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use lapwing_wire::topic::TopicName;
 
-use crate::config::TopicConfig;
 use crate::log::Log;
-use crate::source::spec::Feed;
+use crate::source::spec::{Feed, TopicSpec};
 
 /// A topic's place in the list: what a session's cursor names.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -17,7 +16,7 @@ pub struct Topic {
     /// Its place.
     pub id: TopicId,
     /// What was asked of it.
-    pub config: TopicConfig,
+    pub config: TopicSpec,
     /// Its messages.
     pub log: Arc<Log>,
 }
@@ -42,8 +41,8 @@ pub struct Topics(Vec<Topic>);
 impl Topics {
     /// Makes an empty log for each; `epoch` gives a random name for each history.
     #[must_use]
-    pub fn new(configs: Vec<TopicConfig>, mut epoch: impl FnMut() -> lapwing_wire::position::Epoch) -> Self {
-        let topic = |(at, config): (usize, TopicConfig)| Topic {
+    pub fn new(configs: Vec<TopicSpec>, mut epoch: impl FnMut() -> lapwing_wire::position::Epoch) -> Self {
+        let topic = |(at, config): (usize, TopicSpec)| Topic {
             id: TopicId(u32::try_from(at).expect("the number of topics is bounded")),
             log: Arc::new(Log::new(config.name.clone(), epoch(), config.source.retention)),
             config,

@@ -631,7 +631,7 @@ fn broken(error: &io::Error) -> String {
     }
 }
 
-/// The monotonic clock, but a pause of the whole process counts as at most a second: nobody is found dead for our silence.
+/// The monotonic clock, but a pause of the whole process counts as at most two seconds: nobody is found dead for our silence.
 #[derive(Default)]
 struct PatientClock {
     now: Duration,

@@ -122,7 +122,9 @@ impl Run {
                 Ended::OfItself
             }
             Feed::Tail(path, from) => tail::run(path, *from, self.feeder(), self.events.as_ref()).await,
-            Feed::Replay(path, speed) => replay::run(path, *speed, self.log.clone(), self.events.as_ref()).await,
+            Feed::Replay(path, speed, only) => {
+                replay::run(path, *speed, only.as_ref(), self.log.clone(), self.events.as_ref()).await
+            }
             Feed::Push => std::future::pending().await,
             Feed::Exec(..) => Ended::OfItself,
         }

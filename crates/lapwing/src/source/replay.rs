@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lapwing_wire::escape::escaped;
 use lapwing_wire::time::WallTime;
+use lapwing_wire::topic::TopicName;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -17,16 +18,33 @@ use crate::recording::reader::{Entry, Reader, Record, RecordedMessage};
 use crate::terminal::form;
 
 /// Plays the whole recording once.
-pub async fn run(path: &Path, speed: Speed, log: Arc<Log>, events: &dyn SourceEvents) -> Ended {
+pub async fn run(
+    path: &Path,
+    speed: Speed,
+    only: Option<&TopicName>,
+    log: Arc<Log>,
+    events: &dyn SourceEvents,
+) -> Ended {
     let name = escaped(&path.display().to_string());
     let mut entries = read_ahead(path.to_owned());
     let mut played = 0;
+    let mut topics = Vec::new();
     let mut schedule = Schedule::new(speed);
     let begin = Instant::now();
     while let Some(entry) = entries.recv().await {
         match entry {
             Ok(Entry { line, record, .. }) => match record {
+                Record::Message(message) if only.is_some_and(|only| *only != message.topic) => {}
                 Record::Message(message) => {
+                    if !topics.contains(&message.topic) {
+                        topics.push(message.topic.clone());
+                        if topics.len() == 2 {
+                            events.tell(format!(
+                                "{name} holds several topics; all are played into this one (only={} plays one)",
+                                topics[0]
+                            ));
+                        }
+                    }
                     if let Some(due) = schedule.due(&message) {
                         sleep_until(begin + due).await;
                     }
@@ -108,7 +126,6 @@ const READ_AHEAD: usize = 256;
 mod tests {
     use super::*;
     use lapwing_wire::envelope::Kind;
-    use lapwing_wire::topic::TopicName;
 
     fn message(wall_ms: i64, mono_ms: u64) -> RecordedMessage {
         RecordedMessage {

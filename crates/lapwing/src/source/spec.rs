@@ -9,9 +9,17 @@ use lapwing_wire::topic::TopicName;
 use super::arrays::{ArraySpec, Dtype, Shape};
 use super::pacer::Pace;
 use super::people::Locale;
-use crate::config::TopicConfig;
 use crate::failure::Failure;
 use crate::log::retention::Retention;
+
+/// One topic: its name, and what fills it.
+#[derive(Clone, Debug)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: TopicName,
+    /// What fills it.
+    pub source: SourceSpec,
+}
 
 /// What fills a topic, and what is kept of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,8 +49,8 @@ pub enum Feed {
     Stdin,
     /// The lines of a file as it grows, as `tail -F` follows it.
     Tail(PathBuf, TailFrom),
-    /// A recorded log with its timing, so many times as fast; infinite: as fast as it goes.
-    Replay(PathBuf, Speed),
+    /// A recorded log with its timing, so many times as fast; of one topic of it, or of all.
+    Replay(PathBuf, Speed, Option<TopicName>),
     /// The lines of a command's standard output.
     Exec(String, Restart),
     /// What publishers send.
@@ -101,7 +109,7 @@ pub enum StartWhen {
 }
 
 /// `--topic NAME=SOURCE` as it was typed.
-pub fn parse_topic(text: &str) -> Result<TopicConfig, Failure> {
+pub fn parse_topic(text: &str) -> Result<TopicSpec, Failure> {
     let Some((name, source)) = text.split_once('=') else {
         return Err(Failure::usage(
             format!("--topic {text:?} names no source"),
@@ -116,12 +124,12 @@ pub fn parse_topic(text: &str) -> Result<TopicConfig, Failure> {
     })?;
     let source = parse_source(source)
         .map_err(|wrong| Failure::usage(format!("{} in --topic {text}", wrong.what), wrong.hint))?;
-    Ok(TopicConfig { name, source })
+    Ok(TopicSpec { name, source })
 }
 
 /// The two topics that run when none is asked for.
 #[must_use]
-pub fn default_topics() -> Vec<TopicConfig> {
+pub fn default_topics() -> Vec<TopicSpec> {
     ["users=users?every=1s", "arrays=arrays?every=2s&burst=5"]
         .map(|text| parse_topic(text).expect("our own defaults are valid"))
         .into()
@@ -207,8 +215,15 @@ fn parse_feed(head: &str, settings: &mut Settings<'_>) -> Result<Feed, Wrong> {
             "start" | "end" => Err("means nothing for a replay, which begins at the start".to_owned()),
             _ => Err("is not one of start, end".to_owned()),
         })?;
+        let only = settings.take("only", None, |value| value.parse().map(Some).map_err(in_words))?;
         return Ok(match speed {
-            Some(speed) => Feed::Replay(path.into(), speed),
+            Some(speed) => Feed::Replay(path.into(), speed, only),
+            None if only.is_some() => {
+                return Err(Wrong::new(
+                    "only= means nothing for a file that is followed",
+                    "add speed=1 to replay a recording",
+                ));
+            }
             None => Feed::Tail(path.into(), from),
         });
     }
@@ -413,7 +428,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 const SOURCES: [&str; 6] = ["users", "arrays", "stdin", "file", "exec", "push"];
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "every",
     "burst",
     "rate",
@@ -430,6 +445,7 @@ const KEYS: [&str; 17] = [
     "pack",
     "speed",
     "from",
+    "only",
     "restart",
 ];
 const EVERY_MIN: Duration = Duration::from_millis(1);
@@ -524,11 +540,11 @@ mod tests {
         assert_eq!(source("file:a?b").feed, Feed::Tail("a?b".into(), TailFrom::End));
         assert_eq!(
             source("file:a.ndjson?speed=10").feed,
-            Feed::Replay("a.ndjson".into(), Speed::Times(10.0))
+            Feed::Replay("a.ndjson".into(), Speed::Times(10.0), None)
         );
         assert_eq!(
             source("file:a.ndjson?speed=max&keep=5s").feed,
-            Feed::Replay("a.ndjson".into(), Speed::Max)
+            Feed::Replay("a.ndjson".into(), Speed::Max, None)
         );
     }
 

@@ -92,10 +92,12 @@ fn d6_an_upgrade_that_is_wrong_gets_its_status_and_a_sentence() {
         "Connection must say \"Upgrade\"",
     );
     check(
-        &wrong("Upgrade: websocket", "Upgrade: h2c"),
+        &wrong("Upgrade: websocket", "Upgrade: TLS/1.0"),
         426,
         "Upgrade must say \"websocket\"",
     );
+    // An offer of HTTP/2 may be ignored (RFC 9110 section 7.8): it is the page that is wanted.
+    assert_eq!(wrong("Upgrade: websocket", "Upgrade: h2c").status, 200);
     check(&wrong("HTTP/1.1", "HTTP/1.0"), 505, "needs HTTP/1.1");
     check(
         &wrong("Host: ", "Host: localhost\r\nHost: "),

@@ -1,0 +1,201 @@
+//! The loop of a publisher: gather lines, post them, retry until the server has them.
+
+use std::io::BufReader;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::batch::Batch;
+use super::dial::{DialError, Purpose, Verdict};
+use super::entropy::Entropy;
+use super::event::Retry;
+use super::lines::{Line, LineError, next_line};
+use super::post::{Ack, Letterbox, Post};
+use crate::clock::Now;
+use crate::failure::Failure;
+
+/// Who is told how publishing goes.
+pub trait Onlooker {
+    /// Lines are on the server.
+    fn on_ack(&mut self, ack: &Ack);
+    /// A line was skipped.
+    fn on_skipped(&mut self, number: u64, why: LineError);
+    /// A post failed, and another attempt follows.
+    fn on_retry(&mut self, error: &DialError, retry: &Retry<'_>);
+    /// The server has lines again after [`Onlooker::on_retry`].
+    fn on_back(&mut self);
+}
+
+/// How publishing ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Finish {
+    /// Everything that could be read is on the server.
+    Done,
+    /// We were told to stop; of so many messages that were on their way nothing is known.
+    Asked {
+        /// How many.
+        unknown: u64,
+    },
+}
+
+/// Publishes the lines of stdin until it ends, or until told to stop.
+pub async fn publish(
+    to: &Letterbox,
+    stop: &CancellationToken,
+    onlooker: &mut impl Onlooker,
+) -> Result<Finish, Failure> {
+    let mut lines = stdin();
+    let mut publisher = Publisher {
+        to,
+        stop,
+        onlooker,
+        post: Post::default(),
+        entropy: Entropy::from_system(),
+    };
+    let mut batch = Batch::default();
+    let mut held = None;
+    loop {
+        let more = publisher.gather(&mut lines, &mut batch, &mut held).await?;
+        if batch.count > 0 && !publisher.deliver(&batch).await? {
+            return Ok(Finish::Asked { unknown: batch.count });
+        }
+        batch = batch.following();
+        if !more {
+            return Ok(match stop.is_cancelled() {
+                true => Finish::Asked { unknown: 0 },
+                false => Finish::Done,
+            });
+        }
+    }
+}
+
+struct Publisher<'a, L> {
+    to: &'a Letterbox,
+    stop: &'a CancellationToken,
+    onlooker: &'a mut L,
+    post: Post,
+    entropy: Entropy,
+}
+
+impl<L: Onlooker> Publisher<'_, L> {
+    /// Fills a batch: waits for its first message, then takes what comes within [`GATHER`]; gives whether more may come.
+    async fn gather(
+        &mut self,
+        lines: &mut mpsc::Receiver<std::io::Result<Line>>,
+        batch: &mut Batch,
+        held: &mut Option<String>,
+    ) -> Result<bool, Failure> {
+        if let Some(message) = held.take() {
+            batch.push(&message);
+        }
+        let mut until = None;
+        loop {
+            let deadline = match batch.count {
+                0 => Instant::now() + Duration::from_secs(3600),
+                _ => *until.get_or_insert_with(|| Instant::now() + GATHER),
+            };
+            let line = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(false),
+                line = timeout_at(deadline, lines.recv()) => line,
+            };
+            match line {
+                Err(_) if batch.count == 0 => {}
+                Err(_) => return Ok(true),
+                Ok(None) => return Ok(false),
+                Ok(Some(Err(error))) => {
+                    return Err(Failure::failed(
+                        format!("cannot read stdin: {}", super::dial::io_reason(&error)),
+                        "what came before is published",
+                    ));
+                }
+                Ok(Some(Ok(Line { number, message }))) => match message {
+                    Err(why) => self.onlooker.on_skipped(number, why),
+                    Ok(message) if batch.has_room(&message) => batch.push(&message),
+                    Ok(message) => {
+                        *held = Some(message);
+                        return Ok(true);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Posts a batch until the server has it; false when told to stop before that is known.
+    async fn deliver(&mut self, batch: &Batch) -> Result<bool, Failure> {
+        let mut backoff = Backoff::default();
+        let mut since = None;
+        loop {
+            let sent = {
+                let mut send = std::pin::pin!(self.post.send(self.to, batch));
+                tokio::select! {
+                    biased;
+                    sent = &mut send => sent,
+                    () = self.stop.cancelled() => match tokio::time::timeout(LAST_WAIT, &mut send).await {
+                        Ok(sent) => sent,
+                        Err(_) => return Ok(false),
+                    },
+                }
+            };
+            let error = match sent {
+                Ok(ack) => {
+                    if since.is_some() {
+                        self.onlooker.on_back();
+                    }
+                    self.onlooker.on_ack(&ack);
+                    return Ok(true);
+                }
+                Err(error) => error,
+            };
+            let Verdict::Retry(told) = error.verdict() else {
+                return Err(error.failure(&self.to.target, Purpose::Publish));
+            };
+            let since = *since.get_or_insert_with(|| Duration::from_nanos(Now::read().mono));
+            let wait = backoff.next(told, self.entropy.fraction());
+            let why = error.to_string();
+            let retry = Retry {
+                attempt: backoff.attempt(),
+                wait,
+                since,
+                why: &why,
+            };
+            self.onlooker.on_retry(&error, &retry);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.cancelled() => return Ok(false),
+            }
+        }
+    }
+}
+
+/// Lines of stdin, read by a thread of their own: a read of a terminal cannot be cancelled.
+///
+/// At most [`LINES_AHEAD`] wait, so that a fast producer is held back by a slow server.
+fn stdin() -> mpsc::Receiver<std::io::Result<Line>> {
+    let (send, receive) = mpsc::channel(LINES_AHEAD);
+    let read = move || {
+        let mut input = BufReader::with_capacity(64 << 10, std::io::stdin());
+        for number in 1.. {
+            let line = next_line(&mut input, number).transpose();
+            let Some(line) = line else { return };
+            let failed = line.is_err();
+            if send.blocking_send(line).is_err() || failed {
+                return;
+            }
+        }
+    };
+    // Without the thread the channel is closed: the input ends before it began.
+    let _ = std::thread::Builder::new().name("stdin".to_owned()).spawn(read);
+    receive
+}
+
+/// Lines that come within this time travel together.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// How long an answer is waited for after the first Ctrl-C.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+const LINES_AHEAD: usize = 64;

@@ -1,0 +1,13 @@
+//! `lapwing listen` and `lapwing publish` as people run them: the real program against servers that behave as the test says.
+
+mod feed;
+mod program;
+
+mod file;
+mod foreign;
+mod publish;
+mod reconnect;
+mod refusal;
+mod resume;
+mod secure;
+mod stop;

@@ -1,0 +1,157 @@
+//! The house stays in order: arrows point one way, and what must be absent is absent.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Which part may use which; a part that is not listed uses no other.
+const ARROWS: &[(&str, &[&str])] = &[
+    (
+        "cli",
+        &[
+            "client",
+            "clock",
+            "config",
+            "failure",
+            "random",
+            "recording",
+            "server",
+            "source",
+            "terminal",
+        ],
+    ),
+    ("client", &["clock", "failure", "recording", "terminal"]),
+    ("config", &["source"]),
+    ("log", &["clock"]),
+    ("recording", &["clock"]),
+    (
+        "server",
+        &[
+            "clock", "config", "log", "random", "session", "socket", "source", "terminal",
+        ],
+    ),
+    ("session", &["log"]),
+    ("source", &["clock", "failure", "log", "recording", "terminal"]),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("the workspace is two folders up")
+        .to_owned()
+}
+
+/// Every Rust file below a folder, with its text.
+fn sources(folder: &str) -> BTreeMap<PathBuf, String> {
+    fn visit(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
+        for entry in std::fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                visit(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("source is UTF-8");
+                found.insert(path, text);
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    visit(&root().join(folder), &mut found);
+    assert!(found.len() > 10, "{folder} has sources");
+    found
+}
+
+/// The parts that a text names as `crate::part`.
+fn used_parts(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| line.split("crate::").skip(1))
+        .map(|rest| {
+            rest.split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
+                .unwrap_or("")
+        })
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let src = root().join("crates/lapwing/src");
+    let mut wrong = Vec::new();
+    for (path, text) in sources("crates/lapwing/src") {
+        let inside = path.strip_prefix(&src).expect("below src");
+        let part = inside
+            .iter()
+            .next()
+            .expect("a name")
+            .to_str()
+            .expect("UTF-8")
+            .trim_end_matches(".rs")
+            .to_owned();
+        if matches!(part.as_str(), "lib" | "main") {
+            continue;
+        }
+        let allowed = ARROWS
+            .iter()
+            .find(|(name, _)| *name == part)
+            .map_or(&[][..], |(_, allowed)| allowed);
+        for used in used_parts(&text) {
+            if used != part && !allowed.contains(&used) {
+                wrong.push(format!("{} uses {used}", inside.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_wire_has_no_sockets_clocks_tasks_or_output() {
+    let absent = [
+        "std::net",
+        "std::fs",
+        "std::thread",
+        "Instant",
+        "SystemTime",
+        "tokio",
+        "println!",
+        "eprintln!",
+        "Timestamp::now",
+    ];
+    for (path, text) in sources("crates/lapwing-wire/src") {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for word in absent {
+                assert!(!line.contains(word), "{} has {word}: {line}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_stays_in_the_segment() {
+    for folder in ["crates/lapwing/src", "crates/lapwing-wire/src"] {
+        for (path, text) in sources(folder) {
+            if path.ends_with("log/segment.rs") {
+                continue;
+            }
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            assert!(
+                !code.into_iter().any(|line| line.contains("unsafe ")),
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_file_says_first_what_it_is() {
+    for folder in ["crates/lapwing/src", "crates/lapwing-wire/src"] {
+        for (path, text) in sources(folder) {
+            let first = text.lines().next().unwrap_or("");
+            let inner_tests = path.file_name().is_some_and(|name| name == "tests.rs");
+            assert!(
+                first.starts_with("//! ") || inner_tests,
+                "{} begins with {first:?}",
+                path.display()
+            );
+        }
+    }
+}
