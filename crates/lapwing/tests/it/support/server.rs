@@ -279,6 +279,12 @@ impl Running {
         &self.out
     }
 
+    /// Ctrl-C.
+    #[track_caller]
+    pub fn interrupt(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::INT).expect("it runs");
+    }
+
     /// Ends it as the kernel does.
     #[track_caller]
     pub fn kill(mut self) {
