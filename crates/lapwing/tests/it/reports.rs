@@ -32,6 +32,7 @@ fn report(first: u64, last: u64, elapsed_ms: f64) -> Value {
         "type": "report", "topic": "feed", "block_size": 5, "first_block": first, "last_block": last, "blocks": blocks,
         "first": first * 5, "last": last * 5 + 4, "messages": blocks * 5, "bytes": 500,
         "elapsed_ms": {"count": blocks, "total": elapsed_ms, "min": each, "median": each, "max": each},
+        "span_ms": elapsed_ms,
         "spread_ms": {"count": blocks, "total": 1.0, "min": 0.1, "median": 0.1, "max": 0.1},
         "flags": [], "reconnects": 0, "time": "2026-11-21T19:00:00Z",
     })
@@ -122,14 +123,15 @@ fn reports_that_cannot_be_true_are_refused_and_the_connection_lives() {
             "spread_ms",
             json!({"count": 1, "total": 1.0, "min": 2.0, "median": 1.0, "max": 0.5}),
         ),
+        lie("span_ms", json!(-1.0)),
         lie("time", json!("x".repeat(41))),
         elsewhere,
     ] {
         client.command(&untrue);
-        assert_eq!(client.control("error")["code"], "bad_report", "{untrue}");
+        assert_eq!(client.find_control("error")["code"], "bad_report", "{untrue}");
     }
     client.command(&lie("block_size", json!(0)));
-    assert_eq!(client.control("error")["code"], "bad_command");
+    assert_eq!(client.find_control("error")["code"], "bad_command");
     client.command(&report(1, 1, 2000.0));
     server.event("report", |_| true);
     assert_eq!(server.events("report").len(), 1, "only the true one is told");
@@ -142,7 +144,7 @@ fn reports_that_come_too_often_are_refused() {
     // The second within half a second: an answer comes long before that on any machine that runs this at all.
     client.command(&report(1, 1, 10.0));
     client.command(&report(2, 2, 10.0));
-    assert_eq!(client.control("error")["code"], "too_many_reports");
+    assert_eq!(client.find_control("error")["code"], "too_many_reports");
     let mut last = report(3, 3, 10.0);
     last["flags"] = json!(["partial"]);
     client.command(&last);

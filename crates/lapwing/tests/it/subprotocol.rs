@@ -52,11 +52,7 @@ fn without_topics_nothing_comes_until_it_subscribes() {
     client.command(&json!({"type": "subscribe", "topic": "a", "from": "last:1"}));
     assert_eq!(client.control("subscribed")["from"], 1);
     assert_eq!(client.message().data, 2);
-    let joined = server.event("joined", |_| true);
-    assert_eq!(
-        (&joined["mode"], &joined["from"]),
-        (&json!("lapwing.v1"), &json!({"b": 0}))
-    );
+    assert_eq!(server.event("joined", |_| true)["mode"], "lapwing.v1");
 }
 
 #[test]
