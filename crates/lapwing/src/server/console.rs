@@ -4,7 +4,6 @@
 //! that the order holds. What overflows is counted, and the count is told in the next line that fits.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lapwing_wire::time::micros_text;
+use rustix::io::Errno;
 use serde::Serialize;
 
 use super::event::{ClientLabel, Event};
@@ -228,11 +228,15 @@ fn weight(event: &Event) -> usize {
             ..
         } => text.len(),
         Event::Source { text, .. } | Event::Limit { text } => text.len(),
-        Event::Left { reason, .. } => reason.len(),
+        Event::Left { reason, last, .. } => reason.len() + last.0.len() * PLACE_BYTES,
+        Event::Joined { from, .. } => from.0.len() * PLACE_BYTES,
         _ => 0,
     };
     size_of::<Event>() + 64 + text
 }
+
+/// A topic's name on the heap, and its offset.
+const PLACE_BYTES: usize = 100;
 
 /// Whether stdout and stderr lead to the same terminal, pipe or file.
 fn same_place() -> bool {
@@ -256,17 +260,41 @@ struct Sink {
 }
 
 impl Sink {
-    fn write(&mut self, line: &str) {
-        if self.closed {
-            return;
+    /// Writes a line, waiting as long as it takes; false when it could not be written.
+    ///
+    /// Only a reader that is gone closes the sink; a full disk may have room again for the next line.
+    fn write(&mut self, line: &str) -> bool {
+        let mut rest = line.as_bytes();
+        while !rest.is_empty() && !self.closed {
+            match self.stream.write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.stream.wait(),
+                Err(Errno::PIPE | Errno::BADF) => self.closed = true,
+                Err(_) => return false,
+            }
         }
-        let write = |out: &mut dyn Write| out.write_all(line.as_bytes()).and_then(|()| out.flush());
-        let result = match self.stream {
-            Stream::Out => write(&mut io::stdout().lock()),
-            Stream::Err => write(&mut io::stderr().lock()),
-        };
-        // Whatever the reason, a console that cannot be written is no reason to stop the feed.
-        self.closed = result.is_err();
+        !self.closed
+    }
+}
+
+impl Stream {
+    fn write(self, bytes: &[u8]) -> rustix::io::Result<usize> {
+        match self {
+            Self::Out => rustix::io::write(rustix::stdio::stdout(), bytes),
+            Self::Err => rustix::io::write(rustix::stdio::stderr(), bytes),
+        }
+    }
+
+    /// Waits until a stream that somebody else made non-blocking takes more.
+    fn wait(self) {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let stdout = rustix::stdio::stdout();
+        let stderr = rustix::stdio::stderr();
+        let stream = if self == Self::Out { &stdout } else { &stderr };
+        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        // Whatever it says, the write is tried again and knows better.
+        let _ = poll(&mut [PollFd::new(stream, PollFlags::OUT)], Some(&second));
     }
 }
 
@@ -305,7 +333,9 @@ impl LaneWriter {
                 Err(RecvTimeoutError::Timeout) => self.on_second(Now::read()),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if let Some(event) = self.state.take_skipped() {
+            if self.sinks.iter().any(|sink| !sink.closed)
+                && let Some(event) = self.state.take_skipped()
+            {
                 self.write(Now::read(), &event);
             }
         }
@@ -367,7 +397,7 @@ impl LaneWriter {
             };
             let mut text = serde_json::to_string(&line).expect("every field has a form in JSON");
             text.push('\n');
-            self.sinks[0].write(&text);
+            self.put(0, &text, event.client());
         } else {
             self.line(now, event.word(), sink, event.client(), &event.sentence());
         }
@@ -391,7 +421,14 @@ impl LaneWriter {
             paint.paint(Role::Time, time),
             paint.paint(role, format_args!("{word:<6}"))
         );
-        self.sinks[sink].write(&line);
+        self.put(sink, &line, client);
+    }
+
+    /// Writes a line; one that cannot be written counts as not shown.
+    fn put(&mut self, sink: usize, line: &str, client: Option<&ClientLabel>) {
+        if !self.sinks[sink].write(line) {
+            self.state.skip(client);
+        }
     }
 }
 
