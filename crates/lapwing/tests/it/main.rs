@@ -11,11 +11,13 @@
 mod abuse;
 mod console;
 mod crowd;
+mod demo;
 mod exec;
 mod front;
 mod generators;
 mod leaving;
 mod listening;
+mod manual;
 mod origin;
 mod pace;
 mod plain;
