@@ -2,9 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use serde_json::json;
 
+use crate::support::PATIENCE;
 use crate::support::client::{Client, Message, follow, speak};
 use crate::support::frames::{
     BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, Raw, TEXT, header, masked, upgrade_request,
@@ -49,7 +51,9 @@ fn b1_a_reader_that_never_reads_slows_nobody_and_is_let_go() {
         }
     };
     read_until(joined["time"].as_str().unwrap());
+    let deadline = Instant::now() + PATIENCE;
     let left = loop {
+        assert!(Instant::now() < deadline, "the stuck one is never let go");
         // The others go on reading all the while, each everything up to now.
         match server.events("left").pop() {
             Some(left) => break left,
