@@ -163,6 +163,7 @@ impl Lane {
             state: state.clone(),
             sums: HashMap::new(),
             second: 0,
+            told_skipped: 0,
         };
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
@@ -176,7 +177,10 @@ impl Lane {
 
     fn push(&self, event: Event) {
         let bytes = weight(&event);
-        if self.state.waiting.load(Ordering::Relaxed) + bytes > self.state.bytes_max {
+        // What clients and commands say may be as much as they like; who comes and goes keeps room beside it.
+        let chatty = matches!(event, Event::Said { .. } | Event::Report { .. } | Event::Source { .. });
+        let bytes_max = self.state.bytes_max - if chatty { self.state.bytes_max / 8 } else { 0 };
+        if self.state.waiting.load(Ordering::Relaxed) + bytes > bytes_max {
             self.state.skip(event.client());
             return;
         }
@@ -305,6 +309,8 @@ struct LaneWriter {
     state: Arc<LaneState>,
     sums: HashMap<&'static str, Sum>,
     second: u64,
+    /// When it was last told that lines were skipped.
+    told_skipped: u64,
 }
 
 /// What one kind of event came to within a second.
@@ -312,7 +318,7 @@ struct LaneWriter {
 struct Sum {
     shown: u64,
     more: u64,
-    slowest: Option<(f64, ClientLabel)>,
+    worst: Option<(f64, ClientLabel)>,
     data: bool,
 }
 
@@ -333,20 +339,31 @@ impl LaneWriter {
                 Err(RecvTimeoutError::Timeout) => self.on_second(Now::read()),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if self.sinks.iter().any(|sink| !sink.closed)
+            let now = Now::read();
+            let due = now.mono.saturating_sub(self.told_skipped) >= 1_000_000_000;
+            if due
+                && self.sinks.iter().any(|sink| !sink.closed)
                 && let Some(event) = self.state.take_skipped()
             {
-                self.write(Now::read(), &event);
+                self.told_skipped = now.mono;
+                self.write(now, &event);
             }
         }
         self.tell_sums(Now::read());
+        if let Some(event) = self.state.take_skipped() {
+            self.write(Now::read(), &event);
+        }
     }
 
     /// Above [`LINES_PER_SECOND`] of one kind, the rest of that kind is told in one line at the end of the second.
     fn show(&mut self, now: Now, event: &Event) {
         let summed = matches!(
             event,
-            Event::Joined { .. } | Event::Left { .. } | Event::Report { .. } | Event::Missed { .. }
+            Event::Joined { .. }
+                | Event::Left { .. }
+                | Event::Report { .. }
+                | Event::Missed { .. }
+                | Event::Source { .. }
         );
         if summed && self.format == OutputFormat::Text {
             let sum = self.sums.entry(event.word()).or_default();
@@ -372,10 +389,17 @@ impl LaneWriter {
         let mut words: Vec<_> = self.sums.drain().filter(|(_, sum)| sum.more > 0).collect();
         words.sort_unstable_by_key(|(word, _)| *word);
         for (word, sum) in words {
-            let slowest = sum.slowest.map_or(String::new(), |(ms, client)| {
-                format!(", slowest {client} {}", form::signed_ms(ms))
+            let worst = sum.worst.map_or(String::new(), |(ms, client)| {
+                format!(", largest drift {client} {}", form::signed_ms(ms))
             });
-            let text = format!("{} more in 1 s{slowest}", form::count(sum.more));
+            let what = match word {
+                "join" => "more joined",
+                "left" => "more left",
+                "block" => "more reports",
+                "gap" => "more were missed",
+                _ => "more lines of sources",
+            };
+            let text = format!("{} {what} within 1 s{worst}", form::count(sum.more));
             self.line(now, word, usize::from(!sum.data), None, &text);
         }
     }
@@ -437,12 +461,12 @@ impl Sum {
         self.more += 1;
         if let Event::Report {
             client,
-            elapsed_ms: Some(ms),
+            drift_ms: Some(ms),
             ..
         } = event
-            && self.slowest.as_ref().is_none_or(|(slowest, _)| ms > slowest)
+            && self.worst.as_ref().is_none_or(|(worst, _)| ms > worst)
         {
-            self.slowest = Some((*ms, client.clone()));
+            self.worst = Some((*ms, client.clone()));
         }
     }
 }

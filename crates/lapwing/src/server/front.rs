@@ -71,10 +71,12 @@ impl Front {
             return Err(Box::new(refusal(StatusCode::URI_TOO_LONG, &text)));
         }
         let headers = request.headers();
-        let twice = |name: &str| headers.get_all(name).iter().nth(1).is_some();
-        if twice("host") || twice("origin") {
-            let sentence = "a request has one Host, and at most one Origin";
-            return Err(Box::new(refusal(StatusCode::BAD_REQUEST, sentence)));
+        for name in ["Host", "Origin"] {
+            let count = headers.get_all(name).iter().count();
+            if count > 1 {
+                let sentence = format!("a request has one {name} header, this one {count}");
+                return Err(Box::new(refusal(StatusCode::BAD_REQUEST, &sentence)));
+            }
         }
         let host = request
             .uri()

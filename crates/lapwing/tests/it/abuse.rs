@@ -186,6 +186,23 @@ fn c6_as_many_fragments_as_allowed_are_taken_and_one_more_is_closed_with_1009() 
 }
 
 #[test]
+fn c7_a_message_left_open_is_closed_with_1008_and_one_that_goes_on_in_time_is_taken() {
+    let server = Server::start(&["--topic", "users=users?every=1h", "--message-timeout", "400ms"]);
+    let mut whole = Raw::follow(&server, "topics=users");
+    whole.send(&masked(TEXT, b"in two "));
+    whole.send(&masked(FIN | CONTINUATION, b"parts"));
+    assert_eq!(server.event("said", |_| true)["text"], "in two parts");
+    let mut open = Raw::follow(&server, "topics=users");
+    open.send(&masked(TEXT, b"begun"));
+    let (code, reason) = open.closed();
+    assert_eq!((code, reason.as_str()), (1008, "message unfinished for 0.4 s"));
+    // A frame whose payload never comes is as unfinished as a message.
+    let mut half = Raw::follow(&server, "topics=users");
+    half.send(&masked(FIN | TEXT, b"half a frame")[..8]);
+    assert_eq!(half.closed().0, 1008);
+}
+
+#[test]
 fn c8_frames_that_the_protocol_forbids_are_closed_with_1002() {
     check_closed(&masked(FIN | PING, &[0; 126]), 1002);
     check_closed(&masked(PING, b"in parts"), 1002);
