@@ -63,14 +63,21 @@ impl Reader {
         &self.log
     }
 
-    /// Brings the list of segments up to date: an atomic load while nothing was sealed or let go.
-    pub fn refresh(&mut self) {
+    /// Brings the list of segments up to date: an atomic load while nothing was sealed or let go. Gives the visible end up to
+    /// which the list is complete, and whether the log ends there.
+    ///
+    /// The end is looked at before the list. The other way round an append between the two looks would count as seen though
+    /// the list lacks it, and whoever waits for a new end would sleep over it.
+    pub fn refresh(&mut self) -> (Offset, bool) {
+        let ended = self.log.has_ended();
+        let next = self.log.next();
         let version = self.log.version.load(Ordering::Acquire);
         if version != self.version {
             self.segments
                 .clone_from(&self.log.segments.read().unwrap_or_else(PoisonError::into_inner));
             self.version = version;
         }
+        (next, ended)
     }
 
     /// What lies at `cursor`: at most about `bytes_max` of frames, but at least one whole frame.
