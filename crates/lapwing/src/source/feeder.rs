@@ -8,11 +8,11 @@ use lapwing_wire::envelope::Kind;
 use tokio::time::{Instant, sleep_until};
 
 use super::SourceEvents;
-use super::line::{LineCutter, LineError, message_of};
+use super::line::{Line, LineCutter, message_of};
 use super::pacer::{Pace, Pacer};
+use super::refused::Refused;
 use crate::clock::Now;
 use crate::log::{Log, MESSAGE_BYTES_MAX, NewMessage};
-use crate::terminal::form;
 
 /// Takes bytes of a feed as they come and appends its lines. A line that cannot be taken is told with its number and reason,
 /// and the feed goes on.
@@ -23,6 +23,7 @@ pub struct Feeder {
     origin: Instant,
     waiting: VecDeque<(Kind, Vec<u8>)>,
     refused: Refused,
+    lines: u64,
 }
 
 impl Feeder {
@@ -35,13 +36,8 @@ impl Feeder {
             pace: pace.map(|pace| (pace, Pacer::new(pace, Duration::ZERO))),
             origin: Instant::now(),
             waiting: VecDeque::new(),
-            refused: Refused {
-                events,
-                told: 0,
-                second: 0,
-                more: 0,
-                lines: 0,
-            },
+            refused: Refused::new(events),
+            lines: 0,
         }
     }
 
@@ -51,9 +47,13 @@ impl Feeder {
             cutter,
             waiting,
             refused,
+            lines,
             ..
         } = self;
-        cutter.feed(bytes, |line| take(line.number, line.bytes, waiting, refused));
+        cutter.feed(bytes, |line| {
+            *lines += 1;
+            take(line, waiting, refused);
+        });
         self.append().await;
     }
 
@@ -63,13 +63,17 @@ impl Feeder {
             cutter,
             waiting,
             refused,
+            lines,
             ..
         } = self;
-        cutter.finish(|line| take(line.number, line.bytes, waiting, refused));
+        cutter.finish(|line| {
+            *lines += 1;
+            take(line, waiting, refused);
+        });
         self.append().await;
         self.cutter = LineCutter::new(MESSAGE_BYTES_MAX);
         self.refused.finish();
-        std::mem::take(&mut self.refused.lines)
+        std::mem::take(&mut self.lines)
     }
 
     async fn append(&mut self) {
@@ -104,48 +108,9 @@ fn append_first(log: &Log, waiting: &mut VecDeque<(Kind, Vec<u8>)>, count: u64) 
     }
 }
 
-fn take(number: u64, bytes: Result<&[u8], LineError>, waiting: &mut VecDeque<(Kind, Vec<u8>)>, refused: &mut Refused) {
-    refused.lines += 1;
-    match bytes.and_then(message_of) {
+fn take(line: Line<'_>, waiting: &mut VecDeque<(Kind, Vec<u8>)>, refused: &mut Refused) {
+    match line.bytes.and_then(message_of) {
         Ok((kind, payload)) => waiting.push_back((kind, payload.into_owned())),
-        Err(error) => refused.tell(number, error),
+        Err(error) => refused.tell(Now::read(), || format!("line {} is left out: {error}", line.number)),
     }
 }
-
-/// Tells lines that were refused, but not thousands a second.
-struct Refused {
-    events: Arc<dyn SourceEvents>,
-    told: u32,
-    second: u64,
-    more: u64,
-    lines: u64,
-}
-
-impl Refused {
-    fn tell(&mut self, number: u64, error: LineError) {
-        let second = Now::read().mono / 1_000_000_000;
-        if second != self.second {
-            self.finish();
-            self.second = second;
-        }
-        if self.told == TOLD_PER_SECOND {
-            self.more += 1;
-            return;
-        }
-        self.told += 1;
-        self.events.tell(format!("line {number} is left out: {error}"));
-    }
-
-    fn finish(&mut self) {
-        self.told = 0;
-        let more = std::mem::take(&mut self.more);
-        if more > 0 {
-            self.events.tell(format!(
-                "{} more left out for such reasons",
-                form::counted(more, "line")
-            ));
-        }
-    }
-}
-
-const TOLD_PER_SECOND: u32 = 10;

@@ -7,6 +7,7 @@ pub mod generator;
 pub mod line;
 pub mod pacer;
 pub mod people;
+pub mod refused;
 pub mod replay;
 mod seed;
 pub mod spec;
@@ -123,7 +124,7 @@ impl Run {
             }
             Feed::Tail(path, from) => tail::run(path, *from, self.feeder(), self.events.as_ref()).await,
             Feed::Replay(path, speed, only) => {
-                replay::run(path, *speed, only.as_ref(), self.log.clone(), self.events.as_ref()).await
+                replay::run(path, *speed, only.as_ref(), self.log.clone(), self.events.clone()).await
             }
             Feed::Push => std::future::pending().await,
             Feed::Exec(..) => Ended::OfItself,
@@ -180,3 +181,27 @@ pub async fn pump(mut input: impl AsyncRead + Unpin, feeder: &mut Feeder) -> std
 const READ_BYTES: usize = 64 << 10;
 /// Longer than a command has between SIGTERM and SIGKILL.
 const STOP_MAX: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::SourceEvents;
+
+    /// Remembers what a source told.
+    #[derive(Default)]
+    pub struct Told(Mutex<Vec<String>>);
+
+    impl Told {
+        /// What was told since the last look.
+        pub fn take(&self) -> Vec<String> {
+            std::mem::take(&mut *self.0.lock().expect("no test panics while it holds this"))
+        }
+    }
+
+    impl SourceEvents for Told {
+        fn tell(&self, text: String) {
+            self.0.lock().expect("no test panics while it holds this").push(text);
+        }
+    }
+}
