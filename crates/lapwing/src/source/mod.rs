@@ -1,5 +1,6 @@
 //! What fills a topic's log: one source a topic, each a task of its own.
 
+pub mod account;
 pub mod arrays;
 pub mod exec;
 pub mod feeder;
@@ -105,11 +106,23 @@ impl Run {
         match &self.spec.feed {
             Feed::Users(locale) => {
                 let mut people = People::new(*locale, self.seed, self.stream());
-                generate(Generator::new(move |out| people.write_next(out)), pace, &self.log).await
+                generate(
+                    Generator::new(move |out| people.write_next(out)),
+                    pace,
+                    &self.log,
+                    self.events.as_ref(),
+                )
+                .await
             }
             Feed::Arrays(spec) => {
                 let mut arrays = Arrays::new(spec, self.seed, self.stream());
-                generate(Generator::new(move |out| arrays.write_next(out)), pace, &self.log).await
+                generate(
+                    Generator::new(move |out| arrays.write_next(out)),
+                    pace,
+                    &self.log,
+                    self.events.as_ref(),
+                )
+                .await
             }
             Feed::Stdin => {
                 let ended = pump(tokio::io::stdin(), &mut self.feeder()).await;
@@ -150,9 +163,9 @@ pub enum Ended {
     Stopped,
 }
 
-async fn generate(generator: Generator, pace: Option<pacer::Pace>, log: &Log) -> Ended {
+async fn generate(generator: Generator, pace: Option<pacer::Pace>, log: &Log, events: &dyn SourceEvents) -> Ended {
     let Some(pace) = pace else { return Ended::OfItself };
-    generator.run(pace, log).await;
+    generator.run(pace, log, events).await;
     Ended::OfItself
 }
 

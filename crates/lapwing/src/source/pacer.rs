@@ -46,6 +46,12 @@ impl Pace {
         Self::in_lowest_terms(self.span_ns * u128::from(burst), self.ticks, burst)
     }
 
+    /// Messages a tick.
+    #[must_use]
+    pub fn burst(&self) -> u32 {
+        self.burst
+    }
+
     /// Messages a second.
     #[must_use]
     pub fn per_second(&self) -> f64 {
