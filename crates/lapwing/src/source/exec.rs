@@ -1,11 +1,16 @@
 //! A command whose output is a feed: run once for all clients, started again as asked, ended with the server.
+//!
+//! A run is over when the output is closed and the shell has exited: what it left in the background goes on feeding while it
+//! holds the output. Whatever is left of its process group is then killed, before the next run and also when there is none;
+//! a command that shall outlive its run has to leave the group (`setsid`).
 
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lapwing_wire::escape::escaped;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -27,7 +32,7 @@ pub async fn run(
     loop {
         let began = Instant::now();
         let status = match spawn(command) {
-            Ok(child) => match follow(child, &mut feeder, &events, &mut stopped).await {
+            Ok(command) => match follow(command, &mut feeder, &events, &mut stopped).await {
                 Some(status) => status,
                 None => return Ended::Stopped,
             },
@@ -64,7 +69,7 @@ pub async fn run(
 }
 
 /// In a process group of its own, which a stop ends whole; without our secrets, and without our standard input.
-fn spawn(command: &str) -> std::io::Result<Child> {
+fn spawn(command: &str) -> std::io::Result<Running> {
     let mut shell = Command::new("sh");
     shell
         .arg("-c")
@@ -79,60 +84,94 @@ fn spawn(command: &str) -> std::io::Result<Child> {
             shell.env_remove(name);
         }
     }
-    shell.spawn()
+    let leader = shell.spawn()?;
+    let group = leader.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let group = group.expect("a child that was not waited for has an id, and the system's ids fit");
+    Ok(Running { leader, group })
 }
 
 /// Feeds the output of one run; `None` when the source was stopped, otherwise the command's status if it has one.
 async fn follow(
-    mut child: Child,
+    mut command: Running,
     feeder: &mut Feeder,
     events: &Arc<dyn SourceEvents>,
     stopped: &mut watch::Receiver<bool>,
 ) -> Option<Option<ExitStatus>> {
-    let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    let complaints = child
+    let complaints = command
+        .leader
         .stderr
         .take()
         .map(|stderr| tokio::spawn(tell_lines(stderr, events.clone())));
-    let Some(stdout) = child.stdout.take() else {
-        return Some(None);
-    };
-    let fed = tokio::select! {
-        fed = pump(stdout, feeder) => fed,
-        () = told(stopped) => {
-            end(&mut child, group).await;
-            return None;
+    let output = command.leader.stdout.take();
+    let over = async {
+        if let Some(output) = output
+            && let Err(error) = pump(output, feeder).await
+        {
+            events.tell(format!("the command's output broke: {error}"));
         }
+        // It has closed its output; whatever else it does is waited for, unless the server stops.
+        exited(command.group).await;
     };
-    if let Err(error) = fed {
-        events.tell(format!("the command's output broke: {error}"));
+    let stop = tokio::select! {
+        () = over => false,
+        () = told(stopped) => true,
+    };
+    if stop {
+        command.end().await;
+        return None;
     }
-    // It has closed its output; whatever else it does is waited for, unless the server stops.
-    let status = tokio::select! {
-        status = child.wait() => status.ok(),
-        () = told(stopped) => {
-            end(&mut child, group).await;
-            return None;
-        }
-    };
+    let status = command.reap().await;
     if let Some(complaints) = complaints {
-        // What it said last is told before its end; a grandchild that keeps the pipe open is not waited for.
+        // What it said last is told before its end; a process that left the group with the pipe is not waited for.
         let _ = tokio::time::timeout(Duration::from_secs(1), complaints).await;
     }
     Some(status)
 }
 
-/// SIGTERM to the whole group, and SIGKILL when that does not end it.
-async fn end(child: &mut Child, group: Option<Pid>) {
-    let Some(group) = group else { return };
-    // A group that is gone already needs no signal.
-    let _ = kill_process_group(group, Signal::TERM);
-    if tokio::time::timeout(TERM_MAX, child.wait()).await.is_err() {
-        let _ = kill_process_group(group, Signal::KILL);
-        let _ = child.wait().await;
+/// A shell that runs as the leader of a process group, and is not reaped before the others of its group are dead: until
+/// then no other group can have its id, so a signal to the group reaches nobody else.
+struct Running {
+    leader: Child,
+    group: Pid,
+}
+
+impl Running {
+    /// Kills those of its group who are left, and reaps the leader, which has exited or goes with them.
+    async fn reap(mut self) -> Option<ExitStatus> {
+        self.signal(Signal::KILL);
+        self.leader.wait().await.ok()
     }
-    // Those of the group that outlived their leader go with it.
-    let _ = kill_process_group(group, Signal::KILL);
+
+    /// SIGTERM to the whole group, and SIGKILL when that does not end its leader, or to those who outlived it.
+    async fn end(self) {
+        self.signal(Signal::TERM);
+        // Whether it went by itself or not, what follows is the same.
+        let _ = tokio::time::timeout(TERM_MAX, exited(self.group)).await;
+        self.reap().await;
+    }
+
+    fn signal(&self, signal: Signal) {
+        // The id is known as long as the leader is not reaped. A group that is gone already needs no signal.
+        if self.leader.id().is_some() {
+            let _ = kill_process_group(self.group, signal);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// Waits until a child has exited, and does not reap it. When this is dropped a thread waits on, until the child is killed.
+async fn exited(child: Pid) {
+    let waiting = tokio::task::spawn_blocking(move || {
+        let exit = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while matches!(waitid(WaitId::Pid(child), exit), Err(Errno::INTR)) {}
+    });
+    // It fails only when the whole program ends.
+    let _ = waiting.await;
 }
 
 /// What a command complains about is ours to show, made harmless and cut.

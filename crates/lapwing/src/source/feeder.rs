@@ -8,21 +8,22 @@ use lapwing_wire::envelope::Kind;
 use tokio::time::{Instant, sleep_until};
 
 use super::SourceEvents;
-use super::line::{LineCutter, LineError, message_of};
+use super::line::{Line, LineCutter, message_of};
 use super::pacer::{Pace, Pacer};
+use super::refused::Refused;
 use crate::clock::Now;
 use crate::log::{Log, MESSAGE_BYTES_MAX, NewMessage};
-use crate::terminal::form;
 
 /// Takes bytes of a feed as they come and appends its lines. A line that cannot be taken is told with its number and reason,
 /// and the feed goes on.
 pub struct Feeder {
     log: Arc<Log>,
     cutter: LineCutter,
-    pace: Option<(Pace, Pacer)>,
+    rein: Option<Rein>,
     origin: Instant,
     waiting: VecDeque<(Kind, Vec<u8>)>,
     refused: Refused,
+    lines: u64,
 }
 
 impl Feeder {
@@ -32,16 +33,11 @@ impl Feeder {
         Self {
             log,
             cutter: LineCutter::new(MESSAGE_BYTES_MAX),
-            pace: pace.map(|pace| (pace, Pacer::new(pace, Duration::ZERO))),
+            rein: pace.map(Rein::new),
             origin: Instant::now(),
             waiting: VecDeque::new(),
-            refused: Refused {
-                events,
-                told: 0,
-                second: 0,
-                more: 0,
-                lines: 0,
-            },
+            refused: Refused::new(events),
+            lines: 0,
         }
     }
 
@@ -51,9 +47,13 @@ impl Feeder {
             cutter,
             waiting,
             refused,
+            lines,
             ..
         } = self;
-        cutter.feed(bytes, |line| take(line.number, line.bytes, waiting, refused));
+        cutter.feed(bytes, |line| {
+            *lines += 1;
+            take(line, waiting, refused);
+        });
         self.append().await;
     }
 
@@ -63,31 +63,87 @@ impl Feeder {
             cutter,
             waiting,
             refused,
+            lines,
             ..
         } = self;
-        cutter.finish(|line| take(line.number, line.bytes, waiting, refused));
+        cutter.finish(|line| {
+            *lines += 1;
+            take(line, waiting, refused);
+        });
         self.append().await;
         self.cutter = LineCutter::new(MESSAGE_BYTES_MAX);
         self.refused.finish();
-        std::mem::take(&mut self.refused.lines)
+        std::mem::take(&mut self.lines)
     }
 
     async fn append(&mut self) {
-        let Some((pace, pacer)) = &mut self.pace else {
+        let Some(rein) = &mut self.rein else {
             append_first(&self.log, &mut self.waiting, u64::MAX);
+            // A feed that always has more would keep its thread for itself.
+            tokio::task::yield_now().await;
             return;
         };
-        if pacer.next_at() < self.origin.elapsed() {
-            // Time without lines is not made up for.
-            *pacer = Pacer::new(*pace, self.origin.elapsed());
+        if self.waiting.is_empty() {
+            return;
         }
-        while !self.waiting.is_empty() {
-            let due = pacer.due(self.origin.elapsed());
+        rein.on_lines(self.origin.elapsed());
+        loop {
+            let due = rein.due(self.origin.elapsed(), self.waiting.len() as u64);
             append_first(&self.log, &mut self.waiting, due);
-            if !self.waiting.is_empty() {
-                sleep_until(self.origin + pacer.next_at()).await;
+            if self.waiting.is_empty() {
+                return;
             }
+            sleep_until(self.origin + rein.next_at()).await;
         }
+    }
+}
+
+/// Holds lines to a pace, although they come as they like. Short times without lines are made up for, so that reading the
+/// next of them costs no rate; longer ones are not, so that nothing comes in a flood.
+struct Rein {
+    pace: Pace,
+    pacer: Pacer,
+    /// Since when no line waits.
+    empty_since: Option<Duration>,
+    /// How long none waited since a line last had to wait.
+    idle: Duration,
+}
+
+impl Rein {
+    fn new(pace: Pace) -> Self {
+        Self {
+            pace,
+            pacer: Pacer::new(pace, Duration::ZERO),
+            empty_since: Some(Duration::ZERO),
+            idle: Duration::ZERO,
+        }
+    }
+
+    /// Lines have come.
+    fn on_lines(&mut self, now: Duration) {
+        if let Some(since) = self.empty_since.take() {
+            self.idle += now.saturating_sub(since);
+        }
+        // A schedule that is ahead stays: the next line still has to wait for its tick.
+        if self.idle >= self.pace.interval().max(IDLE_MIN) && self.pacer.next_at() < now {
+            self.pacer = Pacer::new(self.pace, now);
+            self.idle = Duration::ZERO;
+        }
+    }
+
+    /// How many of the waiting lines are due.
+    fn due(&mut self, now: Duration, waiting: u64) -> u64 {
+        let due = self.pacer.due_at_most(now, waiting);
+        if due < waiting {
+            self.idle = Duration::ZERO;
+        } else {
+            self.empty_since = Some(now);
+        }
+        due
+    }
+
+    fn next_at(&self) -> Duration {
+        self.pacer.next_at()
     }
 }
 
@@ -104,48 +160,116 @@ fn append_first(log: &Log, waiting: &mut VecDeque<(Kind, Vec<u8>)>, count: u64) 
     }
 }
 
-fn take(number: u64, bytes: Result<&[u8], LineError>, waiting: &mut VecDeque<(Kind, Vec<u8>)>, refused: &mut Refused) {
-    refused.lines += 1;
-    match bytes.and_then(message_of) {
+fn take(line: Line<'_>, waiting: &mut VecDeque<(Kind, Vec<u8>)>, refused: &mut Refused) {
+    match line.bytes.and_then(message_of) {
         Ok((kind, payload)) => waiting.push_back((kind, payload.into_owned())),
-        Err(error) => refused.tell(number, error),
+        Err(error) => refused.tell(Now::read(), || format!("line {} is left out: {error}", line.number)),
     }
 }
 
-/// Tells lines that were refused, but not thousands a second.
-struct Refused {
-    events: Arc<dyn SourceEvents>,
-    told: u32,
-    second: u64,
-    more: u64,
-    lines: u64,
-}
+/// Time without lines up to this, or up to a tick when that is longer, is made up for.
+const IDLE_MIN: Duration = Duration::from_millis(100);
 
-impl Refused {
-    fn tell(&mut self, number: u64, error: LineError) {
-        let second = Now::read().mono / 1_000_000_000;
-        if second != self.second {
-            self.finish();
-            self.second = second;
-        }
-        if self.told == TOLD_PER_SECOND {
-            self.more += 1;
-            return;
-        }
-        self.told += 1;
-        self.events.tell(format!("line {number} is left out: {error}"));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A feed on a clock of its own: reads take 50 us, and timers fire at whole milliseconds and then some.
+    struct Story {
+        rein: Rein,
+        now: Duration,
     }
 
-    fn finish(&mut self) {
-        self.told = 0;
-        let more = std::mem::take(&mut self.more);
-        if more > 0 {
-            self.events.tell(format!(
-                "{} more left out for such reasons",
-                form::counted(more, "line")
-            ));
+    impl Story {
+        fn new(rate: &str) -> Self {
+            Self {
+                rein: Rein::new(Pace::parse_rate(rate).expect(rate)),
+                now: Duration::ZERO,
+            }
+        }
+
+        /// Lines that were there already, read together; returns when they are appended.
+        fn feed(&mut self, mut lines: u64) {
+            self.now += Duration::from_micros(50);
+            self.rein.on_lines(self.now);
+            loop {
+                lines -= self.rein.due(self.now, lines);
+                if lines == 0 {
+                    return;
+                }
+                let millis = self.rein.next_at().max(self.now).as_millis() as u64 + 1;
+                self.now = Duration::from_millis(millis) + Duration::from_micros(70);
+            }
+        }
+
+        fn wait(&mut self, millis: u64) {
+            self.now += Duration::from_millis(millis);
         }
     }
-}
 
-const TOLD_PER_SECOND: u32 = 10;
+    #[track_caller]
+    fn check_rate(rate: &str, a_read: u64, lines: u64, seconds: f64) {
+        let mut story = Story::new(rate);
+        for _ in 0..lines / a_read {
+            story.feed(a_read);
+        }
+        let took = story.now.as_secs_f64();
+        assert!((took - seconds).abs() < 0.005, "{rate} in reads of {a_read}: {took} s");
+    }
+
+    #[test]
+    fn lines_that_are_always_there_come_at_exactly_their_rate() {
+        for a_read in [7, 70, 700, 11_000] {
+            check_rate("100000/s", a_read, 77_000 * 13, 10.01);
+            check_rate("1000/s", a_read, 77_000, 77.0);
+        }
+        check_rate("7/s", 1, 70, 69.0 / 7.0);
+    }
+
+    #[test]
+    fn short_times_without_lines_are_made_up_for() {
+        let mut story = Story::new("1000/s");
+        for _ in 0..100 {
+            story.feed(100);
+            story.wait(20);
+        }
+        assert!((story.now.as_secs_f64() - 10.0).abs() < 0.03, "{:?}", story.now);
+    }
+
+    #[test]
+    fn longer_times_without_lines_are_not_made_up_for() {
+        let mut story = Story::new("1000/s");
+        story.feed(10);
+        story.wait(3000);
+        let again = story.now;
+        story.feed(1000);
+        let took = (story.now - again).as_secs_f64();
+        assert!((0.998..1.005).contains(&took), "{took}");
+    }
+
+    #[test]
+    fn a_feed_slower_than_its_pace_saves_up_a_tenth_of_a_second_and_no_more() {
+        let mut story = Story::new("1000/s");
+        for _ in 0..200 {
+            story.feed(1);
+            story.wait(50);
+        }
+        let rush = story.now;
+        story.feed(1000);
+        let took = (story.now - rush).as_secs_f64();
+        assert!((0.85..1.005).contains(&took), "{took}");
+    }
+
+    #[test]
+    fn a_line_that_comes_early_waits_for_its_tick() {
+        let mut story = Story::new("1/s");
+        story.feed(1);
+        story.wait(300);
+        story.feed(1);
+        assert!(story.now >= Duration::from_secs(1), "{:?}", story.now);
+        story.wait(1500);
+        let again = story.now;
+        story.feed(1);
+        assert!(story.now - again < Duration::from_millis(1), "{:?}", story.now - again);
+    }
+}

@@ -5,6 +5,8 @@ use std::time::Duration;
 use lapwing_wire::envelope::Kind;
 use tokio::time::{Instant, sleep_until};
 
+use super::SourceEvents;
+use super::account::Account;
 use super::pacer::{Pace, Pacer};
 use crate::clock::Now;
 use crate::log::{Log, NewMessage};
@@ -29,51 +31,108 @@ impl Generator {
         }
     }
 
-    /// Appends at the pace until the log ends.
-    pub async fn run(mut self, pace: Pace, log: &Log) {
+    /// Appends at the pace until the log ends. It tells when the machine is too slow for that.
+    pub async fn run(mut self, pace: Pace, log: &Log, events: &dyn SourceEvents) {
         let origin = Instant::now();
         let mut pacer = Pacer::new(pace, Duration::ZERO);
+        let mut account = Account::new(pace, Duration::ZERO);
         loop {
-            let mut due = pacer.due(origin.elapsed());
+            let mut due = pacer.due_at_most(origin.elapsed(), BATCH_MAX);
+            if due == 0 {
+                sleep_until(origin + pacer.next_at()).await;
+            }
             while due > 0 {
-                let batch = due.min(BATCH_MAX);
-                due -= batch;
-                if !self.append(batch, log) {
+                let made = self.make(due);
+                if !self.append(log) {
                     return;
                 }
-                if due > 0 {
-                    tokio::task::yield_now().await;
+                due -= made;
+                if let Some(told) = account.on_made(made, pacer.skipped(), origin.elapsed()) {
+                    events.tell(told);
                 }
+                // Making messages waits for nothing, so others on this thread, and a stop, would wait for all that are due. A
+                // single message is small enough: at most what a log takes, some tens of milliseconds.
+                tokio::task::yield_now().await;
             }
-            sleep_until(origin + pacer.next_at()).await;
         }
     }
 
-    /// Makes and appends so many messages, or as many as fit [`BATCH_BYTES_MAX`] and then the rest; false when the log has ended.
-    fn append(&mut self, mut count: u64, log: &Log) -> bool {
-        while count > 0 {
-            self.bytes.clear();
-            self.ends.clear();
-            while count > 0 && self.bytes.len() < BATCH_BYTES_MAX {
-                (self.write_next)(&mut self.bytes);
-                self.ends.push(self.bytes.len());
-                count -= 1;
-            }
-            let mut begin = 0;
-            let messages: Vec<_> = self
-                .ends
-                .iter()
-                .map(|end| NewMessage::new(Kind::Json, &self.bytes[std::mem::replace(&mut begin, *end)..*end]))
-                .collect();
-            if log.append(&messages, Now::read()).is_err() {
-                return false;
-            }
+    /// Appends what was made; false when the log has ended.
+    fn append(&self, log: &Log) -> bool {
+        let mut begin = 0;
+        let messages: Vec<_> = self
+            .ends
+            .iter()
+            .map(|end| NewMessage::new(Kind::Json, &self.bytes[std::mem::replace(&mut begin, *end)..*end]))
+            .collect();
+        log.append(&messages, Now::read()).is_ok()
+    }
+
+    /// Makes at most so many messages, and no more after [`BATCH_BYTES_MAX`]; gives how many.
+    fn make(&mut self, count: u64) -> u64 {
+        self.bytes.clear();
+        self.ends.clear();
+        while (self.ends.len() as u64) < count && self.bytes.len() < BATCH_BYTES_MAX {
+            (self.write_next)(&mut self.bytes);
+            self.ends.push(self.bytes.len());
         }
-        true
+        self.ends.len() as u64
     }
 }
 
-/// Messages made before others get their turn.
+/// Messages that are taken from the schedule at once.
 const BATCH_MAX: u64 = 10_000;
 /// Bytes made before they are appended.
 const BATCH_BYTES_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use lapwing_wire::position::Epoch;
+    use lapwing_wire::topic::TopicName;
+
+    use super::*;
+    use crate::log::retention::Retention;
+    use crate::source::tests::Told;
+
+    /// Lets a generator of messages of half a batch run on one thread; gives how many it made between turns of another task.
+    fn made_between_turns(pace: Pace) -> Vec<u64> {
+        let made = Arc::new(AtomicU64::new(0));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(async {
+            let log = Log::new(
+                TopicName::parse("t").expect("valid"),
+                Epoch::from_bits(1),
+                Retention::DEFAULT,
+            );
+            let counter = made.clone();
+            let generator = Generator::new(move |out| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                out.push(b'"');
+                out.resize(out.len() + BATCH_BYTES_MAX / 2, b'x');
+                out.push(b'"');
+            });
+            let told = Told::default();
+            let mut between = Vec::new();
+            tokio::select! {
+                biased;
+                () = generator.run(pace, &log, &told) => {}
+                () = async {
+                    for _ in 0..20 {
+                        tokio::task::yield_now().await;
+                        between.push(made.swap(0, Ordering::Relaxed));
+                    }
+                } => {}
+            }
+            between
+        })
+    }
+
+    #[test]
+    fn a_tick_of_a_gigabyte_lets_others_have_their_turns_and_a_stop_end_it() {
+        let between = made_between_turns(Pace::every(Duration::from_secs(1), 2000));
+        assert!(between.iter().all(|made| (1..=4).contains(made)), "{between:?}");
+    }
+}

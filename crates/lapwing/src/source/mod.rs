@@ -1,5 +1,6 @@
 //! What fills a topic's log: one source a topic, each a task of its own.
 
+pub mod account;
 pub mod arrays;
 pub mod exec;
 pub mod feeder;
@@ -7,6 +8,7 @@ pub mod generator;
 pub mod line;
 pub mod pacer;
 pub mod people;
+pub mod refused;
 pub mod replay;
 mod seed;
 pub mod spec;
@@ -104,11 +106,23 @@ impl Run {
         match &self.spec.feed {
             Feed::Users(locale) => {
                 let mut people = People::new(*locale, self.seed, self.stream());
-                generate(Generator::new(move |out| people.write_next(out)), pace, &self.log).await
+                generate(
+                    Generator::new(move |out| people.write_next(out)),
+                    pace,
+                    &self.log,
+                    self.events.as_ref(),
+                )
+                .await
             }
             Feed::Arrays(spec) => {
                 let mut arrays = Arrays::new(spec, self.seed, self.stream());
-                generate(Generator::new(move |out| arrays.write_next(out)), pace, &self.log).await
+                generate(
+                    Generator::new(move |out| arrays.write_next(out)),
+                    pace,
+                    &self.log,
+                    self.events.as_ref(),
+                )
+                .await
             }
             Feed::Stdin => {
                 let ended = pump(tokio::io::stdin(), &mut self.feeder()).await;
@@ -123,7 +137,7 @@ impl Run {
             }
             Feed::Tail(path, from) => tail::run(path, *from, self.feeder(), self.events.as_ref()).await,
             Feed::Replay(path, speed, only) => {
-                replay::run(path, *speed, only.as_ref(), self.log.clone(), self.events.as_ref()).await
+                replay::run(path, *speed, only.as_ref(), self.log.clone(), self.events.clone()).await
             }
             Feed::Push => std::future::pending().await,
             Feed::Exec(..) => Ended::OfItself,
@@ -149,9 +163,9 @@ pub enum Ended {
     Stopped,
 }
 
-async fn generate(generator: Generator, pace: Option<pacer::Pace>, log: &Log) -> Ended {
+async fn generate(generator: Generator, pace: Option<pacer::Pace>, log: &Log, events: &dyn SourceEvents) -> Ended {
     let Some(pace) = pace else { return Ended::OfItself };
-    generator.run(pace, log).await;
+    generator.run(pace, log, events).await;
     Ended::OfItself
 }
 
@@ -180,3 +194,27 @@ pub async fn pump(mut input: impl AsyncRead + Unpin, feeder: &mut Feeder) -> std
 const READ_BYTES: usize = 64 << 10;
 /// Longer than a command has between SIGTERM and SIGKILL.
 pub const STOP_MAX: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::SourceEvents;
+
+    /// Remembers what a source told.
+    #[derive(Default)]
+    pub struct Told(Mutex<Vec<String>>);
+
+    impl Told {
+        /// What was told since the last look.
+        pub fn take(&self) -> Vec<String> {
+            std::mem::take(&mut *self.0.lock().expect("no test panics while it holds this"))
+        }
+    }
+
+    impl SourceEvents for Told {
+        fn tell(&self, text: String) {
+            self.0.lock().expect("no test panics while it holds this").push(text);
+        }
+    }
+}

@@ -10,6 +10,7 @@ use lapwing_wire::topic::TopicName;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::refused::Refused;
 use super::spec::Speed;
 use super::{Ended, SourceEvents};
 use crate::clock::Now;
@@ -23,10 +24,14 @@ pub async fn run(
     speed: Speed,
     only: Option<&TopicName>,
     log: Arc<Log>,
-    events: &dyn SourceEvents,
+    events: Arc<dyn SourceEvents>,
 ) -> Ended {
     let name = escaped(&path.display().to_string());
     let mut entries = read_ahead(path.to_owned());
+    let mut refused = Refused::new(events.clone());
+    let mut left_out = |line: u64, why: &dyn std::fmt::Display| {
+        refused.tell(Now::read(), || format!("{name} line {line} is left out: {why}"));
+    };
     let mut played = 0;
     let mut topics = Vec::new();
     let mut schedule = Schedule::new(speed);
@@ -52,12 +57,12 @@ pub async fn run(
                     match log.append(&[new], Now::read()) {
                         Ok(_) => played += 1,
                         Err(AppendError::Ended) => return Ended::OfItself,
-                        Err(error) => events.tell(format!("{name} line {line} is left out: {error}")),
+                        Err(error) => left_out(line, &error),
                     }
                 }
                 Record::Note(_) => {}
-                Record::Unknown { why } => events.tell(format!("{name} line {line} is left out: {}", escaped(&why))),
-                Record::Damaged(damage) => events.tell(format!("{name} line {line} is left out: {damage}")),
+                Record::Unknown { why } => left_out(line, &escaped(&why)),
+                Record::Damaged(damage) => left_out(line, &damage),
                 Record::Torn { bytes } => events.tell(format!(
                     "{name} line {line} is torn after {}, left out",
                     form::bytes(bytes)
@@ -66,6 +71,7 @@ pub async fn run(
             Err(error) => events.tell(format!("{name} cannot be read: {error}")),
         }
     }
+    refused.finish();
     events.tell(format!("{name} was played: {}", form::counted(played, "message")));
     Ended::OfItself
 }

@@ -303,10 +303,9 @@ fn parse_pace(feed: &Feed, settings: &mut Settings<'_>) -> Result<Option<Pace>, 
             "burst= is given without a pace",
             "add every=1s, or leave burst= out",
         )),
-        (every, None, burst) => Ok(every.or(every_default).map(|every| Pace {
-            every,
-            burst: burst.unwrap_or(burst_default),
-        })),
+        (every, None, burst) => Ok(every
+            .or(every_default)
+            .map(|every| Pace::every(every, burst.unwrap_or(burst_default)))),
     }
 }
 
@@ -475,20 +474,8 @@ mod tests {
     #[test]
     fn the_defaults_are_a_person_a_second_and_five_arrays_every_two() {
         let topics = default_topics();
-        assert_eq!(
-            topics[0].source.pace,
-            Some(Pace {
-                every: Duration::from_secs(1),
-                burst: 1
-            })
-        );
-        assert_eq!(
-            topics[1].source.pace,
-            Some(Pace {
-                every: Duration::from_secs(2),
-                burst: 5
-            })
-        );
+        assert_eq!(topics[0].source.pace, Some(Pace::every(Duration::from_secs(1), 1)));
+        assert_eq!(topics[1].source.pace, Some(Pace::every(Duration::from_secs(2), 5)));
         assert_eq!(topics[1].source.feed, source("arrays").feed);
         assert_eq!(topics[1].source.pace, source("arrays").pace);
     }
@@ -498,13 +485,7 @@ mod tests {
         let spec = source(
             "arrays?every=500ms&burst=2&shape=2x3&dtype=uint8&low=1&high=7&pack=4&keep=5m&keep_bytes=1MiB&end=close",
         );
-        assert_eq!(
-            spec.pace,
-            Some(Pace {
-                every: Duration::from_millis(500),
-                burst: 2
-            })
-        );
+        assert_eq!(spec.pace, Some(Pace::every(Duration::from_millis(500), 2)));
         assert_eq!(
             spec.retention,
             Retention {
@@ -516,10 +497,7 @@ mod tests {
         assert_eq!(source("stdin").pace, None);
         assert_eq!(
             source("stdin?rate=1000/s").pace,
-            Some(Pace {
-                every: Duration::from_millis(1),
-                burst: 1
-            })
+            Some(Pace::every(Duration::from_millis(1), 1))
         );
     }
 

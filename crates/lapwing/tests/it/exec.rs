@@ -104,6 +104,51 @@ fn item_6_a_command_and_its_children_end_with_the_server() {
 }
 
 #[test]
+fn item_6_what_a_command_left_behind_ends_before_it_runs_again() {
+    let server = Server::start(&["--topic", "feed=exec:sleep 600 >/dev/null & echo $!?restart=always"]);
+    let pids = follow(&server, "topics=feed&from=earliest").data(2);
+    assert!(!lives(pid(&pids[0])), "it ended with the run that left it behind");
+}
+
+#[test]
+fn item_6_what_a_command_left_behind_ends_with_its_last_run() {
+    for restart in ["never", "on-failure"] {
+        let server = Server::start(&[
+            "--topic",
+            &format!("feed=exec:sleep 600 >/dev/null 2>&1 & echo $!?restart={restart}"),
+        ]);
+        let left = pid(&follow(&server, "topics=feed&from=earliest").message().data);
+        server.source_says("the command has ended after");
+        eventually(&format!("it ends, restart={restart}"), || !lives(left));
+    }
+}
+
+#[test]
+fn item_6_what_a_command_left_behind_feeds_on_while_it_holds_the_output() {
+    let mut server = Server::start(&[
+        "--topic",
+        "feed=exec:(sleep 1; echo $(exec sh -c 'echo $PPID'); exec sleep 600) & echo first",
+    ]);
+    let mut client = follow(&server, "topics=feed&from=earliest");
+    assert_eq!(client.message().data, "first");
+    let left = pid(&client.message().data);
+    assert!(server.events("source").is_empty(), "the run is not over");
+    assert!(lives(left));
+    server.interrupt();
+    assert_eq!(server.wait().code(), Some(0));
+    eventually("it ends with the server", || !lives(left));
+}
+
+#[test]
+fn item_6_a_command_that_closed_its_output_is_waited_for_and_ends_with_the_server() {
+    let mut server = Server::start(&["--topic", "feed=exec:echo $$; exec sleep 600 >&-"]);
+    let left = pid(&follow(&server, "topics=feed&from=earliest").message().data);
+    server.interrupt();
+    assert_eq!(server.wait().code(), Some(0));
+    eventually("it ends with the server", || !lives(left));
+}
+
+#[test]
 fn item_6_a_command_gets_none_of_our_secrets() {
     let server = Plan::new(&[
         "--topic",

@@ -4,10 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::client::{Client, follow};
+use crate::support::http::get;
 use crate::support::server::Server;
 
 /// A server that follows a file of its own.
@@ -107,6 +109,41 @@ fn item_6_a_question_mark_in_a_path_belongs_to_the_path() {
     std::fs::write(&path, "here\n").unwrap();
     let server = Server::start(&["--topic", &format!("feed=file:{}?from=start", path.display())]);
     assert_eq!(follow(&server, "from=earliest").message().data, "here");
+}
+
+#[test]
+fn item_6_a_pipe_in_place_of_a_file_is_told_and_holds_nothing_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    mkfifoat(CWD, &path, Mode::RWXU).unwrap();
+    let settings = [
+        format!("a=file:{}", path.display()),
+        format!("b=file:{}", path.display()),
+        format!("c=file:{}?from=start", path.display()),
+    ];
+    let mut server = Server::start(&[
+        "--topic",
+        &settings[0],
+        "--topic",
+        &settings[1],
+        "--topic",
+        &settings[2],
+    ]);
+    let told = server.source_says("only files are followed");
+    let name = path.display();
+    assert_eq!(
+        told,
+        format!(
+            "{name} is a pipe, and only files are followed: use exec:cat {name}, or stdin; it is followed from its start when \
+             it is a file"
+        )
+    );
+    assert_eq!(get(&server, "/healthz").status, 200);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "a file\n").unwrap();
+    assert_eq!(follow(&server, "topics=a&from=earliest").message().data, "a file");
+    server.interrupt();
+    assert_eq!(server.wait().code(), Some(0));
 }
 
 fn append(path: &Path, text: &str) {
