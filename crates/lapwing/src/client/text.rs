@@ -423,7 +423,9 @@ fn gap(topic: &TopicName, from: Offset, to: Offset, reason: Missed, away: Option
         (Missed::Unannounced, _) => "the server skipped them without a word".to_owned(),
     };
     let hint = match reason {
-        Missed::Retention => "keep=300s on the topic keeps more; --fail-on-gap ends with code 3 when this happens",
+        Missed::Retention => {
+            "keep= and keep_bytes= on the topic keep more; --fail-on-gap ends with code 3 when this happens"
+        }
         _ => "--fail-on-gap ends with code 3 when this happens",
     };
     let text = format!("{range} ({}): {why}", form::counted(missing, "message"));
