@@ -263,8 +263,15 @@ fn options(args: &ListenArgs) -> Result<Options, Failure> {
 }
 
 fn open_log(path: &Path, format: Option<LogFormat>, options: &Options) -> Result<Log, Failure> {
-    let text = path.extension().is_some_and(|extension| extension == "txt");
-    let writer = Writer::open(path).map_err(|error| {
+    let format = format.unwrap_or(match path.extension() {
+        Some(extension) if extension == "txt" => LogFormat::Text,
+        _ => LogFormat::Ndjson,
+    });
+    let opened = match format {
+        LogFormat::Text => Writer::open(path),
+        LogFormat::Ndjson => Writer::open_recording(path),
+    };
+    let writer = opened.map_err(|error| {
         let path = escaped(&path.display().to_string());
         match error {
             OpenError::Held { by } => {
@@ -274,6 +281,10 @@ fn open_log(path: &Path, format: Option<LogFormat>, options: &Options) -> Result
                     "give this one its own file with --log",
                 )
             }
+            OpenError::Foreign => Failure::usage(
+                format!("{path} holds something else: its first line is no record of Lapwing"),
+                "name a new file with --log, or append lines for people with --format text",
+            ),
             OpenError::Io(error) => Failure::failed(
                 format!("cannot write {path}: {}", crate::client::dial::io_reason(&error)),
                 "name another file with --log",
@@ -281,9 +292,8 @@ fn open_log(path: &Path, format: Option<LogFormat>, options: &Options) -> Result
         }
     })?;
     Ok(match format {
-        Some(LogFormat::Ndjson) => Log::Ndjson(writer),
-        None if !text => Log::Ndjson(writer),
-        _ => {
+        LogFormat::Ndjson => Log::Ndjson(writer),
+        LogFormat::Text => {
             let talk = Talk::new(options.dial.target.to_string(), options.start);
             Log::Text(writer, Box::new(TextScribe::new(talk)))
         }

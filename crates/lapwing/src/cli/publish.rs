@@ -73,20 +73,26 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
         target: to.target.to_string(),
         status: Status::new(false, Symbols::Ascii, None),
         told: false,
+        trouble: None,
         published: 0,
         places: None,
         contiguous: true,
         skipped: 0,
     };
     let finish = runtime.block_on(publisher::publish(&to, &stop, &mut teller));
+    let unsent = match finish {
+        Ok(Finish::Asked { unsent, .. }) => unsent,
+        _ => 0,
+    };
     // Whatever the end was, what is on the server is told.
-    if !json && (finish.is_ok() || teller.published > 0) {
+    if !json && ((finish.is_ok() && unsent == 0) || teller.has_sent(finish.as_ref().ok())) {
         say(&teller.summary(&to.topic, finish.as_ref().ok()));
     }
     finish?;
-    match teller.skipped {
-        0 => Ok(Exit::Done),
-        _ => Ok(Exit::Failed),
+    match (unsent, teller.skipped) {
+        (0, 0) => Ok(Exit::Done),
+        (0, _) => Ok(Exit::Failed),
+        (unsent, _) => Err(teller.unsent(unsent)),
     }
 }
 
@@ -132,6 +138,8 @@ struct Teller {
     target: String,
     status: Status,
     told: bool,
+    /// What stands between us and the server now, and what helps.
+    trouble: Option<(String, String)>,
     published: u64,
     places: Option<(Offset, Offset)>,
     /// No other publisher came between.
@@ -140,6 +148,22 @@ struct Teller {
 }
 
 impl Teller {
+    /// Whether anything is on the server, or may be.
+    fn has_sent(&self, finish: Option<&Finish>) -> bool {
+        self.published > 0 || matches!(finish, Some(Finish::Asked { unknown, .. }) if *unknown > 0)
+    }
+
+    fn unsent(&self, count: u64) -> Failure {
+        let count = form::counted(count, "message");
+        match &self.trouble {
+            Some((why, hint)) => Failure::failed(format!("{count} not sent: {why}"), hint.clone()),
+            None => Failure::failed(
+                format!("{count} not sent: we were stopped before"),
+                "Ctrl-D, not Ctrl-C, ends after everything is sent",
+            ),
+        }
+    }
+
     fn summary(&self, topic: &TopicName, finish: Option<&Finish>) -> String {
         let mut text = format!("published {} to {topic}", form::counted(self.published, "message"));
         match self.places {
@@ -151,12 +175,12 @@ impl Teller {
         if self.skipped > 0 {
             text.push_str(&format!("; {} skipped", form::counted(self.skipped, "line")));
         }
-        if let Some(Finish::Asked { unknown }) = finish
+        if let Some(Finish::Asked { unknown, .. }) = finish
             && *unknown > 0
         {
             let unknown = form::counted(*unknown, "message");
             text.push_str(&format!(
-                "; {unknown} were on their way when we stopped, and may have arrived"
+                "; {unknown} on the way when we stopped, which may have arrived"
             ));
         }
         text
@@ -194,14 +218,20 @@ impl Onlooker for Teller {
 
     fn on_retry(&mut self, error: &DialError, retry: &Retry<'_>) {
         let now = Now::read();
+        let (what, until, hint) = match error {
+            DialError::Refused(_) => ("does not take it", "does", "try again later"),
+            DialError::Lost(_) | DialError::Silent => ("does not answer", "does", "is it a Lapwing server?"),
+            _ => ("", "comes", "start one with: lapwing serve"),
+        };
+        let what = match what {
+            "" => format!("no server at {} ({error})", self.target),
+            what => format!("{} {what} ({error})", self.target),
+        };
         if !std::mem::replace(&mut self.told, true) {
-            let what = match error {
-                DialError::Refused(_) => format!("{} does not take it ({error})", self.target),
-                _ => format!("no server at {} ({error})", self.target),
-            };
             self.status.on_loss(retry.why);
-            self.warn(&format!("{what}; trying until it comes"));
+            self.warn(&format!("{what}; trying until it {until} (Ctrl-C ends)"));
         }
+        self.trouble = Some((what, hint.to_owned()));
         if let Some(line) = self.status.on_retry(retry, now)
             && !self.json
         {
@@ -211,6 +241,7 @@ impl Onlooker for Teller {
 
     fn on_back(&mut self) {
         self.told = false;
+        self.trouble = None;
         if !self.json {
             say("the server takes messages again");
         }

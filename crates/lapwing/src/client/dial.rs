@@ -216,6 +216,15 @@ impl DialError {
         }
     }
 
+    /// The HTTP status with which a server said no.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.status),
+            _ => None,
+        }
+    }
+
     /// The failure, for who gives up now.
     #[must_use]
     pub fn failure(&self, target: &Target, purpose: Purpose) -> Failure {
@@ -342,12 +351,16 @@ fn connect_reason(tried: &[(SocketAddr, io::Error)]) -> String {
 pub fn refusal_sentence(refusal: &Refusal, purpose: Purpose) -> (String, String) {
     let status = status_text(refusal);
     let (said, hint) = said(&refusal.body);
-    let sentence = match said {
+    let sentence = match &said {
         Some(said) => format!("the server refused: {said} ({status})"),
         None => format!("the server answered {status}"),
     };
     let (location, _) = escaped_cut(refusal.location.as_deref().unwrap_or_default(), 200);
     let hint = hint.unwrap_or_else(|| match (refusal.status, purpose) {
+        (400, _) if said.as_deref().is_some_and(|said| said.starts_with("unknown key ")) => {
+            "leave it out of the URL".to_owned()
+        }
+        (400, Purpose::Listen) if said.is_some() => "look at the URL, also behind its ?".to_owned(),
         (300..=399, _) if !location.is_empty() => format!("it has moved to {location}"),
         (401 | 403, _) => "it wants to know who you are, or you may not have this".to_owned(),
         (404, Purpose::Listen) => "look at the path of the URL and at --topics".to_owned(),
@@ -445,6 +458,18 @@ mod tests {
         assert_eq!(
             told(403, "{\"error\":\"not \\u001b[31myou\"}").0,
             "the server refused: not \\u{1b}[31myou (403 Why Not)"
+        );
+        assert_eq!(
+            told(
+                400,
+                "unknown key \"token\" in the query; known are topics, from, encoding, envelope and name"
+            ),
+            (
+                "the server refused: unknown key \"token\" in the query; known are topics, from, encoding, envelope and \
+                 name (400 Why Not)"
+                    .to_owned(),
+                "leave it out of the URL".to_owned()
+            )
         );
         assert_eq!(told(404, "<html><title>x</title>").0, "the server answered 404 Why Not");
     }

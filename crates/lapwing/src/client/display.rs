@@ -68,7 +68,7 @@ impl Console {
                 return self.output.push(self.line.as_bytes(), &self.status);
             }
             Event::Retry(retry) => return self.on_retry(retry, now),
-            Event::NoServer { why } | Event::Lost { why } => self.status.on_loss(why),
+            Event::NoServer { why, .. } | Event::Lost { why } => self.status.on_loss(why),
             Event::Connected(connected) => {
                 connected
                     .grants

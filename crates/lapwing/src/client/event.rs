@@ -37,10 +37,12 @@ pub enum Halt {
 /// What happened.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The first attempt to connect failed; it goes on until there is a server.
+    /// The first attempt to connect failed; it goes on until a server takes us.
     NoServer {
         /// Why.
         why: &'a str,
+        /// The HTTP status with which a server said no, if there is one.
+        status: Option<u16>,
     },
     /// A wait before an attempt begins.
     Retry(Retry<'a>),

@@ -111,6 +111,8 @@ struct Loss {
     why: String,
     since: Now,
     told: Option<Duration>,
+    /// The HTTP status with which the server said no, if that was it.
+    status: Option<u16>,
 }
 
 impl<'a, O: Observer> Listener<'a, O> {
@@ -182,21 +184,22 @@ impl<'a, O: Observer> Listener<'a, O> {
             let Verdict::Retry(told) = error.verdict() else {
                 return Err(Halt::Failed(error.failure(&self.options.dial.target, Purpose::Listen)));
             };
-            self.on_failed_attempt(error.to_string())?;
+            self.on_failed_attempt(error.to_string(), error.status())?;
             wait = self.backoff.next(told, self.entropy.fraction());
         }
     }
 
-    fn on_failed_attempt(&mut self, why: String) -> Result<(), Halt> {
+    fn on_failed_attempt(&mut self, why: String, status: Option<u16>) -> Result<(), Halt> {
         let now = Now::read();
         match &mut self.loss {
-            Some(loss) => loss.why = why,
+            Some(loss) => (loss.why, loss.status) = (why, status),
             None => {
-                self.observer.on_event(&Event::NoServer { why: &why }, now)?;
+                self.observer.on_event(&Event::NoServer { why: &why, status }, now)?;
                 self.loss = Some(Loss {
                     why,
                     since: now,
                     told: None,
+                    status,
                 });
             }
         }
@@ -239,10 +242,17 @@ impl<'a, O: Observer> Listener<'a, O> {
         }
         match (&ending, &self.loss, self.was_connected) {
             // Nothing at all in the given time is no success.
-            (Ending::TimeOver, Some(loss), false) => Err(Halt::Failed(Failure::failed(
-                format!("no server at {}: {}", self.options.dial.target, loss.why),
-                "start one with: lapwing serve",
-            ))),
+            (Ending::TimeOver, Some(loss), false) => {
+                let target = &self.options.dial.target;
+                let (what, hint) = match loss.status {
+                    None => ("no server at", "start one with: lapwing serve"),
+                    Some(_) => ("not taken in time by", "try again later, or longer with --for"),
+                };
+                Err(Halt::Failed(Failure::failed(
+                    format!("{what} {target}: {}", loss.why),
+                    hint,
+                )))
+            }
             _ => Ok(ending),
         }
     }
@@ -340,12 +350,21 @@ impl<'a, O: Observer> Listener<'a, O> {
         if self.was_connected && session.ready {
             self.observer.on_event(&Event::Lost { why: &why }, now)?;
         } else if self.loss.is_none() {
-            self.observer.on_event(&Event::NoServer { why: &why }, now)?;
+            let event = Event::NoServer {
+                why: &why,
+                status: None,
+            };
+            self.observer.on_event(&event, now)?;
         }
         if session.mode == Mode::Plain {
             self.tracks.iter_mut().for_each(Track::on_lost);
         }
-        self.loss = Some(Loss { why, since, told });
+        self.loss = Some(Loss {
+            why,
+            since,
+            told,
+            status: None,
+        });
         Ok(None)
     }
 
@@ -715,6 +734,7 @@ impl<'a, O: Observer> Listener<'a, O> {
                 why: String::new(),
                 since: now,
                 told: None,
+                status: None,
             });
             self.reconnects += 1;
             let back = Back {

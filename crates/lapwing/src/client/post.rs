@@ -54,6 +54,8 @@ pub struct Ack {
 #[derive(Default)]
 pub struct Post {
     line: Option<Line>,
+    /// Whether the batch of the last call was written to a connection, wholly or in part.
+    wrote: bool,
 }
 
 struct Line {
@@ -64,6 +66,7 @@ struct Line {
 impl Post {
     /// Posts a batch once. After an error nothing is known of it but what the error says: posting it again is safe.
     pub async fn send(&mut self, to: &Letterbox, batch: &Batch) -> Result<Ack, DialError> {
+        self.wrote = false;
         let answer = match timeout(ANSWER_WAIT, self.exchange(to, batch)).await {
             Ok(answer) => answer,
             Err(_) => Err(DialError::Silent),
@@ -74,12 +77,19 @@ impl Post {
         answer
     }
 
+    /// Whether the batch of the last call was handed to a connection: if so, the server may have it.
+    #[must_use]
+    pub fn wrote(&self) -> bool {
+        self.wrote
+    }
+
     async fn exchange(&mut self, to: &Letterbox, batch: &Batch) -> Result<Ack, DialError> {
         let mut line = match self.line.take() {
             Some(line) if line.send.is_ready() => line,
             _ => connect(to).await?,
         };
         line.send.ready().await.map_err(lost)?;
+        self.wrote = true;
         let response = line.send.send_request(request(to, batch)?).await.map_err(lost)?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;

@@ -34,10 +34,12 @@ pub trait Onlooker {
 pub enum Finish {
     /// Everything that could be read is on the server.
     Done,
-    /// We were told to stop; of so many messages that were on their way nothing is known.
+    /// We were told to stop.
     Asked {
-        /// How many.
+        /// So many messages were written to a connection, and no answer came.
         unknown: u64,
+        /// So many were read and never written to any connection.
+        unsent: u64,
     },
 }
 
@@ -59,13 +61,31 @@ pub async fn publish(
     let mut held = None;
     loop {
         let more = publisher.gather(&mut lines, &mut batch, &mut held).await?;
-        if batch.count > 0 && !publisher.deliver(&batch).await? {
-            return Ok(Finish::Asked { unknown: batch.count });
+        if batch.count > 0 {
+            let left = u64::from(held.is_some());
+            match publisher.deliver(&batch).await? {
+                Delivery::Acked => {}
+                Delivery::Unknown => {
+                    return Ok(Finish::Asked {
+                        unknown: batch.count,
+                        unsent: left + waiting(&mut lines),
+                    });
+                }
+                Delivery::Unsent => {
+                    return Ok(Finish::Asked {
+                        unknown: 0,
+                        unsent: batch.count + left + waiting(&mut lines),
+                    });
+                }
+            }
         }
         batch = batch.following();
         if !more {
             return Ok(match stop.is_cancelled() {
-                true => Finish::Asked { unknown: 0 },
+                true => Finish::Asked {
+                    unknown: 0,
+                    unsent: u64::from(held.is_some()) + waiting(&mut lines),
+                },
                 false => Finish::Done,
             });
         }
@@ -78,6 +98,16 @@ struct Publisher<'a, L> {
     onlooker: &'a mut L,
     post: Post,
     entropy: Entropy,
+}
+
+/// What became of a batch.
+enum Delivery {
+    /// The server has it.
+    Acked,
+    /// We were told to stop, and it was written to a connection.
+    Unknown,
+    /// We were told to stop, and the server cannot have it.
+    Unsent,
 }
 
 impl<L: Onlooker> Publisher<'_, L> {
@@ -124,9 +154,10 @@ impl<L: Onlooker> Publisher<'_, L> {
         }
     }
 
-    /// Posts a batch until the server has it; false when told to stop before that is known.
-    async fn deliver(&mut self, batch: &Batch) -> Result<bool, Failure> {
+    /// Posts a batch until the server has it, or until told to stop.
+    async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, Failure> {
         let mut backoff = Backoff::default();
+        let mut doubt = false;
         let mut since = None;
         loop {
             let sent = {
@@ -136,23 +167,33 @@ impl<L: Onlooker> Publisher<'_, L> {
                     sent = &mut send => sent,
                     () = self.stop.cancelled() => match tokio::time::timeout(LAST_WAIT, &mut send).await {
                         Ok(sent) => sent,
-                        Err(_) => return Ok(false),
+                        Err(_) => Err(DialError::Silent),
                     },
                 }
             };
+            // These two say that it was not taken; after any other end of a post it may have been.
+            let declined = matches!(&sent, Err(DialError::Refused(refusal)) if matches!(refusal.status, 429 | 503));
+            doubt |= self.post.wrote() && !declined;
             let error = match sent {
                 Ok(ack) => {
                     if since.is_some() {
                         self.onlooker.on_back();
                     }
                     self.onlooker.on_ack(&ack);
-                    return Ok(true);
+                    return Ok(Delivery::Acked);
                 }
                 Err(error) => error,
+            };
+            let unsure = match doubt {
+                true => Delivery::Unknown,
+                false => Delivery::Unsent,
             };
             let Verdict::Retry(told) = error.verdict() else {
                 return Err(error.failure(&self.to.target, Purpose::Publish));
             };
+            if self.stop.is_cancelled() {
+                return Ok(unsure);
+            }
             let since = *since.get_or_insert_with(|| Duration::from_nanos(Now::read().mono));
             let wait = backoff.next(told, self.entropy.fraction());
             let why = error.to_string();
@@ -165,10 +206,19 @@ impl<L: Onlooker> Publisher<'_, L> {
             self.onlooker.on_retry(&error, &retry);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = self.stop.cancelled() => return Ok(false),
+                () = self.stop.cancelled() => return Ok(unsure),
             }
         }
     }
+}
+
+/// How many messages were read ahead and wait for their batch.
+fn waiting(lines: &mut mpsc::Receiver<std::io::Result<Line>>) -> u64 {
+    let mut count = 0;
+    while let Ok(line) = lines.try_recv() {
+        count += u64::from(line.is_ok_and(|line| line.message.is_ok()));
+    }
+    count
 }
 
 /// Lines of stdin, read by a thread of their own: a read of a terminal cannot be cancelled.

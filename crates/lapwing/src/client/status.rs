@@ -30,6 +30,8 @@ pub struct Status {
     /// When an attempt was last told in a pipe, on the monotonic clock.
     told: Duration,
     told_why: String,
+    /// The outage began, and no attempt of it was told yet.
+    is_new: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,7 @@ impl Status {
             was_connected: false,
             told: Duration::ZERO,
             told_why: String::new(),
+            is_new: true,
         }
     }
 
@@ -71,7 +74,9 @@ impl Status {
 
     /// A wait begins; gives the line to print where no line can be rewritten.
     ///
-    /// There attempts 1, 2, 4, 8 … are told, and otherwise one a minute: a log of a day's outage stays short.
+    /// There the first attempt of an outage and attempts 1, 2, 4, 8 … are told, and otherwise one a minute: a log of a day's
+    /// outage stays short. The first need not be number 1, since short connections do not set the count back. An attempt that
+    /// follows at once needs no line.
     pub fn on_retry(&mut self, retry: &Retry<'_>, now: Now) -> Option<String> {
         let mono = Duration::from_nanos(now.mono);
         self.waiting = Some(Waiting {
@@ -84,9 +89,11 @@ impl Status {
             self.draw(now, 0);
             return None;
         }
-        let due = retry.attempt.is_power_of_two() || mono.saturating_sub(self.told) >= Duration::from_secs(60);
-        due.then(|| {
+        let due =
+            self.is_new || retry.attempt.is_power_of_two() || mono.saturating_sub(self.told) >= Duration::from_secs(60);
+        (due && retry.wait >= WAIT_WORTH_A_LINE).then(|| {
             self.told = mono;
+            self.is_new = false;
             self.retry_text(now)
         })
     }
@@ -94,6 +101,7 @@ impl Status {
     /// What was told as the reason of the loss: the status line names another one only.
     pub fn on_loss(&mut self, why: &str) {
         self.told_why = why.to_owned();
+        self.is_new = true;
     }
 
     /// Connected.
@@ -178,6 +186,9 @@ fn bar(part: f64, symbols: Symbols) -> String {
 
 const BAR_WIDTH: usize = 30;
 
+/// A shorter wait would be told as one of 0.0 s.
+const WAIT_WORTH_A_LINE: Duration = Duration::from_millis(100);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,6 +215,27 @@ mod tests {
             })
             .collect();
         assert_eq!(told, [1, 2, 4, 7, 8, 11, 14, 16, 19, 22, 25, 28, 31, 32, 35, 38]);
+    }
+
+    #[test]
+    fn in_a_pipe_the_first_attempt_of_every_outage_is_told() {
+        let told = |status: &mut Status, attempt, wait| {
+            let retry = Retry {
+                attempt,
+                wait: Duration::from_millis(wait),
+                since: Duration::ZERO,
+                why: "",
+            };
+            status.on_retry(&retry, at(10)).is_some()
+        };
+        let mut status = Status::new(false, Symbols::Ascii, None);
+        assert!(!told(&mut status, 1, 99), "it follows at once");
+        assert!(told(&mut status, 2, 500));
+        assert!(!told(&mut status, 3, 500));
+        status.on_connected(at(10));
+        status.on_loss("reset");
+        assert!(told(&mut status, 5, 500));
+        assert!(!told(&mut status, 6, 500));
     }
 
     #[test]

@@ -211,10 +211,10 @@ impl Talk {
     /// What is to be said of an event, if anything is. Messages have lines of their own, retries a line that is rewritten.
     pub fn sentence(&mut self, event: &Event<'_>) -> Option<Sentence> {
         let sentence = match event {
-            Event::NoServer { why } => Sentence {
+            Event::NoServer { why, status } => Sentence {
                 timed: false,
                 tone: Tone::Bad,
-                text: format!("no server at {} ({why}); trying until it comes", self.target),
+                text: self.no_server(why, *status),
                 hint: None,
             },
             Event::Connected(connected) => Sentence {
@@ -269,6 +269,15 @@ impl Talk {
             Event::Message(_) | Event::Retry(_) | Event::Granted { .. } | Event::Repeat { .. } => return None,
         };
         Some(sentence)
+    }
+
+    fn no_server(&self, why: &str, status: Option<u16>) -> String {
+        let target = &self.target;
+        match status {
+            None => format!("no server at {target} ({why}); trying until it comes"),
+            Some(503) => format!("the server at {target} has no place for us now (503); trying until it has"),
+            Some(_) => format!("the server at {target} does not take us now ({why}); trying until it does"),
+        }
     }
 
     fn connected(&self, connected: &Connected<'_>) -> String {
@@ -423,7 +432,9 @@ fn gap(topic: &TopicName, from: Offset, to: Offset, reason: Missed, away: Option
         (Missed::Unannounced, _) => "the server skipped them without a word".to_owned(),
     };
     let hint = match reason {
-        Missed::Retention => "keep=300s on the topic keeps more; --fail-on-gap ends with code 3 when this happens",
+        Missed::Retention => {
+            "keep= and keep_bytes= on the topic keep more; --fail-on-gap ends with code 3 when this happens"
+        }
         _ => "--fail-on-gap ends with code 3 when this happens",
     };
     let text = format!("{range} ({}): {why}", form::counted(missing, "message"));

@@ -1,9 +1,10 @@
 //! The file of a recording: append, flush, sync, and what stays of it when the disk is full.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::line::{self, SealError};
 use super::lock::{self, LockError};
 
 /// Appends whole lines to a file that no other process writes.
@@ -23,6 +24,20 @@ impl Writer {
     ///
     /// A last line without end is left as it is and closed with a newline: it reads as damage, and the next line is intact.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_if(path, |_| Ok(()))
+    }
+
+    /// Opens or creates a recording: as [`Writer::open`], but a file that holds something else is refused and stays as it is.
+    pub fn open_recording(path: &Path) -> Result<Self, OpenError> {
+        Self::open_if(path, |file| match begins_as_recording(file) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(OpenError::Foreign),
+            Err(error) => Err(OpenError::Io(error)),
+        })
+    }
+
+    /// Opens the file; what it holds already is shown to `check`.
+    fn open_if(path: &Path, check: impl FnOnce(&mut File) -> Result<(), OpenError>) -> Result<Self, OpenError> {
         let file = match OpenOptions::new().append(true).read(true).create(true).open(path) {
             // A pipe's other end may allow no reading.
             Err(_) if path.exists() => OpenOptions::new().append(true).open(path),
@@ -37,8 +52,11 @@ impl Writer {
                 LockError::Held { by } => OpenError::Held { by },
                 LockError::Io(error) => OpenError::Io(error),
             })?;
-            if bytes > 0 && last_byte(&mut file).map_err(OpenError::Io)? != b'\n' {
-                buffer.push(b'\n');
+            if bytes > 0 {
+                check(&mut file)?;
+                if last_byte(&mut file).map_err(OpenError::Io)? != b'\n' {
+                    buffer.push(b'\n');
+                }
             }
         }
         Ok(Self {
@@ -133,9 +151,27 @@ pub enum OpenError {
         /// Which, if the system says.
         by: Option<u32>,
     },
+    /// It holds something that is no recording.
+    #[error("it holds something else than a recording")]
+    Foreign,
     /// The system said no.
     #[error("{0}")]
     Io(io::Error),
+}
+
+/// Whether the first line is a record, whole or damaged: a damaged recording is still one.
+///
+/// A first line without end is the one that a crash tore, if it begins as every recording does.
+fn begins_as_recording(file: &mut File) -> io::Result<bool> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut line = Vec::new();
+    BufReader::new(file)
+        .take(line::LINE_BYTES_MAX as u64)
+        .read_until(b'\n', &mut line)?;
+    Ok(match line.strip_suffix(b"\n") {
+        Some(line) => line::check(line) != Err(SealError::Missing),
+        None => line.starts_with(RECORD_BEGIN) || RECORD_BEGIN.starts_with(&line),
+    })
 }
 
 fn last_byte(file: &mut File) -> io::Result<u8> {
@@ -145,12 +181,18 @@ fn last_byte(file: &mut File) -> io::Result<u8> {
     Ok(byte[0])
 }
 
+/// The first record of a run says who wrote it.
+const RECORD_BEGIN: &[u8] = b"{\"record\":\"start\"";
+
 /// 64 KiB: one write for some hundred lines of a fast feed, and lost by a crash at most once more than the kernel's own.
 const BUFFER_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Now;
+    use crate::recording::line::LineWriter;
+    use crate::recording::note::Note;
 
     #[test]
     fn lines_are_appended_and_a_torn_one_is_closed() {
@@ -161,6 +203,30 @@ mod tests {
         writer.append(b"next\n").expect("room");
         writer.flush().expect("room");
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "whole\ntor\nnext\n");
+    }
+
+    #[test]
+    fn only_a_recording_is_appended_to() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("feed.ndjson");
+        let mut whole = Vec::new();
+        let note = Note::ClockStep { ms: 1.0 };
+        LineWriter::default().note(note, Now::default(), &mut whole);
+        let mut damaged = whole.clone();
+        damaged[5] ^= 1;
+        for taken in [&b""[..], &whole, &damaged, b"{\"record\":\"start\",\"ver"] {
+            std::fs::write(&path, taken).expect("written");
+            assert!(Writer::open_recording(&path).is_ok(), "{}", taken.escape_ascii());
+        }
+        for other in [&b"\n"[..], b"print('hello')\n", b"# Notes", b"{\"a\":1}\n"] {
+            std::fs::write(&path, other).expect("written");
+            assert!(
+                matches!(Writer::open_recording(&path), Err(OpenError::Foreign)),
+                "{}",
+                other.escape_ascii()
+            );
+            assert_eq!(std::fs::read(&path).expect("there"), other);
+        }
     }
 
     #[test]

@@ -11,26 +11,36 @@ use unicode_width::UnicodeWidthChar;
 /// A span of time: `0.1 ms`, `2.000 s`, `2 m 20 s`, `1 h 05 m`.
 #[must_use]
 pub fn span(span: Duration) -> String {
-    let seconds = span.as_secs();
-    if span < Duration::from_millis(1000) {
-        format!("{:.1} ms", span.as_secs_f64() * 1e3)
-    } else if seconds < 60 {
-        format!("{:.3} s", span.as_secs_f64())
-    } else if seconds < 3600 {
-        format!("{} m {:02} s", seconds / 60, seconds % 60)
+    // The unit is chosen for what will stand there: 999.96 ms is 1.000 s, not 1000.0 ms.
+    let tenths_of_ms = rounded(span, 100_000);
+    let ms = rounded(span, 1_000_000);
+    if tenths_of_ms < 10_000 {
+        format!("{}.{} ms", tenths_of_ms / 10, tenths_of_ms % 10)
+    } else if ms < 60_000 {
+        format!("{}.{:03} s", ms / 1000, ms % 1000)
     } else {
-        format!("{} h {:02} m", seconds / 3600, seconds % 3600 / 60)
+        let seconds = ms / 1000;
+        match seconds < 3600 {
+            true => format!("{} m {:02} s", seconds / 60, seconds % 60),
+            false => format!("{} h {:02} m", seconds / 3600, seconds % 3600 / 60),
+        }
     }
 }
 
 /// A span that is told in passing: `1.3 s`, `2 m 20 s`.
 #[must_use]
 pub fn short_span(span_: Duration) -> String {
-    if span_ >= Duration::from_secs(1) && span_ < Duration::from_secs(60) {
-        format!("{:.1} s", span_.as_secs_f64())
-    } else {
-        span(span_)
+    let tenths = rounded(span_, 100_000_000);
+    match rounded(span_, 100_000) {
+        ..10_000 => span(span_),
+        _ if tenths < 600 => format!("{}.{} s", tenths / 10, tenths % 10),
+        _ => span(span_.max(Duration::from_secs(60))),
     }
+}
+
+/// How many of a unit a span has, to the nearest.
+fn rounded(span: Duration, unit_nanos: u128) -> u128 {
+    (span.as_nanos() + unit_nanos / 2) / unit_nanos
 }
 
 /// A signed span given in milliseconds: `-0.3 ms`, `8.800 s`.
@@ -119,13 +129,30 @@ mod tests {
         for (ms, expect) in [
             (0.1, "0.1 ms"),
             (999.0, "999.0 ms"),
+            (999.94, "999.9 ms"),
+            (999.95, "1.000 s"),
+            (1000.0, "1.000 s"),
+            (59_999.4, "59.999 s"),
+            (59_999.6, "1 m 00 s"),
+            (3_599_999.4, "59 m 59 s"),
+            (3_599_999.6, "1 h 00 m"),
             (2000.0, "2.000 s"),
             (140_000.0, "2 m 20 s"),
             (3_900_000.0, "1 h 05 m"),
         ] {
             assert_eq!(span(Duration::from_secs_f64(ms / 1e3)), expect);
         }
-        assert_eq!(short_span(Duration::from_millis(1302)), "1.3 s");
+        for (ms, expect) in [
+            (0.0, "0.0 ms"),
+            (999.94, "999.9 ms"),
+            (999.96, "1.0 s"),
+            (1302.0, "1.3 s"),
+            (59_940.0, "59.9 s"),
+            (59_960.0, "1 m 00 s"),
+            (140_000.0, "2 m 20 s"),
+        ] {
+            assert_eq!(short_span(Duration::from_secs_f64(ms / 1e3)), expect);
+        }
         assert_eq!(signed_ms(-8800.0), "-8.800 s");
         assert_eq!(signed_ms(-0.01), "0.0 ms");
     }

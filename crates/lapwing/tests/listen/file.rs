@@ -103,6 +103,25 @@ fn f17_a_file_that_another_listener_writes_is_refused() {
     end.said("hint: give this one its own file with --log");
 }
 
+#[test]
+fn a_file_that_holds_something_else_is_left_as_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("tool.py");
+    let log_text = log.to_str().expect("UTF-8");
+    std::fs::write(&log, "import sys\nprint(1)\n").expect("written");
+    let end = lapwing(&["listen", "ws://127.0.0.1:1", "--log", log_text])
+        .finish()
+        .with_code(2);
+    assert_eq!(
+        end.stderr,
+        [
+            format!("error: {log_text} holds something else: its first line is no record of Lapwing"),
+            "hint: name a new file with --log, or append lines for people with --format text".to_owned(),
+        ]
+    );
+    assert_eq!(std::fs::read_to_string(&log).expect("there"), "import sys\nprint(1)\n");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_ends_it_with_what_is_whole() {

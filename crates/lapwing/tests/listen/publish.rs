@@ -100,7 +100,7 @@ fn what_the_server_may_have_is_sent_again_under_the_same_number() {
     let mut stream = feed.accept_tcp();
     let first = Posted::read(&mut stream);
     drop(stream);
-    publisher.says("trying until it comes");
+    publisher.says("trying until it does (Ctrl-C ends)");
     let mut stream = feed.accept_tcp();
     let second = Posted::read(&mut stream);
     for name in ["lapwing-source", "lapwing-sequence"] {
@@ -147,6 +147,42 @@ fn ctrl_c_tells_what_is_there() {
     publisher.shows("\"first\":5");
     publisher.signal(Signal::INT);
     publisher.finish().with_code(0);
+}
+
+/// A port where nobody listens.
+fn nobody() -> String {
+    Feed::bind().url()
+}
+
+#[test]
+fn what_was_never_sent_is_told_as_not_sent() {
+    let url = nobody();
+    for json in [false, true] {
+        let mut publisher = lapwing(&["publish", &url, "orders", if json { "--json" } else { "--output=text" }]);
+        (1..4).for_each(|number| publisher.write_line(number.to_string().as_bytes()));
+        publisher.close_stdin();
+        publisher.says("trying until it comes (Ctrl-C ends)");
+        publisher.signal(Signal::INT);
+        let end = publisher.finish().with_code(1);
+        end.said(&format!("3 messages not sent: no server at {url} (connection refused)"));
+        end.said("start one with: lapwing serve");
+        assert!(end.stderr.iter().all(|line| !line.contains("arrived")), "{end:?}");
+    }
+}
+
+#[test]
+fn what_was_written_and_not_answered_may_have_arrived() {
+    let feed = Feed::bind();
+    let mut publisher = lapwing(&["publish", &feed.url(), "orders"]);
+    publisher.write_line(b"1");
+    publisher.close_stdin();
+    Posted::read(&mut feed.accept_tcp());
+    publisher.says("does not answer");
+    drop(feed);
+    publisher.says("connection refused");
+    publisher.signal(Signal::INT);
+    let end = publisher.finish().with_code(0);
+    end.said("published 0 messages to orders; 1 message on the way when we stopped, which may have arrived");
 }
 
 #[test]

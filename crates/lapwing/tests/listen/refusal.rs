@@ -57,7 +57,10 @@ fn a_server_that_is_too_busy_is_asked_again_when_it_says() {
     );
     feed.accept_plain().send("1");
     let end = listener.finish().with_code(0);
-    end.said("(the server refused: draining (503 Service Unavailable)); trying until it comes");
+    end.said(&format!(
+        "the server at {} has no place for us now (503); trying until it has",
+        feed.url()
+    ));
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn gaps_are_told_counted_and_recorded_and_can_fail_the_run() {
     end.said("warning: users 2-4 are gone (3 messages): we were too slow");
     end.said("warning: users 6-7 are gone (2 messages): the server skipped them without a word");
     end.said("warning: users 9-19 are gone (11 messages): away for");
-    end.said("hint: keep=300s on the topic keeps more; --fail-on-gap ends with code 3 when this happens");
+    end.said("hint: keep= and keep_bytes= on the topic keep more; --fail-on-gap ends with code 3 when this happens");
     end.said("missing: 16 messages in 3 gaps");
     let gaps: Vec<_> = notes(&log)
         .into_iter()
