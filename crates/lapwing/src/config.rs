@@ -25,7 +25,8 @@ pub struct Config {
 pub struct Limits {
     /// From accept to the end of the handshake: a slow head is cut here.
     pub handshake_timeout: Duration,
-    /// Connections at once; more are told 503. Default: 80 % of the open files allowed, the rest is for files and peers.
+    /// Connections at once; more are told 503. Default: 80 % of the open files allowed, the rest is for files and peers;
+    /// where few are allowed, as many as the server does not need itself.
     pub connections_max: usize,
     /// A message from a client; larger ones are closed with 1009.
     pub message_bytes_max: usize,
@@ -80,7 +81,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             handshake_timeout: Duration::from_secs(10),
-            connections_max: open_files() / 5 * 4,
+            connections_max: connections_max(),
             message_bytes_max: 1 << 20,
             fragments_max: 1024,
             fragment_timeout: Duration::from_secs(30),
@@ -94,6 +95,17 @@ impl Default for Limits {
         }
     }
 }
+
+fn connections_max() -> usize {
+    let files = open_files();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let own = OWN_FILES + 2 * cores;
+    (files / 5 * 4).min(files.saturating_sub(own)).max(1)
+}
+
+/// Open files that this process needs beside its connections and two for each delivery thread: the standard streams, the
+/// listening socket, polls and signals (12 in all), and a few for those who are being refused.
+const OWN_FILES: usize = 16;
 
 /// Open files that this process may have.
 fn open_files() -> usize {

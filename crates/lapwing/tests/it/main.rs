@@ -3,13 +3,21 @@
 //! A test's name says what holds, and begins with the item or the fault that it stands for: `item_N` for what the server
 //! must do, a letter and a number (`b1`, `e11`) for an entry of the catalogue of faults.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what is not there fails the test, also in what several tests share"
+)]
+
 mod abuse;
 mod console;
 mod crowd;
+mod demo;
 mod exec;
 mod front;
 mod generators;
 mod leaving;
+mod listening;
+mod manual;
 mod origin;
 mod pace;
 mod plain;

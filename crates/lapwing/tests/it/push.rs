@@ -199,6 +199,69 @@ fn d8_who_waits_to_be_told_to_continue_is_told() {
     assert_eq!(answer(&mut stream).expect("an answer").status, 201);
 }
 
+#[test]
+fn a_publish_that_is_repeated_is_recognised_and_appended_once() {
+    let server = Server::start(ORDERS);
+    let publish = |headers: &[(&str, &str)], body: &str| {
+        let json = [("Content-Type", "application/x-ndjson")];
+        let answer = ask(&server, "POST", PATH, &[&json, headers].concat(), body.as_bytes());
+        (answer.status, (answer.status < 300).then(|| offsets(&answer.json())))
+    };
+    let key = [("Idempotency-Key", "order-1")];
+    assert_eq!(publish(&key, "1\n2\n"), (201, Some((0, 1, 2))));
+    assert_eq!(
+        publish(&key, "1\n2\n"),
+        (200, Some((0, 1, 2))),
+        "the same offsets, nothing new"
+    );
+    assert_eq!(publish(&[("Idempotency-Key", "order-2")], "3"), (201, Some((2, 2, 1))));
+    let numbered = |sequence| [("Lapwing-Source", "till-1"), ("Lapwing-Sequence", sequence)];
+    assert_eq!(publish(&numbered("7"), "4"), (201, Some((3, 3, 1))));
+    assert_eq!(publish(&numbered("7"), "4"), (200, Some((3, 3, 1))));
+    assert_eq!(publish(&numbered("8"), "5"), (201, Some((4, 4, 1))));
+    assert_eq!(
+        publish(&[("Lapwing-Source", "till-1")], "6").0,
+        400,
+        "one without the other"
+    );
+    assert_eq!(publish(&numbered("six"), "6").0, 400);
+    assert_eq!(
+        publish(&[("Idempotency-Key", &"k".repeat(256))], "6"),
+        (201, Some((5, 5, 1)))
+    );
+    assert_eq!(publish(&[("Idempotency-Key", &"k".repeat(257))], "7").0, 400);
+    assert_eq!(publish(&[], "7"), (201, Some((6, 6, 1))));
+    let data = follow(&server, "topics=orders&from=earliest").data(7);
+    assert_eq!(data, [1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn two_tries_at_the_same_time_append_once() {
+    let server = Server::start(ORDERS);
+    let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "once")];
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let tries: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| ask(&server, "POST", PATH, &headers, b"1")))
+            .collect();
+        tries.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 7);
+    assert!(answers.iter().all(|answer| offsets(&answer.json()) == (0, 0, 1)));
+    assert_eq!(post(&server, PATH, "application/json", "2").json()["first"], 1);
+}
+
+#[test]
+fn a_body_without_a_message_is_400() {
+    let server = Server::start(ORDERS);
+    for kind in ["application/json", "application/x-ndjson", "text/plain"] {
+        let answer = post(&server, PATH, kind, "");
+        assert_eq!(answer.status, 400, "{kind}");
+        assert!(answer.body.contains("the body holds no message"), "{}", answer.body);
+    }
+    assert_nothing_was_appended(&server);
+}
+
 /// The next message published is the first.
 #[track_caller]
 fn assert_nothing_was_appended(server: &Server) {

@@ -152,6 +152,21 @@ fn item_7_all_mistakes_are_told_together_and_nothing_is_started() {
 }
 
 #[test]
+fn item_7_programs_are_told_of_mistakes_as_objects() {
+    let ran = lapwing(&["serve", "--listen", "nowhere", "--topic", "x=array", "--output", "json"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.out.is_empty(), "{:?}", ran.out);
+    let told: Vec<serde_json::Value> = ran.err.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0]["error"], "unknown source \"array\" in --topic x=array");
+    assert_eq!(told[1]["error"], "--listen \"nowhere\" names no port");
+    assert!(
+        told.iter().all(|told| told["exit"] == 2 && told["hint"].is_string()),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn item_7_a_flag_out_of_range_is_told_by_its_name() {
     for flag in [
         "--handshake-timeout",

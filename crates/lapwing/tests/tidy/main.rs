@@ -155,3 +155,36 @@ fn every_file_says_first_what_it_is() {
         }
     }
 }
+
+#[test]
+fn every_test_that_the_documents_name_is_there() {
+    fn tests_below(folder: &Path, prefix: &str, extension: &str, names: &mut std::collections::HashSet<String>) {
+        for entry in std::fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                tests_below(&path, prefix, extension, names);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                let text = std::fs::read_to_string(&path).expect("source is UTF-8");
+                let found = text.lines().filter_map(|line| line.trim_start().strip_prefix(prefix));
+                names.extend(found.filter_map(|rest| Some(rest.split_once('(')?.0.to_owned())));
+            }
+        }
+    }
+    let mut tests = std::collections::HashSet::new();
+    tests_below(&root().join("crates"), "fn ", "rs", &mut tests);
+    tests_below(&root().join("tests/foreign"), "def ", "py", &mut tests);
+    tests_below(&root().join("tests/foreign"), "async def ", "py", &mut tests);
+    let mut named = 0;
+    for page in ["docs/coverage.md", "README.md"] {
+        let text = std::fs::read_to_string(root().join(page)).expect("the page is there");
+        let rows = text.lines().filter(|line| line.starts_with("| "));
+        // Every second piece stands between backticks; a test's name has several words.
+        for name in rows.flat_map(|row| row.split('`').skip(1).step_by(2)) {
+            if name.matches('_').count() >= 3 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                assert!(tests.contains(name), "{page} names {name}, which is no test");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 80, "only {named} tests are named");
+}

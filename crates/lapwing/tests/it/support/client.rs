@@ -27,23 +27,7 @@ pub fn speak(server: &Server, query: &str) -> Client {
 #[track_caller]
 fn connect(server: &Server, query: &str, protocol: Option<&'static str>) -> Client {
     let stream = TcpStream::connect(server.address()).expect("the server listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
-    stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
-    stream.set_nodelay(true).expect("a TCP socket");
-    let mut request = format!("{}/?{query}", server.url())
-        .into_client_request()
-        .expect("a valid URL");
-    if let Some(protocol) = protocol {
-        request
-            .headers_mut()
-            .insert("Sec-WebSocket-Protocol", protocol.parse().expect("a header value"));
-    }
-    // What sources may append is larger than its own limit for a frame.
-    let config = WebSocketConfig::default().max_frame_size(None).max_message_size(None);
-    match tungstenite::client::client_with_config(request, stream, Some(config)) {
-        Ok((socket, _)) => Client { socket },
-        Err(error) => panic!("no stream at ?{query}: {error}"),
-    }
+    Client::on(stream, server, query, protocol)
 }
 
 /// A connected client.
@@ -76,11 +60,33 @@ pub enum Heard {
     Binary(Vec<u8>),
     /// The close frame, its code and reason.
     Close(u16, String),
-    /// The connection broke.
-    Broken,
+    /// The connection broke, and how.
+    Broken(String),
 }
 
 impl Client {
+    /// A client on a socket that the test has made.
+    #[track_caller]
+    pub fn on(stream: TcpStream, server: &Server, query: &str, protocol: Option<&'static str>) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+        stream.set_nodelay(true).expect("a TCP socket");
+        let mut request = format!("{}/?{query}", server.url())
+            .into_client_request()
+            .expect("a valid URL");
+        if let Some(protocol) = protocol {
+            request
+                .headers_mut()
+                .insert("Sec-WebSocket-Protocol", protocol.parse().expect("a header value"));
+        }
+        // What sources may append is larger than its own limit for a frame.
+        let config = WebSocketConfig::default().max_frame_size(None).max_message_size(None);
+        match tungstenite::client::client_with_config(request, stream, Some(config)) {
+            Ok((socket, _)) => Self { socket },
+            Err(error) => panic!("no stream at ?{query}: {error}"),
+        }
+    }
+
     /// What comes next; pings and pongs are left to the library.
     #[track_caller]
     pub fn hear(&mut self) -> Heard {
@@ -98,7 +104,7 @@ impl Client {
                 Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     panic!("nothing more came")
                 }
-                Err(_) => Heard::Broken,
+                Err(error) => Heard::Broken(error.to_string()),
             };
         }
     }
@@ -157,7 +163,7 @@ impl Client {
         loop {
             match self.hear() {
                 Heard::Close(code, reason) => return (code, reason),
-                Heard::Broken => panic!("the connection broke without a close frame"),
+                Heard::Broken(how) => panic!("no close frame before the end: {how}"),
                 _ => {}
             }
         }

@@ -133,11 +133,6 @@ impl Raw {
             }
         }
     }
-
-    /// The socket beneath.
-    pub fn stream(&self) -> &TcpStream {
-        self.stream.get_ref()
-    }
 }
 
 /// A request for a stream as a good client sends it.

@@ -228,7 +228,12 @@ impl Server {
 }
 
 impl Drop for Server {
+    #[expect(clippy::print_stderr, reason = "the test harness shows it beside the failure")]
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let status = self.child.try_wait();
+            eprintln!("the server: {status:?}\n{}", self.err.so_far().join("\n"));
+        }
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -277,6 +282,12 @@ impl Running {
     /// Its standard output.
     pub fn out(&self) -> &Lines {
         &self.out
+    }
+
+    /// Ctrl-C.
+    #[track_caller]
+    pub fn interrupt(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::INT).expect("it runs");
     }
 
     /// Ends it as the kernel does.
