@@ -23,6 +23,8 @@ pub struct BlockTimer {
     open: Option<OpenBlock>,
     /// When the block before ended, none before the first.
     before: Option<Duration>,
+    /// The block before ended when a disturbance let it, and not when its source did.
+    before_disturbed: bool,
     /// Flags for the next message: something happened since the last.
     pending: Flags,
     /// When the first messages after a stall arrived: those that came in one go with it were held up by it too.
@@ -50,6 +52,7 @@ impl BlockTimer {
             live_from,
             open: None,
             before: None,
+            before_disturbed: false,
             pending: Flags::NONE,
             stalled_at: None,
         }
@@ -140,6 +143,10 @@ impl BlockTimer {
         if self.before.is_none() {
             flags = flags.with(Flags::FIRST);
         }
+        let disturbed = DISTURBANCES.iter().any(|disturbance| open.flags.has(*disturbance));
+        if std::mem::replace(&mut self.before_disturbed, disturbed) && !disturbed {
+            flags = flags.with(Flags::AFTER);
+        }
         let elapsed = self.before.map(|before| open.last_at.saturating_sub(before));
         self.before = Some(open.last_at);
         BlockTiming {
@@ -206,6 +213,8 @@ impl Flags {
     pub const GAP: Self = Self(16);
     /// The reader's process stood still within it: stopped, or its machine suspended.
     pub const STALLED: Self = Self(32);
+    /// The block before was caught up, interrupted or stalled: this one is timed from an end that says nothing.
+    pub const AFTER: Self = Self(64);
 
     /// Both together.
     #[must_use]
@@ -234,13 +243,17 @@ impl Flags {
     }
 }
 
-const NAMES: [(Flags, &str); 6] = [
+/// What makes the end of a block say nothing about its source.
+const DISTURBANCES: [Flags; 3] = [Flags::CATCHUP, Flags::INTERRUPTED, Flags::STALLED];
+
+const NAMES: [(Flags, &str); 7] = [
     (Flags::FIRST, "first"),
     (Flags::PARTIAL, "partial"),
     (Flags::CATCHUP, "catchup"),
     (Flags::INTERRUPTED, "interrupted"),
     (Flags::GAP, "gap"),
     (Flags::STALLED, "stalled"),
+    (Flags::AFTER, "after"),
 ];
 
 impl fmt::Debug for Flags {
@@ -329,7 +342,7 @@ mod tests {
         let mut timer = timer(2, 3);
         let told = run(&mut timer, &[(0, 0), (1, 0), (2, 0), (3, 9), (4, 10), (5, 11)]);
         let flags: Vec<_> = told.iter().map(|t| t.4.clone()).collect();
-        assert_eq!(flags, [vec!["first", "catchup"], vec!["catchup"], vec![]]);
+        assert_eq!(flags, [vec!["first", "catchup"], vec!["catchup"], vec!["after"]]);
     }
 
     #[test]
@@ -358,7 +371,7 @@ mod tests {
             told,
             [
                 (1, 2, Some(49), 48, vec!["catchup", "interrupted"]),
-                (2, 2, Some(2), 1, vec![])
+                (2, 2, Some(2), 1, vec!["after"])
             ]
         );
     }
@@ -377,7 +390,7 @@ mod tests {
                 (Some(2990), stalled()),
                 (Some(0), stalled()),
                 (Some(0), stalled()),
-                (Some(10), vec![])
+                (Some(10), vec!["after"])
             ]
         );
     }

@@ -22,6 +22,7 @@ impl ClientName {
         match name.chars().count() {
             0 => Err(ClientNameError::Empty),
             chars if chars > Self::CHARS_MAX => Err(ClientNameError::TooLong { chars }),
+            _ if is_number(name) => Err(ClientNameError::Reserved),
             _ => Ok(Self(name.into())),
         }
     }
@@ -59,12 +60,22 @@ impl From<ClientName> for String {
     }
 }
 
+/// Whether this is how a server calls clients that gave no name: `client 5`.
+#[must_use]
+pub fn is_number(name: &str) -> bool {
+    let number = name.strip_prefix("client ");
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// Why a text is no client name.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub enum ClientNameError {
     /// Nothing but spaces.
     #[error("a client's name needs 1 to 64 characters")]
     Empty,
+    /// `client` and a number, which stands for a client without a name.
+    #[error("names such as \"client 5\" are for clients that have none")]
+    Reserved,
     /// More than [`ClientName::CHARS_MAX`] characters.
     #[error("a client's name has at most 64 characters, this one {chars}")]
     TooLong {
@@ -86,5 +97,7 @@ mod tests {
             Err(ClientNameError::TooLong { chars: 65 })
         );
         assert_eq!(ClientName::parse("  "), Err(ClientNameError::Empty));
+        assert_eq!(ClientName::parse("client 5"), Err(ClientNameError::Reserved));
+        assert!(ClientName::parse("client x").is_ok());
     }
 }

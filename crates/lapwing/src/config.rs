@@ -67,6 +67,10 @@ impl Limits {
     pub const HEADERS_MAX: usize = 64;
     /// The path and query of a request, in bytes.
     pub const URL_BYTES_MAX: usize = 8 << 10;
+    /// Messages of one published body: each costs far more than its bytes.
+    pub const BODY_MESSAGES_MAX: usize = 10_000;
+    /// Published bodies that are read at once, in bytes, over all connections.
+    pub const BODIES_BYTES_MAX: usize = 64 << 20;
     /// One write to one socket, in bytes: large enough to be cheap, small enough that no session starves another.
     pub const WRITE_BYTES_MAX: usize = 64 << 10;
     /// A report of one topic is taken this often.

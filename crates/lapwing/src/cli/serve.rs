@@ -65,6 +65,12 @@ pub struct ServeArgs {
     /// A lagging client that takes nothing for so long is let go: 100ms to 5m [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
     stall_timeout: Option<Duration>,
+    /// A client's message that was begun must be whole by then: 100ms to 5m [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
+    message_timeout: Option<Duration>,
+    /// Clients of lapwing.v1 hear the ends of their topics this often: 100ms to 5m [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
+    heartbeat: Option<Duration>,
     /// After a stop, clients that lag are served so long: 0s to 5m [default: 5s]
     #[arg(long, value_name = "TIME", value_parser = drain_span, help_heading = "Limits", hide_short_help = true)]
     drain: Option<Duration>,
@@ -93,6 +99,8 @@ struct SettingsFile {
     ping_interval: Option<String>,
     pong_timeout: Option<String>,
     stall_timeout: Option<String>,
+    message_timeout: Option<String>,
+    heartbeat: Option<String>,
     drain: Option<String>,
 }
 
@@ -257,6 +265,20 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
         file.stall_timeout,
         "stall-timeout",
         &mut limits.stall_timeout,
+        LIMIT_SPAN_MIN,
+    );
+    span(
+        args.message_timeout,
+        file.message_timeout,
+        "message-timeout",
+        &mut limits.fragment_timeout,
+        LIMIT_SPAN_MIN,
+    );
+    span(
+        args.heartbeat,
+        file.heartbeat,
+        "heartbeat",
+        &mut limits.heartbeat,
         LIMIT_SPAN_MIN,
     );
     span(args.drain, file.drain, "drain", &mut limits.drain, Duration::ZERO);
@@ -450,8 +472,8 @@ fn banner(address: SocketAddr, topics: &[TopicSpec], seed: u64, connections: usi
     );
     let _ = writeln!(
         text,
-        "  {} {} connections (--max-connections)",
-        label("Room for"),
+        "  {} room for {} connections (--max-connections)",
+        label("Clients"),
         form::count(connections as u64)
     );
     let _ = writeln!(

@@ -56,6 +56,7 @@ enum Untimed {
     Interrupted,
     Gap,
     Stalled,
+    After,
 }
 
 impl Summary {
@@ -308,6 +309,7 @@ impl Untimed {
             () if flags.has(Flags::INTERRUPTED) => Self::Interrupted,
             () if flags.has(Flags::GAP) => Self::Gap,
             () if flags.has(Flags::STALLED) => Self::Stalled,
+            () if flags.has(Flags::AFTER) => Self::After,
             () => Self::Catchup,
         }
     }
@@ -319,6 +321,7 @@ impl Untimed {
             Self::Interrupted => format!("{count} interrupted by a reconnect"),
             Self::Gap => format!("{count} with a gap"),
             Self::Stalled => format!("{count} while we stood still"),
+            Self::After => format!("{count} behind one that was held up"),
         }
     }
 }
@@ -435,8 +438,8 @@ mod tests {
             [
                 "listened for 2 m 00 s: 120 messages, 11.7 KiB, 1 reconnect (1.3 s down)",
                 "topic   messages   offsets   blocks   timed   p50 block   p99 block   gaps   repeats",
-                "users        120   13-132        23      22     5.000 s     5.000 s      0         0",
-                "not timed: 1 interrupted by a reconnect; 2 partial blocks of users",
+                "users        120   13-132        23      21     5.000 s     5.000 s      0         0",
+                "not timed: 1 interrupted by a reconnect, 1 behind one that was held up; 2 partial blocks of users",
                 "nothing lost: each offset once, in order",
             ]
         );

@@ -360,9 +360,15 @@ impl Log {
         }
     }
 
-    /// The appender's lock; a panic of another appender left at worst frames that were never published.
+    /// The appender's lock. What another appender left half done when it panicked was never visible, and is let go.
     fn lock(&self) -> MutexGuard<'_, Appender> {
-        self.appender.lock().unwrap_or_else(PoisonError::into_inner)
+        self.appender.lock().unwrap_or_else(|poisoned| {
+            self.appender.clear_poison();
+            let mut appender = poisoned.into_inner();
+            appender.active = None;
+            appender.retries.forget_from(self.next());
+            appender
+        })
     }
 
     fn push(&self, appender: &mut Appender, offset: Offset, message: &NewMessage<'_>, now: Now) {

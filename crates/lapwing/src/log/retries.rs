@@ -66,6 +66,15 @@ impl Retries {
         }
     }
 
+    /// Forgets those whose messages lie beyond `end`: they were never appended.
+    pub fn forget_from(&mut self, end: Offset) {
+        while self.order.back().is_some_and(|key| self.known[key].end > end) {
+            if let Some(key) = self.order.pop_back() {
+                self.known.remove(&key);
+            }
+        }
+    }
+
     fn forget_oldest(&mut self) {
         if let Some(key) = self.order.pop_front() {
             self.known.remove(&key);
@@ -110,6 +119,16 @@ mod tests {
         retries.forget_below(Offset::new(5));
         assert_eq!(retries.find(&RetryKey::of_key("a")), None);
         assert_eq!(retries.find(&RetryKey::of_key("b")), Some(range(5, 6)));
+    }
+
+    #[test]
+    fn what_was_never_appended_is_forgotten() {
+        let mut retries = Retries::default();
+        retries.add(RetryKey::of_key("a"), range(0, 5));
+        retries.add(RetryKey::of_key("b"), range(5, 7));
+        retries.forget_from(Offset::new(5));
+        assert_eq!(retries.find(&RetryKey::of_key("a")), Some(range(0, 5)));
+        assert_eq!(retries.find(&RetryKey::of_key("b")), None);
     }
 
     #[test]

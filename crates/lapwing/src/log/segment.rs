@@ -62,6 +62,7 @@ impl Segment {
         (
             SegmentWriter {
                 segment: segment.clone(),
+                last: None,
                 entries: 0,
                 bytes: 0,
             },
@@ -138,6 +139,7 @@ pub fn begin_of(entries: &[Entry], at: usize) -> usize {
 /// The one writer of a segment.
 pub struct SegmentWriter {
     segment: Arc<Segment>,
+    last: Option<Offset>,
     entries: usize,
     bytes: usize,
 }
@@ -155,6 +157,7 @@ impl SegmentWriter {
     /// When there is no room ([`SegmentWriter::has_room`]), or the offset does not rise.
     pub fn push(&mut self, frame: &[u8], mut entry: Entry) {
         assert!(self.has_room(frame.len()), "the segment is full");
+        assert!(self.last < Some(entry.offset), "offsets rise");
         let end = self.bytes + frame.len();
         entry.end = u32::try_from(end).expect("a segment is far smaller than 4 GiB");
         // SAFETY: this is the only writer, the cells from `bytes` and `entries` on were never made visible, and they exist
@@ -165,6 +168,7 @@ impl SegmentWriter {
         }
         self.bytes = end;
         self.entries += 1;
+        self.last = Some(entry.offset);
     }
 
     /// Makes everything pushed so far visible, at once.

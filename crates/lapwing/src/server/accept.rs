@@ -14,9 +14,10 @@ use rustix::io::Errno;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::common::{Common, Seat};
+use super::common::Common;
 use super::event::Event;
 use super::front::{Front, Guest};
+use super::seat::Seat;
 use crate::config::Limits;
 
 /// Opens a listening socket with a queue long enough for a crowd that comes back at once.
@@ -58,7 +59,7 @@ async fn on_error(error: &io::Error, listener: &TcpListener, spare: &mut Spare, 
     if spare.tell() {
         let text = format!(
             "no room for more connections ({error}); {} stay, new ones are refused",
-            common.roster.open()
+            common.open.load(Ordering::Relaxed)
         );
         common.console.tell(Event::Limit { text });
     }
@@ -68,13 +69,13 @@ async fn on_error(error: &io::Error, listener: &TcpListener, spare: &mut Spare, 
 }
 
 fn welcome(stream: TcpStream, address: SocketAddr, front: &Arc<Front>) {
-    let seat = if front.common.stopping.load(Ordering::Relaxed) {
+    let seat = if front.common.is_stopping() {
         None
     } else {
         Seat::take(&front.common)
     };
     let Some(seat) = seat else {
-        tokio::spawn(refuse(stream));
+        front.tasks.spawn(refuse(stream));
         return;
     };
     // Neither is needed to serve; a kernel that lacks one serves a little less well.
@@ -88,7 +89,8 @@ fn welcome(stream: TcpStream, address: SocketAddr, front: &Arc<Front>) {
     #[cfg(not(target_os = "linux"))]
     let _ = socket;
     let front = front.clone();
-    tokio::spawn(async move {
+    front.tasks.clone().spawn(async move {
+        let common = front.common.clone();
         let guest = Guest { address, seat };
         let timeout = front.common.limits.handshake_timeout;
         let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -103,8 +105,16 @@ fn welcome(stream: TcpStream, address: SocketAddr, front: &Arc<Front>) {
             .max_headers(Limits::HEADERS_MAX)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
         // Whatever breaks here is one connection's end; hyper has answered what could be answered.
-        let _ = connection.await;
+        let _ = tokio::select! {
+            end = connection.as_mut() => end,
+            () = common.stopped() => {
+                // A request under way is still answered; a connection that waits for the next one ends.
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
     });
 }
 

@@ -4,7 +4,6 @@
 //! that the order holds. What overflows is counted, and the count is told in the next line that fits.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lapwing_wire::time::micros_text;
+use rustix::io::Errno;
 use serde::Serialize;
 
 use super::event::{ClientLabel, Event};
@@ -163,6 +163,7 @@ impl Lane {
             state: state.clone(),
             sums: HashMap::new(),
             second: 0,
+            told_skipped: 0,
         };
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
@@ -176,7 +177,10 @@ impl Lane {
 
     fn push(&self, event: Event) {
         let bytes = weight(&event);
-        if self.state.waiting.load(Ordering::Relaxed) + bytes > self.state.bytes_max {
+        // What clients and commands say may be as much as they like; who comes and goes keeps room beside it.
+        let chatty = matches!(event, Event::Said { .. } | Event::Report { .. } | Event::Source { .. });
+        let bytes_max = self.state.bytes_max - if chatty { self.state.bytes_max / 8 } else { 0 };
+        if self.state.waiting.load(Ordering::Relaxed) + bytes > bytes_max {
             self.state.skip(event.client());
             return;
         }
@@ -228,11 +232,15 @@ fn weight(event: &Event) -> usize {
             ..
         } => text.len(),
         Event::Source { text, .. } | Event::Limit { text } => text.len(),
-        Event::Left { reason, .. } => reason.len(),
+        Event::Left { reason, last, .. } => reason.len() + last.0.len() * PLACE_BYTES,
+        Event::Joined { from, .. } => from.0.len() * PLACE_BYTES,
         _ => 0,
     };
     size_of::<Event>() + 64 + text
 }
+
+/// A topic's name on the heap, and its offset.
+const PLACE_BYTES: usize = 100;
 
 /// Whether stdout and stderr lead to the same terminal, pipe or file.
 fn same_place() -> bool {
@@ -256,17 +264,41 @@ struct Sink {
 }
 
 impl Sink {
-    fn write(&mut self, line: &str) {
-        if self.closed {
-            return;
+    /// Writes a line, waiting as long as it takes; false when it could not be written.
+    ///
+    /// Only a reader that is gone closes the sink; a full disk may have room again for the next line.
+    fn write(&mut self, line: &str) -> bool {
+        let mut rest = line.as_bytes();
+        while !rest.is_empty() && !self.closed {
+            match self.stream.write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.stream.wait(),
+                Err(Errno::PIPE | Errno::BADF) => self.closed = true,
+                Err(_) => return false,
+            }
         }
-        let write = |out: &mut dyn Write| out.write_all(line.as_bytes()).and_then(|()| out.flush());
-        let result = match self.stream {
-            Stream::Out => write(&mut io::stdout().lock()),
-            Stream::Err => write(&mut io::stderr().lock()),
-        };
-        // Whatever the reason, a console that cannot be written is no reason to stop the feed.
-        self.closed = result.is_err();
+        !self.closed
+    }
+}
+
+impl Stream {
+    fn write(self, bytes: &[u8]) -> rustix::io::Result<usize> {
+        match self {
+            Self::Out => rustix::io::write(rustix::stdio::stdout(), bytes),
+            Self::Err => rustix::io::write(rustix::stdio::stderr(), bytes),
+        }
+    }
+
+    /// Waits until a stream that somebody else made non-blocking takes more.
+    fn wait(self) {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let stdout = rustix::stdio::stdout();
+        let stderr = rustix::stdio::stderr();
+        let stream = if self == Self::Out { &stdout } else { &stderr };
+        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        // Whatever it says, the write is tried again and knows better.
+        let _ = poll(&mut [PollFd::new(stream, PollFlags::OUT)], Some(&second));
     }
 }
 
@@ -277,6 +309,8 @@ struct LaneWriter {
     state: Arc<LaneState>,
     sums: HashMap<&'static str, Sum>,
     second: u64,
+    /// When it was last told that lines were skipped.
+    told_skipped: u64,
 }
 
 /// What one kind of event came to within a second.
@@ -284,7 +318,7 @@ struct LaneWriter {
 struct Sum {
     shown: u64,
     more: u64,
-    slowest: Option<(f64, ClientLabel)>,
+    worst: Option<(f64, ClientLabel)>,
     data: bool,
 }
 
@@ -305,18 +339,31 @@ impl LaneWriter {
                 Err(RecvTimeoutError::Timeout) => self.on_second(Now::read()),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if let Some(event) = self.state.take_skipped() {
-                self.write(Now::read(), &event);
+            let now = Now::read();
+            let due = now.mono.saturating_sub(self.told_skipped) >= 1_000_000_000;
+            if due
+                && self.sinks.iter().any(|sink| !sink.closed)
+                && let Some(event) = self.state.take_skipped()
+            {
+                self.told_skipped = now.mono;
+                self.write(now, &event);
             }
         }
         self.tell_sums(Now::read());
+        if let Some(event) = self.state.take_skipped() {
+            self.write(Now::read(), &event);
+        }
     }
 
     /// Above [`LINES_PER_SECOND`] of one kind, the rest of that kind is told in one line at the end of the second.
     fn show(&mut self, now: Now, event: &Event) {
         let summed = matches!(
             event,
-            Event::Joined { .. } | Event::Left { .. } | Event::Report { .. } | Event::Missed { .. }
+            Event::Joined { .. }
+                | Event::Left { .. }
+                | Event::Report { .. }
+                | Event::Missed { .. }
+                | Event::Source { .. }
         );
         if summed && self.format == OutputFormat::Text {
             let sum = self.sums.entry(event.word()).or_default();
@@ -342,10 +389,17 @@ impl LaneWriter {
         let mut words: Vec<_> = self.sums.drain().filter(|(_, sum)| sum.more > 0).collect();
         words.sort_unstable_by_key(|(word, _)| *word);
         for (word, sum) in words {
-            let slowest = sum.slowest.map_or(String::new(), |(ms, client)| {
-                format!(", slowest {client} {}", form::signed_ms(ms))
+            let worst = sum.worst.map_or(String::new(), |(ms, client)| {
+                format!(", largest drift {client} {}", form::signed_ms(ms))
             });
-            let text = format!("{} more in 1 s{slowest}", form::count(sum.more));
+            let what = match word {
+                "join" => "more joined",
+                "left" => "more left",
+                "block" => "more reports",
+                "gap" => "more were missed",
+                _ => "more lines of sources",
+            };
+            let text = format!("{} {what} within 1 s{worst}", form::count(sum.more));
             self.line(now, word, usize::from(!sum.data), None, &text);
         }
     }
@@ -367,7 +421,7 @@ impl LaneWriter {
             };
             let mut text = serde_json::to_string(&line).expect("every field has a form in JSON");
             text.push('\n');
-            self.sinks[0].write(&text);
+            self.put(0, &text, event.client());
         } else {
             self.line(now, event.word(), sink, event.client(), &event.sentence());
         }
@@ -391,7 +445,14 @@ impl LaneWriter {
             paint.paint(Role::Time, time),
             paint.paint(role, format_args!("{word:<6}"))
         );
-        self.sinks[sink].write(&line);
+        self.put(sink, &line, client);
+    }
+
+    /// Writes a line; one that cannot be written counts as not shown.
+    fn put(&mut self, sink: usize, line: &str, client: Option<&ClientLabel>) {
+        if !self.sinks[sink].write(line) {
+            self.state.skip(client);
+        }
     }
 }
 
@@ -400,12 +461,12 @@ impl Sum {
         self.more += 1;
         if let Event::Report {
             client,
-            elapsed_ms: Some(ms),
+            drift_ms: Some(ms),
             ..
         } = event
-            && self.slowest.as_ref().is_none_or(|(slowest, _)| ms > slowest)
+            && self.worst.as_ref().is_none_or(|(worst, _)| ms > worst)
         {
-            self.slowest = Some((*ms, client.clone()));
+            self.worst = Some((*ms, client.clone()));
         }
     }
 }

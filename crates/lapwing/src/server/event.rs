@@ -230,6 +230,12 @@ impl ClientLabel {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether the client chose it, and may come back under it.
+    #[must_use]
+    pub fn is_chosen(&self) -> bool {
+        !lapwing_wire::name::is_number(&self.0)
+    }
 }
 
 impl std::fmt::Display for ClientLabel {

@@ -71,11 +71,13 @@ impl Feeds {
     /// Brings the readers up to date, and tells `wake` every follower of a topic that has something new.
     pub fn refresh(&mut self, mut wake: impl FnMut(usize)) {
         for feed in &mut self.0 {
+            // The end is looked at before the segments: whatever lies below it is in the list then. The other way round an
+            // append between the two looks would count as seen, and nobody would be woken for it.
+            let (next, end) = (feed.canonical.log().next(), feed.canonical.log().has_ended());
             feed.canonical.refresh();
             if let Some(payload) = &mut feed.payload {
                 payload.refresh();
             }
-            let (next, end) = (feed.canonical.log().next(), feed.canonical.log().has_ended());
             if next != feed.seen || end != feed.seen_end {
                 feed.seen = next;
                 feed.seen_end = end;

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::header::{
@@ -11,9 +10,11 @@ use http::header::{
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
 
-use super::common::{Common, Seat};
+use super::common::Common;
 use super::origin::Origins;
+use super::seat::Seat;
 use super::worker::Worker;
 use super::{page, publish, stream};
 use crate::config::Limits;
@@ -26,6 +27,8 @@ pub struct Front {
     pub workers: Vec<Worker>,
     /// Which pages may use this server.
     pub origins: Origins,
+    /// The tasks of connections, up to their upgrade.
+    pub tasks: TaskTracker,
 }
 
 /// Who asks.
@@ -68,14 +71,21 @@ impl Front {
             return Err(Box::new(refusal(StatusCode::URI_TOO_LONG, &text)));
         }
         let headers = request.headers();
+        for name in ["Host", "Origin"] {
+            let count = headers.get_all(name).iter().count();
+            if count > 1 {
+                let sentence = format!("a request has one {name} header, this one {count}");
+                return Err(Box::new(refusal(StatusCode::BAD_REQUEST, &sentence)));
+            }
+        }
         let host = request
             .uri()
             .authority()
             .map(http::uri::Authority::as_str)
             .or_else(|| text(headers, "host"));
-        let checked = self
-            .origins
-            .check(host, text(headers, "origin"), text(headers, "sec-fetch-site"));
+        // An origin that is no text is an origin all the same, and nobody's.
+        let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
+        let checked = self.origins.check(host, origin, text(headers, "sec-fetch-site"));
         // A link from another page to ours is no harm: it reads nothing. Everything else says where it comes from.
         let followed = request.method() == Method::GET && text(headers, "sec-fetch-mode") == Some("navigate");
         match checked {
@@ -111,9 +121,7 @@ impl Front {
                 answer
             }
             "/healthz" => plain(StatusCode::OK, "ok"),
-            "/readyz" if self.common.stopping.load(Ordering::Relaxed) => {
-                plain(StatusCode::SERVICE_UNAVAILABLE, "stopping")
-            }
+            "/readyz" if self.common.is_stopping() => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             "/readyz" => plain(StatusCode::OK, "ready"),
             _ => page::asset(path).unwrap_or_else(|| {
                 refusal(
@@ -129,7 +137,7 @@ fn reads(request: &Request<Incoming>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
-/// The text of a header that came once, none when it did not or is no text.
+/// The text of the first header of this name, none when there is none or it is no text.
 pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }

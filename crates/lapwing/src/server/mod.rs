@@ -3,7 +3,9 @@
 pub mod accept;
 pub mod bucket;
 pub mod common;
+pub mod connection;
 pub mod console;
+pub mod delivery;
 pub mod event;
 #[cfg(debug_assertions)]
 pub mod fault;
@@ -15,6 +17,8 @@ pub mod pace;
 pub mod page;
 pub mod peer;
 pub mod publish;
+pub mod roster;
+pub mod seat;
 pub mod stream;
 pub mod topics;
 pub mod worker;
@@ -22,19 +26,20 @@ pub mod worker;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
 use lapwing_wire::position::Epoch;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Now;
 use crate::config::{Config, Limits};
 use crate::source::{Source, SourceEvents};
-use common::{Common, Roster};
+use common::Common;
 use console::Console;
+use delivery::Share;
 use event::Event;
 use front::Front;
 use origin::Origins;
@@ -62,21 +67,16 @@ impl Server {
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;
-        let common = Arc::new(Common {
-            topics: Topics::new(config.topics, random_epoch),
-            limits: config.limits,
-            console,
-            roster: Roster::default(),
-            stopping: AtomicBool::new(false),
-        });
+        let common = Common::new(Topics::new(config.topics, random_epoch), config.limits, console);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = (0..cores)
-            .map(|number| Worker::start(number, common.clone()))
+            .map(|number| Worker::start(Share { number, of: cores }, common.clone()))
             .collect::<io::Result<_>>()?;
         let front = Arc::new(Front {
             common: common.clone(),
             workers,
             origins,
+            tasks: TaskTracker::new(),
         });
         let sources = common.topics.iter().map(|topic| {
             let events = Arc::new(ToConsole {
@@ -114,10 +114,12 @@ impl Server {
     /// Stops: lets nobody in, ends the sources, tells every client, serves those who lag until the drain ends.
     pub async fn stop(self, code: CloseCode, why: &'static str, signal: &'static str) {
         let clients = self.front.workers.iter().map(Worker::sessions).sum::<usize>() as u64;
-        self.common.stopping.store(true, Ordering::Relaxed);
+        self.common.begin_stop();
         self.common.console.tell(Event::Stopping { signal, clients });
         let mut stopping: tokio::task::JoinSet<()> = self.sources.into_iter().map(Source::stop).collect();
-        while stopping.join_next().await.is_some() {}
+        // Each has its own deadline; one that cannot even be asked does not hold the stop.
+        let all = async { while stopping.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(crate::source::STOP_MAX + Duration::from_secs(1), all).await;
         let stop = Stop {
             code,
             why,
@@ -132,6 +134,9 @@ impl Server {
         }
         self.accepting.abort();
         self.ticking.abort();
+        self.front.tasks.close();
+        // Answers that are under way; whoever does not take them is not waited for.
+        let _ = tokio::time::timeout(Limits::CLOSE_TIMEOUT, self.front.tasks.wait()).await;
         let (messages, bytes) = self.common.roster.sent();
         let ran = Duration::from_nanos(Now::read().mono.saturating_sub(self.started.mono));
         self.common.console.tell(Event::Stopped {

@@ -10,10 +10,12 @@ use lapwing_wire::json;
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
 use serde::Serialize;
+use tokio::sync::SemaphorePermit;
 
 use super::front::{Answer, Front, plain, refusal, text};
 use super::topics::Topic;
 use crate::clock::Now;
+use crate::config::Limits;
 use crate::log::retries::RetryKey;
 use crate::log::{AppendError, NewMessage};
 use crate::source::line::message_of;
@@ -70,10 +72,45 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
     }
     let form = Form::of(text(request.headers(), "content-type"))?;
     let retry = retry_key(request.headers())?;
+    refuse_when_stopping(front)?;
+    let room = room(front, request.headers())?;
     let body = body(front, request).await?;
     let mut messages = Vec::new();
     form.read(&body, &mut messages)?;
+    if messages.len() > Limits::BODY_MESSAGES_MAX {
+        let (count, most) = (messages.len(), Limits::BODY_MESSAGES_MAX);
+        let sentence = format!("{count} messages in one body, at most {most} are taken; send fewer at once");
+        return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &sentence));
+    }
+    refuse_when_stopping(front)?;
+    drop(room);
     append(topic, retry, &messages)
+}
+
+/// Nothing is taken that clients who were dismissed already would miss.
+fn refuse_when_stopping(front: &Front) -> Result<(), Box<Answer>> {
+    match front.common.is_stopping() {
+        true => Err(refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this server is stopping; nothing was appended",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Room for a body among all those that are read now.
+fn room<'a>(front: &'a Front, headers: &HeaderMap) -> Result<SemaphorePermit<'a>, Box<Answer>> {
+    let most = front.common.limits.body_bytes_max;
+    let announced = text(headers, "content-length").and_then(|length| length.parse::<usize>().ok());
+    let kib = announced.unwrap_or(most).min(most).div_ceil(1024).max(1);
+    let permits = u32::try_from(kib).unwrap_or(u32::MAX);
+    front.common.body_room.try_acquire_many(permits).map_err(|_| {
+        let most = Limits::BODIES_BYTES_MAX >> 20;
+        refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &format!("more than {most} MiB are being published at once; try again"),
+        )
+    })
 }
 
 /// What a publisher says by which a second try can be told from a new publish; none when it says nothing.

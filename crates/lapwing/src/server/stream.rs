@@ -34,12 +34,14 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
     };
     let id = front.common.roster.next_session();
     let label = ClientLabel::new(id, query.name.as_ref());
-    let Some(worker) = (0..front.workers.len()).min_by_key(|at| front.workers[*at].sessions()) else {
+    // A thread that has ended takes nobody in; of the others the one with the fewest sessions does.
+    let alive = front.workers.iter().filter(|worker| !worker.is_finished());
+    let Some(worker) = alive.min_by_key(|worker| worker.sessions()) else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "no delivery thread runs");
     };
-    let bell = front.workers[worker].hand();
+    let expected = worker.hand().expect();
     let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
+    front.tasks.spawn(async move {
         // A client that left before the 101 was out was never a session.
         let Ok(upgraded) = upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
@@ -50,7 +52,7 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
         };
         let leftover = parts.read_buf.to_vec();
         let Guest { address, seat } = guest;
-        bell.adopt(Arrival {
+        expected.adopt(Arrival {
             stream,
             leftover,
             id,
@@ -67,7 +69,7 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
 type Decided = (String, Mode, Vec<(TopicId, Grant)>, StreamQuery);
 
 fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, Box<Answer>> {
-    if common.stopping.load(std::sync::atomic::Ordering::Relaxed) {
+    if common.is_stopping() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "this server is stopping");
     }
     let headers = request.headers();

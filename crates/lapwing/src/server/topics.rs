@@ -79,13 +79,24 @@ impl Topics {
         self.0.iter().find(|topic| topic.name() == name)
     }
 
-    /// Their names in words: `users, arrays`.
+    /// Their names in words: `users, arrays`; of very many the first.
     #[must_use]
     pub fn names(&self) -> String {
-        self.0
+        let names: Vec<_> = self
+            .0
             .iter()
+            .take(NAMED_MAX)
             .map(|topic| topic.name().as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
+            .collect();
+        let more = self.0.len() - names.len();
+        let more = if more == 0 {
+            String::new()
+        } else {
+            format!(" and {more} more")
+        };
+        names.join(", ") + &more
     }
 }
+
+/// A sentence is no list.
+const NAMED_MAX: usize = 20;

@@ -179,4 +179,4 @@ pub async fn pump(mut input: impl AsyncRead + Unpin, feeder: &mut Feeder) -> std
 /// One read; its lines are appended together.
 const READ_BYTES: usize = 64 << 10;
 /// Longer than a command has between SIGTERM and SIGKILL.
-const STOP_MAX: Duration = Duration::from_secs(4);
+pub const STOP_MAX: Duration = Duration::from_secs(4);

@@ -2,9 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use serde_json::json;
 
+use crate::support::PATIENCE;
 use crate::support::client::{Client, Message, follow, speak};
 use crate::support::frames::{
     BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, Raw, TEXT, header, masked, upgrade_request,
@@ -49,7 +51,9 @@ fn b1_a_reader_that_never_reads_slows_nobody_and_is_let_go() {
         }
     };
     read_until(joined["time"].as_str().unwrap());
+    let deadline = Instant::now() + PATIENCE;
     let left = loop {
+        assert!(Instant::now() < deadline, "the stuck one is never let go");
         // The others go on reading all the while, each everything up to now.
         match server.events("left").pop() {
             Some(left) => break left,
@@ -179,6 +183,23 @@ fn c6_as_many_fragments_as_allowed_are_taken_and_one_more_is_closed_with_1009() 
     );
     check_closed(&fragments(FRAGMENTS_MAX + 1, b"a"), 1009);
     check_closed(&fragments(FRAGMENTS_MAX + 1, b""), 1009);
+}
+
+#[test]
+fn c7_a_message_left_open_is_closed_with_1008_and_one_that_goes_on_in_time_is_taken() {
+    let server = Server::start(&["--topic", "users=users?every=1h", "--message-timeout", "400ms"]);
+    let mut whole = Raw::follow(&server, "topics=users");
+    whole.send(&masked(TEXT, b"in two "));
+    whole.send(&masked(FIN | CONTINUATION, b"parts"));
+    assert_eq!(server.event("said", |_| true)["text"], "in two parts");
+    let mut open = Raw::follow(&server, "topics=users");
+    open.send(&masked(TEXT, b"begun"));
+    let (code, reason) = open.closed();
+    assert_eq!((code, reason.as_str()), (1008, "message unfinished for 0.4 s"));
+    // A frame whose payload never comes is as unfinished as a message.
+    let mut half = Raw::follow(&server, "topics=users");
+    half.send(&masked(FIN | TEXT, b"half a frame")[..8]);
+    assert_eq!(half.closed().0, 1008);
 }
 
 #[test]

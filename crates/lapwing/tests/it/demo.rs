@@ -7,7 +7,7 @@ fn the_demo_tells_what_both_listeners_received_and_ends_with_0() {
     let demo = Running::start(&["demo", "--listen", "127.0.0.1:0", "--seed", "7"]);
     demo.out().with("sensor-1  users      0  {\"name\":");
     demo.out().with("sensor-1  arrays     0  [");
-    demo.out().with("sensor-2 received block 1 of arrays (5 messages) in ");
+    demo.out().with("sensor-2 received block 2 of arrays (5 messages) in ");
     demo.interrupt();
     let ran = demo.end();
     assert_eq!(ran.code, Some(0), "{:?}", ran.err);

@@ -138,23 +138,29 @@ fn reports_that_cannot_be_true_are_refused_and_the_connection_lives() {
 }
 
 #[test]
-fn reports_that_come_too_often_are_refused() {
+fn reports_that_come_too_often_are_refused_and_each_is_told_or_refused() {
+    const SENT: usize = 20;
     let server = Server::start(FEED);
-    let mut client = followed(&server, 20);
-    // The second within half a second: an answer comes long before that on any machine that runs this at all.
-    client.command(&report(1, 1, 10.0));
-    client.command(&report(2, 2, 10.0));
-    assert_eq!(client.find_control("error")["code"], "too_many_reports");
-    let mut last = report(3, 3, 10.0);
-    last["flags"] = json!(["partial"]);
-    client.command(&last);
-    let told = server.event("report", |told| told["block"] == 3);
-    assert_eq!(
-        told["flags"],
-        json!(["partial"]),
-        "the last report of all comes when it comes"
-    );
-    assert_eq!(server.events("report").len(), 2);
+    let mut client = followed(&server, 10);
+    // One a second is the rule, a few at once are forgiven, so on any machine some of these are too many.
+    for _ in 0..SENT {
+        client.command(&report(1, 1, 10.0));
+    }
+    client.command(&json!({"type": "dance"}));
+    let mut refused = 0;
+    loop {
+        match client.find_control("error")["code"].as_str().unwrap() {
+            "too_many_reports" => refused += 1,
+            "bad_command" => break,
+            other => panic!("refused as {other}"),
+        }
+    }
+    assert!((1..SENT).contains(&refused), "{refused} of {SENT}");
+    let mut told = 0;
+    server.event("report", |_| {
+        told += 1;
+        told + refused == SENT
+    });
 }
 
 #[test]

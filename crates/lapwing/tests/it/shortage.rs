@@ -78,7 +78,7 @@ fn f18_with_few_open_files_it_serves_whom_it_can_refuses_the_rest_and_recovers()
 fn f18_with_few_open_files_the_default_limit_leaves_room_to_refuse() {
     let server = Plan::with_open_files(40, LIVELY).text().start();
     let room: usize = server.err().find("with the room", |line| {
-        let (_, room) = line.split_once("Room for ")?;
+        let (_, room) = line.split_once("room for ")?;
         room.split(' ').next()?.parse().ok()
     });
     let mut served: Vec<_> = (0..room).map(|_| follow(&server, "topics=users")).collect();
@@ -102,6 +102,11 @@ fn f22_an_error_in_one_session_ends_that_one_with_1011_and_no_other() {
             (1011, "an error in this server".to_owned()),
             "round {round}"
         );
+    }
+    // The same words right behind the handshake strike their own session as well.
+    for _ in 0..4 {
+        let mut struck = Raw::open(&server, "topics=users&name=struck", &masked(FIN | TEXT, b"panic"));
+        assert_eq!(struck.closed().0, 1011);
     }
     let left = server.event("left", |_| true);
     assert_eq!(

@@ -181,7 +181,9 @@ fn b2_a_plain_client_that_retention_overtakes_sees_offsets_jump_and_nothing_else
 
 #[test]
 fn a_heartbeat_tells_the_next_offset_of_every_topic_followed() {
-    let server = Server::start(TOPICS);
+    let mut args = TOPICS.to_vec();
+    args.extend(["--heartbeat", "200ms"]);
+    let server = Server::start(&args);
     for n in 0..3 {
         publish(&server, "a", &n.to_string());
     }

@@ -38,7 +38,7 @@ pub struct DemoArgs {
     /// The same story on every machine [default: random]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// End after so long, 1s to 24h; the story takes 50 s [default: Ctrl-C]
+    /// End after so long, 1s to 24h; the story takes 46 s [default: Ctrl-C]
     #[arg(long = "for", value_name = "TIME", value_parser = |text: &str| parse_span(text, Duration::from_secs(1), Duration::from_secs(86_400)))]
     time: Option<Duration>,
 }
@@ -159,7 +159,7 @@ async fn tell_story(relay: &Relay, slow: &AtomicBool, tell: &mpsc::Sender<Told>)
     tokio::time::sleep(CUT).await;
     relay.set_whole(true);
     tokio::time::sleep(ACT).await;
-    say("that was it; it goes on until Ctrl-C. Next: lapwing serve --help");
+    say("that was it. Next: lapwing serve --help");
 }
 
 fn forward(tapped: &mpsc::Receiver<(Now, event::Event)>, tell: &mpsc::Sender<Told>) {

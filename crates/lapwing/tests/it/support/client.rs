@@ -1,6 +1,7 @@
 //! A WebSocket client that others wrote (tungstenite), blocking.
 
 use std::net::TcpStream;
+use std::time::Instant;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -149,24 +150,29 @@ impl Client {
     /// The next control message of this type, whatever comes before it.
     #[track_caller]
     pub fn find_control(&mut self, kind: &str) -> Value {
-        loop {
+        // Heartbeats come for ever, so the wait for each frame is no bound.
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             let control: Value = serde_json::from_str(&self.text()).expect("every text frame is JSON");
             if control["type"] == kind {
                 return control;
             }
         }
+        panic!("no {kind} came")
     }
 
     /// Code and reason with which the server closes, whatever comes before.
     #[track_caller]
     pub fn closed(&mut self) -> (u16, String) {
-        loop {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             match self.hear() {
                 Heard::Close(code, reason) => return (code, reason),
                 Heard::Broken(how) => panic!("no close frame before the end: {how}"),
                 _ => {}
             }
         }
+        panic!("no close frame came")
     }
 
     /// Sends text.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use super::PATIENCE;
 use super::server::Server;
@@ -122,7 +123,8 @@ impl Raw {
     /// The code and reason of the close frame, whatever comes before it.
     #[track_caller]
     pub fn closed(&mut self) -> (u16, String) {
-        loop {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             let frame = self.frame().expect("a close frame comes before the end");
             if frame.first_byte == FIN | CLOSE {
                 let (code, reason) = frame.payload.split_at(2);
@@ -132,6 +134,7 @@ impl Raw {
                 );
             }
         }
+        panic!("no close frame came")
     }
 }
 

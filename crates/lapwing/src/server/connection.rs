@@ -1,0 +1,277 @@
+//! One connection's turn: what came is read, then at most one write.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapwing_wire::close::CloseCode;
+use lapwing_wire::decoder::{Decoder, DecoderLimits, Event as Frame};
+use lapwing_wire::frame::Role;
+
+use super::common::Common;
+use super::feeds::Feeds;
+use super::peer::Peer;
+use super::seat::Seat;
+use super::worker::Stop;
+use crate::config::Limits;
+use crate::session::{Mode, Next};
+use crate::socket::Socket;
+
+/// A client's socket, and the client.
+pub struct Connection {
+    /// The client.
+    pub peer: Peer,
+    /// Its bytes.
+    pub socket: Socket,
+    /// Waits for its turn.
+    pub queued: bool,
+    /// Our close frame is out, or cannot leave; by then the connection ends.
+    pub close_by: Option<Duration>,
+    decoder: Decoder,
+    /// Bytes that were read and not yet looked at: those behind the handshake, and those after which answers piled up.
+    unheard: Vec<u8>,
+    /// The poll said that bytes have come, and they are not all read.
+    readable: bool,
+    /// The peer sends nothing more.
+    at_end: bool,
+    /// What the socket keeps is the rest of control frames, and not of a message.
+    keeps_control: bool,
+    /// Given back when the connection is gone.
+    _seat: Arc<Seat>,
+}
+
+/// What a turn came to.
+pub enum Turn {
+    /// There is more to do.
+    Again,
+    /// Nothing until the poll or the bell says so.
+    Park,
+    /// The connection is over; with why, when it broke.
+    Over(Option<String>),
+}
+
+/// What a turn needs of its thread.
+pub struct Surroundings<'a> {
+    /// The thread's readers of all topics.
+    pub feeds: &'a mut Feeds,
+    /// The thread's one read buffer.
+    pub buffer: &'a mut [u8],
+    /// What all threads share.
+    pub common: &'a Common,
+    /// The thread's time.
+    pub now: Duration,
+    /// How the server stops, if it does, and when this client comes back.
+    pub stop: Option<(Stop, Option<u64>)>,
+}
+
+impl Connection {
+    /// A connection whose handshake is done; `unheard` are the bytes that came behind it.
+    #[must_use]
+    pub fn new(peer: Peer, socket: Socket, unheard: Vec<u8>, limits: &Limits, seat: Arc<Seat>) -> Self {
+        let limits = DecoderLimits {
+            message_bytes_max: limits.message_bytes_max,
+            fragments_max: limits.fragments_max,
+        };
+        Self {
+            peer,
+            socket,
+            queued: false,
+            close_by: None,
+            decoder: Decoder::new(Role::Server, limits),
+            unheard,
+            readable: true,
+            at_end: false,
+            keeps_control: false,
+            _seat: seat,
+        }
+    }
+
+    /// The poll says that bytes have come, or that none will.
+    pub fn on_readable(&mut self) {
+        self.readable = true;
+    }
+
+    /// Reads what came, a bounded part of it, then writes at most once, so that nobody starves another.
+    pub fn turn(&mut self, around: &mut Surroundings<'_>) -> Turn {
+        if let Err(broken) = self.read(around) {
+            return Turn::Over(Some(broken));
+        }
+        match self.write(around) {
+            Ok(turn) => turn,
+            Err(error) => Turn::Over(Some(broken(&error))),
+        }
+    }
+
+    /// An error is why the connection broke.
+    fn read(&mut self, around: &mut Surroundings<'_>) -> Result<(), String> {
+        if !self.unheard.is_empty() && !self.is_deaf() {
+            let mut bytes = std::mem::take(&mut self.unheard);
+            self.hear(&mut bytes, around);
+        }
+        for _ in 0..READS_PER_TURN {
+            if !self.readable || self.is_deaf() {
+                break;
+            }
+            match self.socket.read(around.buffer) {
+                Ok(None) => self.readable = false,
+                Ok(Some(0)) => return self.on_end(),
+                Ok(Some(bytes)) => {
+                    // The buffer is the thread's and the rest of what is around is needed too.
+                    let buffer = std::mem::take(&mut around.buffer);
+                    self.hear(&mut buffer[..bytes], around);
+                    around.buffer = buffer;
+                }
+                Err(error) => return Err(broken(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever does not take our answers is not listened to: nothing may pile up here.
+    fn is_deaf(&self) -> bool {
+        !self.unheard.is_empty() && self.peer.session.control_bytes() > 0
+            || self.peer.session.control_bytes() > CONTROL_BYTES_HELD
+    }
+
+    /// The peer sends nothing more. A close under way is still answered: it may have come in the same breath.
+    fn on_end(&mut self) -> Result<(), String> {
+        self.readable = false;
+        self.at_end = true;
+        match self.peer.session.closing() {
+            Some(_) => Ok(()),
+            None => Err("it went without a close".to_owned()),
+        }
+    }
+
+    /// Takes bytes, up to where answers pile up; the rest waits.
+    fn hear(&mut self, mut bytes: &mut [u8], around: &mut Surroundings<'_>) {
+        loop {
+            if self.peer.session.control_bytes() > CONTROL_BYTES_HELD {
+                self.unheard = bytes.to_vec();
+                break;
+            }
+            match self.decoder.decode(bytes) {
+                Ok(decoded) => {
+                    let consumed = decoded.consumed;
+                    let Some(frame) = decoded.event else { break };
+                    if matches!(frame, Frame::Text(_) | Frame::Binary(_)) {
+                        self.peer.live.on_message();
+                    }
+                    self.peer.on_frame(frame, around.now, around.common, around.feeds);
+                    bytes = &mut std::mem::take(&mut bytes)[consumed..];
+                }
+                Err(error) => {
+                    self.peer.session.close(error.close_code(), &error.to_string());
+                    break;
+                }
+            }
+        }
+        self.peer.live.on_heard(around.now, self.decoder.message_open());
+        if self.peer.session.mode() == Mode::LapwingV1 && !self.peer.session.cursors().is_empty() {
+            self.peer.tell_joined(around.common, around.feeds);
+        }
+    }
+
+    fn write(&mut self, around: &mut Surroundings<'_>) -> io::Result<Turn> {
+        if self.socket.is_blocked() {
+            return Ok(self.park());
+        }
+        if self.socket.has_rest() {
+            return self.flush(around.now);
+        }
+        let Self { peer, socket, .. } = self;
+        let kept = match peer.session.next(around.feeds, Limits::WRITE_BYTES_MAX) {
+            Next::Control(bytes) => {
+                let written = socket.write(bytes)?;
+                let rest = peer.session.on_control_written(written);
+                self.keeps_control = !rest.is_empty();
+                if rest.is_empty() {
+                    peer.live.on_control_left(around.now);
+                }
+                socket.keep(&rest)
+            }
+            Next::Frames(nth, run) => {
+                let written = socket.write(run.bytes())?;
+                let split = run.split(written);
+                peer.session.on_written(nth, written, &split);
+                if written > 0 {
+                    peer.live.on_sent(around.now);
+                }
+                self.keeps_control = false;
+                socket.keep(split.rest)
+            }
+            Next::Missed(nth, range) => {
+                peer.on_missed(nth, &range, around.common);
+                Ok(())
+            }
+            Next::Ended => {
+                peer.session.close(CloseCode::NORMAL, "the feed has ended");
+                Ok(())
+            }
+            Next::CaughtUp => return Ok(self.on_caught_up(around)),
+            Next::Closed => return Ok(self.on_closed(around.now)),
+        };
+        if kept.is_err() {
+            // There is no room to finish the frame, so nothing more can be said to this one.
+            peer.session
+                .close(CloseCode::TOO_SLOW, "too many readers stuck in large frames");
+            return Ok(Turn::Over(None));
+        }
+        Ok(Turn::Again)
+    }
+
+    fn flush(&mut self, now: Duration) -> io::Result<Turn> {
+        let written = self.socket.flush()?;
+        self.peer.session.bytes += written as u64;
+        self.peer.live.on_sent(now);
+        if !self.socket.has_rest() && std::mem::take(&mut self.keeps_control) {
+            self.peer.live.on_control_left(now);
+        }
+        Ok(Turn::Again)
+    }
+
+    /// Everything is out: the moment to dismiss the client when the server stops.
+    fn on_caught_up(&mut self, around: &Surroundings<'_>) -> Turn {
+        match around.stop {
+            Some((stop, retry_ms)) => {
+                self.peer.dismiss(stop.code, stop.why, retry_ms, around.common);
+                Turn::Again
+            }
+            None => self.park(),
+        }
+    }
+
+    /// Our close frame is out: over when the peer's has come, otherwise it is waited for.
+    fn on_closed(&mut self, now: Duration) -> Turn {
+        if self.peer.has_closed() || self.at_end {
+            return Turn::Over(None);
+        }
+        self.socket.finish();
+        self.close_by.get_or_insert(now + Limits::CLOSE_TIMEOUT);
+        self.park()
+    }
+
+    /// Nothing to write for now; bytes that are there and may be listened to are, as the poll will not tell of them again.
+    fn park(&self) -> Turn {
+        let more = self.readable || !self.unheard.is_empty();
+        if more && !self.is_deaf() {
+            Turn::Again
+        } else {
+            Turn::Park
+        }
+    }
+}
+
+fn broken(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+            "connection reset".to_owned()
+        }
+        io::ErrorKind::TimedOut => "its machine no longer answers".to_owned(),
+        _ => format!("connection broke: {error}"),
+    }
+}
+
+const READS_PER_TURN: usize = 4;
+/// A client that does not take this much of our answers is not listened to until it does.
+const CONTROL_BYTES_HELD: usize = 16 << 10;

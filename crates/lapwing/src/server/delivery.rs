@@ -1,0 +1,362 @@
+//! The delivery thread's loop: woken once per append, one turn for each session that has something to do.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use lapwing_wire::close::CloseCode;
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use super::common::Common;
+use super::connection::{Connection, Surroundings, Turn};
+use super::event::Event;
+use super::feeds::Feeds;
+use super::liveness::Verdict;
+use super::peer::Peer;
+use super::topics::TopicId;
+use super::worker::{Arrival, Command, Stop};
+use crate::clock::Now;
+use crate::config::Limits;
+use crate::log::bell::Bell;
+use crate::session::{Cursor, Mode, Session};
+use crate::socket::Socket;
+
+/// The thread's own side.
+pub struct Delivery {
+    poll: Poll,
+    bell: Arc<Bell<Waker>>,
+    commands: Receiver<Command>,
+    sessions: Arc<AtomicUsize>,
+    common: Arc<Common>,
+    feeds: Feeds,
+    connections: Slab<Connection>,
+    /// Connections that have something to do, each once.
+    ready: VecDeque<usize>,
+    buffer: Vec<u8>,
+    clock: PatientClock,
+    swept: Duration,
+    stop: Option<(Stop, Duration)>,
+    share: Share,
+}
+
+/// Which of how many delivery threads this is.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Its number, from 0.
+    pub number: usize,
+    /// How many there are.
+    pub of: usize,
+}
+
+impl Delivery {
+    /// A thread's side that begins with no connection.
+    #[must_use]
+    pub fn new(
+        poll: Poll,
+        bell: Arc<Bell<Waker>>,
+        commands: Receiver<Command>,
+        sessions: Arc<AtomicUsize>,
+        share: Share,
+        common: Arc<Common>,
+    ) -> Self {
+        Self {
+            poll,
+            bell,
+            commands,
+            sessions,
+            feeds: Feeds::new(&common.topics),
+            common,
+            connections: Slab::new(),
+            ready: VecDeque::new(),
+            buffer: vec![0; READ_BYTES],
+            clock: PatientClock::default(),
+            swept: Duration::ZERO,
+            stop: None,
+            share,
+        }
+    }
+
+    /// Delivers until it is told to stop and everyone has left.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let wait = self.wait();
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    let text = format!("a delivery thread cannot wait for its sockets: {error}");
+                    self.common.console.tell(Event::Limit { text });
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                _ => {}
+            }
+            self.clock.read();
+            if self.bell.answer() {
+                self.obey();
+                self.feeds
+                    .refresh(|key| enqueue(&mut self.connections, &mut self.ready, key));
+            }
+            for event in &events {
+                self.on_event(event);
+            }
+            // One round: each gets one turn, then the poll is asked again.
+            for _ in 0..self.ready.len() {
+                let Some(key) = self.ready.pop_front() else { break };
+                self.turn(key);
+            }
+            if self.clock.now.saturating_sub(self.swept) >= self.sweep_interval() {
+                self.sweep();
+            }
+            if self.stop.is_some() && self.sessions.load(Ordering::Acquire) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// How long the poll may wait: not at all with work at hand, for ever with nobody here.
+    fn wait(&self) -> Option<Duration> {
+        match () {
+            () if !self.ready.is_empty() => Some(Duration::ZERO),
+            () if self.connections.is_empty() && self.stop.is_none() => None,
+            () => Some(self.sweep_interval()),
+        }
+    }
+
+    fn sweep_interval(&self) -> Duration {
+        let limits = &self.common.limits;
+        let shortest = limits
+            .ping_interval
+            .min(limits.pong_timeout)
+            .min(limits.stall_timeout)
+            .min(limits.heartbeat);
+        let usual = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        if self.stop.is_some() {
+            usual.min(Duration::from_millis(50))
+        } else {
+            usual
+        }
+    }
+
+    fn obey(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Adopt(arrival) => self.adopt(*arrival),
+                Command::Stop(stop) => {
+                    let by = self.clock.now + stop.drain;
+                    self.stop = Some((stop, by));
+                    let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+                    keys.into_iter()
+                        .for_each(|key| enqueue(&mut self.connections, &mut self.ready, key));
+                }
+            }
+        }
+    }
+
+    fn adopt(&mut self, arrival: Arrival) {
+        let Arrival {
+            stream,
+            leftover,
+            id,
+            label,
+            address,
+            mode,
+            grants,
+            seat,
+        } = arrival;
+        let limits = &self.common.limits;
+        let cursors = grants
+            .iter()
+            .map(|(topic, grant)| Cursor::new(topic.0, grant.from))
+            .collect();
+        let mut peer = Peer::new(id, label, address, Session::new(mode, cursors), self.clock.now);
+        peer.greet(&self.common, &grants);
+        let entry = self.connections.vacant_entry();
+        let key = entry.key();
+        peer.key = key;
+        let mut socket = Socket::new(mio::net::TcpStream::from_std(stream));
+        let registered =
+            self.poll
+                .registry()
+                .register(socket.stream(), Token(key), Interest::READABLE | Interest::WRITABLE);
+        entry.insert(Connection::new(peer, socket, leftover, limits, seat));
+        for (topic, grant) in &grants {
+            self.feeds.follow(*topic, mode, key);
+            self.connections[key]
+                .peer
+                .tell_gap(self.common.topics.get(*topic), grant, &self.common);
+        }
+        if mode != Mode::LapwingV1 || !grants.is_empty() {
+            self.connections[key].peer.tell_joined(&self.common, &self.feeds);
+        }
+        if let Err(error) = registered {
+            self.over(key, Some(format!("cannot be watched: {error}")));
+            return;
+        }
+        enqueue(&mut self.connections, &mut self.ready, key);
+    }
+
+    fn on_event(&mut self, event: &mio::event::Event) {
+        if event.token() == BELL {
+            return;
+        }
+        let key = event.token().0;
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if event.is_writable() && connection.socket.on_writable() {
+            connection.peer.live.on_unblocked(self.clock.now);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            connection.on_readable();
+        }
+        enqueue(&mut self.connections, &mut self.ready, key);
+    }
+
+    /// Gives one connection its turn: what came is read, then at most one write, so that nobody starves another.
+    fn turn(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.queued = false;
+        let stop = self
+            .stop
+            .map(|(stop, _)| (stop, stop.retry.then(|| self.share.return_ms(key))));
+        let mut around = Surroundings {
+            feeds: &mut self.feeds,
+            buffer: &mut self.buffer,
+            common: &self.common,
+            now: self.clock.now,
+            stop,
+        };
+        // An error of ours in one session must not end the others.
+        let turn = catch_unwind(AssertUnwindSafe(|| connection.turn(&mut around)));
+        match turn {
+            Ok(Turn::Again) => enqueue(&mut self.connections, &mut self.ready, key),
+            Ok(Turn::Park) => {}
+            Ok(Turn::Over(broken)) => self.over(key, broken),
+            Err(_) => self.on_panic(key),
+        }
+    }
+
+    fn on_panic(&mut self, key: usize) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection
+            .peer
+            .session
+            .close(CloseCode::INTERNAL, "an error in this server");
+        let mut close = Vec::new();
+        lapwing_wire::frame::write_close(&mut close, Some(CloseCode::INTERNAL), "an error in this server", None);
+        if !connection.socket.has_rest() {
+            // The session may be broken inside: its close goes straight out, and nothing after it.
+            let _ = connection.socket.write(&close);
+        }
+        self.over(key, None);
+    }
+
+    fn over(&mut self, key: usize, broken: Option<String>) {
+        let mut connection = self.connections.remove(key);
+        for cursor in connection.peer.session.cursors() {
+            self.feeds
+                .unfollow(TopicId(cursor.topic), connection.peer.session.mode(), key);
+        }
+        connection.peer.tell_left(&self.common, &self.feeds, broken);
+        connection.socket.finish();
+        // It may have failed to be registered in the first place.
+        let _ = self.poll.registry().deregister(connection.socket.stream());
+        self.sessions.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Looks at every connection: who is silent, who lags, who is owed a heartbeat, whose time is up.
+    fn sweep(&mut self) {
+        self.swept = self.clock.now;
+        let now = self.clock.now;
+        let late = self.stop.is_some_and(|(_, by)| now >= by);
+        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            let Connection {
+                peer, socket, close_by, ..
+            } = connection;
+            peer.tell_joined(&self.common, &self.feeds);
+            let closing = peer.session.closing().is_some();
+            if close_by.is_some_and(|by| now >= by) {
+                self.over(key, None);
+                continue;
+            }
+            if closing {
+                // Our close cannot even leave, or is being answered: it has so long.
+                close_by.get_or_insert(now + Limits::CLOSE_TIMEOUT);
+                continue;
+            }
+            if late && let Some((stop, _)) = &self.stop {
+                peer.dismiss(
+                    stop.code,
+                    stop.why,
+                    stop.retry.then(|| self.share.return_ms(key)),
+                    &self.common,
+                );
+                enqueue(&mut self.connections, &mut self.ready, key);
+                continue;
+            }
+            let lags = socket.is_blocked() || peer.session.waiting(&self.feeds) > 0;
+            peer.live.on_lag(now, lags, peer.session.bytes);
+            let beats = peer.session.mode() == Mode::LapwingV1 && !socket.is_blocked();
+            match peer.live.check(now, peer.session.bytes, &self.common.limits) {
+                Verdict::Fine if beats && peer.live.beat_due(now, self.common.limits.heartbeat) => {
+                    peer.beat(&self.common)
+                }
+                Verdict::Fine => continue,
+                Verdict::Ping => peer.session.ping(),
+                Verdict::End(code, reason) => peer.session.close(code, &reason),
+            }
+            enqueue(&mut self.connections, &mut self.ready, key);
+        }
+    }
+}
+
+fn enqueue(connections: &mut Slab<Connection>, ready: &mut VecDeque<usize>, key: usize) {
+    if let Some(connection) = connections.get_mut(key)
+        && !std::mem::replace(&mut connection.queued, true)
+    {
+        ready.push_back(key);
+    }
+}
+
+impl Share {
+    /// When the client at this place of this thread comes back after a restart: a second for the restart, then spread over
+    /// time, all threads together.
+    fn return_ms(self, key: usize) -> u64 {
+        let place = (key * self.of + self.number) as u64;
+        1000 + place * 1000 / Limits::RETURNS_PER_SECOND
+    }
+}
+
+/// The monotonic clock, but a pause of the whole process counts as at most two seconds: nobody is found dead for our silence.
+#[derive(Default)]
+struct PatientClock {
+    now: Duration,
+    mono: u64,
+}
+
+impl PatientClock {
+    fn read(&mut self) {
+        let mono = Now::read().mono;
+        let passed = Duration::from_nanos(mono.saturating_sub(std::mem::replace(&mut self.mono, mono)));
+        self.now += passed.min(PAUSE_MAX);
+    }
+}
+
+/// The bell's place in the poll.
+pub const BELL: Token = Token(usize::MAX);
+/// One read buffer per worker, whatever the number of sessions.
+const READ_BYTES: usize = 64 << 10;
+/// Longer than any sweep interval, so that nothing else is shortened.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
