@@ -11,7 +11,7 @@ const browser = await playwright.chromium.launch({
     // A name that an attacker bends to this machine (DNS rebinding).
     "--host-resolver-rules=MAP rebound.example 127.0.0.1"],
 });
-const DEADLINE_MS = 60_000;
+const DEADLINE_MS = 30_000;
 const pages = new Map();
 
 const does = {

@@ -41,11 +41,11 @@ def stranger(request, browser):
             yield server, page
 
 
-def opened(page, url, protocols="[]"):
-    """What becomes of a WebSocket that the page opens: its first message, `open`, or `refused`."""
+def opened(page, url, protocols="[]", wanted="open"):
+    """What becomes of a WebSocket that the page opens: `open`, or with `wanted="message"` its first one, or `refused`."""
     return page.run(f"""new Promise((resolve) => {{
         const socket = new WebSocket({json.dumps(url)}, {protocols});
-        socket.onmessage = (event) => resolve(event.data);
+        socket.on{wanted} = (event) => resolve(event.data ?? "open");
         socket.onclose = (event) => resolve(`refused ${{event.code}}`);
     }})""")
 
@@ -113,7 +113,7 @@ def test_e11_a_page_that_was_allowed_can_open_and_publish_and_read(browser):
             options = '{method: "POST", body: "{}", headers: {"Content-Type": "application/json"}}'
             kind, status, text = fetched(page, url, options)
             assert (kind, status, json.loads(text)["first"]) == ("cors", 201, 0)
-            assert json.loads(opened(page, server.ws("?from=earliest")))["data"] == {}
+            assert json.loads(opened(page, server.ws("?from=earliest"), wanted="message"))["data"] == {}
             assert fetched(page, server.http("/healthz")) == ["cors", 200, "ok\n"]
             assert page.seen["errors"] == []
             with browser.open(f"http://localhost:{port}/") as other:

@@ -5,7 +5,7 @@ import json
 import pytest
 from websockets.sync.client import connect
 
-from program import Server
+from program import DEADLINE_S, Server
 
 
 class Client:
@@ -29,7 +29,7 @@ class Client:
     def control(self, kind):
         """The next control message of a kind; data that comes before it is kept."""
         while True:
-            message = json.loads(self.socket.recv(60))
+            message = json.loads(self.socket.recv(DEADLINE_S))
             if message.get("type") == kind:
                 return message
             if "type" not in message:
@@ -37,7 +37,7 @@ class Client:
 
     def receive(self, count):
         while len(self.data) < count:
-            message = json.loads(self.socket.recv(60))
+            message = json.loads(self.socket.recv(DEADLINE_S))
             if "type" not in message:
                 self.data.append(message)
         return self.data
