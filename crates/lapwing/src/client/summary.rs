@@ -467,6 +467,7 @@ mod tests {
             topic: &topic,
             epoch: None,
             first: Offset::ZERO,
+            end: None,
             last: None,
         });
         assert_eq!(

@@ -243,7 +243,13 @@ impl Talk {
                 reason,
                 away,
             } => gap(topic, *from, *to, *reason, *away),
-            Event::Reset { topic, first, last, .. } => self.reset(topic, *first, *last)?,
+            Event::Reset {
+                topic,
+                first,
+                end,
+                last,
+                ..
+            } => self.reset(topic, *first, *end, *last)?,
             Event::Diverged { topic, at, last, .. } => diverged(topic, *at, *last),
             Event::Silent { topic, retained } => Sentence {
                 timed: false,
@@ -331,15 +337,24 @@ impl Talk {
         }
     }
 
-    fn reset(&mut self, topic: &TopicName, first: Offset, last: Option<Offset>) -> Option<Sentence> {
+    fn reset(
+        &mut self,
+        topic: &TopicName,
+        first: Offset,
+        end: Option<Offset>,
+        last: Option<Offset>,
+    ) -> Option<Sentence> {
         if self.away {
             self.histories.retain(|(known, _)| known != topic);
             self.histories.push((topic.clone(), last));
             return None;
         }
-        let text = match last {
-            Some(last) => format!("new history, what came after {topic} {last} is unknown"),
-            None => format!("{topic} has no such place: it begins with {first}"),
+        let text = match (last, self.start, end) {
+            (Some(last), ..) => format!("new history, what came after {topic} {last} is unknown"),
+            (None, Start::Offset(asked), Some(end)) if asked > end => {
+                format!("offset {asked} is ahead of {topic}, which ends at {end}; it begins with {first}")
+            }
+            (None, ..) => format!("{topic} has no such place: it begins with {first}"),
         };
         Some(Sentence::warning(text, None))
     }
@@ -584,6 +599,7 @@ mod tests {
             topic: &users,
             epoch: None,
             first: Offset::ZERO,
+            end: None,
             last: Some(Offset::new(139)),
         };
         assert_eq!(talk.sentence(&reset), None);
