@@ -178,8 +178,9 @@ fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, fail_on_gap: boo
     };
     let watched = !matches!(ending, Ok(Ending::Unwatched));
     let came = watch.summary().messages() > 0;
-    let summary = watch.summary().lines(now);
     let json = watch.console().is_none();
+    let width = watch.console().and_then(|console| console.width());
+    let summary = watch.summary().lines(now, width);
     if let Some(console) = watch.console().filter(|_| watched) {
         console.finish();
         if let Ok(Ending::FeedEnded { reason }) = &ending {

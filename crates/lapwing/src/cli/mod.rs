@@ -11,7 +11,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::client::display::width;
 use crate::failure::{Exit, Failure};
+use crate::terminal::form;
 use crate::terminal::paint::{ColorChoice, Painter, Role};
 
 /// Stream live messages to any number of WebSocket clients, and see how fast each one receives
@@ -76,12 +78,24 @@ pub fn main() -> ExitCode {
 pub fn report(failure: &Failure, color: ColorChoice) {
     use std::io::Write as _;
     let paint = Painter::stderr(color);
+    let width = width(&std::io::stderr());
+    let under = |begin: &str, text: &str| match width {
+        Some(width) => {
+            form::wrapped(text, width.saturating_sub(begin.len()).max(20)).join(&format!("\n{:1$}", "", begin.len()))
+        }
+        None => text.to_owned(),
+    };
     let mut out = std::io::stderr().lock();
     for (sentence, hint) in &failure.sentences {
         // A closed stderr is no reason to fail once more.
-        let _ = writeln!(out, "{} {sentence}", paint.paint(Role::Bad, "error:"));
+        let _ = writeln!(
+            out,
+            "{} {}",
+            paint.paint(Role::Bad, "error:"),
+            under("error: ", sentence)
+        );
         if let Some(hint) = hint {
-            let _ = writeln!(out, "{} {hint}", paint.paint(Role::Hint, "hint:"));
+            let _ = writeln!(out, "{} {}", paint.paint(Role::Hint, "hint:"), under("hint: ", hint));
         }
     }
 }

@@ -26,16 +26,25 @@ use crate::terminal::paint::{ColorChoice, Painter, Role};
 
 /// The flags of `lapwing publish`.
 #[derive(clap::Args, Debug)]
-#[command(after_help = EXAMPLES, override_usage = "lapwing publish [OPTIONS] [URL] TOPIC")]
+#[command(after_help = EXAMPLES, allow_missing_positional = true)]
 pub struct PublishArgs {
-    /// The server (ws:// or http://, wss:// or https://) [default: ws://127.0.0.1:8765], and the topic, whose source must be push
-    #[arg(value_names = ["URL", "TOPIC"], num_args = 1..=2, required = true, help_heading = "What")]
-    place: Vec<String>,
+    /// The server: ws:// or http://, wss:// or https:// [default: ws://127.0.0.1:8765]
+    #[arg(value_name = "URL", display_order = 1, help_heading = "What")]
+    url: Option<String>,
+    /// The topic, whose source must be push; or server and topic in one: http://HOST:PORT/topics/TOPIC/messages
+    #[arg(value_name = "TOPIC", display_order = 2, help_heading = "What")]
+    topic: String,
     /// Also trust the certificates in this PEM file, for TLS [default: whom the system trusts]
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "What")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "insecure",
+        display_order = 3,
+        help_heading = "What"
+    )]
     ca: Option<PathBuf>,
     /// Trust any certificate: whoever is on the way can read and change the messages [default: off]
-    #[arg(long, help_heading = "What")]
+    #[arg(long, display_order = 4, help_heading = "What")]
     insecure: bool,
     /// What to print: text for people, or json with each answer of the server as one object a line
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Show")]
@@ -97,20 +106,7 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
 }
 
 fn letterbox(args: &PublishArgs) -> Result<Letterbox, Failure> {
-    let (url, topic) = match args.place.as_slice() {
-        [url, topic] => (url.as_str(), topic),
-        [topic] => ("ws://127.0.0.1:8765", topic),
-        _ => return Err(Failure::usage("no topic was named", "lapwing publish orders")),
-    };
-    let target = Target::parse_server(url).map_err(|error| url_failure(&error))?;
-    let topic = TopicName::parse(topic).map_err(|error| {
-        let topic = lapwing_wire::escape::escaped_cut(topic, 100).0;
-        let hint = match topic.contains("://") {
-            true => "name the topic behind the URL: lapwing publish ws://127.0.0.1:8765 orders",
-            false => "name a topic such as orders",
-        };
-        Failure::usage(format!("\"{topic}\" is no topic: {error}"), hint)
-    })?;
+    let (target, topic) = place(args)?;
     let trust = match (&args.ca, args.insecure) {
         (Some(path), _) => Trust::File(path.clone()),
         (None, true) => Trust::Anyone,
@@ -129,6 +125,27 @@ fn letterbox(args: &PublishArgs) -> Result<Letterbox, Failure> {
         topic,
         source: format!("{:032x}", u128::from_ne_bytes(Entropy::from_system().bytes())),
     })
+}
+
+/// The server and the topic, which one URL may name together.
+fn place(args: &PublishArgs) -> Result<(Target, TopicName), Failure> {
+    let server = |url: &str| Target::parse_server(url).map_err(|error| url_failure(&error));
+    if args.url.is_none()
+        && args.topic.contains("://")
+        && let Some(place) = server(&args.topic)?.split_topic()
+    {
+        return Ok(place);
+    }
+    let target = server(args.url.as_deref().unwrap_or("ws://127.0.0.1:8765"))?;
+    let topic = TopicName::parse(&args.topic).map_err(|error| {
+        let topic = lapwing_wire::escape::escaped_cut(&args.topic, 100).0;
+        let hint = match topic.contains("://") {
+            true => "name the topic behind the URL: lapwing publish ws://127.0.0.1:8765 orders",
+            false => "name a topic such as orders",
+        };
+        Failure::usage(format!("\"{topic}\" is no topic: {error}"), hint)
+    })?;
+    Ok((target, topic))
 }
 
 /// Tells people how it goes.

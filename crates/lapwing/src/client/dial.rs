@@ -357,7 +357,11 @@ pub fn refusal_sentence(refusal: &Refusal, purpose: Purpose) -> (String, String)
     };
     let (location, _) = escaped_cut(refusal.location.as_deref().unwrap_or_default(), 200);
     let hint = hint.unwrap_or_else(|| match (refusal.status, purpose) {
-        (400, _) if said.as_deref().is_some_and(|said| said.starts_with("unknown key ")) => {
+        (400, _)
+            if said
+                .as_deref()
+                .is_some_and(|said| said.starts_with("unknown key ") || said.contains(" does not belong in a URL")) =>
+        {
             "leave it out of the URL".to_owned()
         }
         (400, Purpose::Listen) if said.is_some() => "look at the URL, also behind its ?".to_owned(),

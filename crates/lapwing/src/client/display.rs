@@ -1,6 +1,7 @@
 //! What `listen` shows: messages on stdout, everything else on stderr.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal, Write as _};
+use std::os::fd::AsFd;
 
 use super::event::{Event, Halt, Retry};
 use super::status::{Goal, Status};
@@ -83,15 +84,20 @@ impl Console {
             self.say(&sentence, now)?;
         }
         if matches!(event, Event::Connected(_)) {
-            let greeting = self.greeting.clone();
-            self.print(&greeting)?;
+            let greeting = Sentence {
+                timed: false,
+                tone: Tone::Plain,
+                text: self.greeting.clone(),
+                hint: None,
+            };
+            self.say(&greeting, now)?;
         }
         Ok(())
     }
 
     /// Shows what was told since the last pause.
     pub fn on_pause(&mut self) -> Result<(), Halt> {
-        self.data.width = width();
+        self.data.width = width(&io::stdout());
         self.output.flush(&self.status)
     }
 
@@ -100,7 +106,13 @@ impl Console {
         self.status.draw(now, messages);
     }
 
-    /// Prints lines of life, such as the summary.
+    /// To how many columns lines of life are laid out; none in a pipe.
+    #[must_use]
+    pub fn width(&self) -> Option<usize> {
+        width(&io::stderr())
+    }
+
+    /// Prints a line of life as it stands, such as those of the summary.
     pub fn print(&mut self, line: &str) -> Result<(), Halt> {
         let flushed = self.output.flush(&self.status);
         self.status.around(|| {
@@ -134,6 +146,7 @@ impl Console {
     }
 
     fn say(&mut self, sentence: &Sentence, now: Now) -> Result<(), Halt> {
+        self.life.width = self.width();
         let mut lines = String::new();
         sentence.write(&self.life, now, &mut lines);
         self.print(lines.trim_end_matches('\n'))
@@ -188,13 +201,12 @@ impl Default for Output {
     }
 }
 
-/// How many columns stdout has; none in a pipe, where nothing is cut.
-fn width() -> Option<usize> {
-    let stdout = io::stdout();
-    if !stdout.is_terminal() {
+/// How many columns a stream has; none in a pipe, where nothing is cut or wrapped.
+pub fn width(stream: &(impl AsFd + IsTerminal)) -> Option<usize> {
+    if !stream.is_terminal() {
         return None;
     }
-    let size = rustix::termios::tcgetwinsize(&stdout).ok();
+    let size = rustix::termios::tcgetwinsize(stream).ok();
     // A terminal that does not know its size says 0.
     let columns = size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0);
     Some(columns.unwrap_or(80))

@@ -87,6 +87,8 @@ pub enum Event<'a> {
         epoch: Option<Epoch>,
         /// Where it begins for us.
         first: Offset,
+        /// Where it ends now, if the server said so.
+        end: Option<Offset>,
         /// The last offset of the old history that came.
         last: Option<Offset>,
     },

@@ -448,6 +448,7 @@ impl<'a, O: Observer> Listener<'a, O> {
                     topic: self.tracks[at].topic(),
                     epoch: None,
                     first: offset,
+                    end: None,
                     last: self.tracks[at].last(),
                 };
                 self.observer.on_event(&event, now)?;
@@ -690,6 +691,7 @@ impl<'a, O: Observer> Listener<'a, O> {
                     topic,
                     epoch: Some(granted.epoch),
                     first: granted.from,
+                    end: Some(granted.next),
                     last,
                 }
             }

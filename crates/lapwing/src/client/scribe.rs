@@ -53,6 +53,7 @@ fn note(event: &Event<'_>) -> Option<Note> {
             epoch,
             first,
             last,
+            ..
         } => Note::Reset {
             topic: topic.clone(),
             epoch,

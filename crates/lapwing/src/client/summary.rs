@@ -122,16 +122,22 @@ impl Summary {
         }
     }
 
-    /// The whole text, one line each, without a newline at the end of a line.
+    /// The whole text, one line each, without a newline at the end of a line; laid out to `width` columns where there are so many.
     #[must_use]
-    pub fn lines(&self, now: Now) -> Vec<String> {
-        let mut lines = vec![self.first_line(now)];
+    pub fn lines(&self, now: Now, width: Option<usize>) -> Vec<String> {
+        let wrapped = |text: String| match width {
+            Some(width) if form::wrapped(&text, width).len() > 1 => {
+                form::wrapped(&text, width.saturating_sub(INDENT.len())).join(&format!("\n{INDENT}"))
+            }
+            _ => text,
+        };
+        let mut lines = vec![wrapped(self.first_line(now))];
         if self.messages == 0 {
             return lines;
         }
-        lines.extend(self.table());
-        lines.extend(self.not_timed());
-        lines.push(self.verdict());
+        lines.extend(self.table(width));
+        lines.extend(self.not_timed().map(wrapped));
+        lines.push(wrapped(self.verdict()));
         lines
     }
 
@@ -152,7 +158,7 @@ impl Summary {
         line
     }
 
-    fn table(&self) -> Vec<String> {
+    fn table(&self, width: Option<usize>) -> Vec<String> {
         let mut rows = vec![HEAD.map(str::to_owned)];
         for (topic, tally) in &self.topics {
             rows.push([
@@ -167,7 +173,7 @@ impl Summary {
                 form::count(tally.repeats),
             ]);
         }
-        aligned(&rows)
+        fitted(&rows, width.unwrap_or(usize::MAX))
     }
 
     fn not_timed(&self) -> Option<String> {
@@ -326,26 +332,51 @@ impl Untimed {
     }
 }
 
-/// Columns three apart; the first and the third stand left, numbers right.
-fn aligned(rows: &[[String; 9]]) -> Vec<String> {
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
-    let line = |row: &[String; 9]| {
-        let mut line = String::new();
-        for (column, text) in row.iter().enumerate() {
-            let width = widths[column];
-            if column > 0 {
-                line.push_str("   ");
-            }
-            let _ = match column {
-                0 | 2 => write!(line, "{text:width$}"),
-                _ => write!(line, "{text:>width$}"),
-            };
+/// The table in `room` columns of a terminal: moved together first, then without what matters least; nothing in it is cut.
+fn fitted(rows: &[[String; 9]], room: usize) -> Vec<String> {
+    let widths: Vec<usize> = (0..HEAD.len())
+        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default())
+        .collect();
+    let mut columns: Vec<usize> = (0..HEAD.len()).collect();
+    let mut apart = APART;
+    let mut expendable = EXPENDABLE.iter();
+    while columns.iter().map(|&column| widths[column] + apart).sum::<usize>() > room.saturating_add(apart) {
+        if apart == APART {
+            apart = APART_NARROW;
+        } else if let Some(next) = expendable.next() {
+            columns.retain(|column| HEAD[*column] != *next);
+        } else {
+            break;
         }
-        line
-    };
-    rows.iter().map(line).collect()
+    }
+    rows.iter().map(|row| aligned(row, &widths, &columns, apart)).collect()
 }
+
+/// The `columns` of a row; the first and the third stand left, numbers right.
+fn aligned(row: &[String; 9], widths: &[usize], columns: &[usize], apart: usize) -> String {
+    let mut line = String::new();
+    for &column in columns {
+        let (text, width) = (&row[column], widths[column]);
+        if column > 0 {
+            let _ = write!(line, "{:apart$}", "");
+        }
+        let _ = match column {
+            0 | 2 => write!(line, "{text:width$}"),
+            _ => write!(line, "{text:>width$}"),
+        };
+    }
+    line
+}
+
+/// Between two columns.
+const APART: usize = 3;
+const APART_NARROW: usize = 2;
+
+/// Before what goes on in another line.
+const INDENT: &str = "  ";
+
+/// What a narrow window goes without, in this order: losses are told again below the table.
+const EXPENDABLE: [&str; 5] = ["repeats", "gaps", "p99 block", "timed", "blocks"];
 
 const HEAD: [&str; 9] = [
     "topic",
@@ -434,7 +465,7 @@ mod tests {
             ..Now::default()
         };
         assert_eq!(
-            summary.lines(now),
+            summary.lines(now, None),
             [
                 "listened for 2 m 00 s: 120 messages, 11.7 KiB, 1 reconnect (1.3 s down)",
                 "topic   messages   offsets   blocks   timed   p50 block   p99 block   gaps   repeats",
@@ -444,6 +475,19 @@ mod tests {
             ]
         );
         assert!(!summary.has_gaps());
+        for (width, table) in [
+            (
+                80,
+                "topic  messages  offsets  blocks  timed  p50 block  p99 block  gaps  repeats",
+            ),
+            (62, "topic  messages  offsets  blocks  timed  p50 block  p99 block"),
+            (60, "topic  messages  offsets  blocks  timed  p50 block"),
+        ] {
+            let lines = summary.lines(now, Some(width));
+            assert!(lines.iter().any(|line| line == table), "{lines:#?}");
+            let longest = lines.iter().flat_map(|line| line.lines()).map(str::len).max();
+            assert!(longest <= Some(width), "{lines:#?}");
+        }
     }
 
     #[test]
@@ -470,6 +514,7 @@ mod tests {
             topic: &topic,
             epoch: None,
             first: Offset::ZERO,
+            end: None,
             last: None,
         });
         assert_eq!(

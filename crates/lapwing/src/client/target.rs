@@ -4,6 +4,7 @@ use std::fmt;
 
 use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::name::ClientName;
+use lapwing_wire::topic::TopicName;
 use thiserror::Error;
 
 /// The URL of a stream: `ws://HOST:PORT/PATH?QUERY`, or `wss://…` for TLS.
@@ -47,7 +48,7 @@ impl Target {
                 url: quoted(text),
                 meant: quoted(&format!("wss://{rest}")),
             }),
-            _ => Err(TargetError::Scheme { url: quoted(text) }),
+            _ => Err(TargetError::scheme(text)),
         }
     }
 
@@ -57,7 +58,7 @@ impl Target {
         match scheme.to_ascii_lowercase().as_str() {
             "ws" | "http" => Self::parse_rest(text, Security::Plain, rest),
             "wss" | "https" => Self::parse_rest(text, Security::Tls, rest),
-            _ => Err(TargetError::Scheme { url: quoted(text) }),
+            _ => Err(TargetError::scheme(text)),
         }
     }
 
@@ -98,6 +99,21 @@ impl Target {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Server and topic of a URL to which messages are posted: `http://HOST:PORT/topics/TOPIC/messages`.
+    #[must_use]
+    pub fn split_topic(&self) -> Option<(Self, TopicName)> {
+        let (base, topic) = self.path.strip_suffix("/messages")?.rsplit_once("/topics/")?;
+        let server = Self {
+            path: if base.is_empty() {
+                "/".to_owned()
+            } else {
+                base.to_owned()
+            },
+            ..self.clone()
+        };
+        Some((server, TopicName::parse(topic).ok()?))
     }
 
     /// The first of the keys with which a URL itself says what it wants (`topics`, `from`, `envelope`, `encoding`), if any.
@@ -213,6 +229,8 @@ pub enum TargetError {
     Scheme {
         /// What was typed.
         url: String,
+        /// What was probably meant: the same with a scheme in front.
+        meant: Option<String>,
     },
     /// A URL of a page.
     #[error("{url} is the URL of a page, a stream begins with ws:// or wss://")]
@@ -246,11 +264,20 @@ pub enum TargetError {
 }
 
 impl TargetError {
+    fn scheme(text: &str) -> Self {
+        let whole = format!("ws://{text}");
+        let is_place = !text.contains("://") && Target::parse(&whole).is_ok();
+        Self::Scheme {
+            url: quoted(text),
+            meant: is_place.then(|| quoted(&whole)),
+        }
+    }
+
     /// A way out.
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Http { meant, .. } => format!("use {meant}"),
+            Self::Http { meant, .. } | Self::Scheme { meant: Some(meant), .. } => format!("use {meant}"),
             Self::Credentials => "leave the part before the @ out".to_owned(),
             Self::Fragment { .. } => "write %23 where a # belongs to the path or query".to_owned(),
             _ => "write it like ws://127.0.0.1:8765 or wss://feed.example.org/path".to_owned(),
@@ -259,8 +286,7 @@ impl TargetError {
 }
 
 fn split_scheme(text: &str) -> Result<(&str, &str), TargetError> {
-    text.split_once("://")
-        .ok_or_else(|| TargetError::Scheme { url: quoted(text) })
+    text.split_once("://").ok_or_else(|| TargetError::scheme(text))
 }
 
 fn split_port(authority: &str) -> (&str, Option<&str>) {
@@ -384,8 +410,12 @@ mod tests {
         check_refused(
             "localhost:8765",
             "\"localhost:8765\" is no URL of a stream: it begins with neither ws:// nor wss://",
-            form,
+            "use \"ws://localhost:8765\"",
         );
+        for wrong in ["ftp://h", "h:port", "me@h"] {
+            let sentence = format!("\"{wrong}\" is no URL of a stream: it begins with neither ws:// nor wss://");
+            check_refused(wrong, &sentence, form);
+        }
         check_refused(
             "ws://me:secret@h",
             "a URL with a user and password in it is not used: it ends in logs and process lists",
@@ -402,6 +432,20 @@ mod tests {
         }
         assert!(Target::parse("ws://h/#x").is_err());
         assert!(Target::parse_server("http://h").is_ok());
+    }
+
+    #[test]
+    fn a_url_to_post_to_names_server_and_topic() {
+        let split = |url: &str| {
+            let (server, topic) = Target::parse_server(url).expect(url).split_topic()?;
+            Some((server.to_string(), topic.to_string()))
+        };
+        let place = |server: &str| Some((server.to_owned(), "orders".to_owned()));
+        assert_eq!(split("http://h:1/topics/orders/messages"), place("ws://h:1"));
+        assert_eq!(split("https://h/a/topics/orders/messages"), place("wss://h/a"));
+        assert_eq!(split("http://h:1/topics/orders"), None);
+        assert_eq!(split("http://h:1/topics//messages"), None);
+        assert_eq!(split("http://h:1"), None);
     }
 
     #[test]

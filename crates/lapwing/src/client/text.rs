@@ -31,7 +31,7 @@ pub enum Symbols {
 pub struct Layout {
     /// The colours.
     pub paint: Painter,
-    /// To how many columns a line is cut; none means not at all.
+    /// To how many columns the line of a message is cut and a sentence is wrapped; none means not at all.
     pub width: Option<usize>,
     /// What may be drawn.
     pub symbols: Symbols,
@@ -111,6 +111,23 @@ impl Layout {
         out.push('\n');
     }
 
+    /// Appends a sentence that stands behind `indent` columns, wrapped under itself where there is a width.
+    fn words(&self, text: &str, indent: usize, role: Option<Role>, out: &mut String) {
+        let lines = match self.width {
+            Some(width) => form::wrapped(text, width.saturating_sub(indent).max(SENTENCE_WIDTH_MIN)),
+            None => vec![text],
+        };
+        for (at, line) in lines.into_iter().enumerate() {
+            if at > 0 {
+                let _ = write!(out, "{:indent$}", "");
+            }
+            let _ = match role {
+                Some(role) => writeln!(out, "{}", self.paint.paint(role, line)),
+                None => writeln!(out, "{line}"),
+            };
+        }
+    }
+
     fn cut(&self, text: &str, width: usize) -> String {
         match self.symbols {
             Symbols::Unicode => form::cut(text, width).into_owned(),
@@ -169,18 +186,25 @@ impl Sentence {
 
     /// Appends its lines.
     pub fn write(&self, layout: &Layout, now: Now, out: &mut String) {
+        let mut indent = 0;
         if self.timed || layout.time == TimeForm::Full {
-            let _ = write!(out, "{} ", layout.paint.paint(Role::Time, layout.time(now)));
+            let time = layout.time(now);
+            indent += time.len() + 1;
+            let _ = write!(out, "{} ", layout.paint.paint(Role::Time, time));
         }
-        let _ = match self.tone {
-            Tone::Plain => write!(out, "{}", self.text),
-            Tone::Good => write!(out, "{}", layout.paint.paint(Role::Good, &self.text)),
-            Tone::Bad => write!(out, "{}", layout.paint.paint(Role::Bad, &self.text)),
-            Tone::Warning => write!(out, "{} {}", layout.paint.paint(Role::Attention, "warning:"), self.text),
+        if self.tone == Tone::Warning {
+            indent += WARNING.len() + 1;
+            let _ = write!(out, "{} ", layout.paint.paint(Role::Attention, WARNING));
+        }
+        let role = match self.tone {
+            Tone::Good => Some(Role::Good),
+            Tone::Bad => Some(Role::Bad),
+            Tone::Plain | Tone::Warning => None,
         };
-        out.push('\n');
+        layout.words(&self.text, indent, role, out);
         if let Some(hint) = self.hint.filter(|_| layout.time == TimeForm::Clock) {
-            let _ = writeln!(out, "{} {hint}", layout.paint.paint(Role::Hint, "hint:"));
+            let _ = write!(out, "{} ", layout.paint.paint(Role::Hint, HINT));
+            layout.words(hint, HINT.len() + 1, None, out);
         }
     }
 }
@@ -243,7 +267,13 @@ impl Talk {
                 reason,
                 away,
             } => gap(topic, *from, *to, *reason, *away),
-            Event::Reset { topic, first, last, .. } => self.reset(topic, *first, *last)?,
+            Event::Reset {
+                topic,
+                first,
+                end,
+                last,
+                ..
+            } => self.reset(topic, *first, *end, *last)?,
             Event::Diverged { topic, at, last, .. } => diverged(topic, *at, *last),
             Event::Silent { topic, retained } => Sentence {
                 timed: false,
@@ -331,15 +361,24 @@ impl Talk {
         }
     }
 
-    fn reset(&mut self, topic: &TopicName, first: Offset, last: Option<Offset>) -> Option<Sentence> {
+    fn reset(
+        &mut self,
+        topic: &TopicName,
+        first: Offset,
+        end: Option<Offset>,
+        last: Option<Offset>,
+    ) -> Option<Sentence> {
         if self.away {
             self.histories.retain(|(known, _)| known != topic);
             self.histories.push((topic.clone(), last));
             return None;
         }
-        let text = match last {
-            Some(last) => format!("new history, what came after {topic} {last} is unknown"),
-            None => format!("{topic} has no such place: it begins with {first}"),
+        let text = match (last, self.start, end) {
+            (Some(last), ..) => format!("new history, what came after {topic} {last} is unknown"),
+            (None, Start::Offset(asked), Some(end)) if asked > end => {
+                format!("offset {asked} is ahead of {topic}, which ends at {end}; it begins with {first}")
+            }
+            (None, ..) => format!("{topic} has no such place: it begins with {first}"),
         };
         Some(Sentence::warning(text, None))
     }
@@ -523,6 +562,12 @@ const HEX_BYTES: usize = 12;
 /// However narrow the window, so much of a payload is shown.
 const PAYLOAD_WIDTH_MIN: usize = 12;
 
+/// However narrow the window, a sentence has so much of it.
+const SENTENCE_WIDTH_MIN: usize = 20;
+
+const WARNING: &str = "warning:";
+const HINT: &str = "hint:";
+
 /// More topics than these in one sentence are counted.
 const LISTED_MAX: usize = 8;
 
@@ -584,6 +629,7 @@ mod tests {
             topic: &users,
             epoch: None,
             first: Offset::ZERO,
+            end: None,
             last: Some(Offset::new(139)),
         };
         assert_eq!(talk.sentence(&reset), None);
@@ -681,6 +727,27 @@ mod tests {
         assert_eq!(
             line(Value::Text("\u{1b}[2J"), 14),
             "1970-01-01T00:00:00.000000Z  users      14  \"\\u{1b}[2J\"\n"
+        );
+    }
+
+    #[test]
+    fn a_sentence_wraps_under_itself() {
+        let layout = Layout {
+            width: Some(40),
+            time: TimeForm::Clock,
+            ..Layout::FILE
+        };
+        let mut out = String::new();
+        let text = "users 1-9 are gone (9 messages): damaged on the server's disk".to_owned();
+        Sentence::warning(text, Some("--fail-on-gap ends with code 3 when this happens")).write(
+            &layout,
+            Now::default(),
+            &mut out,
+        );
+        assert_eq!(
+            out,
+            "warning: users 1-9 are gone\n         (9 messages): damaged on the\n         server's disk\n\
+             hint: --fail-on-gap ends with code\n      3 when this happens\n"
         );
     }
 

@@ -103,6 +103,31 @@ pub fn clock(time: WallTime, digits: usize) -> String {
     format!("{whole}.{}", &fraction[..digits.min(9)])
 }
 
+/// `text` in lines of at most `width` columns, broken at single spaces; a longer word stands in a line of its own.
+#[must_use]
+pub fn wrapped(text: &str, width: usize) -> Vec<&str> {
+    let columns = |text: &str| text.chars().map(|c| c.width().unwrap_or(0)).sum::<usize>();
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while columns(rest) > width {
+        let fits = |&at: &usize| columns(&rest[..at]) <= width;
+        let mut spaces = rest.match_indices(' ').map(|(at, _)| at).filter(|&at| at > 0);
+        let first = spaces.clone().next();
+        // A number keeps its unit or noun: `2.000` at the end of a line would leave open of what.
+        let parts_number = |&at: &usize| {
+            rest[..at].ends_with(|c: char| c.is_ascii_digit()) && rest[at + 1..].starts_with(char::is_alphabetic)
+        };
+        let best = spaces.clone().take_while(fits).filter(|at| !parts_number(at)).last();
+        let Some(at) = best.or_else(|| spaces.find(|at| !parts_number(at))).or(first) else {
+            break;
+        };
+        lines.push(&rest[..at]);
+        rest = &rest[at + 1..];
+    }
+    lines.push(rest);
+    lines
+}
+
 /// `text` cut to `width` columns of a terminal, with `…` where something was left out.
 #[must_use]
 pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
@@ -175,6 +200,21 @@ mod tests {
             (counted(1, "message"), counted(2, "message")),
             ("1 message".to_owned(), "2 messages".to_owned())
         );
+    }
+
+    #[test]
+    fn sentences_break_at_words_and_numbers_keep_their_unit() {
+        let text = "lost it: reset after 2.000 s of waiting";
+        assert_eq!(wrapped(text, 99), [text]);
+        assert_eq!(wrapped(text, 21), ["lost it: reset after", "2.000 s of waiting"]);
+        assert_eq!(wrapped(text, 26), ["lost it: reset after", "2.000 s of waiting"]);
+        assert_eq!(wrapped(text, 28), ["lost it: reset after 2.000 s", "of waiting"]);
+        assert_eq!(
+            wrapped("ws://127.0.0.1:8765/long is it", 8),
+            ["ws://127.0.0.1:8765/long", "is it"]
+        );
+        assert_eq!(wrapped("日本 日本", 4), ["日本", "日本"]);
+        assert_eq!(wrapped("", 4), [""]);
     }
 
     #[test]

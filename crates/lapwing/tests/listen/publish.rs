@@ -191,8 +191,28 @@ fn a_place_that_is_none_is_a_wrong_use() {
         .finish()
         .with_code(2)
         .said("is no topic");
-    lapwing(&["publish", "h", "x"])
+    let end = lapwing(&["publish", "127.0.0.1:19002", "orders"]).finish().with_code(2);
+    end.said("begins with neither");
+    end.said("hint: use \"ws://127.0.0.1:19002\"");
+}
+
+#[test]
+fn the_url_that_curl_takes_is_taken_too() {
+    let feed = Feed::bind();
+    let url = format!("http://{}/topics/orders/messages", feed.address());
+    let mut publisher = lapwing(&["publish", &url]);
+    publisher.write_line(b"1");
+    publisher.close_stdin();
+    let mut stream = feed.accept_tcp();
+    let posted = Posted::read(&mut stream);
+    assert!(
+        posted.head.starts_with("POST /topics/orders/messages HTTP/1.1\r\n"),
+        "{}",
+        posted.head
+    );
+    answer(&mut stream, "201 Created", &ack(0, 1));
+    publisher
         .finish()
-        .with_code(2)
-        .said("begins with neither");
+        .with_code(0)
+        .said("published 1 message to orders: offset 0");
 }

@@ -171,6 +171,25 @@ fn a_new_history_is_told_and_counts_as_a_gap() {
 }
 
 #[test]
+fn an_offset_beyond_the_end_is_told_with_the_end() {
+    let feed = Feed::bind();
+    let listener = lapwing(&["listen", &feed.url(), "--from", "999", "--count", "1"]);
+    let mut guest = feed.accept_lapwing();
+    guest.welcome(&["users"]);
+    guest.subscribe();
+    guest.grant(&Subscribed {
+        answer: Answer::Reset,
+        from: Offset::ZERO,
+        ..granted("users", 7, 12)
+    });
+    guest.message("users", 0);
+    listener
+        .finish()
+        .with_code(0)
+        .said("warning: offset 999 is ahead of users, which ends at 12; it begins with 0");
+}
+
+#[test]
 fn a_server_that_lost_what_it_sent_is_told_from_where() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
