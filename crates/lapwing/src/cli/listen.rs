@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::End;
 use super::stop;
 use crate::client::connection::READ_BYTES;
-use crate::client::dial::Dial;
+use crate::client::dial::{Dial, io_reason};
 use crate::client::display::{Console, Show};
 use crate::client::event::Halt;
 use crate::client::listener::{self, Ending, Options, close_text};
@@ -57,7 +57,7 @@ pub struct ListenArgs {
     #[arg(long, help_heading = "What")]
     insecure: bool,
     /// How many messages make a block, at least 1
-    #[arg(long, value_name = "N", default_value = "5", help_heading = "Measure")]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Measure")]
     block: NonZeroU64,
     /// What the server calls us, at most 64 characters [default: it gives a number]
     #[arg(long, value_name = "NAME", help_heading = "Measure")]
@@ -72,7 +72,7 @@ pub struct ListenArgs {
     #[arg(long, value_enum, value_name = "FORMAT", requires = "log", help_heading = "Record")]
     format: Option<LogFormat>,
     /// End after so many messages, at least 1 [default: no end]
-    #[arg(long, value_name = "N", help_heading = "Stop")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Stop")]
     count: Option<NonZeroU64>,
     /// End so long after the first contact: 500ms, 10s, 5m, 2h [default: no end]
     #[arg(long = "for", value_name = "TIME", value_parser = time, help_heading = "Stop")]
@@ -159,7 +159,12 @@ fn follow(options: &Options, stop: &CancellationToken, watch: &mut Watch) -> Res
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed(format!("cannot start: {error}"), "is the system out of resources?"))?;
+        .map_err(|error| {
+            Failure::failed(
+                format!("cannot start: {}", io_reason(&error)),
+                "is the system out of resources?",
+            )
+        })?;
     Ok(runtime.block_on(listener::listen(options, stop, watch)))
 }
 
@@ -287,7 +292,7 @@ fn open_log(path: &Path, format: Option<LogFormat>, options: &Options) -> Result
                 "name a new file with --log, or append lines for people with --format text",
             ),
             OpenError::Io(error) => Failure::failed(
-                format!("cannot write {path}: {}", crate::client::dial::io_reason(&error)),
+                format!("cannot write {path}: {}", io_reason(&error)),
                 "name another file with --log",
             ),
         }
@@ -327,6 +332,14 @@ pub(super) fn url_failure(error: &TargetError) -> Failure {
     Failure::usage(error.to_string(), error.hint())
 }
 
+/// A number from 1 on.
+fn at_least_one(text: &str) -> Result<NonZeroU64, String> {
+    match text.parse::<u64>() {
+        Ok(number) => NonZeroU64::new(number).ok_or_else(|| "it is at least 1".to_owned()),
+        Err(_) => Err(format!("it is a whole number, at least 1 and at most {}", u64::MAX)),
+    }
+}
+
 /// A span of one number and one unit.
 fn time(text: &str) -> Result<Duration, String> {
     let wrong = || "a length of time is a number and a unit: 500ms, 10s, 5m, 2h".to_owned();
@@ -364,6 +377,19 @@ const FRAGMENTS_MAX: u32 = 65_536;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_of_blocks_is_told_in_plain_words() {
+        assert_eq!(at_least_one("1"), Ok(NonZeroU64::MIN));
+        assert_eq!(at_least_one("0"), Err("it is at least 1".to_owned()));
+        for wrong in ["", "-1", "1.5", "x", "99999999999999999999"] {
+            let error = at_least_one(wrong).expect_err(wrong);
+            assert!(
+                error.starts_with("it is a whole number, at least 1"),
+                "{wrong}: {error}"
+            );
+        }
+    }
 
     #[test]
     fn a_length_of_time_has_a_unit() {

@@ -18,7 +18,7 @@ use crate::terminal::paint::{ColorChoice, Painter, Role};
 
 /// Stream live messages to any number of WebSocket clients, and see how fast each one receives
 #[derive(Parser, Debug)]
-#[command(name = "lapwing", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "lapwing", version, max_term_width = 100)]
 pub struct Cli {
     /// When to use colours
     #[arg(
@@ -47,10 +47,8 @@ pub enum Command {
     /// See it work: a server and two listeners in this process, for a minute
     Demo(demo::DemoArgs),
     /// Print completions for a shell
-    #[command(hide = true)]
     Completions(manual::CompletionsArgs),
     /// Print a manual page
-    #[command(hide = true)]
     Man(manual::ManArgs),
 }
 

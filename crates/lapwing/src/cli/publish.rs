@@ -9,7 +9,7 @@ use lapwing_wire::topic::TopicName;
 use super::End;
 use super::listen::{OutputFormat, url_failure};
 use super::stop;
-use crate::client::dial::DialError;
+use crate::client::dial::{DialError, io_reason};
 use crate::client::entropy::Entropy;
 use crate::client::event::Retry;
 use crate::client::lines::LineError;
@@ -75,7 +75,12 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed(format!("cannot start: {error}"), "is the system out of resources?"))?;
+        .map_err(|error| {
+            Failure::failed(
+                format!("cannot start: {}", io_reason(&error)),
+                "is the system out of resources?",
+            )
+        })?;
     let mut teller = Teller {
         paint: Painter::stderr(color),
         json,

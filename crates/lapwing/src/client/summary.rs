@@ -12,6 +12,7 @@ use lapwing_wire::topic::TopicName;
 
 use super::event::Event;
 use crate::clock::Now;
+use crate::recording::arrival::Value;
 use crate::terminal::form;
 
 /// Counts what happens; every number in it was seen, none is guessed.
@@ -21,6 +22,8 @@ pub struct Summary {
     began: Option<Now>,
     messages: u64,
     bytes: u64,
+    /// Some of them came as binary frames.
+    binary: bool,
     reconnects: u64,
     down: Duration,
     topics: Vec<(TopicName, Tally)>,
@@ -93,6 +96,7 @@ impl Summary {
             Event::Message(arrival) => {
                 self.messages += 1;
                 self.bytes += arrival.bytes;
+                self.binary |= matches!(arrival.value, Value::Bytes(_));
                 let tally = self.tally(arrival.topic);
                 tally.messages += 1;
                 if let Some(offset) = arrival.offset {
@@ -146,10 +150,11 @@ impl Summary {
         let span = Duration::from_nanos(now.mono.saturating_sub(began));
         let name = self.name.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
         let mut line = format!(
-            "listened for {}{name}: {}, {}, {}",
+            "listened for {}{name}: {}, {}{}, {}",
             form::short_span(span),
             form::counted(self.messages, "message"),
             form::bytes(self.bytes),
+            if self.binary { "" } else { " of text" },
             form::counted(self.reconnects, "reconnect"),
         );
         if self.reconnects > 0 {
@@ -407,7 +412,7 @@ mod tests {
     use super::*;
     use crate::client::event::{Back, MissedMeanwhile, Mode};
     use crate::client::track::Track;
-    use crate::recording::arrival::{Arrival, Value};
+    use crate::recording::arrival::Arrival;
 
     /// Lets `offsets` arrive, one every `ms` milliseconds from `at` on.
     fn arrive(summary: &mut Summary, track: &mut Track, offsets: std::ops::Range<u64>, at: u64, ms: u64) {
@@ -467,7 +472,7 @@ mod tests {
         assert_eq!(
             summary.lines(now, None),
             [
-                "listened for 2 m 00 s: 120 messages, 11.7 KiB, 1 reconnect (1.3 s down)",
+                "listened for 2 m 00 s: 120 messages, 11.7 KiB of text, 1 reconnect (1.3 s down)",
                 "topic   messages   offsets   blocks   timed   p50 block   p99 block   gaps   repeats",
                 "users        120   13-132        23      21     5.000 s     5.000 s      0         0",
                 "not timed: 1 interrupted by a reconnect, 1 behind one that was held up; 2 partial blocks of users",

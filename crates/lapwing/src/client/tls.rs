@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 use thiserror::Error;
+
+use super::dial::io_reason;
 
 /// Whom to trust.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -89,13 +91,20 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError>
         path: path.to_owned(),
         why,
     };
-    let found = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+    let found = CertificateDer::pem_file_iter(path).map_err(|error| wrong(pem_reason(&error)))?;
     let found: Vec<_> = found
         .collect::<Result<_, _>>()
-        .map_err(|error| wrong(error.to_string()))?;
+        .map_err(|error| wrong(pem_reason(&error)))?;
     match found.is_empty() {
         true => Err(wrong("no certificate in PEM form is in it".to_owned())),
         false => Ok(found),
+    }
+}
+
+fn pem_reason(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => io_reason(error),
+        other => other.to_string(),
     }
 }
 

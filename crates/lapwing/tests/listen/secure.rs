@@ -95,4 +95,7 @@ fn a_file_without_certificates_is_a_wrong_use() {
     std::fs::write(&path, "nothing").expect("written");
     let end = lapwing(&["listen", "wss://127.0.0.1:1", "--ca", path.to_str().expect("UTF-8")]).finish();
     end.with_code(2).said("is no file of certificates");
+    let end = lapwing(&["listen", "wss://127.0.0.1:1", "--ca", "/no/such.pem"]).finish();
+    end.with_code(2)
+        .said("error: \"/no/such.pem\" is no file of certificates: no such file or directory");
 }
