@@ -61,7 +61,7 @@ fn ctrl_c_ends_the_wait_for_a_server() {
     let url = feed.url();
     drop(feed);
     let listener = lapwing(&["listen", &url]);
-    listener.says("attempt 2");
+    listener.says("attempt ");
     listener.signal(Signal::INT);
     listener.finish().with_code(0).said("0 messages");
 }
