@@ -12,8 +12,8 @@ use lapwing_wire::start::Start;
 use lapwing_wire::topic::TopicName;
 use tokio_util::sync::CancellationToken;
 
-use super::End;
 use super::stop;
+use super::{End, in_form};
 use crate::client::connection::READ_BYTES;
 use crate::client::dial::{Dial, io_reason};
 use crate::client::display::{Console, Show};
@@ -113,13 +113,7 @@ pub enum OutputFormat {
 /// Listens until told to stop.
 pub fn run(args: ListenArgs, color: ColorChoice) -> End {
     let json = args.json || args.output == OutputFormat::Json;
-    match listen(&args, color, json) {
-        Err(failure) if json => {
-            stop::report_json(&failure);
-            Ok(failure.exit)
-        }
-        end => end,
-    }
+    in_form(json, listen(&args, color, json))
 }
 
 fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {

@@ -98,5 +98,27 @@ pub fn report(failure: &Failure, color: ColorChoice) {
     }
 }
 
+/// The end of a command whose failures are for programs when `json` says so: told here, as objects, and not once more as text.
+pub fn in_form(json: bool, end: End) -> End {
+    match end {
+        Err(failure) if json => {
+            report_json(&failure);
+            Ok(failure.exit)
+        }
+        end => end,
+    }
+}
+
+/// Prints a failure as one object a sentence, for programs.
+fn report_json(failure: &Failure) {
+    use std::io::Write as _;
+    let mut out = std::io::stderr().lock();
+    for (error, hint) in &failure.sentences {
+        let object = serde_json::json!({ "error": error, "hint": hint, "exit": failure.exit as u8 });
+        // A closed stderr is no reason to fail once more.
+        let _ = writeln!(out, "{object}");
+    }
+}
+
 /// The end of a command that did what it was asked.
 pub type End = Result<Exit, Failure>;

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
 
-use super::End;
 use super::listen::{OutputFormat, url_failure};
 use super::stop;
+use super::{End, in_form};
 use crate::client::dial::{DialError, io_reason};
 use crate::client::entropy::Entropy;
 use crate::client::event::Retry;
@@ -57,13 +57,7 @@ pub struct PublishArgs {
 /// Publishes until stdin ends.
 pub fn run(args: PublishArgs, color: ColorChoice) -> End {
     let json = args.json || args.output == OutputFormat::Json;
-    match publish(&args, color, json) {
-        Err(failure) if json => {
-            stop::report_json(&failure);
-            Ok(failure.exit)
-        }
-        end => end,
-    }
+    in_form(json, publish(&args, color, json))
 }
 
 fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {

@@ -10,7 +10,7 @@ use lapwing_wire::escape::escaped;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{End, stop};
+use super::{End, in_form};
 use crate::config::{Config, Limits, raise_open_files};
 use crate::failure::{Exit, Failure};
 use crate::server::Server;
@@ -108,13 +108,7 @@ struct SettingsFile {
 pub fn run(args: ServeArgs, color: ColorChoice) -> End {
     raise_open_files();
     let format = if args.json { OutputFormat::Json } else { args.output };
-    match start(args, format, color) {
-        Err(failure) if format == OutputFormat::Json => {
-            stop::report_json(&failure);
-            Ok(failure.exit)
-        }
-        end => end,
-    }
+    in_form(format == OutputFormat::Json, start(args, format, color))
 }
 
 fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {

@@ -1,7 +1,5 @@
 //! Signals: the first asks for an end, the second takes it.
 
-use std::io::Write as _;
-
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -49,15 +47,5 @@ pub fn on_signals() -> Result<CancellationToken, Failure> {
             format!("cannot wait for signals: {error}"),
             "is the system out of processes or files?",
         )),
-    }
-}
-
-/// Prints a failure as one object a sentence, for programs.
-pub fn report_json(failure: &Failure) {
-    let mut out = std::io::stderr().lock();
-    for (error, hint) in &failure.sentences {
-        let object = serde_json::json!({ "error": error, "hint": hint, "exit": failure.exit as u8 });
-        // A closed stderr is no reason to fail once more.
-        let _ = writeln!(out, "{object}");
     }
 }
