@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_wire::control::SUBPROTOCOL;
@@ -10,6 +11,7 @@ use lapwing_wire::escape::escaped;
 use lapwing_wire::name::ClientName;
 use lapwing_wire::start::Start;
 use lapwing_wire::topic::TopicName;
+use rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::stop;
@@ -29,6 +31,7 @@ use crate::clock::Now;
 use crate::failure::{Exit, Failure};
 use crate::recording::note;
 use crate::recording::writer::{OpenError, Writer};
+use crate::terminal::output::OutputFormat;
 use crate::terminal::paint::ColorChoice;
 
 /// The flags of `lapwing listen`.
@@ -98,16 +101,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line, each with a checksum
     Ndjson,
-}
-
-/// The form of what is printed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-pub enum OutputFormat {
-    /// Lines for people
-    #[default]
-    Text,
-    /// One JSON object a line
-    Json,
 }
 
 /// Listens until told to stop.
@@ -228,18 +221,7 @@ fn options(args: &ListenArgs) -> Result<Options, Failure> {
         wrong.push(Failure::usage("more than 100 topics in --topics", "listen twice"));
     }
     Failure::all(wrong)?;
-    let trust = match (&args.ca, args.insecure) {
-        (Some(path), _) => Trust::File(path.clone()),
-        (None, true) => Trust::Anyone,
-        (None, false) => Trust::System,
-    };
-    let tls =
-        match target.security {
-            Security::Plain => None,
-            Security::Tls => Some(tls::config(&trust).map_err(|error| {
-                Failure::usage(error.to_string(), "--ca takes a file with certificates in PEM form")
-            })?),
-        };
+    let tls = tls_of(&target, args.ca.as_ref(), args.insecure)?;
     Ok(Options {
         dial: Dial {
             target,
@@ -319,6 +301,25 @@ fn goal(args: &ListenArgs) -> Option<Goal> {
 fn boot() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned())
+}
+
+/// What TLS needs where the URL asks for it: whom to trust, by `--ca` and `--insecure`.
+pub(super) fn tls_of(
+    target: &Target,
+    ca: Option<&PathBuf>,
+    insecure: bool,
+) -> Result<Option<Arc<ClientConfig>>, Failure> {
+    if target.security == Security::Plain {
+        return Ok(None);
+    }
+    let trust = match (ca, insecure) {
+        (Some(path), _) => Trust::File(path.clone()),
+        (None, true) => Trust::Anyone,
+        (None, false) => Trust::System,
+    };
+    let config = tls::config(&trust)
+        .map_err(|error| Failure::usage(error.to_string(), "--ca takes a file with certificates in PEM form"))?;
+    Ok(Some(config))
 }
 
 /// A wrong URL, as it is told.

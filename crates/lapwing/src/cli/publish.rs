@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
 
-use super::listen::{OutputFormat, url_failure};
+use super::listen::{tls_of, url_failure};
 use super::stop;
 use super::{End, in_form};
 use crate::client::dial::{DialError, io_reason};
@@ -16,12 +16,12 @@ use crate::client::lines::LineError;
 use crate::client::post::{Ack, Letterbox};
 use crate::client::publisher::{self, Finish, Onlooker};
 use crate::client::status::Status;
-use crate::client::target::{Security, Target};
+use crate::client::target::Target;
 use crate::client::text::Symbols;
-use crate::client::tls::{self, Trust};
 use crate::clock::Now;
 use crate::failure::{Exit, Failure};
 use crate::terminal::form;
+use crate::terminal::output::OutputFormat;
 use crate::terminal::paint::{ColorChoice, Painter, Role};
 
 /// The flags of `lapwing publish`.
@@ -106,18 +106,7 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
 
 fn letterbox(args: &PublishArgs) -> Result<Letterbox, Failure> {
     let (target, topic) = place(args)?;
-    let trust = match (&args.ca, args.insecure) {
-        (Some(path), _) => Trust::File(path.clone()),
-        (None, true) => Trust::Anyone,
-        (None, false) => Trust::System,
-    };
-    let tls =
-        match target.security {
-            Security::Plain => None,
-            Security::Tls => Some(tls::config(&trust).map_err(|error| {
-                Failure::usage(error.to_string(), "--ca takes a file with certificates in PEM form")
-            })?),
-        };
+    let tls = tls_of(&target, args.ca.as_ref(), args.insecure)?;
     Ok(Letterbox {
         target,
         tls,

@@ -15,11 +15,12 @@ use crate::config::{Config, Limits, raise_open_files};
 use crate::failure::{Exit, Failure};
 use crate::server::Server;
 use crate::server::accept;
-use crate::server::console::{Console, OutputFormat};
+use crate::server::console::Console;
 use crate::server::event::Event;
 use crate::server::origin::Origins;
 use crate::source::spec::{Feed, TopicSpec, default_topics, parse_span, parse_topic};
 use crate::terminal::form;
+use crate::terminal::output::OutputFormat;
 use crate::terminal::paint::{ColorChoice, Painter, Role};
 
 /// The flags of `lapwing serve`.

@@ -4,7 +4,7 @@
 //! that the order holds. What overflows is counted, and the count is told in the next line that fits.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,17 +17,8 @@ use serde::Serialize;
 use super::event::{ClientLabel, Event};
 use crate::clock::Now;
 use crate::terminal::form;
+use crate::terminal::output::OutputFormat;
 use crate::terminal::paint::{ColorChoice, Painter, Role};
-
-/// The form of lines.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-pub enum OutputFormat {
-    /// Sentences for people
-    #[default]
-    Text,
-    /// One JSON object a line, for programs
-    Json,
-}
 
 /// Takes events from everywhere and never makes anyone wait.
 #[derive(Clone)]
@@ -49,8 +40,6 @@ struct LaneState {
     /// About how much memory the queue holds.
     waiting: AtomicUsize,
     skipped: Mutex<Skipped>,
-    /// All events ever skipped, for the metrics page.
-    skipped_total: AtomicU64,
 }
 
 #[derive(Default)]
@@ -155,7 +144,6 @@ impl Lane {
             bytes_max,
             waiting: AtomicUsize::new(0),
             skipped: Mutex::default(),
-            skipped_total: AtomicU64::new(0),
         });
         let writer = LaneWriter {
             sinks,
@@ -204,7 +192,6 @@ impl Lane {
 
 impl LaneState {
     fn skip(&self, client: Option<&ClientLabel>) {
-        self.skipped_total.fetch_add(1, Ordering::Relaxed);
         let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
         skipped.lines += 1;
         match &skipped.client {

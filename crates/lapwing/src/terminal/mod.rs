@@ -1,4 +1,5 @@
 //! How text reaches people: colours by role, and the forms of numbers, times and payloads.
 
 pub mod form;
+pub mod output;
 pub mod paint;
