@@ -5,6 +5,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod failure;
+pub mod lock;
 pub mod log;
 pub mod random;
 pub mod recording;

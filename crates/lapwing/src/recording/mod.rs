@@ -3,7 +3,6 @@
 pub mod arrival;
 pub mod encoder;
 pub mod line;
-pub mod lock;
 pub mod note;
 pub mod reader;
 pub mod writer;

@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Wri
 use std::path::{Path, PathBuf};
 
 use super::line::{self, SealError};
-use super::lock::{self, LockError};
+use crate::lock::{self, LockError};
 
 /// Appends whole lines to a file that no other process writes.
 ///

@@ -21,8 +21,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("client", &["clock", "failure", "recording", "terminal"]),
     ("config", &["source"]),
-    ("log", &["clock"]),
-    ("recording", &["clock"]),
+    ("log", &["clock", "lock"]),
+    ("recording", &["clock", "lock"]),
     (
         "server",
         &[

@@ -1,4 +1,4 @@
-//! One writer a file.
+//! One writer a file, or a directory by a file in it.
 
 use std::fs::File;
 use std::io;
