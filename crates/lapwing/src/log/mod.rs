@@ -3,10 +3,12 @@
 //! A cursor is an offset and nothing else: the log does not know its readers, and a slow one is simply further behind.
 
 pub mod bell;
+pub mod lineage;
 pub mod reader;
 pub mod retention;
 pub mod retries;
 pub mod segment;
+pub mod store;
 pub mod stored;
 
 use std::collections::VecDeque;

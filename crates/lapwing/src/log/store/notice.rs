@@ -1,0 +1,171 @@
+//! What was found on disk that somebody should know, each with a sentence and a way out.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use lapwing_wire::position::{Epoch, Offset};
+use lapwing_wire::topic::TopicName;
+
+/// A finding about the files of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The topic.
+    pub topic: TopicName,
+    /// The file that it was found in.
+    pub file: PathBuf,
+    /// What it is.
+    pub finding: Finding,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A write that never came to its end, cut off; nothing in it was acknowledged.
+    TornTail {
+        /// Where in the file it began.
+        position: u64,
+        /// How many bytes were cut, over all files.
+        bytes: u64,
+        /// The offset of the next message.
+        next: Offset,
+    },
+    /// The machine stopped at level `os`: the newest messages may be lost, so a new history begins.
+    NewHistory {
+        /// Its name.
+        epoch: Epoch,
+        /// Where it begins.
+        at: Offset,
+    },
+    /// Bytes that were once good are not any more. The topic is read-only from here on, or, when it was found by a reader,
+    /// these offsets are told as missing.
+    Damage {
+        /// Where in the file the damage begins.
+        position: u64,
+        /// How many bytes lie between what is good before and behind.
+        bytes: u64,
+        /// The offsets that lie there; the end is the first good one behind, or what was once acknowledged.
+        offsets: Range<Offset>,
+    },
+    /// A whole segment file between others is gone.
+    MissingSegment {
+        /// What it held.
+        offsets: Range<Offset>,
+    },
+    /// The log ends before what was once on stable storage.
+    Behind {
+        /// Where it ends.
+        next: Offset,
+        /// Everything below was on stable storage.
+        durable: Offset,
+    },
+    /// An index file was missing or wrong, and was made anew from its segment.
+    IndexRebuilt {
+        /// In what way it was wrong.
+        why: IndexFault,
+    },
+    /// The state file was missing or wrong, and was made anew from the segments.
+    StateRebuilt,
+    /// A segment that retention let go could not be deleted.
+    NotDeleted {
+        /// What the system says.
+        error: String,
+    },
+}
+
+/// In what way an index file was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexFault {
+    /// There is none.
+    Missing,
+    /// It is no index of that segment, or its checksum is wrong.
+    Damaged,
+    /// It speaks of another length than its segment has.
+    Stale,
+}
+
+impl std::fmt::Display for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (topic, file) = (&self.topic, self.file.display());
+        match &self.finding {
+            Finding::TornTail { position, bytes, next } => write!(
+                f,
+                "{topic}: {bytes} bytes of an unfinished write were cut from {file} at byte {position}; nothing in them was \
+                 acknowledged, the next message has offset {next}"
+            ),
+            Finding::NewHistory { epoch, at } => write!(
+                f,
+                "{topic}: the machine or a write stopped before the newest messages were on stable storage, so a new history \
+                 {epoch} begins at offset {at}"
+            ),
+            Finding::Damage {
+                position,
+                bytes,
+                offsets,
+            } => write!(
+                f,
+                "{topic}: {file} is damaged at byte {position}: {bytes} bytes, offsets {} up to {}; nothing was cut",
+                offsets.start, offsets.end
+            ),
+            Finding::MissingSegment { offsets } => write!(
+                f,
+                "{topic}: the segment file before {file} is gone; offsets {} up to {} are told as missing",
+                offsets.start, offsets.end
+            ),
+            Finding::Behind { next, durable } => write!(
+                f,
+                "{topic}: {file} ends at offset {next}, but all below {durable} was on stable storage; nothing was cut"
+            ),
+            Finding::IndexRebuilt { why } => {
+                let why = match why {
+                    IndexFault::Missing => "missing",
+                    IndexFault::Damaged => "damaged",
+                    IndexFault::Stale => "of another length than its segment",
+                };
+                write!(
+                    f,
+                    "{topic}: the index {file} was {why}, and was made anew; nothing is lost"
+                )
+            }
+            Finding::StateRebuilt => {
+                write!(
+                    f,
+                    "{topic}: {file} was missing or damaged, and was made anew from the segments"
+                )
+            }
+            Finding::NotDeleted { error } => {
+                write!(f, "{topic}: {file} is no longer kept but cannot be deleted: {error}")
+            }
+        }
+    }
+}
+
+impl Finding {
+    /// What to do about it, when there is something.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Damage { .. } | Self::Behind { .. } => Some(
+                "restore the directory from a copy, or make the loss explicit with: lapwing log repair DIR (with no server on it)",
+            ),
+            Self::MissingSegment { .. } => Some("restore the file from a copy while no server runs, if there is one"),
+            Self::NotDeleted { .. } => Some("look at the permissions of the directory"),
+            Self::TornTail { .. } | Self::NewHistory { .. } | Self::IndexRebuilt { .. } | Self::StateRebuilt => None,
+        }
+    }
+
+    /// Whether messages are lost by it that somebody may have seen.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            Self::NewHistory { .. } | Self::Damage { .. } | Self::MissingSegment { .. } | Self::Behind { .. }
+        )
+    }
+}
+
+/// Why a topic takes no messages: it was found damaged when it was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadOnly {
+    /// What was found.
+    pub notice: Notice,
+}
