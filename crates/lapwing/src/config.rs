@@ -1,7 +1,10 @@
 //! What the settings mean: every limit of the server in one place, with unit, default and reason.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use lapwing_wire::control::Level;
 
 use crate::source::spec::TopicSpec;
 
@@ -12,12 +15,23 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The topics and what fills them.
     pub topics: Vec<TopicSpec>,
+    /// Where topics are kept, and how safely; none keeps all of them in memory.
+    pub storage: Option<StorageSpec>,
     /// The seed of all random feeds.
     pub seed: u64,
     /// Origins that may open a stream or publish beside the server's own, and so the host names that it answers to.
     pub allowed_origins: Vec<String>,
     /// The limits.
     pub limits: Limits,
+}
+
+/// Where durable topics are kept.
+#[derive(Clone, Debug)]
+pub struct StorageSpec {
+    /// The directory.
+    pub data: PathBuf,
+    /// The level of topics that name none.
+    pub level: Level,
 }
 
 /// The limits of a server.

@@ -89,6 +89,8 @@ pub enum Next<'s, 'r> {
     Frames(usize, Run<'r>),
     /// The cursor with this place has missed these offsets.
     Missed(usize, Range<Offset>),
+    /// What the cursor with this place wants must be loaded first.
+    OnDisk(usize),
     /// Nothing for now.
     CaughtUp,
     /// Every topic followed has ended, and everything of it is out.
@@ -195,6 +197,7 @@ impl Session {
             {
                 Read::Frames(run) => return Next::Frames(nth, run),
                 Read::Missed(range) => return Next::Missed(nth, range),
+                Read::OnDisk => return Next::OnDisk(nth),
                 Read::CaughtUp => {}
                 Read::Ended => ended += 1,
             }

@@ -6,18 +6,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
+use lapwing_wire::control::Level;
 use lapwing_wire::escape::escaped;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{End, in_form};
-use crate::config::{Config, Limits, raise_open_files};
+use crate::config::{Config, Limits, StorageSpec, raise_open_files};
 use crate::failure::{Exit, Failure};
 use crate::server::Server;
 use crate::server::accept;
 use crate::server::console::Console;
 use crate::server::event::Event;
 use crate::server::origin::Origins;
+use crate::server::storage::{Storage, StorageError};
 use crate::source::spec::{Feed, TopicSpec, default_topics, parse_span, parse_topic};
 use crate::terminal::form;
 use crate::terminal::output::OutputFormat;
@@ -36,6 +38,12 @@ pub struct ServeArgs {
     /// Settings from a TOML file; flags go before it [default: none]
     #[arg(long, value_name = "FILE", help_heading = "Feed")]
     config: Option<PathBuf>,
+    /// Keep topics in this directory, so that they survive a restart [default: in memory only]
+    #[arg(long, value_name = "DIR", help_heading = "Storage")]
+    data: Option<PathBuf>,
+    /// When a message counts as kept: fsync (on stable storage) or os (handed to the operating system); needs --data [default: fsync]
+    #[arg(long, value_enum, value_name = "LEVEL", help_heading = "Storage")]
+    durability: Option<Durability>,
     /// Address and port; port 0 takes any free one [default: 127.0.0.1:8765]
     #[arg(long, value_name = "ADDR", help_heading = "Reach")]
     listen: Option<String>,
@@ -83,6 +91,16 @@ pub struct ServeArgs {
     json: bool,
 }
 
+/// How safely topics are kept that do not say it themselves.
+#[derive(clap::ValueEnum, Deserialize, Clone, Copy, Debug)]
+#[serde(rename_all = "kebab-case")]
+enum Durability {
+    /// On stable storage: survives a power cut.
+    Fsync,
+    /// Handed to the operating system: survives the end of this process, however it comes.
+    Os,
+}
+
 /// The settings file: the same names as the flags.
 #[derive(Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -90,6 +108,8 @@ struct SettingsFile {
     /// `NAME = "SOURCE"`.
     topic: std::collections::BTreeMap<String, String>,
     seed: Option<u64>,
+    data: Option<PathBuf>,
+    durability: Option<Durability>,
     listen: Option<String>,
     open: bool,
     allow_origin: Vec<String>,
@@ -124,7 +144,8 @@ fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
                 "is the system out of threads or files?",
             )
         })?;
-    let exit = runtime.block_on(serve(config, origins, listener, format, color));
+    let storage = Storage::open(config.storage.as_ref(), config.topics.clone()).map_err(cannot_keep)?;
+    let exit = runtime.block_on(serve(config, storage, origins, listener, format, color));
     // A thread that waits for standard input would hold the process; nothing of it is needed any more.
     runtime.shutdown_background();
     exit
@@ -132,6 +153,7 @@ fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
 
 async fn serve(
     config: Config,
+    storage: Storage,
     origins: Origins,
     listener: std::net::TcpListener,
     format: OutputFormat,
@@ -146,10 +168,11 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
     let console = Console::start(format, color, config.limits.console_bytes_max);
-    let (topics, seed, open_files) = (config.topics.clone(), config.seed, config.limits.connections_max);
+    let topics = config.topics.clone();
+    let seed = config.seed;
     let address = listener.local_addr().map_err(broken)?;
     match format {
-        OutputFormat::Text => banner(address, &topics, seed, open_files, color),
+        OutputFormat::Text => banner(address, &config, color),
         OutputFormat::Json => {
             let topics = topics
                 .iter()
@@ -158,7 +181,7 @@ async fn serve(
             console.tell(Event::Ready { address, topics, seed });
         }
     }
-    let server = Server::start(config, origins, listener, console.clone()).map_err(broken)?;
+    let server = Server::start(config, storage, origins, listener, console.clone()).map_err(broken)?;
     let (code, why, name) = tokio::select! {
         _ = interrupt.recv() => (CloseCode::GOING_AWAY, "server stopped", "Ctrl-C"),
         _ = terminate.recv() => (CloseCode::RESTART, "server restarts", "SIGTERM"),
@@ -197,6 +220,11 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
         topics = default_topics();
     }
     check_topics(&topics).unwrap_or_else(&mut note);
+    let storage =
+        storage(args.data.or(file.data), args.durability.or(file.durability), &topics).unwrap_or_else(|failure| {
+            note(failure);
+            None
+        });
     let listen = args
         .listen
         .or(file.listen)
@@ -307,12 +335,47 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
         Config {
             listen,
             topics,
+            storage,
             seed,
             allowed_origins,
             limits,
         },
         origins,
     ))
+}
+
+/// Where topics are kept, which must be said when one is to be kept.
+fn storage(
+    data: Option<PathBuf>,
+    durability: Option<Durability>,
+    topics: &[TopicSpec],
+) -> Result<Option<StorageSpec>, Failure> {
+    if let Some(data) = data {
+        let level = match durability {
+            None | Some(Durability::Fsync) => Level::Fsync,
+            Some(Durability::Os) => Level::Os,
+        };
+        return Ok(Some(StorageSpec { data, level }));
+    }
+    let lost = |what: String| Failure::usage(format!("{what} keeps nothing without a directory"), "add --data DIR");
+    if durability.is_some() {
+        return Err(lost("--durability".to_owned()));
+    }
+    let durable = |topic: &&TopicSpec| topic.source.keep.level(Level::None) != Level::None;
+    match topics.iter().find(durable) {
+        Some(topic) => Err(lost(format!("durability= of topic {}", topic.name))),
+        None => Ok(None),
+    }
+}
+
+/// A directory that cannot be used is no failure of the program: another is named, or this one is looked after.
+fn cannot_keep(error: StorageError) -> Failure {
+    let hint = match &error {
+        StorageError::Directory(error) => error.hint(),
+        StorageError::NoDirectory { .. } => "add --data DIR",
+        StorageError::Topic(_) => "nothing in the directory was touched; the sentence names the file to look at",
+    };
+    Failure::failed(error.to_string(), hint)
 }
 
 fn read_file(path: &std::path::Path) -> Result<SettingsFile, Failure> {
@@ -424,7 +487,9 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
 }
 
 /// What runs and where; each line names the flag that changes it.
-fn banner(address: SocketAddr, topics: &[TopicSpec], seed: u64, connections: usize, color: ColorChoice) {
+fn banner(address: SocketAddr, config: &Config, color: ColorChoice) {
+    let topics = &config.topics;
+    let default_level = config.storage.as_ref().map_or(Level::None, |storage| storage.level);
     let paint = Painter::stderr(color);
     let reach = if address.ip().is_loopback() {
         "for this machine only (--listen ADDR --open serves others)"
@@ -449,27 +514,42 @@ fn banner(address: SocketAddr, topics: &[TopicSpec], seed: u64, connections: usi
         .unwrap_or(0)
         .min(48);
     for (at, topic) in topics.iter().enumerate() {
-        let keeps = topic.source.retention;
+        let level = topic.source.keep.level(default_level);
+        let keeps = topic.source.keep.retention(level);
         let _ = writeln!(
             text,
-            "  {} {:<name_width$}   {:<source_width$}   keeps {} or {}; skip when a client is slow",
+            "  {} {:<name_width$}   {:<source_width$}   keeps {}{}; skip when a client is slow",
             label(if at == 0 { "Topics" } else { "" }),
             topic.name,
             escaped(&topic.source.text),
-            whole_span(keeps.age),
-            whole_bytes(keeps.bytes),
+            kept(keeps.bytes, keeps.age),
+            match level {
+                Level::None if config.storage.is_some() => " in memory",
+                Level::None => "",
+                Level::Os => " on disk (os)",
+                Level::Fsync => " on disk (fsync)",
+            }
         );
     }
-    let _ = writeln!(
-        text,
-        "  {} memory: a restart begins a new history     Seed  {seed}",
-        label("Storage")
-    );
+    let seed = config.seed;
+    let _ = match &config.storage {
+        None => writeln!(
+            text,
+            "  {} memory: a restart begins a new history     Seed  {seed}",
+            label("Storage")
+        ),
+        Some(storage) => writeln!(
+            text,
+            "  {} {}     Seed  {seed}",
+            label("Storage"),
+            escaped(&storage.data.display().to_string())
+        ),
+    };
     let _ = writeln!(
         text,
         "  {} room for {} connections (--max-connections)",
         label("Clients"),
-        form::count(connections as u64)
+        form::count(config.limits.connections_max as u64)
     );
     let _ = writeln!(
         text,
@@ -484,6 +564,15 @@ fn banner(address: SocketAddr, topics: &[TopicSpec], seed: u64, connections: usi
     use std::io::Write as _;
     // A closed stderr is no reason not to serve.
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// `60 s or 64 MiB`: whichever comes first.
+fn kept(bytes: u64, age: Duration) -> String {
+    let bytes = whole_bytes(bytes);
+    if age == Duration::MAX {
+        return bytes;
+    }
+    format!("{} or {bytes}", whole_span(age))
 }
 
 /// `60 s`, `5 m`: bounds are told without a fraction.

@@ -2,8 +2,12 @@
 //!
 //! A cursor is an offset and nothing else: the log does not know its readers, and a slow one is simply further behind.
 
+pub mod batch;
 pub mod bell;
+pub mod committer;
 pub mod lineage;
+pub mod memory;
+pub mod queue;
 pub mod reader;
 pub mod retention;
 pub mod retries;
@@ -11,43 +15,44 @@ pub mod segment;
 pub mod store;
 pub mod stored;
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use lapwing_wire::control::{Answer, Level};
-use lapwing_wire::envelope::{EnvelopeWriter, Kind};
-use lapwing_wire::frame::{self, Opcode};
+use lapwing_wire::envelope::EnvelopeWriter;
 use lapwing_wire::position::{Epoch, Offset, Position};
 use lapwing_wire::start::Start;
+use lapwing_wire::time::WallTime;
 use lapwing_wire::topic::TopicName;
 use thiserror::Error;
 
 use crate::clock::Now;
+use batch::{Batch, NewMessage};
 use bell::Ring;
+use lineage::{Lineage, Resume};
+use memory::{Memory, MemoryWriter};
+use queue::{Queue, Receipt};
 use retention::Retention;
 use retries::{Retries, RetryKey};
-use segment::{Entry, Segment, SegmentWriter};
-use stored::{Stored, push_payload};
+use store::{Store, WriteError};
 
 /// One topic's messages.
 pub struct Log {
     topic: TopicName,
-    epoch: Epoch,
-    retention: Retention,
+    lineage: Lineage,
+    memory: Memory,
+    /// The files of a durable topic.
+    store: Option<Arc<Store>>,
     /// Everything that only an appender needs; readers never take this lock.
     appender: Mutex<Appender>,
-    /// The segments, oldest first; the last may still grow. Readers keep their own list and look here when `version` moved.
-    segments: RwLock<VecDeque<Arc<Stored>>>,
-    version: AtomicU64,
-    first: AtomicU64,
+    /// The committer of a durable topic waits here for batches.
+    work: Condvar,
     /// The visible end: everything below may be delivered.
     next: AtomicU64,
     ended: AtomicBool,
     bells: RwLock<Vec<Arc<dyn Ring>>>,
-    payload_readers: AtomicUsize,
     /// Connections that follow this topic now.
     followers: AtomicUsize,
     joined: tokio::sync::Notify,
@@ -55,40 +60,49 @@ pub struct Log {
 
 struct Appender {
     envelope: EnvelopeWriter,
-    active: Option<Active>,
-    frame: Vec<u8>,
+    writer: MemoryWriter,
+    /// Made here first, so that an append that fails half way leaves nothing behind.
+    batch: Batch,
     retries: Retries,
+    /// The end of what was taken; of a durable topic not all of it is written and visible.
+    taken: Offset,
+    queue: Queue,
+    /// Why nothing more is taken.
+    closed: Option<AppendError>,
+    /// The committer shall end when everything is written.
+    stopping: bool,
 }
 
-struct Active {
-    stored: Arc<Stored>,
-    canonical: SegmentWriter,
-    payload: Option<SegmentWriter>,
-    began: u64,
+/// Messages that have their offsets.
+#[derive(Debug)]
+pub struct Appended {
+    /// The offsets.
+    pub offsets: Range<Offset>,
+    /// They had them already: this publish was taken before.
+    pub repeated: bool,
+    receipt: Option<Receipt>,
 }
 
-/// A message on its way into a log.
-#[derive(Clone, Copy, Debug)]
-pub struct NewMessage<'a> {
-    /// What the payload is.
-    pub kind: Kind,
-    /// One compact JSON value, UTF-8 text, or bytes.
-    pub payload: &'a [u8],
-    /// Which publisher, 0 for the topic's own source.
-    pub source: u32,
-    /// The publisher's number for it.
-    pub sequence: u64,
-}
+impl Appended {
+    /// Waits until the messages are kept at the topic's level, and visible; of a topic in memory they are at once.
+    pub async fn kept(self) -> Result<Range<Offset>, AppendError> {
+        match self.receipt {
+            Some(receipt) => receipt
+                .await
+                .unwrap_or(Err(AppendError::stopped()))
+                .map(|()| self.offsets),
+            None => Ok(self.offsets),
+        }
+    }
 
-impl<'a> NewMessage<'a> {
-    /// A message of the topic's own source.
-    #[must_use]
-    pub fn new(kind: Kind, payload: &'a [u8]) -> Self {
-        Self {
-            kind,
-            payload,
-            source: 0,
-            sequence: 0,
+    /// As [`Appended::kept`], for a thread that may wait.
+    pub fn kept_blocking(self) -> Result<Range<Offset>, AppendError> {
+        match self.receipt {
+            Some(receipt) => receipt
+                .blocking_recv()
+                .unwrap_or(Err(AppendError::stopped()))
+                .map(|()| self.offsets),
+            None => Ok(self.offsets),
         }
     }
 }
@@ -100,8 +114,10 @@ pub struct Grant {
     pub from: Offset,
     /// As asked, or not.
     pub answer: Answer,
-    /// With [`Answer::Gap`]: the first offset asked for that is gone.
+    /// The first offset that was asked for and is gone.
     pub missing_from: Option<Offset>,
+    /// With [`Answer::Diverged`]: what the reader holds from here on is no part of this history.
+    pub diverged_at: Option<Offset>,
     /// The lowest offset retained.
     pub first: Offset,
     /// The offset of the next message.
@@ -109,27 +125,55 @@ pub struct Grant {
 }
 
 impl Log {
-    /// An empty log; `epoch` must be random, it names this history.
+    /// An empty log in memory; `epoch` must be random, it names this history.
     #[must_use]
     pub fn new(topic: TopicName, epoch: Epoch, retention: Retention) -> Self {
+        let memory = Memory::new(retention, Offset::ZERO);
+        Self::with(topic, Lineage::new(epoch), memory, Retries::default(), None, None)
+    }
+
+    /// A log over the files of a durable topic, of which it holds a tail in memory. Its [`committer::Committer`] writes.
+    #[must_use]
+    pub fn durable(
+        topic: TopicName,
+        store: Arc<Store>,
+        retries: Retries,
+        closed: Option<AppendError>,
+        tail: Retention,
+    ) -> Self {
+        let memory = Memory::new(tail, store.next());
+        Self::with(topic, store.lineage().clone(), memory, retries, Some(store), closed)
+    }
+
+    fn with(
+        topic: TopicName,
+        lineage: Lineage,
+        memory: Memory,
+        retries: Retries,
+        store: Option<Arc<Store>>,
+        closed: Option<AppendError>,
+    ) -> Self {
+        let next = memory.first();
         let envelope = EnvelopeWriter::new(&topic);
         Self {
             topic,
-            epoch,
-            retention,
+            lineage,
+            memory,
+            store,
             appender: Mutex::new(Appender {
                 envelope,
-                active: None,
-                frame: Vec::new(),
-                retries: Retries::default(),
+                writer: MemoryWriter::default(),
+                batch: Batch::default(),
+                retries,
+                taken: next,
+                queue: Queue::default(),
+                closed,
+                stopping: false,
             }),
-            segments: RwLock::default(),
-            version: AtomicU64::new(0),
-            first: AtomicU64::new(0),
-            next: AtomicU64::new(0),
+            work: Condvar::new(),
+            next: AtomicU64::new(next.get()),
             ended: AtomicBool::new(false),
             bells: RwLock::default(),
-            payload_readers: AtomicUsize::new(0),
             followers: AtomicUsize::new(0),
             joined: tokio::sync::Notify::new(),
         }
@@ -144,31 +188,46 @@ impl Log {
     /// The name of this history.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        self.lineage.current()
     }
 
-    /// What is kept.
+    /// What is held in memory.
     #[must_use]
-    pub fn retention(&self) -> Retention {
-        self.retention
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The files of a durable topic.
+    #[must_use]
+    pub fn store(&self) -> Option<&Arc<Store>> {
+        self.store.as_ref()
     }
 
     /// What an acknowledgement means.
     #[must_use]
     pub fn level(&self) -> Level {
-        Level::None
+        self.store.as_ref().map_or(Level::None, |store| store.level().into())
     }
 
     /// The lowest offset retained.
     #[must_use]
     pub fn first(&self) -> Offset {
-        Offset::new(self.first.load(Ordering::Acquire))
+        match &self.store {
+            Some(store) => store.first(),
+            None => self.memory.first(),
+        }
     }
 
     /// The visible end: the offset of the next message.
     #[must_use]
     pub fn next(&self) -> Offset {
         Offset::new(self.next.load(Ordering::Acquire))
+    }
+
+    /// Everything below is on stable storage; none for a topic in memory.
+    #[must_use]
+    pub fn durable_end(&self) -> Option<Offset> {
+        self.store.as_ref().map(|store| store.durable().min(self.next()))
     }
 
     /// Whether nothing more will come.
@@ -178,73 +237,136 @@ impl Log {
     }
 
     /// Appends messages at the end, visible all at once, and wakes those who follow; gives their offsets.
-    pub fn append(&self, messages: &[NewMessage<'_>], now: Now) -> Result<Range<Offset>, AppendError> {
-        self.append_at(self.next(), messages, now)
+    pub fn append(&self, messages: &[NewMessage<'_>], now: Now) -> Result<Appended, AppendError> {
+        self.take(self.lock(), Offset::ZERO, None, messages, now)
     }
 
     /// Appends messages from `offset` on, which may lie beyond the end: the offsets between are a hole, read as missed.
-    pub fn append_at(
-        &self,
-        offset: Offset,
-        messages: &[NewMessage<'_>],
-        now: Now,
-    ) -> Result<Range<Offset>, AppendError> {
-        self.append_locked(self.lock(), offset, messages, now)
+    pub fn append_at(&self, offset: Offset, messages: &[NewMessage<'_>], now: Now) -> Result<Appended, AppendError> {
+        self.take(self.lock(), offset, None, messages, now)
     }
 
     /// Appends what was not appended before under this key; gives the offsets it has, and whether it had them already.
-    pub fn append_once(
-        &self,
-        key: RetryKey,
-        messages: &[NewMessage<'_>],
-        now: Now,
-    ) -> Result<(Range<Offset>, bool), AppendError> {
+    pub fn append_once(&self, key: RetryKey, messages: &[NewMessage<'_>], now: Now) -> Result<Appended, AppendError> {
         let mut appender = self.lock();
         if let Some(offsets) = appender.retries.find(&key) {
-            return Ok((offsets, true));
+            // The first try may not be written yet; then both learn it together.
+            let receipt = (offsets.end > self.next()).then(|| appender.queue.wait(offsets.end));
+            return Ok(Appended {
+                offsets,
+                repeated: true,
+                receipt,
+            });
         }
-        check(self.has_ended(), messages)?;
-        // Remembered under the same lock: a second try that comes at the same time waits for the first.
-        let begin = self.next();
-        appender.retries.add(key, begin..begin.plus(messages.len() as u64));
-        Ok((self.append_locked(appender, begin, messages, now)?, false))
+        self.take(appender, Offset::ZERO, Some(key), messages, now)
     }
 
-    fn append_locked(
+    fn take(
         &self,
         mut appender: MutexGuard<'_, Appender>,
         offset: Offset,
+        key: Option<RetryKey>,
         messages: &[NewMessage<'_>],
         now: Now,
-    ) -> Result<Range<Offset>, AppendError> {
-        check(self.has_ended(), messages)?;
-        // Another publisher may have come between the caller's look at the end and the lock.
-        let begin = offset.max(self.next());
-        let mut next = begin;
+    ) -> Result<Appended, AppendError> {
+        let taking = &mut *appender;
+        taking.check(messages)?;
+        let begin = offset.max(taking.taken);
+        taking.batch.begin(begin);
         for message in messages {
-            self.push(&mut appender, next, message, now);
-            next = next.next();
+            taking.batch.push(&mut taking.envelope, message, now);
         }
-        if let Some(active) = &appender.active {
-            active.publish();
+        let offsets = begin..taking.batch.end();
+        // Remembered under the same lock: a second try that comes at the same time waits for the first.
+        taking.batch.keys.extend(key.map(|key| (key, offsets.clone())));
+        let receipt = if self.store.is_some() {
+            if taking.queue.is_full_for(taking.batch.bytes()) {
+                return Err(AppendError::Busy);
+            }
+            taking.queue.push(&taking.batch);
+            Some(taking.queue.wait(offsets.end))
+        } else {
+            self.memory.show(&mut taking.writer, &taking.batch, now);
+            None
+        };
+        if let Some(key) = key {
+            taking.retries.add(key, offsets.clone());
         }
+        taking.taken = offsets.end;
+        if receipt.is_some() {
+            self.work.notify_one();
+        } else {
+            self.become_visible(taking, offsets.end, now);
+            drop(appender);
+            // Ring after unlocking: a reader that wakes may want a view, which takes this lock.
+            self.ring();
+        }
+        Ok(Appended {
+            offsets,
+            repeated: false,
+            receipt,
+        })
+    }
+
+    /// Moves the visible end, and lets go of what is too much then.
+    fn become_visible(&self, appender: &mut Appender, next: Offset, now: Now) {
         self.next.store(next.get(), Ordering::Release);
-        self.retire(now);
+        self.memory.retire(now, next);
         appender.retries.forget_below(self.first());
+    }
+
+    /// Waits for batches to write, at most `patience`.
+    fn wait_for_work(&self, patience: Duration) -> Work {
+        let waiting = self.work.wait_timeout_while(self.lock(), patience, |appender| {
+            appender.queue.is_empty() && !appender.stopping
+        });
+        let (mut appender, _) = waiting.unwrap_or_else(PoisonError::into_inner);
+        match appender.queue.take() {
+            batches if !batches.is_empty() => Work::Batches(batches),
+            _ if appender.stopping => Work::Stop,
+            _ => Work::None,
+        }
+    }
+
+    /// The committer has written these batches; everything else that was taken is lost when it gives why.
+    fn on_written(&self, written: &[Batch], failure: Option<AppendError>, now: Now) {
+        let mut appender = self.lock();
+        let taking = &mut *appender;
+        for batch in written {
+            self.memory.show(&mut taking.writer, batch, now);
+        }
+        if let Some(last) = written.last() {
+            self.become_visible(taking, last.end(), now);
+        }
+        taking
+            .queue
+            .on_written(written.iter().map(Batch::bytes).sum(), self.next());
+        if let Some(failure) = failure {
+            taking.queue.fail(&failure);
+            taking.taken = self.next();
+            taking.retries.forget_from(taking.taken);
+            if !matches!(failure, AppendError::Full { .. }) {
+                taking.closed.get_or_insert(failure);
+            }
+        }
+        if taking.closed == Some(AppendError::Ended) && taking.queue.is_settled() {
+            self.ended.store(true, Ordering::Release);
+        }
         drop(appender);
-        // Ring after unlocking: a reader that wakes may want a view, which takes this lock.
         self.ring();
-        Ok(begin..next)
+    }
+
+    /// The committer shall write what waits, and end.
+    fn stop_committer(&self) {
+        self.lock().stopping = true;
+        self.work.notify_one();
     }
 
     /// Seals and lets go what is older than the topic keeps; called now and then, so that a quiet topic forgets too.
     pub fn tick(&self, now: Now) {
         let mut appender = self.lock();
-        let old = appender.active.as_ref().is_some_and(|active| self.is_old(active, now));
-        if old {
-            appender.active = None;
-        }
-        let gone = self.retire(now);
+        self.memory.seal_old(&mut appender.writer, now);
+        let gone = self.memory.retire(now, self.next());
         drop(appender);
         if gone {
             // Readers hold on to what they know of until they look again.
@@ -255,8 +377,11 @@ impl Log {
     /// Ends the log: nothing more is appended, and readers learn it when they have read everything.
     pub fn end(&self) {
         // Under the lock, so that no append is half way past its check.
-        let appender = self.lock();
-        self.ended.store(true, Ordering::Release);
+        let mut appender = self.lock();
+        appender.closed.get_or_insert(AppendError::Ended);
+        if appender.queue.is_settled() {
+            self.ended.store(true, Ordering::Release);
+        }
         drop(appender);
         self.ring();
     }
@@ -265,68 +390,31 @@ impl Log {
     #[must_use]
     pub fn grant(&self, start: Start, now: Now) -> Grant {
         let (first, next) = (self.first(), self.next());
-        let at = |from: Offset| Grant {
-            from,
-            answer: Answer::Ok,
-            missing_from: None,
-            first,
-            next,
-        };
         match start {
-            Start::Latest => at(next),
-            Start::Earliest => at(first),
-            Start::Last(count) => at(Offset::new(next.get().saturating_sub(count)).max(first)),
-            Start::Ago(ago) => at(self.since(now, ago)),
-            Start::Position(Position { epoch, .. }) if epoch != self.epoch => Grant {
-                answer: Answer::Reset,
-                ..at(first)
+            Start::Latest => Grant::at(next, first, next),
+            Start::Earliest => Grant::at(first, first, next),
+            Start::Last(count) => Grant::at(Offset::new(next.get().saturating_sub(count)).max(first), first, next),
+            Start::Ago(ago) => Grant::at(self.since(now, ago), first, next),
+            Start::Offset(offset) => Grant::from(offset, first, next),
+            Start::Position(Position { epoch, offset }) => match self.lineage.answer(epoch, offset, first, next) {
+                Resume::Ok { from } => Grant::at(from, first, next),
+                Resume::Gap { missing } => Grant {
+                    answer: Answer::Gap,
+                    missing_from: Some(missing.start),
+                    ..Grant::at(missing.end, first, next)
+                },
+                Resume::Diverged { at, from } => Grant {
+                    answer: Answer::Diverged,
+                    diverged_at: Some(at),
+                    missing_from: (at < from).then_some(at),
+                    ..Grant::at(from, first, next)
+                },
+                Resume::Reset { from } => Grant {
+                    answer: Answer::Reset,
+                    ..Grant::at(from, first, next)
+                },
             },
-            Start::Offset(offset) | Start::Position(Position { offset, .. }) => {
-                if offset > next {
-                    Grant {
-                        answer: Answer::Reset,
-                        ..at(first)
-                    }
-                } else if offset < first {
-                    Grant {
-                        answer: Answer::Gap,
-                        missing_from: Some(offset),
-                        ..at(first)
-                    }
-                } else {
-                    at(offset)
-                }
-            }
         }
-    }
-
-    /// The monotonic instants at which `offset` and `last` were appended, when both are still retained.
-    #[must_use]
-    pub fn instants(&self, offset: Offset, last: Offset) -> Option<(u64, u64)> {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        let of = |offset: Offset| {
-            let at = segments
-                .partition_point(|stored| stored.canonical().base() <= offset)
-                .checked_sub(1)?;
-            let segment = segments[at].canonical();
-            segment
-                .entries()
-                .get(segment.find(offset))
-                .filter(|entry| entry.offset == offset)
-                .map(|entry| entry.mono)
-        };
-        Some((of(offset)?, of(last)?))
-    }
-
-    /// Bytes retained: frames and index of all segments.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.segments
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .map(|stored| stored.bytes())
-            .sum()
     }
 
     /// From now on this bell is rung at every append.
@@ -367,185 +455,94 @@ impl Log {
         self.appender.lock().unwrap_or_else(|poisoned| {
             self.appender.clear_poison();
             let mut appender = poisoned.into_inner();
-            appender.active = None;
-            appender.retries.forget_from(self.next());
+            appender.writer.abandon();
+            let taken = appender.taken;
+            appender.retries.forget_from(taken);
             appender
         })
     }
 
-    fn push(&self, appender: &mut Appender, offset: Offset, message: &NewMessage<'_>, now: Now) {
-        let Appender {
-            envelope,
-            active,
-            frame,
-            ..
-        } = appender;
-        let (value_begin, value_end) = write_canonical(envelope, offset, message, now, frame);
-        let keep = active
-            .as_ref()
-            .is_some_and(|a| a.canonical.has_room(frame.len()) && !self.is_old(a, now));
-        if !keep {
-            *active = Some(self.roll(active.take(), offset, frame.len(), now));
-        }
-        let active = active.as_mut().expect("there is one, or it was made above");
-        let entry = Entry {
-            offset,
-            end: 0,
-            value_begin,
-            value_end,
-            kind: message.kind,
-            source: message.source,
-            sequence: message.sequence,
-            wall: now.wall,
-            mono: now.mono,
-        };
-        active.canonical.push(frame, entry);
-        if let Some(payload) = &mut active.payload {
-            push_payload(payload, frame, &entry);
-        }
-    }
-
-    /// Seals the active segment and begins one that has room for at least `frame_bytes`.
-    fn roll(&self, sealed: Option<Active>, base: Offset, frame_bytes: usize, now: Now) -> Active {
-        let used = sealed.map(|active| {
-            active.publish();
-            active.canonical.used()
-        });
-        let room = self.retention.next_room(used);
-        let (canonical, segment) = Segment::create(base, room.bytes.max(frame_bytes), room.entries);
-        let stored = Arc::new(Stored::new(segment));
-        let wanted = self.payload_readers.load(Ordering::SeqCst) > 0;
-        let payload = if wanted { stored.begin_payload() } else { None };
-        self.change(|segments| segments.push_back(stored.clone()));
-        Active {
-            stored,
-            canonical,
-            payload,
-            began: now.mono,
-        }
-    }
-
-    fn is_old(&self, active: &Active, now: Now) -> bool {
-        age(now, active.began) >= self.retention.segment_age()
-    }
-
-    /// Lets go of whole segments from the front while there is too much, or their last message is too old; says whether any went.
-    fn retire(&self, now: Now) -> bool {
-        let mut gone = 0;
-        {
-            let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-            let mut bytes: u64 = segments.iter().map(|stored| stored.bytes()).sum();
-            for (at, stored) in segments.iter().enumerate() {
-                let last = stored.canonical().entries().last();
-                let old = last.is_none_or(|last| age(now, last.mono) >= self.retention.age);
-                // The last one may still grow, and what it holds is within the bound of one segment.
-                let newest = at + 1 == segments.len();
-                if (bytes <= self.retention.bytes || newest) && !old {
-                    break;
-                }
-                bytes -= stored.bytes();
-                gone += 1;
-            }
-        }
-        if gone > 0 {
-            self.change(|segments| drop(segments.drain(..gone)));
-        }
-        gone > 0
-    }
-
-    /// Changes the list of segments, and lets readers know.
-    fn change(&self, change: impl FnOnce(&mut VecDeque<Arc<Stored>>)) {
-        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
-        change(&mut segments);
-        let first = segments.front().map_or(self.next.load(Ordering::Relaxed), |stored| {
-            stored.canonical().base().get()
-        });
-        self.first.store(first, Ordering::Release);
-        self.version.fetch_add(1, Ordering::Release);
-    }
-
     /// The first offset appended within the last `ago`.
     fn since(&self, now: Now, ago: Duration) -> Offset {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        for stored in segments.iter() {
-            let entries = stored.canonical().entries();
-            let at = entries.partition_point(|entry| age(now, entry.mono) > ago);
-            if let Some(entry) = entries.get(at) {
-                return entry.offset;
+        match (self.memory.since(now, ago), &self.store) {
+            // Everything in memory is young enough: what is in files may be too, and has only its wall time.
+            (found, Some(store)) if !found.is_some_and(|(_, certain)| certain) => {
+                // What cannot be read now is told to whoever gets there.
+                let stored = store.since(before(now.wall, ago)).ok().flatten().unwrap_or(self.next());
+                found.map_or(stored, |(offset, _)| offset.min(stored)).max(self.first())
             }
+            (found, _) => found.map_or(self.next(), |(offset, _)| offset),
         }
-        self.next()
     }
 
     /// Counts a reader of bare payloads, and makes sure that the segment being written has that view.
     fn on_payload_reader(&self) {
-        let mut appender = self.lock();
-        self.payload_readers.fetch_add(1, Ordering::SeqCst);
-        if let Some(active) = &mut appender.active
-            && active.payload.is_none()
-        {
-            active.payload = active.stored.begin_payload();
+        self.memory.on_payload_reader(&mut self.lock().writer);
+    }
+}
+
+impl Appender {
+    fn check(&self, messages: &[NewMessage<'_>]) -> Result<(), AppendError> {
+        if let Some(closed) = &self.closed {
+            return Err(closed.clone());
+        }
+        let sizes = messages.iter().map(|message| message.payload.len());
+        match sizes.into_iter().find(|&bytes| bytes > MESSAGE_BYTES_MAX) {
+            Some(bytes) => Err(AppendError::TooLarge { bytes }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Grant {
+    /// As asked.
+    fn at(from: Offset, first: Offset, next: Offset) -> Self {
+        Self {
+            from,
+            answer: Answer::Ok,
+            missing_from: None,
+            diverged_at: None,
+            first,
+            next,
         }
     }
 
-    fn on_payload_reader_gone(&self) {
-        self.payload_readers.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Active {
-    fn publish(&self) {
-        if let Some(payload) = &self.payload {
-            payload.publish();
+    /// From `offset`, if that can be.
+    fn from(offset: Offset, first: Offset, next: Offset) -> Self {
+        if offset > next {
+            Self {
+                answer: Answer::Reset,
+                ..Self::at(first, first, next)
+            }
+        } else if offset < first {
+            Self {
+                answer: Answer::Gap,
+                missing_from: Some(offset),
+                ..Self::at(first, first, next)
+            }
+        } else {
+            Self::at(offset, first, next)
         }
-        self.canonical.publish();
     }
 }
 
-/// Makes the canonical frame of a message in `frame`; says where in it the value of `data` begins and ends.
-fn write_canonical(
-    envelope: &mut EnvelopeWriter,
-    offset: Offset,
-    message: &NewMessage<'_>,
-    now: Now,
-    frame: &mut Vec<u8>,
-) -> (u32, u32) {
-    frame.clear();
-    // The header's length depends on the text's: leave room for the longest, then close up the front.
-    frame.resize(frame::HEADER_BYTES_MAX, 0);
-    let value = envelope.write(offset, now.wall, message.kind, message.payload, frame);
-    let header = frame::server_header(Opcode::Text, frame.len() - frame::HEADER_BYTES_MAX);
-    let header = header.as_bytes();
-    let spare = frame::HEADER_BYTES_MAX - header.len();
-    frame[spare..frame::HEADER_BYTES_MAX].copy_from_slice(header);
-    frame.drain(..spare);
-    let place = |at: usize| u32::try_from(at - spare).expect("a message is far smaller than 4 GiB");
-    (place(value.start), place(value.end))
+fn before(wall: WallTime, span: Duration) -> WallTime {
+    let nanos = i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
+    WallTime::from_nanos(wall.nanos().saturating_sub(nanos))
 }
 
-fn check(ended: bool, messages: &[NewMessage<'_>]) -> Result<(), AppendError> {
-    if ended {
-        return Err(AppendError::Ended);
-    }
-    match messages
-        .iter()
-        .map(|message| message.payload.len())
-        .find(|&bytes| bytes > MESSAGE_BYTES_MAX)
-    {
-        Some(bytes) => Err(AppendError::TooLarge { bytes }),
-        None => Ok(()),
-    }
-}
-
-fn age(now: Now, mono: u64) -> Duration {
-    Duration::from_nanos(now.mono.saturating_sub(mono))
+/// What the committer finds to do.
+enum Work {
+    Batches(Vec<Batch>),
+    None,
+    Stop,
 }
 
 /// The largest payload that a log takes, in bytes: sources may send so much, sockets and publishers less.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// Why nothing was appended.
-#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum AppendError {
     /// The log has ended.
     #[error("the topic has ended")]
@@ -556,6 +553,38 @@ pub enum AppendError {
         /// Its payload.
         bytes: usize,
     },
+    /// More is taken than the disk can follow with.
+    #[error("{} MiB wait to be written already; try again", queue::QUEUE_BYTES_MAX >> 20)]
+    Busy,
+    /// There is no room on the disk; there may be again.
+    #[error("{why}")]
+    Full {
+        /// What the system says.
+        why: String,
+    },
+    /// The topic can be read, and is not written any more before somebody has looked after it.
+    #[error("{why}")]
+    ReadOnly {
+        /// What happened.
+        why: String,
+    },
+}
+
+impl AppendError {
+    fn stopped() -> Self {
+        Self::ReadOnly {
+            why: "the server is stopping".to_owned(),
+        }
+    }
+}
+
+impl From<WriteError> for AppendError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Full { .. } | WriteError::Shortage { .. } => Self::Full { why: error.to_string() },
+            WriteError::Failed { .. } | WriteError::ReadOnly { .. } => Self::ReadOnly { why: error.to_string() },
+        }
+    }
 }
 
 #[cfg(all(test, not(feature = "loom")))]

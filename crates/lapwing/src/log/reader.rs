@@ -1,14 +1,15 @@
 //! How a thread reads a log: its own list of segments, looked up without a lock while nothing was sealed or let go.
 
 use std::collections::VecDeque;
+use std::io;
 use std::ops::Range;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use lapwing_wire::position::Offset;
 
 use super::Log;
 use super::segment::{Entry, Segment, begin_of};
+use super::store::Page;
 use super::stored::{Stored, View};
 
 /// One thread's way to read one view of one log; any number of cursors share it.
@@ -17,6 +18,8 @@ pub struct Reader {
     view: View,
     version: u64,
     segments: VecDeque<Arc<Stored>>,
+    /// What was loaded last of what is no longer in memory.
+    loaded: Option<Page>,
 }
 
 /// What lies at a cursor.
@@ -25,6 +28,8 @@ pub enum Next<'a> {
     Frames(Run<'a>),
     /// These offsets are gone, or never were; reading goes on at the end of the range.
     Missed(Range<Offset>),
+    /// They are in a file: [`Reader::load`] comes first.
+    OnDisk,
     /// Nothing yet.
     CaughtUp,
     /// Nothing, and nothing will come.
@@ -52,6 +57,7 @@ impl Reader {
             view,
             version: u64::MAX,
             segments: VecDeque::new(),
+            loaded: None,
         };
         reader.refresh();
         reader
@@ -71,10 +77,9 @@ impl Reader {
     pub fn refresh(&mut self) -> (Offset, bool) {
         let ended = self.log.has_ended();
         let next = self.log.next();
-        let version = self.log.version.load(Ordering::Acquire);
+        let version = self.log.memory().version();
         if version != self.version {
-            self.segments
-                .clone_from(&self.log.segments.read().unwrap_or_else(PoisonError::into_inner));
+            self.log.memory().copy_segments(&mut self.segments);
             self.version = version;
         }
         (next, ended)
@@ -90,24 +95,22 @@ impl Reader {
         if cursor >= next {
             return if ended { Next::Ended } else { Next::CaughtUp };
         }
+        if self
+            .segments
+            .front()
+            .is_none_or(|stored| cursor < stored.canonical().base())
+            && let Some(store) = self.log.store()
+        {
+            return self.read_loaded(cursor, store.first(), next, bytes_max);
+        }
         let holding = self
             .segments
             .partition_point(|stored| stored.canonical().base() <= cursor)
             .saturating_sub(1);
         for stored in self.segments.range(holding..) {
-            let segment = stored.view(self.view);
-            let at = segment.find(cursor);
-            let Some(entry) = segment.entries().get(at) else {
-                continue;
-            };
-            if entry.offset != cursor {
-                return Next::Missed(cursor..entry.offset.min(next));
+            if let Some(found) = read_segment(stored.view(self.view), cursor, next, bytes_max) {
+                return found;
             }
-            // What lies beyond the visible end belongs to an append that is not whole yet.
-            return match run(segment, at, bytes_max, next) {
-                Some(run) => Next::Frames(run),
-                None => Next::CaughtUp,
-            };
         }
         // With an old list it cannot be told whether the messages are gone or not yet seen; a refresh comes first.
         if self.is_stale() {
@@ -120,14 +123,55 @@ impl Reader {
     /// Whether the list of segments is behind the log's.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        self.version != self.log.version.load(Ordering::Acquire)
+        self.version != self.log.memory().version()
     }
+
+    /// Brings what lies at `cursor` from a file, so that [`Reader::read`] finds it. Blocks while the disk is read.
+    pub fn load(&mut self, cursor: Offset) -> io::Result<()> {
+        let store = self.log.store().ok_or(io::ErrorKind::NotFound)?;
+        self.loaded = Some(store.page(cursor)?);
+        match self.read(cursor, 1) {
+            Next::OnDisk => Err(io::Error::other(format!("offset {cursor} is in no file"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads at a cursor that is behind what is in memory.
+    fn read_loaded(&self, cursor: Offset, first: Offset, next: Offset, bytes_max: usize) -> Next<'_> {
+        if cursor < first {
+            return Next::Missed(cursor..first);
+        }
+        let found = match &self.loaded {
+            Some(Page::Missing { offsets, .. }) if offsets.contains(&cursor) => {
+                Some(Next::Missed(cursor..offsets.end.min(next)))
+            }
+            Some(Page::Frames(stored)) if stored.canonical().base() <= cursor => {
+                read_segment(stored.view(self.view), cursor, next, bytes_max)
+            }
+            _ => None,
+        };
+        found.unwrap_or(Next::OnDisk)
+    }
+}
+
+/// What lies at `cursor` in a segment that begins at it or before it; none when the segment ends before it.
+fn read_segment(segment: &Segment, cursor: Offset, next: Offset, bytes_max: usize) -> Option<Next<'_>> {
+    let at = segment.find(cursor);
+    let entry = segment.entries().get(at)?;
+    if entry.offset != cursor {
+        return Some(Next::Missed(cursor..entry.offset.min(next)));
+    }
+    // What lies beyond the visible end belongs to an append that is not whole yet.
+    Some(match run(segment, at, bytes_max, next) {
+        Some(run) => Next::Frames(run),
+        None => Next::CaughtUp,
+    })
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
         if self.view == View::Payload {
-            self.log.on_payload_reader_gone();
+            self.log.memory().on_payload_reader_gone();
         }
     }
 }

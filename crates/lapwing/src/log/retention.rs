@@ -17,6 +17,16 @@ impl Retention {
         bytes: 64 << 20,
         age: Duration::from_secs(60),
     };
+    /// Of a durable topic, on disk: 1 GiB, however old.
+    pub const DURABLE: Self = Self {
+        bytes: 1 << 30,
+        age: Duration::MAX,
+    };
+    /// Of a durable topic, in memory: whoever is not further behind than this is served without its files.
+    pub const TAIL: Self = Self {
+        bytes: 64 << 20,
+        age: Duration::MAX,
+    };
     /// Less would not hold one segment of any use.
     pub const BYTES_MIN: u64 = 64 << 10;
     /// The largest segment.

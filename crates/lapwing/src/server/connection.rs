@@ -204,6 +204,13 @@ impl Connection {
                 peer.on_missed(nth, &range, around.common);
                 Ok(())
             }
+            Next::OnDisk(nth) => {
+                let cursor = &peer.session.cursors()[nth];
+                if let Err(error) = around.feeds.load(cursor, peer.session.mode().view()) {
+                    peer.on_unreadable(nth, &error, around.common);
+                }
+                Ok(())
+            }
             Next::Ended => {
                 peer.session.close(CloseCode::NORMAL, "the feed has ended");
                 Ok(())

@@ -218,7 +218,7 @@ fn weight(event: &Event) -> usize {
             said: super::event::Said::Text { text, .. },
             ..
         } => text.len(),
-        Event::Source { text, .. } | Event::Limit { text } => text.len(),
+        Event::Source { text, .. } | Event::Storage { text, .. } | Event::Limit { text } => text.len(),
         Event::Left { reason, last, .. } => reason.len() + last.0.len() * PLACE_BYTES,
         Event::Joined { from, .. } => from.0.len() * PLACE_BYTES,
         _ => 0,
@@ -351,6 +351,7 @@ impl LaneWriter {
                 | Event::Report { .. }
                 | Event::Missed { .. }
                 | Event::Source { .. }
+                | Event::Storage { .. }
         );
         if summed && self.format == OutputFormat::Text {
             let sum = self.sums.entry(event.word()).or_default();

@@ -171,6 +171,13 @@ pub enum Event {
         /// A sentence, already harmless.
         text: String,
     },
+    /// Something about the files of a durable topic.
+    Storage {
+        /// The topic.
+        topic: TopicName,
+        /// A sentence, already harmless.
+        text: String,
+    },
     /// Someone was held to a limit.
     Limit {
         /// A sentence, already harmless.
@@ -353,6 +360,7 @@ impl Event {
             Self::KeepsUp { .. } => "ok",
             Self::Missed { .. } => "gap",
             Self::Source { .. } => "source",
+            Self::Storage { .. } => "disk",
             Self::Limit { .. } | Self::NotShown { .. } => "limit",
             Self::Stopping { .. } | Self::Stopped { .. } => "stop",
         }
@@ -371,6 +379,7 @@ impl Event {
             Self::KeepsUp { .. } => "keeps_up",
             Self::Missed { .. } => "gap",
             Self::Source { .. } => "source",
+            Self::Storage { .. } => "storage",
             Self::Limit { .. } => "limit",
             Self::Stopping { .. } => "stopping",
             Self::Stopped { .. } => "stopped",
@@ -505,7 +514,7 @@ impl Event {
                 };
                 format!("{client} missed {topic} {from}-{last} ({count}): {why}")
             }
-            Self::Source { topic, text } => format!("{topic}: {text}"),
+            Self::Source { topic, text } | Self::Storage { topic, text } => format!("{topic}: {text}"),
             Self::Limit { text } => text.clone(),
             Self::Stopping { signal, clients } => {
                 format!(

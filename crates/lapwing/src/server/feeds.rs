@@ -1,6 +1,7 @@
 //! A worker's readers of all topics, and which of its connections follow which.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 use lapwing_wire::position::Offset;
@@ -8,7 +9,7 @@ use lapwing_wire::position::Offset;
 use super::topics::{TopicId, Topics};
 use crate::log::reader::Reader;
 use crate::log::stored::View;
-use crate::session::{Mode, Readers};
+use crate::session::{Cursor, Mode, Readers};
 
 /// One worker's view of all topics.
 pub struct Feeds(Vec<Feed>);
@@ -65,6 +66,15 @@ impl Feeds {
             if feed.bare == 0 {
                 feed.payload = None;
             }
+        }
+    }
+
+    /// Brings what a cursor wants from a file; see [`Reader::load`].
+    pub fn load(&mut self, cursor: &Cursor, view: View) -> io::Result<()> {
+        let feed = &mut self.0[cursor.topic as usize];
+        match (view, &mut feed.payload) {
+            (View::Payload, Some(payload)) => payload.load(cursor.offset),
+            _ => feed.canonical.load(cursor.offset),
         }
     }
 

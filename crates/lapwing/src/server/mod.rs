@@ -19,6 +19,7 @@ pub mod peer;
 pub mod publish;
 pub mod roster;
 pub mod seat;
+pub mod storage;
 pub mod stream;
 pub mod topics;
 pub mod worker;
@@ -29,7 +30,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
-use lapwing_wire::position::Epoch;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -43,6 +43,7 @@ use delivery::Share;
 use event::Event;
 use front::Front;
 use origin::Origins;
+use storage::{Keeping, Storage};
 use topics::Topics;
 use worker::{Stop, Worker};
 
@@ -54,6 +55,7 @@ pub struct Server {
     accepting: JoinHandle<()>,
     sources: Vec<Source>,
     ticking: JoinHandle<()>,
+    keeping: Keeping,
     started: Now,
 }
 
@@ -61,13 +63,15 @@ impl Server {
     /// Starts everything on a socket that already listens; must be called within a tokio runtime.
     pub fn start(
         config: Config,
+        mut storage: Storage,
         origins: Origins,
         listener: std::net::TcpListener,
         console: Console,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;
-        let common = Common::new(Topics::new(config.topics, random_epoch), config.limits, console);
+        let common = Common::new(Topics::new(storage.take_topics()), config.limits, console);
+        let keeping = storage.start(&common)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = (0..cores)
             .map(|number| Worker::start(Share { number, of: cores }, common.clone()))
@@ -95,6 +99,7 @@ impl Server {
             accepting,
             sources,
             ticking,
+            keeping,
             started: Now::read(),
         })
     }
@@ -120,6 +125,7 @@ impl Server {
         // Each has its own deadline; one that cannot even be asked does not hold the stop.
         let all = async { while stopping.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(crate::source::STOP_MAX + Duration::from_secs(1), all).await;
+        // Clients get what was taken before the files are closed.
         let stop = Stop {
             code,
             why,
@@ -137,6 +143,7 @@ impl Server {
         self.front.tasks.close();
         // Answers that are under way; whoever does not take them is not waited for.
         let _ = tokio::time::timeout(Limits::CLOSE_TIMEOUT, self.front.tasks.wait()).await;
+        self.keeping.stop().await;
         let (messages, bytes) = self.common.roster.sent();
         let ran = Duration::from_nanos(Now::read().mono.saturating_sub(self.started.mono));
         self.common.console.tell(Event::Stopped {
@@ -171,8 +178,4 @@ async fn tick(common: Arc<Common>) {
         let now = Now::read();
         common.topics.iter().for_each(|topic| topic.log.tick(now));
     }
-}
-
-fn random_epoch() -> Epoch {
-    Epoch::from_bits(u128::from(crate::random::word()) << 64 | u128::from(crate::random::word()))
 }

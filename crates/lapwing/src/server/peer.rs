@@ -1,10 +1,11 @@
 //! What one client says, and what follows from it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
-use lapwing_wire::control::{Answer, ClientMessage, Gap, GapReason, ServerMessage, Subscribe, Subscribed, Welcome};
+use lapwing_wire::control::{ClientMessage, Gap, GapReason, ServerMessage, Subscribe, Subscribed, Welcome};
 use lapwing_wire::decoder::Event as Frame;
 use lapwing_wire::position::Offset;
 use lapwing_wire::report::Report;
@@ -289,6 +290,18 @@ impl Peer {
         }
     }
 
+    /// What the cursor `nth` wants cannot be read from its file.
+    pub fn on_unreadable(&mut self, nth: usize, error: &io::Error, common: &Common) {
+        let cursor = &self.session.cursors()[nth];
+        let topic = common.topics.get(TopicId(cursor.topic));
+        common.console.tell(Event::Storage {
+            topic: topic.name().clone(),
+            text: format!("cannot read from offset {} on: {error}", cursor.offset),
+        });
+        let reason = format!("topic {} cannot be read at offset {}", topic.name(), cursor.offset);
+        self.session.close(CloseCode::INTERNAL, &reason);
+    }
+
     fn tell_missed(&self, topic: &Topic, from: Offset, to: Offset, common: &Common) {
         common.console.tell(Event::Missed {
             session: self.id,
@@ -432,7 +445,7 @@ impl Peer {
 
 /// The server's own time for the offsets of a report, from the end of the block before: none when they are not all retained.
 fn server_ms(topic: &Topic, report: &Report) -> Option<f64> {
-    let (before, last) = topic.log.instants(report.first.previous()?, report.last)?;
+    let (before, last) = topic.log.memory().instants(report.first.previous()?, report.last)?;
     Some(last.saturating_sub(before) as f64 / 1e6)
 }
 
@@ -442,12 +455,12 @@ fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
         epoch: topic.log.epoch(),
         first: grant.first,
         next: grant.next,
-        durable: None,
+        durable: topic.log.durable_end(),
         level: topic.log.level(),
         from: grant.from,
         answer: grant.answer,
-        missing_from: grant.missing_from.filter(|_| grant.answer == Answer::Gap),
-        diverged_at: None,
+        missing_from: grant.missing_from,
+        diverged_at: grant.diverged_at,
     })
 }
 

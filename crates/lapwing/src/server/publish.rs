@@ -1,9 +1,12 @@
 //! Publishing over HTTP: `POST /topics/NAME/messages`. One body is appended whole or not at all.
 
-use http::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CONTENT_TYPE, HeaderValue};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use lapwing_wire::control::Level;
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::escape::escaped;
 use lapwing_wire::json;
@@ -16,8 +19,9 @@ use super::front::{Answer, Front, plain, refusal, text};
 use super::topics::Topic;
 use crate::clock::Now;
 use crate::config::Limits;
+use crate::log::AppendError;
+use crate::log::batch::NewMessage;
 use crate::log::retries::RetryKey;
-use crate::log::{AppendError, NewMessage};
 use crate::source::line::message_of;
 
 /// Answers a request to a topic's messages.
@@ -84,7 +88,7 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
     }
     refuse_when_stopping(front)?;
     drop(room);
-    append(topic, retry, &messages)
+    append(topic, retry, &messages).await
 }
 
 /// Nothing is taken that clients who were dismissed already would miss.
@@ -163,7 +167,7 @@ async fn body(front: &Front, request: Request<Incoming>) -> Result<bytes::Bytes,
     }
 }
 
-fn append(topic: &Topic, retry: Option<RetryKey>, messages: &[(Kind, Vec<u8>)]) -> Result<Answer, Box<Answer>> {
+async fn append(topic: &Topic, retry: Option<RetryKey>, messages: &[(Kind, Vec<u8>)]) -> Result<Answer, Box<Answer>> {
     let new: Vec<_> = messages
         .iter()
         .map(|(kind, payload)| NewMessage::new(*kind, payload))
@@ -171,12 +175,11 @@ fn append(topic: &Topic, retry: Option<RetryKey>, messages: &[(Kind, Vec<u8>)]) 
     let now = Now::read();
     let appended = match retry {
         Some(key) => topic.log.append_once(key, &new, now),
-        None => topic.log.append(&new, now).map(|offsets| (offsets, false)),
+        None => topic.log.append(&new, now),
     };
-    let (offsets, repeated) = appended.map_err(|error| match error {
-        AppendError::Ended => refuse(StatusCode::GONE, &format!("topic {} has ended", topic.name())),
-        AppendError::TooLarge { .. } => refuse(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()),
-    })?;
+    let appended = appended.map_err(|error| not_kept(topic, &error))?;
+    let repeated = appended.repeated;
+    let offsets = appended.kept().await.map_err(|error| not_kept(topic, &error))?;
     #[derive(Serialize)]
     struct Acknowledgement<'a> {
         topic: &'a TopicName,
@@ -184,6 +187,7 @@ fn append(topic: &Topic, retry: Option<RetryKey>, messages: &[(Kind, Vec<u8>)]) 
         first: Offset,
         last: Offset,
         count: u64,
+        level: Level,
     }
     let acknowledgement = Acknowledgement {
         topic: topic.name(),
@@ -191,6 +195,7 @@ fn append(topic: &Topic, retry: Option<RetryKey>, messages: &[(Kind, Vec<u8>)]) 
         first: offsets.start,
         last: offsets.end.previous().unwrap_or_default(),
         count: offsets.end.since(offsets.start),
+        level: topic.log.level(),
     };
     let mut body = serde_json::to_vec(&acknowledgement).expect("every field has a form in JSON");
     body.push(b'\n');
@@ -200,6 +205,25 @@ fn append(topic: &Topic, retry: Option<RetryKey>, messages: &[(Kind, Vec<u8>)]) 
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(answer)
+}
+
+fn not_kept(topic: &Topic, error: &AppendError) -> Box<Answer> {
+    let name = topic.name();
+    let (status, sentence) = match error {
+        AppendError::Ended => (StatusCode::GONE, format!("topic {name} has ended")),
+        AppendError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+        AppendError::Busy => (StatusCode::TOO_MANY_REQUESTS, format!("topic {name}: {error}")),
+        AppendError::Full { .. } => (
+            StatusCode::INSUFFICIENT_STORAGE,
+            format!("topic {name}: {error}; nothing was appended, try again when there is room"),
+        ),
+        AppendError::ReadOnly { .. } => (StatusCode::SERVICE_UNAVAILABLE, format!("topic {name}: {error}")),
+    };
+    let mut answer = refuse(status, &sentence);
+    if *error == AppendError::Busy {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
 }
 
 /// How a body holds messages.

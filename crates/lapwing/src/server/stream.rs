@@ -185,7 +185,7 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode) -> Result<Vec<(Topic
 
 fn grant(topic: &Topic, start: Start, mode: Mode, now: Now) -> Result<Grant, Box<Answer>> {
     let grant = topic.log.grant(start, now);
-    if grant.answer == Granted::Reset && mode != Mode::LapwingV1 {
+    if matches!(grant.answer, Granted::Reset | Granted::Diverged) && mode != Mode::LapwingV1 {
         let sentence = format!(
             "position {start} is not of this history of {}: epoch {}, first {}, next {}",
             topic.name(),

@@ -39,15 +39,15 @@ impl Topic {
 pub struct Topics(Vec<Topic>);
 
 impl Topics {
-    /// Makes an empty log for each; `epoch` gives a random name for each history.
+    /// These topics; each has its place.
     #[must_use]
-    pub fn new(configs: Vec<TopicSpec>, mut epoch: impl FnMut() -> lapwing_wire::position::Epoch) -> Self {
-        let topic = |(at, config): (usize, TopicSpec)| Topic {
+    pub fn new(topics: Vec<(TopicSpec, Arc<Log>)>) -> Self {
+        let topic = |(at, (config, log)): (usize, (TopicSpec, Arc<Log>))| Topic {
             id: TopicId(u32::try_from(at).expect("the number of topics is bounded")),
-            log: Arc::new(Log::new(config.name.clone(), epoch(), config.source.retention)),
+            log,
             config,
         };
-        Self(configs.into_iter().enumerate().map(topic).collect())
+        Self(topics.into_iter().enumerate().map(topic).collect())
     }
 
     /// All of them.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use lapwing_wire::envelope::Kind;
 use tokio::time::{Instant, sleep_until};
 
-use super::SourceEvents;
 use super::line::{Line, LineCutter, message_of};
 use super::pacer::{Pace, Pacer};
 use super::refused::Refused;
+use super::{SourceEvents, outlet};
 use crate::clock::Now;
-use crate::log::{Log, MESSAGE_BYTES_MAX, NewMessage};
+use crate::log::batch::NewMessage;
+use crate::log::{Log, MESSAGE_BYTES_MAX};
 
 /// Takes bytes of a feed as they come and appends its lines. A line that cannot be taken is told with its number and reason,
 /// and the feed goes on.
@@ -78,7 +79,7 @@ impl Feeder {
 
     async fn append(&mut self) {
         let Some(rein) = &mut self.rein else {
-            append_first(&self.log, &mut self.waiting, u64::MAX);
+            append_first(&self.log, &mut self.waiting, u64::MAX).await;
             // A feed that always has more would keep its thread for itself.
             tokio::task::yield_now().await;
             return;
@@ -89,7 +90,7 @@ impl Feeder {
         rein.on_lines(self.origin.elapsed());
         loop {
             let due = rein.due(self.origin.elapsed(), self.waiting.len() as u64);
-            append_first(&self.log, &mut self.waiting, due);
+            append_first(&self.log, &mut self.waiting, due).await;
             if self.waiting.is_empty() {
                 return;
             }
@@ -147,7 +148,7 @@ impl Rein {
     }
 }
 
-fn append_first(log: &Log, waiting: &mut VecDeque<(Kind, Vec<u8>)>, count: u64) {
+async fn append_first(log: &Log, waiting: &mut VecDeque<(Kind, Vec<u8>)>, count: u64) {
     let count = usize::try_from(count).unwrap_or(usize::MAX).min(waiting.len());
     let batch: Vec<_> = waiting.drain(..count).collect();
     let messages: Vec<_> = batch
@@ -156,7 +157,7 @@ fn append_first(log: &Log, waiting: &mut VecDeque<(Kind, Vec<u8>)>, count: u64) 
         .collect();
     if !messages.is_empty() {
         // An ended log takes no more, and its source is being dropped.
-        let _ = log.append(&messages, Now::read());
+        let _ = outlet::append(log, &messages).await;
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use lapwing_wire::envelope::Kind;
 use tokio::time::{Instant, sleep_until};
 
-use super::SourceEvents;
 use super::account::Account;
 use super::pacer::{Pace, Pacer};
-use crate::clock::Now;
-use crate::log::{Log, NewMessage};
+use super::{SourceEvents, outlet};
+use crate::log::Log;
+use crate::log::batch::NewMessage;
 
 /// Makes one JSON message after another.
 pub struct Generator {
@@ -43,7 +43,7 @@ impl Generator {
             }
             while due > 0 {
                 let made = self.make(due);
-                if !self.append(log) {
+                if !self.append(log).await {
                     return;
                 }
                 due -= made;
@@ -58,14 +58,14 @@ impl Generator {
     }
 
     /// Appends what was made; false when the log has ended.
-    fn append(&self, log: &Log) -> bool {
+    async fn append(&mut self, log: &Log) -> bool {
         let mut begin = 0;
         let messages: Vec<_> = self
             .ends
             .iter()
             .map(|end| NewMessage::new(Kind::Json, &self.bytes[std::mem::replace(&mut begin, *end)..*end]))
             .collect();
-        log.append(&messages, Now::read()).is_ok()
+        outlet::append(log, &messages).await.is_ok()
     }
 
     /// Makes at most so many messages, and no more after [`BATCH_BYTES_MAX`]; gives how many.

@@ -6,6 +6,7 @@ pub mod exec;
 pub mod feeder;
 pub mod generator;
 pub mod line;
+pub mod outlet;
 pub mod pacer;
 pub mod people;
 pub mod refused;

@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::refused::Refused;
 use super::spec::Speed;
-use super::{Ended, SourceEvents};
+use super::{Ended, SourceEvents, outlet};
 use crate::clock::Now;
-use crate::log::{AppendError, Log, NewMessage};
+use crate::log::batch::NewMessage;
+use crate::log::{AppendError, Log};
 use crate::recording::reader::{Entry, Reader, Record, RecordedMessage};
 use crate::terminal::form;
 
@@ -54,7 +55,7 @@ pub async fn run(
                         sleep_until(begin + due).await;
                     }
                     let new = NewMessage::new(message.kind, &message.payload);
-                    match log.append(&[new], Now::read()) {
+                    match outlet::append(&log, &[new]).await {
                         Ok(_) => played += 1,
                         Err(AppendError::Ended) => return Ended::OfItself,
                         Err(error) => left_out(line, &error),

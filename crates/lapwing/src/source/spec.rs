@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lapwing_wire::control::Level;
 use lapwing_wire::topic::TopicName;
 
 use super::arrays::{ArraySpec, Dtype, Shape};
@@ -31,11 +32,43 @@ pub struct SourceSpec {
     /// How fast, when it is held to a pace.
     pub pace: Option<Pace>,
     /// What is kept.
-    pub retention: Retention,
+    pub keep: Keep,
     /// What follows the end of a source that ends.
     pub on_end: OnEnd,
     /// When the source starts.
     pub start: StartWhen,
+}
+
+/// What is asked to be kept of a topic; where nothing is, it depends on whether the topic is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Keep {
+    /// What an acknowledgement means.
+    pub level: Option<Level>,
+    /// At most so many bytes.
+    pub bytes: Option<u64>,
+    /// Every message so long.
+    pub age: Option<Duration>,
+}
+
+impl Keep {
+    /// The topic's level, on a server where topics have `default` unless they say otherwise.
+    #[must_use]
+    pub fn level(&self, default: Level) -> Level {
+        self.level.unwrap_or(default)
+    }
+
+    /// What is kept at this level: in memory, or on disk.
+    #[must_use]
+    pub fn retention(&self, level: Level) -> Retention {
+        let default = match level {
+            Level::None => Retention::DEFAULT,
+            Level::Os | Level::Fsync => Retention::DURABLE,
+        };
+        Retention {
+            bytes: self.bytes.unwrap_or(default.bytes),
+            age: self.age.unwrap_or(default.age),
+        }
+    }
 }
 
 /// Where messages come from.
@@ -159,11 +192,10 @@ fn parse_source(text: &str) -> Result<SourceSpec, Wrong> {
     let spec = SourceSpec {
         text: text.to_owned(),
         pace,
-        retention: Retention {
-            bytes: settings.take("keep_bytes", Retention::DEFAULT.bytes, parse_keep_bytes)?,
-            age: settings.take("keep", Retention::DEFAULT.age, |value| {
-                parse_span(value, KEEP_MIN, KEEP_MAX)
-            })?,
+        keep: Keep {
+            level: settings.take("durability", None, |value| parse_level(value).map(Some))?,
+            bytes: settings.take("keep_bytes", None, |value| parse_keep_bytes(value).map(Some))?,
+            age: settings.take("keep", None, |value| parse_span(value, KEEP_MIN, KEEP_MAX).map(Some))?,
         },
         on_end: settings.take("end", OnEnd::Keep, |value| match value {
             "keep" => Ok(OnEnd::Keep),
@@ -317,6 +349,15 @@ fn parse_speed(value: &str) -> Result<Option<Speed>, String> {
     }
 }
 
+fn parse_level(value: &str) -> Result<Level, String> {
+    match value {
+        "none" => Ok(Level::None),
+        "os" => Ok(Level::Os),
+        "fsync" => Ok(Level::Fsync),
+        _ => Err("is not one of fsync, os, none".to_owned()),
+    }
+}
+
 fn parse_keep_bytes(value: &str) -> Result<u64, String> {
     let bytes = value
         .parse::<bytesize::ByteSize>()
@@ -405,6 +446,7 @@ fn hint_for(key: &str) -> &'static str {
         "every" | "rate" => "write a length of time such as every=500ms, every=1s or rate=1000/s",
         "keep" => "write a length of time such as keep=60s or keep=5m",
         "keep_bytes" => "write a size such as keep_bytes=64MiB",
+        "durability" => "durability=fsync or durability=os keeps it in --data DIR, durability=none in memory",
         "locale" => "such as locale=de, or locale=mixed",
         "speed" => "speed=1 keeps the recorded timing, speed=10 is ten times as fast, speed=max waits for nothing",
         _ => "see lapwing serve --help for the settings of each source",
@@ -427,12 +469,13 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 const SOURCES: [&str; 6] = ["users", "arrays", "stdin", "file", "exec", "push"];
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "every",
     "burst",
     "rate",
     "keep",
     "keep_bytes",
+    "durability",
     "slow",
     "end",
     "start",
@@ -487,12 +530,17 @@ mod tests {
         );
         assert_eq!(spec.pace, Some(Pace::every(Duration::from_millis(500), 2)));
         assert_eq!(
-            spec.retention,
+            spec.keep.retention(Level::None),
             Retention {
                 bytes: 1 << 20,
                 age: Duration::from_secs(300)
             }
         );
+        assert_eq!(source("users").keep.retention(Level::None), Retention::DEFAULT);
+        assert_eq!(source("users").keep.retention(Level::Fsync), Retention::DURABLE);
+        let durable = source("push?durability=os&keep_bytes=1MiB").keep;
+        assert_eq!(durable.level(Level::Fsync), Level::Os);
+        assert_eq!(durable.retention(Level::Os).bytes, 1 << 20);
         assert_eq!(spec.on_end, OnEnd::Close);
         assert_eq!(source("stdin").pace, None);
         assert_eq!(

@@ -23,7 +23,7 @@ fn item_6_json_is_published_and_the_answer_tells_where() {
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(
         answer.json(),
-        json!({"topic": "orders", "epoch": epoch, "first": 0, "last": 0, "count": 1})
+        json!({"topic": "orders", "epoch": epoch, "first": 0, "last": 0, "count": 1, "level": "none"})
     );
     let text = client.text();
     assert!(

@@ -21,6 +21,7 @@ use crate::failure::{Exit, Failure};
 use crate::server::accept;
 use crate::server::console::Console;
 use crate::server::origin::Origins;
+use crate::server::storage::Storage;
 use crate::server::{Server, event};
 use crate::source::spec::{default_topics, parse_span};
 use crate::terminal::form;
@@ -86,13 +87,15 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
     let (tap, tapped) = mpsc::channel();
     let seed = args.seed.unwrap_or_else(crate::random::word);
     let config = Config {
+        storage: None,
         listen: address,
         topics: default_topics(),
         seed,
         allowed_origins: Vec::new(),
         limits: Limits::default(),
     };
-    let server = Server::start(config, Origins::default(), listener, Console::tapped(tap)).map_err(broken)?;
+    let storage = Storage::open(None, config.topics.clone()).expect("topics in memory open no file");
+    let server = Server::start(config, storage, Origins::default(), listener, Console::tapped(tap)).map_err(broken)?;
     let relay = Relay::start(address).await.map_err(broken)?;
     let slow = Arc::new(AtomicBool::new(false));
     let target = Target::parse(&format!("ws://{}", relay.address)).expect("our own address is valid");

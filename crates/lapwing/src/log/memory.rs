@@ -1,0 +1,236 @@
+//! The messages of a log that are held in memory: all that a topic keeps, or the tail of a durable one.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use lapwing_wire::position::Offset;
+
+use super::batch::Batch;
+use super::retention::Retention;
+use super::segment::{Entry, Segment, SegmentWriter};
+use super::stored::{Stored, push_payload};
+use crate::clock::Now;
+
+/// Segments, oldest first; the last may still grow.
+pub struct Memory {
+    retention: Retention,
+    /// Readers keep their own list and look here when `version` moved.
+    segments: RwLock<VecDeque<Arc<Stored>>>,
+    version: AtomicU64,
+    first: AtomicU64,
+    payload_readers: AtomicUsize,
+}
+
+/// The one writer's side of it.
+#[derive(Default)]
+pub struct MemoryWriter {
+    active: Option<Active>,
+}
+
+struct Active {
+    stored: Arc<Stored>,
+    canonical: SegmentWriter,
+    payload: Option<SegmentWriter>,
+    began: u64,
+}
+
+impl Memory {
+    /// Nothing yet; the first message will have the offset `next`.
+    #[must_use]
+    pub fn new(retention: Retention, next: Offset) -> Self {
+        Self {
+            retention,
+            segments: RwLock::default(),
+            version: AtomicU64::new(0),
+            first: AtomicU64::new(next.get()),
+            payload_readers: AtomicUsize::new(0),
+        }
+    }
+
+    /// What is kept.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.retention
+    }
+
+    /// The lowest offset held, or the next one when none is.
+    #[must_use]
+    pub fn first(&self) -> Offset {
+        Offset::new(self.first.load(Ordering::Acquire))
+    }
+
+    /// How often the list of segments has changed.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Brings a reader's list of segments up to date.
+    pub fn copy_segments(&self, into: &mut VecDeque<Arc<Stored>>) {
+        into.clone_from(&self.segments.read().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Bytes held: frames and index of all segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.iter().map(|stored| stored.bytes()).sum()
+    }
+
+    /// Takes all of a batch, to be read as soon as the log's end is behind it.
+    pub fn show(&self, writer: &mut MemoryWriter, batch: &Batch, now: Now) {
+        for (entry, frame) in batch.frames() {
+            self.push(writer, *entry, frame, now);
+        }
+        if let Some(active) = &writer.active {
+            active.publish();
+        }
+    }
+
+    fn push(&self, writer: &mut MemoryWriter, entry: Entry, frame: &[u8], now: Now) {
+        let fits = writer
+            .active
+            .as_ref()
+            .is_some_and(|active| active.canonical.has_room(frame.len()) && !self.is_old(active, now));
+        if !fits {
+            writer.active = Some(self.roll(writer.active.take(), entry.offset, frame.len(), now));
+        }
+        let active = writer.active.as_mut().expect("there is one, or it was made above");
+        active.canonical.push(frame, entry);
+        if let Some(payload) = &mut active.payload {
+            push_payload(payload, frame, &entry);
+        }
+    }
+
+    /// Seals a segment that is old, so that it can be let go.
+    pub fn seal_old(&self, writer: &mut MemoryWriter, now: Now) {
+        if writer.active.as_ref().is_some_and(|active| self.is_old(active, now)) {
+            writer.active = None;
+        }
+    }
+
+    /// Seals the active segment and begins one that has room for at least `frame_bytes`.
+    fn roll(&self, sealed: Option<Active>, base: Offset, frame_bytes: usize, now: Now) -> Active {
+        let used = sealed.map(|active| {
+            active.publish();
+            active.canonical.used()
+        });
+        let room = self.retention.next_room(used);
+        let (canonical, segment) = Segment::create(base, room.bytes.max(frame_bytes), room.entries);
+        let stored = Arc::new(Stored::new(segment));
+        let wanted = self.payload_readers.load(Ordering::SeqCst) > 0;
+        let payload = if wanted { stored.begin_payload() } else { None };
+        self.change(base, |segments| segments.push_back(stored.clone()));
+        Active {
+            stored,
+            canonical,
+            payload,
+            began: now.mono,
+        }
+    }
+
+    fn is_old(&self, active: &Active, now: Now) -> bool {
+        age(now, active.began) >= self.retention.segment_age()
+    }
+
+    /// Lets go of whole segments from the front while there is too much, or their last message is too old; says whether any
+    /// went. `next` is the end of the log.
+    pub fn retire(&self, now: Now, next: Offset) -> bool {
+        let mut gone = 0;
+        {
+            let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+            let mut bytes: u64 = segments.iter().map(|stored| stored.bytes()).sum();
+            for (at, stored) in segments.iter().enumerate() {
+                let last = stored.canonical().entries().last();
+                let old = last.is_none_or(|last| age(now, last.mono) >= self.retention.age);
+                // The last one may still grow, and what it holds is within the bound of one segment.
+                let newest = at + 1 == segments.len();
+                if (bytes <= self.retention.bytes || newest) && !old {
+                    break;
+                }
+                bytes -= stored.bytes();
+                gone += 1;
+            }
+        }
+        if gone > 0 {
+            self.change(next, |segments| drop(segments.drain(..gone)));
+        }
+        gone > 0
+    }
+
+    /// Changes the list of segments, and lets readers know.
+    fn change(&self, next: Offset, change: impl FnOnce(&mut VecDeque<Arc<Stored>>)) {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut segments);
+        let first = segments.front().map_or(next, |stored| stored.canonical().base());
+        self.first.store(first.get(), Ordering::Release);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// The first offset appended within the last `ago`, and whether all that was appended before it is known to be older.
+    #[must_use]
+    pub fn since(&self, now: Now, ago: Duration) -> Option<(Offset, bool)> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let first = segments.front()?.canonical().base();
+        segments.iter().find_map(|stored| {
+            let entries = stored.canonical().entries();
+            let at = entries.partition_point(|entry| age(now, entry.mono) > ago);
+            entries.get(at).map(|entry| (entry.offset, entry.offset > first))
+        })
+    }
+
+    /// The monotonic instants at which `offset` and `last` were appended, when both are still held.
+    #[must_use]
+    pub fn instants(&self, offset: Offset, last: Offset) -> Option<(u64, u64)> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let of = |offset: Offset| {
+            let at = segments
+                .partition_point(|stored| stored.canonical().base() <= offset)
+                .checked_sub(1)?;
+            let segment = segments[at].canonical();
+            segment
+                .entries()
+                .get(segment.find(offset))
+                .filter(|entry| entry.offset == offset)
+                .map(|entry| entry.mono)
+        };
+        Some((of(offset)?, of(last)?))
+    }
+
+    /// Counts a reader of bare payloads, and makes sure that the segment being written has that view.
+    pub fn on_payload_reader(&self, writer: &mut MemoryWriter) {
+        self.payload_readers.fetch_add(1, Ordering::SeqCst);
+        if let Some(active) = &mut writer.active
+            && active.payload.is_none()
+        {
+            active.payload = active.stored.begin_payload();
+        }
+    }
+
+    /// One such reader less.
+    pub fn on_payload_reader_gone(&self) {
+        self.payload_readers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl MemoryWriter {
+    /// Leaves the segment as it was last published: what follows goes into another.
+    pub fn abandon(&mut self) {
+        self.active = None;
+    }
+}
+
+impl Active {
+    fn publish(&self) {
+        if let Some(payload) = &self.payload {
+            payload.publish();
+        }
+        self.canonical.publish();
+    }
+}
+
+fn age(now: Now, mono: u64) -> Duration {
+    Duration::from_nanos(now.mono.saturating_sub(mono))
+}

@@ -1,0 +1,183 @@
+//! The logs of a server's topics: in memory, or over the files of a data directory.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapwing_wire::control::Level;
+use lapwing_wire::position::Epoch;
+use lapwing_wire::topic::TopicName;
+use thiserror::Error;
+
+use super::common::Common;
+use super::event::Event;
+use crate::clock::Now;
+use crate::config::StorageSpec;
+use crate::log::committer::{Committer, OnTrouble};
+use crate::log::retention::Retention;
+use crate::log::store::{self, DataDir, DataDirError, OpenError, StoreOptions, StoreWriter};
+use crate::log::{AppendError, Log};
+use crate::source::spec::TopicSpec;
+
+/// Every topic's log, opened; nothing is written before [`Storage::start`].
+pub struct Storage {
+    topics: Vec<(TopicSpec, Arc<Log>)>,
+    writers: Vec<(Arc<Log>, StoreWriter)>,
+    notices: Vec<(TopicName, String)>,
+    data: Option<DataDir>,
+}
+
+impl Storage {
+    /// Opens the files of durable topics, as far as there is a directory, and begins the others empty.
+    pub fn open(spec: Option<&StorageSpec>, topics: Vec<TopicSpec>) -> Result<Self, StorageError> {
+        let data = spec.map(|spec| DataDir::open(&spec.data)).transpose()?;
+        let default = spec.map_or(Level::None, |spec| spec.level);
+        let mut storage = Self {
+            topics: Vec::with_capacity(topics.len()),
+            writers: Vec::new(),
+            notices: Vec::new(),
+            data,
+        };
+        for topic in topics {
+            let level = topic.source.keep.level(default);
+            let retention = topic.source.keep.retention(level);
+            let log = match level {
+                Level::None => Arc::new(Log::new(topic.name.clone(), random_epoch(), retention)),
+                Level::Os => storage.open_durable(&topic.name, store::Level::Os, retention)?,
+                Level::Fsync => storage.open_durable(&topic.name, store::Level::Fsync, retention)?,
+            };
+            storage.topics.push((topic, log));
+        }
+        Ok(storage)
+    }
+
+    fn open_durable(
+        &mut self,
+        topic: &TopicName,
+        level: store::Level,
+        retention: Retention,
+    ) -> Result<Arc<Log>, StorageError> {
+        let data = self
+            .data
+            .as_ref()
+            .ok_or_else(|| StorageError::NoDirectory { topic: topic.clone() })?;
+        let options = StoreOptions {
+            level,
+            bytes: retention.bytes,
+            age: (retention.age < Duration::MAX).then_some(retention.age),
+        };
+        let opened = data
+            .topic(topic, options, random_epoch(), Now::read())
+            .map_err(StorageError::Topic)?;
+        let notices = opened.notices.iter().map(|notice| (topic.clone(), notice.to_string()));
+        self.notices.extend(notices);
+        let closed = opened.read_only.map(|found| AppendError::ReadOnly {
+            why: found.notice.to_string(),
+        });
+        let tail = Retention {
+            bytes: Retention::TAIL.bytes.min(retention.bytes),
+            ..Retention::TAIL
+        };
+        let log = Arc::new(Log::durable(topic.clone(), opened.store, opened.retries, closed, tail));
+        self.writers.push((log.clone(), opened.writer));
+        Ok(log)
+    }
+
+    /// Takes the topics with their logs.
+    pub fn take_topics(&mut self) -> Vec<(TopicSpec, Arc<Log>)> {
+        std::mem::take(&mut self.topics)
+    }
+
+    /// Starts what writes, and tells what was found when the files were opened.
+    pub fn start(self, common: &Arc<Common>) -> io::Result<Keeping> {
+        for (topic, text) in self.notices {
+            common.console.tell(Event::Storage { topic, text });
+        }
+        let committer = |(log, writer): (Arc<Log>, StoreWriter)| {
+            let events = Trouble {
+                common: common.clone(),
+                topic: log.topic().clone(),
+                told: None,
+            };
+            Committer::start(log, writer, events)
+        };
+        let committers = self.writers.into_iter().map(committer).collect::<io::Result<_>>()?;
+        Ok(Keeping {
+            committers,
+            data: self.data,
+        })
+    }
+}
+
+/// Durable topics that are being written.
+pub struct Keeping {
+    committers: Vec<Committer>,
+    data: Option<DataDir>,
+}
+
+impl Keeping {
+    /// Writes what waits, marks every topic as cleanly closed, and lets go of the directory.
+    pub async fn stop(self) {
+        let stop = tokio::task::spawn_blocking(move || {
+            self.committers.into_iter().for_each(Committer::stop);
+            drop(self.data);
+        });
+        // A committer that panicked is looked after at the next start.
+        let _ = stop.await;
+    }
+}
+
+/// Tells on the console what a committer could not keep.
+struct Trouble {
+    common: Arc<Common>,
+    topic: TopicName,
+    /// When it was last told: a full disk is refused many times a second.
+    told: Option<Now>,
+}
+
+impl OnTrouble for Trouble {
+    fn on_trouble(&mut self, error: &AppendError, now: Now) {
+        let since = |told: Now| Duration::from_nanos(now.mono.saturating_sub(told.mono));
+        if self.told.is_none_or(|told| since(told) >= TROUBLE_INTERVAL) {
+            self.told = Some(now);
+            self.common.console.tell(Event::Storage {
+                topic: self.topic.clone(),
+                text: error.to_string(),
+            });
+        }
+    }
+
+    fn on_recovered(&mut self) {
+        if self.told.take().is_some() {
+            self.common.console.tell(Event::Storage {
+                topic: self.topic.clone(),
+                text: "messages are kept again".to_owned(),
+            });
+        }
+    }
+}
+
+/// Why a server's storage could not be opened.
+#[derive(Debug, Error)]
+pub enum StorageError {
+    /// The directory itself.
+    #[error(transparent)]
+    Directory(#[from] DataDirError),
+    /// A durable topic without a directory.
+    #[error("topic {topic} is to be durable and there is no data directory")]
+    NoDirectory {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// A topic in it.
+    #[error(transparent)]
+    Topic(OpenError),
+}
+
+/// A name for a history, never drawn twice.
+fn random_epoch() -> Epoch {
+    Epoch::from_bits(u128::from(crate::random::word()) << 64 | u128::from(crate::random::word()))
+}
+
+/// A disk that stays full is told of this often.
+const TROUBLE_INTERVAL: Duration = Duration::from_secs(10);
