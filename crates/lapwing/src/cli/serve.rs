@@ -18,7 +18,7 @@ use crate::server::accept;
 use crate::server::console::Console;
 use crate::server::event::Event;
 use crate::server::origin::Origins;
-use crate::source::spec::{Feed, TopicSpec, default_topics, parse_span, parse_topic};
+use crate::source::spec::{Feed, SourceSpec, TopicSpec, default_topics, parse_span, parse_topic};
 use crate::terminal::form;
 use crate::terminal::output::OutputFormat;
 use crate::terminal::paint::{ColorChoice, Painter, Role};
@@ -151,11 +151,20 @@ async fn serve(
     match format {
         OutputFormat::Text => banner(address, &topics, seed, open_files, color),
         OutputFormat::Json => {
+            let slow = topics
+                .iter()
+                .map(|topic| (topic.name.clone(), topic.source.on_lag.as_str()))
+                .collect();
             let topics = topics
                 .iter()
                 .map(|topic| (topic.name.clone(), topic.source.text.clone()))
                 .collect();
-            console.tell(Event::Ready { address, topics, seed });
+            console.tell(Event::Ready {
+                address,
+                topics,
+                slow,
+                seed,
+            });
         }
     }
     let server = Server::start(config, origins, listener, console.clone()).map_err(broken)?;
@@ -449,15 +458,14 @@ fn banner(address: SocketAddr, topics: &[TopicSpec], seed: u64, connections: usi
         .unwrap_or(0)
         .min(48);
     for (at, topic) in topics.iter().enumerate() {
-        let keeps = topic.source.retention;
         let _ = writeln!(
             text,
-            "  {} {:<name_width$}   {:<source_width$}   keeps {} or {}; skip when a client is slow",
+            "  {} {:<name_width$}   {:<source_width$}   keeps {}; {} when a client is slow",
             label(if at == 0 { "Topics" } else { "" }),
             topic.name,
             escaped(&topic.source.text),
-            whole_span(keeps.age),
-            whole_bytes(keeps.bytes),
+            keeps(&topic.source),
+            topic.source.on_lag.as_str(),
         );
     }
     let _ = writeln!(
@@ -484,6 +492,15 @@ fn banner(address: SocketAddr, topics: &[TopicSpec], seed: u64, connections: usi
     use std::io::Write as _;
     // A closed stderr is no reason not to serve.
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// What a topic keeps: one that holds back its source forgets nothing for its age.
+fn keeps(source: &SourceSpec) -> String {
+    let bytes = whole_bytes(source.retention.bytes);
+    match source.holds() {
+        true => bytes,
+        false => format!("{} or {bytes}", whole_span(source.retention.age)),
+    }
 }
 
 /// `60 s`, `5 m`: bounds are told without a fraction.
@@ -540,7 +557,10 @@ Sources and their settings (NAME=SOURCE?key=value&key=value):
 Settings of every source:
   every=1s burst=1, or rate=1000/s    the pace: 1ms to 24h, 1 to 100000 messages a tick
   keep=60s keep_bytes=64MiB           what is kept, whichever comes first
-  slow=skip                           a client that is slower than what is kept misses some
+  slow=skip                           a client that is slower than what is kept misses some, and is told
+                                      close: it is closed, and comes back; latest: once its socket
+                                      was full it goes on with the newest; wait: nothing is missed,
+                                      the source is held back (keep= does not apply)
   end=keep (close)                    what follows the end of a source
   start=now (listener)                whether it waits for the first listener
 

@@ -3,6 +3,8 @@
 //! A cursor is an offset and nothing else: the log does not know its readers, and a slow one is simply further behind.
 
 pub mod bell;
+pub mod hold;
+pub mod lag;
 pub mod reader;
 pub mod retention;
 pub mod retries;
@@ -25,6 +27,8 @@ use thiserror::Error;
 
 use crate::clock::Now;
 use bell::Ring;
+use hold::Hold;
+use lag::OnLag;
 use retention::Retention;
 use retries::{Retries, RetryKey};
 use segment::{Entry, Segment, SegmentWriter};
@@ -35,6 +39,8 @@ pub struct Log {
     topic: TopicName,
     epoch: Epoch,
     retention: Retention,
+    on_lag: OnLag,
+    hold: Hold,
     /// Everything that only an appender needs; readers never take this lock.
     appender: Mutex<Appender>,
     /// The segments, oldest first; the last may still grow. Readers keep their own list and look here when `version` moved.
@@ -115,6 +121,8 @@ impl Log {
             topic,
             epoch,
             retention,
+            on_lag: OnLag::default(),
+            hold: Hold::default(),
             appender: Mutex::new(Appender {
                 envelope,
                 active: None,
@@ -133,6 +141,12 @@ impl Log {
         }
     }
 
+    /// The same log with this policy for clients that fall behind.
+    #[must_use]
+    pub fn with_lag(self, on_lag: OnLag) -> Self {
+        Self { on_lag, ..self }
+    }
+
     /// The topic.
     #[must_use]
     pub fn topic(&self) -> &TopicName {
@@ -149,6 +163,18 @@ impl Log {
     #[must_use]
     pub fn retention(&self) -> Retention {
         self.retention
+    }
+
+    /// What becomes of clients that fall behind.
+    #[must_use]
+    pub fn on_lag(&self) -> OnLag {
+        self.on_lag
+    }
+
+    /// Whether it holds back its source rather than let go what a reader has still to read.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.on_lag == OnLag::Wait
     }
 
     /// What an acknowledgement means.
@@ -187,7 +213,16 @@ impl Log {
         messages: &[NewMessage<'_>],
         now: Now,
     ) -> Result<Range<Offset>, AppendError> {
-        self.append_locked(self.lock(), offset, messages, now)
+        let mut appender = self.lock();
+        self.open(&mut appender, messages)?;
+        Ok(self.append_locked(appender, offset, messages, now, Fit::Whole))
+    }
+
+    /// Appends as many of these messages as there is room for, in their order: all, unless the topic holds back its source.
+    pub fn append_fitting(&self, messages: &[NewMessage<'_>], now: Now) -> Result<Range<Offset>, AppendError> {
+        let appender = self.lock();
+        check(self.has_ended(), messages)?;
+        Ok(self.append_locked(appender, self.next(), messages, now, Fit::Part))
     }
 
     /// Appends what was not appended before under this key; gives the offsets it has, and whether it had them already.
@@ -201,11 +236,20 @@ impl Log {
         if let Some(offsets) = appender.retries.find(&key) {
             return Ok((offsets, true));
         }
-        check(self.has_ended(), messages)?;
+        self.open(&mut appender, messages)?;
         // Remembered under the same lock: a second try that comes at the same time waits for the first.
         let begin = self.next();
         appender.retries.add(key, begin..begin.plus(messages.len() as u64));
-        Ok((self.append_locked(appender, begin, messages, now)?, false))
+        Ok((self.append_locked(appender, begin, messages, now, Fit::Whole), false))
+    }
+
+    /// Whether these messages may be appended now, all of them.
+    fn open(&self, appender: &mut Appender, messages: &[NewMessage<'_>]) -> Result<(), AppendError> {
+        check(self.has_ended(), messages)?;
+        match self.make_room(appender, self.next()) {
+            true => Ok(()),
+            false => Err(AppendError::Full),
+        }
     }
 
     fn append_locked(
@@ -214,13 +258,15 @@ impl Log {
         offset: Offset,
         messages: &[NewMessage<'_>],
         now: Now,
-    ) -> Result<Range<Offset>, AppendError> {
-        check(self.has_ended(), messages)?;
+        fit: Fit,
+    ) -> Range<Offset> {
         // Another publisher may have come between the caller's look at the end and the lock.
         let begin = offset.max(self.next());
         let mut next = begin;
         for message in messages {
-            self.push(&mut appender, next, message, now);
+            if !self.push(&mut appender, next, message, now, fit) {
+                break;
+            }
             next = next.next();
         }
         if let Some(active) = &appender.active {
@@ -232,7 +278,7 @@ impl Log {
         drop(appender);
         // Ring after unlocking: a reader that wakes may want a view, which takes this lock.
         self.ring();
-        Ok(begin..next)
+        begin..next
     }
 
     /// Seals and lets go what is older than the topic keeps; called now and then, so that a quiet topic forgets too.
@@ -343,11 +389,17 @@ impl Log {
         self.followers.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Whether somebody follows this topic.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.followers.load(Ordering::Relaxed) > 0
+    }
+
     /// Waits until somebody follows this topic.
     pub async fn followed(&self) {
         loop {
             let joined = self.joined.notified();
-            if self.followers.load(Ordering::Relaxed) > 0 {
+            if self.is_followed() {
                 return;
             }
             joined.await;
@@ -371,7 +423,8 @@ impl Log {
         })
     }
 
-    fn push(&self, appender: &mut Appender, offset: Offset, message: &NewMessage<'_>, now: Now) {
+    /// Writes a message behind the last; gives whether there was room.
+    fn push(&self, appender: &mut Appender, offset: Offset, message: &NewMessage<'_>, now: Now, fit: Fit) -> bool {
         let Appender {
             envelope,
             active,
@@ -383,6 +436,9 @@ impl Log {
             .as_ref()
             .is_some_and(|a| a.canonical.has_room(frame.len()) && !self.is_old(a, now));
         if !keep {
+            if fit == Fit::Part && !self.let_go_of_read(offset) {
+                return false;
+            }
             *active = Some(self.roll(active.take(), offset, frame.len(), now));
         }
         let active = active.as_mut().expect("there is one, or it was made above");
@@ -401,6 +457,7 @@ impl Log {
         if let Some(payload) = &mut active.payload {
             push_payload(payload, frame, &entry);
         }
+        true
     }
 
     /// Seals the active segment and begins one that has room for at least `frame_bytes`.
@@ -423,12 +480,65 @@ impl Log {
         }
     }
 
+    /// Whether there is room for more, after letting go what was read: always, unless the topic holds back its source.
+    fn has_room(&self) -> bool {
+        self.make_room(&mut self.lock(), self.next())
+    }
+
+    fn make_room(&self, appender: &mut Appender, end: Offset) -> bool {
+        if !self.holds() {
+            return true;
+        }
+        let room = self.let_go_of_read(end);
+        if self.first() == self.next() {
+            // Nothing is left, so the active segment went too.
+            appender.active = None;
+        }
+        room
+    }
+
+    /// In a topic that holds back its source: lets go of whole segments that everyone has read, as far as it takes to have
+    /// room; says whether there is some. The newest segment ends at `end`.
+    fn let_go_of_read(&self, end: Offset) -> bool {
+        if !self.holds() {
+            return true;
+        }
+        let mut places = self.hold.places();
+        let floor = places.floor();
+        let (mut gone, mut needed) = (0, None);
+        {
+            let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+            let mut bytes: u64 = segments.iter().map(|stored| stored.bytes()).sum();
+            for (at, stored) in segments.iter().enumerate() {
+                if bytes < self.retention.bytes {
+                    break;
+                }
+                let end = segments.get(at + 1).map_or(end, |next| next.canonical().base());
+                if floor.is_none_or(|floor| floor < end) {
+                    needed = Some(end);
+                    break;
+                }
+                bytes -= stored.bytes();
+                gone += 1;
+            }
+        }
+        self.hold.on_looked(&mut places, needed);
+        if gone > 0 {
+            self.change(|segments| drop(segments.drain(..gone)));
+        }
+        needed.is_none()
+    }
+
     fn is_old(&self, active: &Active, now: Now) -> bool {
-        age(now, active.began) >= self.retention.segment_age()
+        // What is held for its readers does not age.
+        !self.holds() && age(now, active.began) >= self.retention.segment_age()
     }
 
     /// Lets go of whole segments from the front while there is too much, or their last message is too old; says whether any went.
     fn retire(&self, now: Now) -> bool {
+        if self.holds() {
+            return false;
+        }
         let mut gone = 0;
         {
             let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
@@ -542,6 +652,13 @@ fn age(now: Now, mono: u64) -> Duration {
 /// The largest payload that a log takes, in bytes: sources may send so much, sockets and publishers less.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
+/// Whether messages are appended whole, or as many as there is room for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Whole,
+    Part,
+}
+
 /// Why nothing was appended.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub enum AppendError {
@@ -554,6 +671,9 @@ pub enum AppendError {
         /// Its payload.
         bytes: usize,
     },
+    /// The topic holds back its source, and is full.
+    #[error("the topic is full, and waits for its slowest reader")]
+    Full,
 }
 
 #[cfg(all(test, not(feature = "loom")))]

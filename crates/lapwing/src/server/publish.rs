@@ -83,8 +83,9 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
         return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &sentence));
     }
     refuse_when_stopping(front)?;
+    let answer = append(front, topic, retry, &messages).await;
     drop(room);
-    append(topic, retry, &messages)
+    answer
 }
 
 /// Nothing is taken that clients who were dismissed already would miss.
@@ -163,19 +164,44 @@ async fn body(front: &Front, request: Request<Incoming>) -> Result<bytes::Bytes,
     }
 }
 
-fn append(topic: &Topic, retry: Option<RetryKey>, messages: &[(Kind, Vec<u8>)]) -> Result<Answer, Box<Answer>> {
+/// Appends the messages; where the topic holds back its source, it waits for room so long.
+async fn append(
+    front: &Front,
+    topic: &Topic,
+    retry: Option<RetryKey>,
+    messages: &[(Kind, Vec<u8>)],
+) -> Result<Answer, Box<Answer>> {
     let new: Vec<_> = messages
         .iter()
         .map(|(kind, payload)| NewMessage::new(*kind, payload))
         .collect();
-    let now = Now::read();
-    let appended = match retry {
-        Some(key) => topic.log.append_once(key, &new, now),
-        None => topic.log.append(&new, now).map(|offsets| (offsets, false)),
+    let append = || match retry {
+        Some(key) => topic.log.append_once(key, &new, Now::read()),
+        None => topic.log.append(&new, Now::read()).map(|offsets| (offsets, false)),
+    };
+    let held = tokio::time::sleep(Limits::HELD_PUBLISH_MAX);
+    tokio::pin!(held);
+    let appended = loop {
+        match append() {
+            // Somebody else may have taken the room before us.
+            Err(AppendError::Full) => tokio::select! {
+                () = topic.log.room() => {}
+                () = &mut held => break Err(AppendError::Full),
+                () = front.common.stopped() => break Err(AppendError::Full),
+            },
+            appended => break appended,
+        }
     };
     let (offsets, repeated) = appended.map_err(|error| match error {
         AppendError::Ended => refuse(StatusCode::GONE, &format!("topic {} has ended", topic.name())),
         AppendError::TooLarge { .. } => refuse(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()),
+        AppendError::Full => refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &format!(
+                "topic {} is full and waits for its slowest client; nothing was appended",
+                topic.name()
+            ),
+        ),
     })?;
     #[derive(Serialize)]
     struct Acknowledgement<'a> {

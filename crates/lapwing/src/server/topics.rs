@@ -1,6 +1,7 @@
 //! The topics of a server: fixed at start, each with its log.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use lapwing_wire::topic::TopicName;
 
@@ -19,6 +20,8 @@ pub struct Topic {
     pub config: TopicSpec,
     /// Its messages.
     pub log: Arc<Log>,
+    /// Offsets that clients were told they will not get, over all clients so far.
+    pub missed: AtomicU64,
 }
 
 impl Topic {
@@ -44,7 +47,10 @@ impl Topics {
     pub fn new(configs: Vec<TopicSpec>, mut epoch: impl FnMut() -> lapwing_wire::position::Epoch) -> Self {
         let topic = |(at, config): (usize, TopicSpec)| Topic {
             id: TopicId(u32::try_from(at).expect("the number of topics is bounded")),
-            log: Arc::new(Log::new(config.name.clone(), epoch(), config.source.retention)),
+            log: Arc::new(
+                Log::new(config.name.clone(), epoch(), config.source.retention).with_lag(config.source.on_lag),
+            ),
+            missed: AtomicU64::new(0),
             config,
         };
         Self(configs.into_iter().enumerate().map(topic).collect())
