@@ -85,6 +85,9 @@ impl Limits {
     pub const BODY_MESSAGES_MAX: usize = 10_000;
     /// Published bodies that are read at once, in bytes, over all connections.
     pub const BODIES_BYTES_MAX: usize = 64 << 20;
+    /// A publish into a topic that holds back its source waits so long for room, then it is told 503: less than clients of HTTP
+    /// have patience for.
+    pub const HELD_PUBLISH_MAX: Duration = Duration::from_secs(5);
     /// One write to one socket, in bytes: large enough to be cheap, small enough that no session starves another.
     pub const WRITE_BYTES_MAX: usize = 64 << 10;
     /// A report of one topic is taken this often.

@@ -4,11 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lapwing_wire::close::{CloseCode, REASON_BYTES_MAX};
-use lapwing_wire::control::ServerMessage;
+use lapwing_wire::control::{Gap, GapReason, ServerMessage};
 use lapwing_wire::frame::{self, Opcode};
 use lapwing_wire::position::Offset;
+use lapwing_wire::topic::TopicName;
 
 use crate::log::Log;
+use crate::log::lag::OnLag;
 use crate::log::reader::{Next as Read, Reader, Run, Split};
 use crate::log::stored::View;
 
@@ -44,7 +46,7 @@ impl Mode {
     }
 }
 
-/// One reader's place in one log: an offset, and how many it has had.
+/// One reader's place in one log.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     /// Which of the server's topics.
@@ -53,8 +55,8 @@ pub struct Cursor {
     pub offset: Offset,
     /// The last offset sent.
     pub last: Option<Offset>,
-    /// Offsets that were gone before they could be sent.
-    pub missed: u64,
+    /// The socket took no more since this cursor was last looked at.
+    held_up: bool,
 }
 
 impl Cursor {
@@ -65,7 +67,7 @@ impl Cursor {
             topic,
             offset,
             last: None,
-            missed: 0,
+            held_up: false,
         }
     }
 }
@@ -87,8 +89,10 @@ pub enum Next<'s, 'r> {
     Control(&'s [u8]),
     /// Frames of the log, for the cursor with this place.
     Frames(usize, Run<'r>),
-    /// The cursor with this place has missed these offsets.
-    Missed(usize, Range<Offset>),
+    /// A cursor has missed offsets, and goes on behind them.
+    Missed(Missed),
+    /// A cursor was overtaken in a topic that closes its client then.
+    Overtaken(Missed),
     /// What the cursor with this place wants must be loaded first.
     OnDisk(usize),
     /// Nothing for now.
@@ -97,6 +101,17 @@ pub enum Next<'s, 'r> {
     Ended,
     /// The close frame is out: nothing more is sent.
     Closed,
+}
+
+/// Offsets that a cursor will not get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// Which of the session's cursors.
+    pub nth: usize,
+    /// From the cursor's place up to, not including, the offset with which it goes on.
+    pub range: Range<Offset>,
+    /// Why.
+    pub reason: GapReason,
 }
 
 /// One subscriber.
@@ -186,17 +201,22 @@ impl Session {
         self.next_of_log(readers, bytes_max)
     }
 
-    fn next_of_log<'r>(&self, readers: &'r impl Readers, bytes_max: usize) -> Next<'static, 'r> {
+    fn next_of_log<'r>(&mut self, readers: &'r impl Readers, bytes_max: usize) -> Next<'static, 'r> {
+        let view = self.mode.view();
         let mut ended = 0;
         for step in 0..self.cursors.len() {
             let nth = (self.turn + step) % self.cursors.len();
-            let cursor = &self.cursors[nth];
-            match readers
-                .reader(cursor.topic, self.mode.view())
-                .read(cursor.offset, bytes_max)
+            let cursor = &mut self.cursors[nth];
+            let reader = readers.reader(cursor.topic, view);
+            if std::mem::take(&mut cursor.held_up)
+                && let Some(range) = jump(cursor.offset, reader.log())
             {
+                let reason = GapReason::Policy;
+                return Next::Missed(Missed { nth, range, reason });
+            }
+            match reader.read(cursor.offset, bytes_max) {
                 Read::Frames(run) => return Next::Frames(nth, run),
-                Read::Missed(range) => return Next::Missed(nth, range),
+                Read::Missed(range) => return missed(nth, range, reader.log()),
                 Read::OnDisk => return Next::OnDisk(nth),
                 Read::CaughtUp => {}
                 Read::Ended => ended += 1,
@@ -207,6 +227,18 @@ impl Session {
         } else {
             Next::CaughtUp
         }
+    }
+
+    /// The cursor that retention has overtaken in a topic that closes its client then. A socket that takes nothing is not
+    /// asked what goes out next, so this is asked for it.
+    #[must_use]
+    pub fn overtaken(&self, readers: &impl Readers) -> Option<Missed> {
+        self.cursors.iter().enumerate().find_map(|(nth, cursor)| {
+            let log = readers.log(cursor.topic, self.mode.view());
+            let range = cursor.offset..log.first();
+            let reason = GapReason::Retention;
+            (log.on_lag() == OnLag::Close && !range.is_empty()).then_some(Missed { nth, range, reason })
+        })
     }
 
     /// The socket took `written` bytes of the control frames; gives what it must keep: frames are never interleaved.
@@ -229,11 +261,29 @@ impl Session {
         }
     }
 
-    /// The cursor `nth` has missed a range, and goes on behind it.
-    pub fn on_missed(&mut self, nth: usize, range: &Range<Offset>) {
-        let cursor = &mut self.cursors[nth];
-        cursor.missed += range.end.since(range.start);
-        cursor.offset = range.end;
+    /// The socket takes no more for now.
+    pub fn on_held_up(&mut self) {
+        self.cursors.iter_mut().for_each(|cursor| cursor.held_up = true);
+    }
+
+    /// A cursor in this topic has missed offsets: it goes on behind them, and the client is told if it understands that.
+    pub fn on_missed(&mut self, missed: &Missed, topic: &TopicName) {
+        self.cursors[missed.nth].offset = missed.range.end;
+        if self.mode == Mode::LapwingV1 {
+            self.say(&ServerMessage::Gap(Gap {
+                topic: topic.clone(),
+                from: missed.range.start,
+                to: missed.range.end,
+                reason: missed.reason,
+            }));
+        }
+    }
+
+    /// A cursor in this topic was overtaken, and the topic closes its client then: it comes back at its own position, and
+    /// is told then what is missing.
+    pub fn on_overtaken(&mut self, missed: &Missed, topic: &TopicName) {
+        let (first, last) = (missed.range.start, missed.range.end.get().saturating_sub(1));
+        self.close(CloseCode::TOO_SLOW, &format!("too slow, gone: {topic} {first}-{last}"));
     }
 
     /// Sends a control message of the subprotocol.
@@ -278,5 +328,25 @@ impl Session {
             .iter()
             .map(|cursor| readers.log(cursor.topic, self.mode.view()).next().since(cursor.offset))
             .sum()
+    }
+}
+
+/// Offsets that are jumped over after the socket took no more, where the topic's policy is to go on with the newest message.
+fn jump(cursor: Offset, log: &Log) -> Option<Range<Offset>> {
+    let newest = log.next().previous()?.max(log.first());
+    (log.on_lag() == OnLag::Latest && cursor < newest).then_some(cursor..newest)
+}
+
+/// What follows from offsets that a reader could not find: those below the oldest retained were let go, others never were.
+fn missed(nth: usize, range: Range<Offset>, log: &Log) -> Next<'static, 'static> {
+    if range.start >= log.first() {
+        let reason = GapReason::Purge;
+        return Next::Missed(Missed { nth, range, reason });
+    }
+    let reason = GapReason::Retention;
+    let missed = Missed { nth, range, reason };
+    match log.on_lag() {
+        OnLag::Close => Next::Overtaken(missed),
+        OnLag::Skip | OnLag::Latest | OnLag::Wait => Next::Missed(missed),
     }
 }

@@ -20,7 +20,7 @@ use crate::server::console::Console;
 use crate::server::event::Event;
 use crate::server::origin::Origins;
 use crate::server::storage::{Storage, StorageError};
-use crate::source::spec::{Feed, TopicSpec, default_topics, parse_span, parse_topic};
+use crate::source::spec::{Feed, SourceSpec, TopicSpec, default_topics, parse_span, parse_topic};
 use crate::terminal::form;
 use crate::terminal::output::OutputFormat;
 use crate::terminal::paint::{ColorChoice, Painter, Role};
@@ -174,11 +174,20 @@ async fn serve(
     match format {
         OutputFormat::Text => banner(address, &config, color),
         OutputFormat::Json => {
+            let slow = topics
+                .iter()
+                .map(|topic| (topic.name.clone(), topic.source.on_lag.as_str()))
+                .collect();
             let topics = topics
                 .iter()
                 .map(|topic| (topic.name.clone(), topic.source.text.clone()))
                 .collect();
-            console.tell(Event::Ready { address, topics, seed });
+            console.tell(Event::Ready {
+                address,
+                topics,
+                slow,
+                seed,
+            });
         }
     }
     let server = Server::start(config, storage, origins, listener, console.clone()).map_err(broken)?;
@@ -515,20 +524,20 @@ fn banner(address: SocketAddr, config: &Config, color: ColorChoice) {
         .min(48);
     for (at, topic) in topics.iter().enumerate() {
         let level = topic.source.keep.level(default_level);
-        let keeps = topic.source.keep.retention(level);
         let _ = writeln!(
             text,
-            "  {} {:<name_width$}   {:<source_width$}   keeps {}{}; skip when a client is slow",
+            "  {} {:<name_width$}   {:<source_width$}   keeps {}{}; {} when a client is slow",
             label(if at == 0 { "Topics" } else { "" }),
             topic.name,
             escaped(&topic.source.text),
-            kept(keeps.bytes, keeps.age),
+            keeps(&topic.source, level),
             match level {
                 Level::None if config.storage.is_some() => " in memory",
                 Level::None => "",
                 Level::Os => " on disk (os)",
                 Level::Fsync => " on disk (fsync)",
-            }
+            },
+            topic.source.on_lag.as_str(),
         );
     }
     let seed = config.seed;
@@ -566,13 +575,14 @@ fn banner(address: SocketAddr, config: &Config, color: ColorChoice) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// `60 s or 64 MiB`: whichever comes first.
-fn kept(bytes: u64, age: Duration) -> String {
-    let bytes = whole_bytes(bytes);
-    if age == Duration::MAX {
+/// What a topic keeps, whichever comes first: one that holds back its source forgets nothing for its age.
+fn keeps(source: &SourceSpec, level: Level) -> String {
+    let retention = source.keep.retention(level);
+    let bytes = whole_bytes(retention.bytes);
+    if source.holds() || retention.age == Duration::MAX {
         return bytes;
     }
-    format!("{} or {bytes}", whole_span(age))
+    format!("{} or {bytes}", whole_span(retention.age))
 }
 
 /// `60 s`, `5 m`: bounds are told without a fraction.
@@ -629,7 +639,10 @@ Sources and their settings (NAME=SOURCE?key=value&key=value):
 Settings of every source:
   every=1s burst=1, or rate=1000/s    the pace: 1ms to 24h, 1 to 100000 messages a tick
   keep=60s keep_bytes=64MiB           what is kept, whichever comes first
-  slow=skip                           a client that is slower than what is kept misses some
+  slow=skip                           a client that is slower than what is kept misses some, and is told
+                                      close: it is closed, and comes back; latest: once its socket
+                                      was full it goes on with the newest; wait: nothing is missed,
+                                      the source is held back (keep= does not apply)
   end=keep (close)                    what follows the end of a source
   start=now (listener)                whether it waits for the first listener
 

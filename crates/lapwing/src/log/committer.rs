@@ -71,7 +71,7 @@ impl Run {
             let now = Now::read();
             if now.mono.saturating_sub(retired.mono) >= RETIRE_INTERVAL.as_nanos() as u64 {
                 retired = now;
-                if self.writer.retire(now) {
+                if self.writer.retire(now, self.log.let_go_below()) {
                     self.log.ring();
                 }
             }

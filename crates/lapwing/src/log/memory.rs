@@ -49,6 +49,11 @@ impl Memory {
         }
     }
 
+    /// From now on nothing is let go for its age.
+    pub fn never_age(&mut self) {
+        self.retention.age = Duration::MAX;
+    }
+
     /// What is kept.
     #[must_use]
     pub fn retention(&self) -> Retention {
@@ -158,6 +163,32 @@ impl Memory {
             self.change(next, |segments| drop(segments.drain(..gone)));
         }
         gone > 0
+    }
+
+    /// Lets go of whole segments that everyone has read, those below `floor`, as far as it takes to have room for more; gives
+    /// the place that must be read up to when there is none. The newest segment ends at `next`.
+    pub fn let_go_of_read(&self, floor: Option<Offset>, next: Offset) -> Option<Offset> {
+        let (mut gone, mut needed) = (0, None);
+        {
+            let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+            let mut bytes: u64 = segments.iter().map(|stored| stored.bytes()).sum();
+            for (at, stored) in segments.iter().enumerate() {
+                if bytes < self.retention.bytes {
+                    break;
+                }
+                let end = segments.get(at + 1).map_or(next, |next| next.canonical().base());
+                if floor.is_none_or(|floor| floor < end) {
+                    needed = Some(end);
+                    break;
+                }
+                bytes -= stored.bytes();
+                gone += 1;
+            }
+        }
+        if gone > 0 {
+            self.change(next, |segments| drop(segments.drain(..gone)));
+        }
+        needed
     }
 
     /// Changes the list of segments, and lets readers know.

@@ -5,6 +5,8 @@
 pub mod batch;
 pub mod bell;
 pub mod committer;
+pub mod hold;
+pub mod lag;
 pub mod lineage;
 pub mod memory;
 pub mod queue;
@@ -31,6 +33,8 @@ use thiserror::Error;
 use crate::clock::Now;
 use batch::{Batch, NewMessage};
 use bell::Ring;
+use hold::Hold;
+use lag::OnLag;
 use lineage::{Lineage, Resume};
 use memory::{Memory, MemoryWriter};
 use queue::{Queue, Receipt};
@@ -45,6 +49,8 @@ pub struct Log {
     memory: Memory,
     /// The files of a durable topic.
     store: Option<Arc<Store>>,
+    on_lag: OnLag,
+    hold: Hold,
     /// Everything that only an appender needs; readers never take this lock.
     appender: Mutex<Appender>,
     /// The committer of a durable topic waits here for batches.
@@ -84,6 +90,14 @@ pub struct Appended {
 }
 
 impl Appended {
+    fn nothing(at: Offset) -> Self {
+        Self {
+            offsets: at..at,
+            repeated: false,
+            receipt: None,
+        }
+    }
+
     /// Waits until the messages are kept at the topic's level, and visible; of a topic in memory they are at once.
     pub async fn kept(self) -> Result<Range<Offset>, AppendError> {
         match self.receipt {
@@ -160,6 +174,8 @@ impl Log {
             lineage,
             memory,
             store,
+            on_lag: OnLag::default(),
+            hold: Hold::default(),
             appender: Mutex::new(Appender {
                 envelope,
                 writer: MemoryWriter::default(),
@@ -176,6 +192,25 @@ impl Log {
             bells: RwLock::default(),
             followers: AtomicUsize::new(0),
             joined: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// The same log with this policy for clients that fall behind.
+    #[must_use]
+    pub fn with_lag(mut self, on_lag: OnLag) -> Self {
+        self.on_lag = on_lag;
+        if self.holds() {
+            self.memory.never_age();
+        }
+        self
+    }
+
+    /// How many bytes the topic keeps at most: in files if it is durable, otherwise in memory.
+    #[must_use]
+    pub fn bytes_max(&self) -> u64 {
+        match &self.store {
+            Some(store) => store.bytes_max(),
+            None => self.memory.retention().bytes,
         }
     }
 
@@ -201,6 +236,18 @@ impl Log {
     #[must_use]
     pub fn store(&self) -> Option<&Arc<Store>> {
         self.store.as_ref()
+    }
+
+    /// What becomes of clients that fall behind.
+    #[must_use]
+    pub fn on_lag(&self) -> OnLag {
+        self.on_lag
+    }
+
+    /// Whether it holds back its source rather than let go what a reader has still to read.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.on_lag == OnLag::Wait
     }
 
     /// What an acknowledgement means.
@@ -246,6 +293,28 @@ impl Log {
         self.take(self.lock(), offset, None, messages, now)
     }
 
+    /// Appends as many of these messages as there is room for, in their order: all, unless the topic holds back its source.
+    pub fn append_fitting(&self, messages: &[NewMessage<'_>], now: Now) -> Result<Appended, AppendError> {
+        let mut appender = self.lock();
+        let taking = &mut *appender;
+        if !self.holds() {
+            return self.take(appender, Offset::ZERO, None, messages, now);
+        }
+        if !self.make_room(taking) {
+            let end = taking.taken;
+            return taking.check(messages).map(|()| Appended::nothing(end));
+        }
+        // As much as a segment holds at once, so that the bound is passed by no more than that.
+        let mut bytes = 0;
+        let fit = messages.iter().take_while(|message| {
+            let before = bytes;
+            bytes += message.payload.len();
+            before < self.memory.retention().segment_bytes()
+        });
+        let fit = fit.count();
+        self.take(appender, Offset::ZERO, None, &messages[..fit], now)
+    }
+
     /// Appends what was not appended before under this key; gives the offsets it has, and whether it had them already.
     pub fn append_once(&self, key: RetryKey, messages: &[NewMessage<'_>], now: Now) -> Result<Appended, AppendError> {
         let mut appender = self.lock();
@@ -271,6 +340,9 @@ impl Log {
     ) -> Result<Appended, AppendError> {
         let taking = &mut *appender;
         taking.check(messages)?;
+        if !self.make_room(taking) {
+            return Err(AppendError::Held);
+        }
         let begin = offset.max(taking.taken);
         taking.batch.begin(begin);
         for message in messages {
@@ -311,8 +383,14 @@ impl Log {
     /// Moves the visible end, and lets go of what is too much then.
     fn become_visible(&self, appender: &mut Appender, next: Offset, now: Now) {
         self.next.store(next.get(), Ordering::Release);
-        self.memory.retire(now, next);
+        self.retire(now);
         appender.retries.forget_below(self.first());
+    }
+
+    /// Lets go of what memory holds too much or too long, unless its readers hold it there; says whether anything went.
+    fn retire(&self, now: Now) -> bool {
+        let held = self.holds() && self.store.is_none();
+        !held && self.memory.retire(now, self.next())
     }
 
     /// Waits for batches to write, at most `patience`.
@@ -366,7 +444,7 @@ impl Log {
     pub fn tick(&self, now: Now) {
         let mut appender = self.lock();
         self.memory.seal_old(&mut appender.writer, now);
-        let gone = self.memory.retire(now, self.next());
+        let gone = self.retire(now);
         drop(appender);
         if gone {
             // Readers hold on to what they know of until they look again.
@@ -433,11 +511,17 @@ impl Log {
         self.followers.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Whether somebody follows this topic.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.followers.load(Ordering::Relaxed) > 0
+    }
+
     /// Waits until somebody follows this topic.
     pub async fn followed(&self) {
         loop {
             let joined = self.joined.notified();
-            if self.followers.load(Ordering::Relaxed) > 0 {
+            if self.is_followed() {
                 return;
             }
             joined.await;
@@ -460,6 +544,46 @@ impl Log {
             appender.retries.forget_from(taken);
             appender
         })
+    }
+
+    /// Whether there is room for more, after letting go what was read: always, unless the topic holds back its source.
+    fn has_room(&self) -> bool {
+        self.make_room(&mut self.lock())
+    }
+
+    /// As [`Log::has_room`]. Of a durable topic the committer lets go, and what it can let go counts as room.
+    fn make_room(&self, appender: &mut Appender) -> bool {
+        if !self.holds() {
+            return true;
+        }
+        let mut places = self.hold.places();
+        let floor = places.floor();
+        let (needed, room) = match &self.store {
+            None => {
+                let needed = self.memory.let_go_of_read(floor, self.next());
+                (needed, needed.is_none())
+            }
+            Some(store) => {
+                let needed = store.full_until();
+                let read = needed.is_none_or(|needed| floor.is_some_and(|floor| floor >= needed));
+                (needed, read)
+            }
+        };
+        self.hold.on_looked(&mut places, needed);
+        drop(places);
+        if self.memory.first() == self.next() {
+            // Nothing is left, so the active segment went too.
+            appender.writer.abandon();
+        }
+        room
+    }
+
+    /// Files below this offset may be let go: where the source is held back, only what every reader has read.
+    fn let_go_below(&self) -> Offset {
+        match self.holds() {
+            true => self.hold.places().floor().unwrap_or_default(),
+            false => Offset::new(u64::MAX),
+        }
     }
 
     /// The first offset appended within the last `ago`.
@@ -553,6 +677,9 @@ pub enum AppendError {
         /// Its payload.
         bytes: usize,
     },
+    /// The topic holds back its source, and is full.
+    #[error("the topic is full, and waits for its slowest reader")]
+    Held,
     /// More is taken than the disk can follow with.
     #[error("{} MiB wait to be written already; try again", queue::QUEUE_BYTES_MAX >> 20)]
     Busy,

@@ -336,3 +336,124 @@ fn the_appender_and_readers_agree_under_load() {
     }
     writer.join().expect("the writer holds");
 }
+
+fn holding(bytes: u64) -> Arc<Log> {
+    let log = Arc::into_inner(log(bytes, 1)).expect("nobody else has it");
+    Arc::new(log.with_lag(OnLag::Wait))
+}
+
+/// Appends numbers until the log takes no more; gives the end. Memory stays within its bound and one segment.
+#[track_caller]
+fn fill(log: &Log) -> u64 {
+    let payload = format!("\"{}\"", "x".repeat(500));
+    let message = NewMessage::new(Kind::Json, payload.as_bytes());
+    let retention = log.memory().retention();
+    for second in 0..10_000 {
+        let appended = log.append_fitting(&[message; 7], at(second)).expect("open").offsets;
+        // The smallest segment has an index of this size too.
+        let segment = retention.segment_bytes() + 64 * size_of::<segment::Entry>();
+        let bytes = log.memory().bytes();
+        assert!(bytes <= retention.bytes + segment as u64, "{bytes}");
+        if appended.end.since(appended.start) < 7 {
+            return log.next().get();
+        }
+    }
+    panic!("it never was full");
+}
+
+#[test]
+fn a_log_that_holds_takes_no_more_than_it_keeps_and_forgets_nothing_for_its_age() {
+    let log = holding(64 << 10);
+    let end = fill(&log);
+    log.tick(at(100_000));
+    assert_eq!((log.first().get(), log.next().get()), (0, end));
+    let message = NewMessage::new(Kind::Json, b"1");
+    let refused = log.append(&[message], at(0));
+    assert_eq!(refused.expect_err("full"), AppendError::Held);
+    let key = RetryKey::of_key("k");
+    let refused = log.append_once(key, &[message], at(0));
+    assert_eq!(refused.expect_err("full"), AppendError::Held);
+    let (_, first) = log.grant_pinned(Start::Latest, at(0));
+    let first = first.expect("it holds");
+    let appended = log.append_once(key, &[message], at(0)).expect("room");
+    assert!(!appended.repeated, "what was refused was not remembered");
+    assert_eq!(appended.offsets, Offset::new(end)..Offset::new(end + 1));
+    assert!(first.is_wanted() || log.first() > Offset::ZERO);
+}
+
+#[test]
+fn a_log_that_holds_lets_go_below_its_slowest_reader_and_only_then_takes_more() {
+    let log = holding(64 << 10);
+    let (grant, slow) = log.grant_pinned(Start::Earliest, at(0));
+    let slow = slow.expect("it holds");
+    let fast = log.pin().expect("it holds");
+    let mut end = fill(&log);
+    for place in (0..end * 3).step_by(13) {
+        fast.put(Some(log.next()));
+        slow.put(Some(Offset::new(place.min(end))));
+        let now_end = fill(&log);
+        assert!(log.first() <= Offset::new(place), "what is still to be read is there");
+        assert!(now_end >= end);
+        end = now_end;
+    }
+    assert!(end > 3 * 64, "the slow one's progress made room");
+    // The slowest leaves: the next one counts.
+    fast.put(Some(log.next()));
+    drop(slow);
+    assert!(fill(&log) > end);
+    assert!(log.first() <= Offset::new(end));
+    // With the last reader gone nothing is let go any more.
+    let (first, end) = (log.first(), log.next());
+    fast.put(None);
+    assert_eq!(fill(&log), end.get());
+    assert_eq!(log.first(), first);
+    assert_eq!(grant.from, Offset::ZERO);
+}
+
+#[test]
+fn a_message_larger_than_all_that_is_held_passes_when_everything_before_was_read() {
+    let log = holding(64 << 10);
+    let huge = format!("\"{}\"", "x".repeat(300 << 10));
+    let huge = NewMessage::new(Kind::Json, huge.as_bytes());
+    let (_, pin) = log.grant_pinned(Start::Earliest, at(0));
+    let pin = pin.expect("it holds");
+    for n in 1..10 {
+        let appended = log.append_fitting(&[huge, huge], at(0)).expect("open").offsets;
+        assert_eq!((appended.start.get(), appended.end.get()), (n - 1, n), "one at a time");
+        let refused = log.append(&[huge], at(0));
+        assert_eq!(refused.expect_err("full"), AppendError::Held);
+        pin.put(Some(log.next()));
+    }
+    let mut reader = Reader::new(log.clone(), View::Canonical);
+    assert_eq!(drain(&mut reader, Offset::new(8), 64).0, [8]);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_room_is_woken_when_the_slowest_reader_moves_or_goes() {
+    let log = holding(64 << 10);
+    let (_, pin) = log.grant_pinned(Start::Earliest, at(0));
+    let pin = pin.expect("it holds");
+    for round in 0..3 {
+        let end = fill(&log);
+        let waiting = tokio::spawn({
+            let log = log.clone();
+            async move { log.room().await }
+        });
+        while !pin.is_wanted() {
+            tokio::task::yield_now().await;
+        }
+        pin.put(Some(Offset::new(end)));
+        waiting.await.expect("it is woken");
+        assert!(log.first() > Offset::ZERO, "{round}");
+    }
+    fill(&log);
+    let (_, other) = log.grant_pinned(Start::Latest, at(0));
+    let room = tokio::spawn({
+        let log = log.clone();
+        async move { log.room().await }
+    });
+    tokio::task::yield_now().await;
+    drop(pin);
+    room.await.expect("it is woken");
+    drop(other);
+}

@@ -200,8 +200,12 @@ impl Connection {
                 self.keeps_control = false;
                 socket.keep(split.rest)
             }
-            Next::Missed(nth, range) => {
-                peer.on_missed(nth, &range, around.common);
+            Next::Missed(missed) => {
+                peer.on_missed(&missed, around.common);
+                Ok(())
+            }
+            Next::Overtaken(missed) => {
+                peer.on_overtaken(&missed, around.common);
                 Ok(())
             }
             Next::OnDisk(nth) => {
@@ -218,6 +222,9 @@ impl Connection {
             Next::CaughtUp => return Ok(self.on_caught_up(around)),
             Next::Closed => return Ok(self.on_closed(around.now)),
         };
+        if socket.is_blocked() {
+            peer.session.on_held_up();
+        }
         if kept.is_err() {
             // There is no room to finish the frame, so nothing more can be said to this one.
             peer.session

@@ -219,7 +219,14 @@ fn weight(event: &Event) -> usize {
             ..
         } => text.len(),
         Event::Source { text, .. } | Event::Storage { text, .. } | Event::Limit { text } => text.len(),
-        Event::Left { reason, last, .. } => reason.len() + last.0.len() * PLACE_BYTES,
+        Event::Left {
+            reason,
+            last,
+            missed,
+            behind,
+            gone,
+            ..
+        } => reason.len() + (last.0.len() + missed.len() + behind.len() + gone.len()) * PLACE_BYTES,
         Event::Joined { from, .. } => from.0.len() * PLACE_BYTES,
         _ => 0,
     };

@@ -111,6 +111,9 @@ impl Delivery {
             if self.clock.now.saturating_sub(self.swept) >= self.sweep_interval() {
                 self.sweep();
             }
+            let connections = &self.connections;
+            self.feeds
+                .tell_places(|key, topic| Some(connections.get(key)?.peer.session.cursor(topic.0)?.offset));
             if self.stop.is_some() && self.sessions.load(Ordering::Acquire) == 0 {
                 return;
             }
@@ -165,8 +168,10 @@ impl Delivery {
             address,
             mode,
             grants,
+            pins,
             seat,
         } = arrival;
+        pins.into_iter().for_each(|(topic, pin)| self.feeds.keep(topic, pin));
         let limits = &self.common.limits;
         let cursors = grants
             .iter()
@@ -303,6 +308,11 @@ impl Delivery {
                     stop.retry.then(|| self.share.return_ms(key)),
                     &self.common,
                 );
+                enqueue(&mut self.connections, &mut self.ready, key);
+                continue;
+            }
+            if let Some(missed) = peer.session.overtaken(&self.feeds) {
+                peer.on_overtaken(&missed, &self.common);
                 enqueue(&mut self.connections, &mut self.ready, key);
                 continue;
             }

@@ -25,6 +25,8 @@ pub enum Event {
         address: SocketAddr,
         /// What runs, by topic: the source as it was asked for.
         topics: BTreeMap<TopicName, String>,
+        /// What becomes of clients that fall behind, by topic: `skip`, `close`, `latest`, `wait`.
+        slow: BTreeMap<TopicName, &'static str>,
         /// The seed of all random feeds.
         seed: u64,
     },
@@ -68,6 +70,15 @@ pub enum Event {
         bytes: u64,
         /// The last offset sent, by topic.
         last: Places,
+        /// Offsets that it was told it will not get, by topic.
+        #[serde(skip_serializing_if = "Tally::is_empty")]
+        missed: Tally,
+        /// Offsets that waited for it when it left, by topic; told of those who were too slow.
+        #[serde(skip_serializing_if = "Tally::is_empty")]
+        behind: Tally,
+        /// Of those, the ones that were let go already: it is told when it comes back.
+        #[serde(skip_serializing_if = "Tally::is_empty")]
+        gone: Tally,
     },
     /// A client said something.
     Said {
@@ -201,6 +212,9 @@ pub enum Event {
         messages: u64,
         /// Bytes of frames sent.
         bytes: u64,
+        /// Offsets that clients were told they will not get, by topic.
+        #[serde(skip_serializing_if = "Tally::is_empty")]
+        missed: Tally,
     },
     /// Lines that a slow terminal or pipe did not take.
     NotShown {
@@ -276,6 +290,51 @@ impl Places {
 impl Serialize for Places {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(topic, offset)| (topic, offset)))
+    }
+}
+
+/// Counts by topic; a topic with none is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally(Vec<(TopicName, u64)>);
+
+impl Tally {
+    /// Counts so many more.
+    pub fn add(&mut self, topic: &TopicName, count: u64) {
+        match self.0.iter_mut().find(|(known, _)| known == topic) {
+            _ if count == 0 => {}
+            Some((_, sum)) => *sum += count,
+            None => self.0.push((topic.clone(), count)),
+        }
+    }
+
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many topics were counted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// `; WHAT 12 of users, 3 of arrays`, or nothing.
+    fn behind_words(&self, what: &str) -> String {
+        let counts = self
+            .0
+            .iter()
+            .map(|(topic, count)| format!("{} of {topic}", form::count(*count)));
+        match self.is_empty() {
+            true => String::new(),
+            false => format!("; {what} {}", counts.collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+impl Serialize for Tally {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(topic, count)| (topic, count)))
     }
 }
 
@@ -445,6 +504,9 @@ impl Event {
                 messages,
                 bytes,
                 last,
+                missed,
+                behind,
+                gone,
                 ..
             } => {
                 let why = match (by, reason.as_str()) {
@@ -461,8 +523,11 @@ impl Event {
                     format!(", {}", last.in_words())
                 };
                 format!(
-                    "{client} left after {}: {code}, {why}; {had}{last}",
-                    form::short_span(*stayed)
+                    "{client} left after {}: {code}, {why}; {had}{last}{}{}{}",
+                    form::short_span(*stayed),
+                    missed.behind_words("missed"),
+                    behind.behind_words("behind by"),
+                    gone.behind_words("no longer kept")
                 )
             }
             Self::Said {
@@ -527,12 +592,14 @@ impl Event {
                 clients,
                 messages,
                 bytes,
+                missed,
             } => format!(
-                "stopped after {}: {}, {}, {} sent",
+                "stopped after {}: {}, {}, {} sent{}",
                 form::short_span(*ran),
                 form::counted(*clients, "client"),
                 form::counted(*messages, "message"),
-                form::bytes(*bytes)
+                form::bytes(*bytes),
+                missed.behind_words("missed")
             ),
             Self::NotShown { lines, client } => {
                 let from = client
@@ -663,7 +730,7 @@ mod tests {
             joined(Some(Duration::from_millis(1302)), 6).sentence(),
             "sensor-1 is back after 1.3 s: users 13, arrays 35; 6 messages to catch up"
         );
-        let left = Event::Left {
+        let left = |missed, behind, gone| Event::Left {
             session: 2,
             client: ClientLabel::new(2, None),
             code: CloseCode::NORMAL,
@@ -673,10 +740,19 @@ mod tests {
             messages: 5,
             bytes: 520,
             last: Places(vec![(topic("arrays"), Offset::new(54))]),
+            missed,
+            behind,
+            gone,
         };
         assert_eq!(
-            left.sentence(),
+            left(Tally::default(), Tally::default(), Tally::default()).sentence(),
             "client 2 left after 1.5 s: 1000, it closed; 5 messages, 520 B, arrays 54"
+        );
+        let users = |count| Tally(vec![(topic("users"), count)]);
+        assert_eq!(
+            left(users(12), users(4212), users(3900)).sentence(),
+            "client 2 left after 1.5 s: 1000, it closed; 5 messages, 520 B, arrays 54; missed 12 of users; \
+             behind by 4,212 of users; no longer kept 3,900 of users"
         );
     }
 

@@ -6,13 +6,26 @@ use std::sync::Arc;
 
 use lapwing_wire::position::Offset;
 
-use super::topics::{TopicId, Topics};
+use super::topics::{Topic, TopicId, Topics};
+use crate::log::hold::Pin;
 use crate::log::reader::Reader;
 use crate::log::stored::View;
 use crate::session::{Cursor, Mode, Readers};
 
 /// One worker's view of all topics.
-pub struct Feeds(Vec<Feed>);
+pub struct Feeds {
+    feeds: Vec<Feed>,
+    /// The topics that hold back their source for their slowest reader.
+    holds: Vec<Hold>,
+}
+
+/// This worker's say in what a topic holds.
+struct Hold {
+    topic: TopicId,
+    pin: Pin,
+    /// Of places that were granted, until the followers' places are told anew.
+    granted: Vec<Pin>,
+}
 
 struct Feed {
     canonical: Reader,
@@ -37,12 +50,42 @@ impl Feeds {
             seen_end: log.has_ended(),
             followers: BTreeSet::new(),
         };
-        Self(topics.iter().map(|topic| feed(&topic.log)).collect())
+        let hold = |topic: &Topic| {
+            Some(Hold {
+                topic: topic.id,
+                pin: topic.log.pin()?,
+                granted: Vec::new(),
+            })
+        };
+        Self {
+            feeds: topics.iter().map(|topic| feed(&topic.log)).collect(),
+            holds: topics.iter().filter_map(hold).collect(),
+        }
+    }
+
+    /// Keeps hold of a place that was granted in a topic, until the followers' places are told.
+    pub fn keep(&mut self, topic: TopicId, pin: Pin) {
+        if let Some(hold) = self.holds.iter_mut().find(|hold| hold.topic == topic) {
+            hold.granted.push(pin);
+        }
+    }
+
+    /// Tells the topics that hold back their source where the slowest follower is, if it matters. `place` gives the place of
+    /// a connection in a topic. Between two calls a topic holds more than it must, never less.
+    pub fn tell_places(&mut self, place: impl Fn(usize, TopicId) -> Option<Offset>) {
+        for hold in &mut self.holds {
+            if hold.granted.is_empty() && !hold.pin.is_wanted() {
+                continue;
+            }
+            let followers = self.feeds[hold.topic.0 as usize].followers.iter();
+            hold.pin.put(followers.filter_map(|key| place(*key, hold.topic)).min());
+            hold.granted.clear();
+        }
     }
 
     /// Connection `key` follows a topic from now on.
     pub fn follow(&mut self, topic: TopicId, mode: Mode, key: usize) {
-        let feed = &mut self.0[topic.0 as usize];
+        let feed = &mut self.feeds[topic.0 as usize];
         if !feed.followers.insert(key) {
             return;
         }
@@ -56,7 +99,7 @@ impl Feeds {
 
     /// Connection `key` follows it no longer.
     pub fn unfollow(&mut self, topic: TopicId, mode: Mode, key: usize) {
-        let feed = &mut self.0[topic.0 as usize];
+        let feed = &mut self.feeds[topic.0 as usize];
         if !feed.followers.remove(&key) {
             return;
         }
@@ -71,7 +114,7 @@ impl Feeds {
 
     /// Brings what a cursor wants from a file; see [`Reader::load`].
     pub fn load(&mut self, cursor: &Cursor, view: View) -> io::Result<()> {
-        let feed = &mut self.0[cursor.topic as usize];
+        let feed = &mut self.feeds[cursor.topic as usize];
         match (view, &mut feed.payload) {
             (View::Payload, Some(payload)) => payload.load(cursor.offset),
             _ => feed.canonical.load(cursor.offset),
@@ -80,7 +123,7 @@ impl Feeds {
 
     /// Brings the readers up to date, and tells `wake` every follower of a topic that has something new.
     pub fn refresh(&mut self, mut wake: impl FnMut(usize)) {
-        for feed in &mut self.0 {
+        for feed in &mut self.feeds {
             let (next, end) = feed.canonical.refresh();
             if let Some(payload) = &mut feed.payload {
                 payload.refresh();
@@ -96,7 +139,7 @@ impl Feeds {
 
 impl Readers for Feeds {
     fn reader(&self, topic: u32, view: View) -> &Reader {
-        let feed = &self.0[topic as usize];
+        let feed = &self.feeds[topic as usize];
         match (view, &feed.payload) {
             (View::Payload, Some(payload)) => payload,
             _ => &feed.canonical,

@@ -27,6 +27,7 @@ pub mod worker;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
@@ -40,7 +41,7 @@ use crate::source::{Source, SourceEvents};
 use common::Common;
 use console::Console;
 use delivery::Share;
-use event::Event;
+use event::{Event, Tally};
 use front::Front;
 use origin::Origins;
 use storage::{Keeping, Storage};
@@ -146,11 +147,16 @@ impl Server {
         self.keeping.stop().await;
         let (messages, bytes) = self.common.roster.sent();
         let ran = Duration::from_nanos(Now::read().mono.saturating_sub(self.started.mono));
+        let mut missed = Tally::default();
+        for topic in self.common.topics.iter() {
+            missed.add(topic.name(), topic.missed.load(Ordering::Relaxed));
+        }
         self.common.console.tell(Event::Stopped {
             ran,
             clients: self.common.roster.sessions(),
             messages,
             bytes,
+            missed,
         });
     }
 }

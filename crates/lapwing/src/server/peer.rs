@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
-use lapwing_wire::control::{ClientMessage, Gap, GapReason, ServerMessage, Subscribe, Subscribed, Welcome};
+use lapwing_wire::control::{ClientMessage, GapReason, ServerMessage, Subscribe, Subscribed, Welcome};
 use lapwing_wire::decoder::Event as Frame;
 use lapwing_wire::position::Offset;
 use lapwing_wire::report::Report;
@@ -13,7 +14,7 @@ use lapwing_wire::time::micros_text;
 
 use super::bucket::Bucket;
 use super::common::Common;
-use super::event::{ClientLabel, EndedBy, Event, Places, Said};
+use super::event::{ClientLabel, EndedBy, Event, Places, Said, Tally};
 use super::feeds::Feeds;
 use super::liveness::Liveness;
 use super::pace::{Change, Pace};
@@ -21,7 +22,7 @@ use super::topics::{Topic, TopicId};
 use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::Grant;
-use crate::session::{Mode, Readers, Session};
+use crate::session::{Missed, Mode, Readers, Session};
 
 /// One client: its session, its standing, and the other end's words.
 pub struct Peer {
@@ -46,6 +47,8 @@ pub struct Peer {
     /// That frame only answers ours.
     closed_in_answer: bool,
     paces: Vec<(TopicId, Pace, Bucket)>,
+    /// Offsets that it was told it will not get, by topic.
+    missed: Tally,
 }
 
 impl Peer {
@@ -66,6 +69,7 @@ impl Peer {
             closed: None,
             closed_in_answer: false,
             paces: Vec::new(),
+            missed: Tally::default(),
         }
     }
 
@@ -119,6 +123,16 @@ impl Peer {
             .cursors()
             .iter()
             .filter_map(|c| Some((common.topics.get(TopicId(c.topic)).name().clone(), c.last?)));
+        let (mut behind, mut gone) = (Tally::default(), Tally::default());
+        for cursor in self.session.cursors() {
+            let log = feeds.log(cursor.topic, self.session.mode().view());
+            behind.add(log.topic(), log.next().since(cursor.offset));
+            gone.add(log.topic(), log.first().since(cursor.offset));
+        }
+        if code != CloseCode::TOO_SLOW && gone.is_empty() {
+            // Whoever leaves in the middle of a feed has the newest on its way.
+            behind = Tally::default();
+        }
         common
             .roster
             .on_left(&self.label, now, self.session.messages, self.session.bytes);
@@ -132,6 +146,9 @@ impl Peer {
             messages: self.session.messages,
             bytes: self.session.bytes,
             last: Places(sent.collect()),
+            missed: std::mem::take(&mut self.missed),
+            behind,
+            gone,
         });
     }
 
@@ -255,7 +272,8 @@ impl Peer {
             return self.refuse("too_many_topics", message, wish.topic.clone());
         }
         for topic in topics {
-            let grant = topic.log.grant(start, Now::read());
+            let (grant, pin) = topic.log.grant_pinned(start, Now::read());
+            pin.into_iter().for_each(|pin| feeds.keep(topic.id, pin));
             self.session.follow(topic.id.0, grant.from);
             feeds.follow(topic.id, self.session.mode(), self.key);
             self.session.say(&subscribed(topic, &grant));
@@ -267,27 +285,17 @@ impl Peer {
     }
 
     /// Offsets that were gone already when they were asked for are counted like those missed later.
-    pub fn tell_gap(&self, topic: &Topic, grant: &Grant, common: &Common) {
+    pub fn tell_gap(&mut self, topic: &Topic, grant: &Grant, common: &Common) {
         if let Some(from) = grant.missing_from {
-            self.tell_missed(topic, from, grant.from, common);
+            self.tell_missed(topic, from..grant.from, GapReason::Retention, common);
         }
     }
 
-    /// The cursor `nth` has missed offsets.
-    pub fn on_missed(&mut self, nth: usize, range: &std::ops::Range<Offset>, common: &Common) {
-        self.session.on_missed(nth, range);
-        let topic = common.topics.get(TopicId(self.session.cursors()[nth].topic));
-        self.tell_missed(topic, range.start, range.end, common);
-        if self.session.mode() == Mode::LapwingV1 {
-            let reason = GapReason::Retention;
-            let gap = Gap {
-                topic: topic.name().clone(),
-                from: range.start,
-                to: range.end,
-                reason,
-            };
-            self.session.say(&ServerMessage::Gap(gap));
-        }
+    /// A cursor has missed offsets, and goes on behind them.
+    pub fn on_missed(&mut self, missed: &Missed, common: &Common) {
+        let topic = common.topics.get(TopicId(self.session.cursors()[missed.nth].topic));
+        self.session.on_missed(missed, topic.name());
+        self.tell_missed(topic, missed.range.clone(), missed.reason, common);
     }
 
     /// What the cursor `nth` wants cannot be read from its file.
@@ -302,14 +310,24 @@ impl Peer {
         self.session.close(CloseCode::INTERNAL, &reason);
     }
 
-    fn tell_missed(&self, topic: &Topic, from: Offset, to: Offset, common: &Common) {
+    /// A cursor was overtaken where that ends the connection. What is missing is counted when the client is told of it: when
+    /// it comes back.
+    pub fn on_overtaken(&mut self, missed: &Missed, common: &Common) {
+        let topic = common.topics.get(TopicId(self.session.cursors()[missed.nth].topic));
+        self.session.on_overtaken(missed, topic.name());
+    }
+
+    fn tell_missed(&mut self, topic: &Topic, range: std::ops::Range<Offset>, reason: GapReason, common: &Common) {
+        let count = range.end.since(range.start);
+        topic.missed.fetch_add(count, Ordering::Relaxed);
+        self.missed.add(topic.name(), count);
         common.console.tell(Event::Missed {
             session: self.id,
             client: self.label.clone(),
             topic: topic.name().clone(),
-            from,
-            to,
-            reason: GapReason::Retention,
+            from: range.start,
+            to: range.end,
+            reason,
         });
     }
 

@@ -87,8 +87,9 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
         return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &sentence));
     }
     refuse_when_stopping(front)?;
+    let answer = append(front, topic, retry, &messages).await;
     drop(room);
-    append(topic, retry, &messages).await
+    answer
 }
 
 /// Nothing is taken that clients who were dismissed already would miss.
@@ -167,15 +168,33 @@ async fn body(front: &Front, request: Request<Incoming>) -> Result<bytes::Bytes,
     }
 }
 
-async fn append(topic: &Topic, retry: Option<RetryKey>, messages: &[(Kind, Vec<u8>)]) -> Result<Answer, Box<Answer>> {
+/// Appends the messages; where the topic holds back its source, it waits for room so long.
+async fn append(
+    front: &Front,
+    topic: &Topic,
+    retry: Option<RetryKey>,
+    messages: &[(Kind, Vec<u8>)],
+) -> Result<Answer, Box<Answer>> {
     let new: Vec<_> = messages
         .iter()
         .map(|(kind, payload)| NewMessage::new(*kind, payload))
         .collect();
-    let now = Now::read();
-    let appended = match retry {
-        Some(key) => topic.log.append_once(key, &new, now),
-        None => topic.log.append(&new, now),
+    let append = || match retry {
+        Some(key) => topic.log.append_once(key, &new, Now::read()),
+        None => topic.log.append(&new, Now::read()),
+    };
+    let held = tokio::time::sleep(Limits::HELD_PUBLISH_MAX);
+    tokio::pin!(held);
+    let appended = loop {
+        match append() {
+            // Somebody else may have taken the room before us.
+            Err(AppendError::Held) => tokio::select! {
+                () = topic.log.room() => {}
+                () = &mut held => break Err(AppendError::Held),
+                () = front.common.stopped() => break Err(AppendError::Held),
+            },
+            appended => break appended,
+        }
     };
     let appended = appended.map_err(|error| not_kept(topic, &error))?;
     let repeated = appended.repeated;
@@ -212,6 +231,10 @@ fn not_kept(topic: &Topic, error: &AppendError) -> Box<Answer> {
     let (status, sentence) = match error {
         AppendError::Ended => (StatusCode::GONE, format!("topic {name} has ended")),
         AppendError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+        AppendError::Held => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("topic {name} is full and waits for its slowest client; nothing was appended"),
+        ),
         AppendError::Busy => (StatusCode::TOO_MANY_REQUESTS, format!("topic {name}: {error}")),
         AppendError::Full { .. } => (
             StatusCode::INSUFFICIENT_STORAGE,

@@ -42,9 +42,11 @@ impl Storage {
             let level = topic.source.keep.level(default);
             let retention = topic.source.keep.retention(level);
             let log = match level {
-                Level::None => Arc::new(Log::new(topic.name.clone(), random_epoch(), retention)),
-                Level::Os => storage.open_durable(&topic.name, store::Level::Os, retention)?,
-                Level::Fsync => storage.open_durable(&topic.name, store::Level::Fsync, retention)?,
+                Level::None => {
+                    Arc::new(Log::new(topic.name.clone(), random_epoch(), retention).with_lag(topic.source.on_lag))
+                }
+                Level::Os => storage.open_durable(&topic, store::Level::Os, retention)?,
+                Level::Fsync => storage.open_durable(&topic, store::Level::Fsync, retention)?,
             };
             storage.topics.push((topic, log));
         }
@@ -53,10 +55,11 @@ impl Storage {
 
     fn open_durable(
         &mut self,
-        topic: &TopicName,
+        spec: &TopicSpec,
         level: store::Level,
         retention: Retention,
     ) -> Result<Arc<Log>, StorageError> {
+        let topic = &spec.name;
         let data = self
             .data
             .as_ref()
@@ -64,7 +67,8 @@ impl Storage {
         let options = StoreOptions {
             level,
             bytes: retention.bytes,
-            age: (retention.age < Duration::MAX).then_some(retention.age),
+            // What is held for its readers does not age.
+            age: (retention.age < Duration::MAX && !spec.source.holds()).then_some(retention.age),
         };
         let opened = data
             .topic(topic, options, random_epoch(), Now::read())
@@ -78,7 +82,8 @@ impl Storage {
             bytes: Retention::TAIL.bytes.min(retention.bytes),
             ..Retention::TAIL
         };
-        let log = Arc::new(Log::durable(topic.clone(), opened.store, opened.retries, closed, tail));
+        let log = Log::durable(topic.clone(), opened.store, opened.retries, closed, tail);
+        let log = Arc::new(log.with_lag(spec.source.on_lag));
         self.writers.push((log.clone(), opened.writer));
         Ok(log)
     }

@@ -21,11 +21,12 @@ use super::worker::Arrival;
 use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::Grant;
+use crate::log::hold::Pin;
 use crate::session::Mode;
 
 /// Answers a request for a stream: 101, or why not.
 pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
-    let (key, mode, grants, query) = match decide(&front.common, &request) {
+    let (key, mode, (grants, pins), query) = match decide(&front.common, &request) {
         Ok(decided) => decided,
         Err(refusal) => return *refusal,
     };
@@ -60,13 +61,17 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
             address,
             mode,
             grants,
+            pins,
             seat,
         });
     });
     switching(&key, mode)
 }
 
-type Decided = (String, Mode, Vec<(TopicId, Grant)>, StreamQuery);
+type Decided = (String, Mode, Grants, StreamQuery);
+
+/// The places granted, and what keeps them where a topic holds back its source.
+type Grants = (Vec<(TopicId, Grant)>, Vec<(TopicId, Pin)>);
 
 fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, Box<Answer>> {
     if common.is_stopping() {
@@ -140,7 +145,7 @@ fn mode(query: &StreamQuery, subprotocol: bool) -> Result<Mode, Box<Answer>> {
 }
 
 /// What each topic asked for grants. A plain client could not be told of a lost history later, so it is told now.
-fn grants(common: &Common, query: &StreamQuery, mode: Mode) -> Result<Vec<(TopicId, Grant)>, Box<Answer>> {
+fn grants(common: &Common, query: &StreamQuery, mode: Mode) -> Result<Grants, Box<Answer>> {
     if mode == Mode::LapwingV1 && query.topics.is_none() && (query.start != Start::Latest || !query.starts.is_empty()) {
         let sentence =
             "from= without topics= means nothing with lapwing.v1; add topics=, or say from where in subscribe";
@@ -177,14 +182,17 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode) -> Result<Vec<(Topic
         );
     }
     let now = Now::read();
-    topics
-        .into_iter()
-        .map(|topic| Ok((topic.id, grant(topic, query.start_of(topic.name()), mode, now)?)))
-        .collect()
+    let (mut grants, mut pins) = (Vec::new(), Vec::new());
+    for topic in topics {
+        let (grant, pin) = grant(topic, query.start_of(topic.name()), mode, now)?;
+        grants.push((topic.id, grant));
+        pins.extend(pin.map(|pin| (topic.id, pin)));
+    }
+    Ok((grants, pins))
 }
 
-fn grant(topic: &Topic, start: Start, mode: Mode, now: Now) -> Result<Grant, Box<Answer>> {
-    let grant = topic.log.grant(start, now);
+fn grant(topic: &Topic, start: Start, mode: Mode, now: Now) -> Result<(Grant, Option<Pin>), Box<Answer>> {
+    let (grant, pin) = topic.log.grant_pinned(start, now);
     if matches!(grant.answer, Granted::Reset | Granted::Diverged) && mode != Mode::LapwingV1 {
         let sentence = format!(
             "position {start} is not of this history of {}: epoch {}, first {}, next {}",
@@ -195,7 +203,7 @@ fn grant(topic: &Topic, start: Start, mode: Mode, now: Now) -> Result<Grant, Box
         );
         return refuse(StatusCode::CONFLICT, &sentence);
     }
-    Ok(grant)
+    Ok((grant, pin))
 }
 
 fn switching(key: &str, mode: Mode) -> Answer {

@@ -1,6 +1,7 @@
 //! The topics of a server: fixed at start, each with its log.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use lapwing_wire::topic::TopicName;
 
@@ -19,6 +20,8 @@ pub struct Topic {
     pub config: TopicSpec,
     /// Its messages.
     pub log: Arc<Log>,
+    /// Offsets that clients were told they will not get, over all clients so far.
+    pub missed: AtomicU64,
 }
 
 impl Topic {
@@ -45,6 +48,7 @@ impl Topics {
         let topic = |(at, (config, log)): (usize, (TopicSpec, Arc<Log>))| Topic {
             id: TopicId(u32::try_from(at).expect("the number of topics is bounded")),
             log,
+            missed: AtomicU64::new(0),
             config,
         };
         Self(topics.into_iter().enumerate().map(topic).collect())

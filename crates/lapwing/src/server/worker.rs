@@ -16,6 +16,7 @@ use super::seat::Seat;
 use super::topics::TopicId;
 use crate::log::Grant;
 use crate::log::bell::{Bell, Ring};
+use crate::log::hold::Pin;
 use crate::session::Mode;
 
 /// A worker, as the server that started it knows it.
@@ -48,6 +49,8 @@ pub struct Arrival {
     pub mode: Mode,
     /// What it was granted before the 101 was written.
     pub grants: Vec<(TopicId, Grant)>,
+    /// What keeps those places, where a topic holds back its source.
+    pub pins: Vec<(TopicId, Pin)>,
     /// Its place among the connections allowed.
     pub seat: Arc<Seat>,
 }

@@ -7,18 +7,19 @@ use std::time::Duration;
 use lapwing_wire::envelope::Kind;
 use tokio::time::{Instant, sleep_until};
 
+use super::SourceEvents;
+use super::inlet::Inlet;
 use super::line::{Line, LineCutter, message_of};
 use super::pacer::{Pace, Pacer};
 use super::refused::Refused;
-use super::{SourceEvents, outlet};
 use crate::clock::Now;
+use crate::log::MESSAGE_BYTES_MAX;
 use crate::log::batch::NewMessage;
-use crate::log::{Log, MESSAGE_BYTES_MAX};
 
 /// Takes bytes of a feed as they come and appends its lines. A line that cannot be taken is told with its number and reason,
 /// and the feed goes on.
 pub struct Feeder {
-    log: Arc<Log>,
+    inlet: Inlet,
     cutter: LineCutter,
     rein: Option<Rein>,
     origin: Instant,
@@ -28,11 +29,11 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// A feeder into `log`, as fast as lines come or at a pace.
+    /// A feeder into a log, as fast as lines come or at a pace.
     #[must_use]
-    pub fn new(log: Arc<Log>, pace: Option<Pace>, events: Arc<dyn SourceEvents>) -> Self {
+    pub fn new(inlet: Inlet, pace: Option<Pace>, events: Arc<dyn SourceEvents>) -> Self {
         Self {
-            log,
+            inlet,
             cutter: LineCutter::new(MESSAGE_BYTES_MAX),
             rein: pace.map(Rein::new),
             origin: Instant::now(),
@@ -79,7 +80,7 @@ impl Feeder {
 
     async fn append(&mut self) {
         let Some(rein) = &mut self.rein else {
-            append_first(&self.log, &mut self.waiting, u64::MAX).await;
+            append_first(&mut self.inlet, &mut self.waiting, u64::MAX).await;
             // A feed that always has more would keep its thread for itself.
             tokio::task::yield_now().await;
             return;
@@ -90,7 +91,9 @@ impl Feeder {
         rein.on_lines(self.origin.elapsed());
         loop {
             let due = rein.due(self.origin.elapsed(), self.waiting.len() as u64);
-            append_first(&self.log, &mut self.waiting, due).await;
+            if append_first(&mut self.inlet, &mut self.waiting, due).await > Duration::ZERO {
+                rein.on_held(self.origin.elapsed());
+            }
             if self.waiting.is_empty() {
                 return;
             }
@@ -132,6 +135,13 @@ impl Rein {
         }
     }
 
+    /// Lines were held back; that is not made up for.
+    fn on_held(&mut self, now: Duration) {
+        self.pacer = Pacer::new(self.pace, now);
+        self.idle = Duration::ZERO;
+        self.empty_since = self.empty_since.map(|_| now);
+    }
+
     /// How many of the waiting lines are due.
     fn due(&mut self, now: Duration, waiting: u64) -> u64 {
         let due = self.pacer.due_at_most(now, waiting);
@@ -148,17 +158,19 @@ impl Rein {
     }
 }
 
-async fn append_first(log: &Log, waiting: &mut VecDeque<(Kind, Vec<u8>)>, count: u64) {
+/// Appends the first of what waits; gives how long it was held back.
+async fn append_first(inlet: &mut Inlet, waiting: &mut VecDeque<(Kind, Vec<u8>)>, count: u64) -> Duration {
     let count = usize::try_from(count).unwrap_or(usize::MAX).min(waiting.len());
     let batch: Vec<_> = waiting.drain(..count).collect();
     let messages: Vec<_> = batch
         .iter()
         .map(|(kind, payload)| NewMessage::new(*kind, payload))
         .collect();
-    if !messages.is_empty() {
-        // An ended log takes no more, and its source is being dropped.
-        let _ = outlet::append(log, &messages).await;
+    if messages.is_empty() {
+        return Duration::ZERO;
     }
+    // An ended log takes no more, and its source is being dropped.
+    inlet.append(&messages).await.unwrap_or_default()
 }
 
 fn take(line: Line<'_>, waiting: &mut VecDeque<(Kind, Vec<u8>)>, refused: &mut Refused) {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use lapwing_wire::envelope::Kind;
 use tokio::time::{Instant, sleep_until};
 
+use super::SourceEvents;
 use super::account::Account;
+use super::inlet::Inlet;
 use super::pacer::{Pace, Pacer};
-use super::{SourceEvents, outlet};
-use crate::log::Log;
+use crate::log::AppendError;
 use crate::log::batch::NewMessage;
 
 /// Makes one JSON message after another.
@@ -31,8 +32,9 @@ impl Generator {
         }
     }
 
-    /// Appends at the pace until the log ends. It tells when the machine is too slow for that.
-    pub async fn run(mut self, pace: Pace, log: &Log, events: &dyn SourceEvents) {
+    /// Appends at the pace until the log ends. It tells when the machine is too slow for that. When it was held back, its
+    /// schedule begins anew: what was not made then is not made up for.
+    pub async fn run(mut self, pace: Pace, mut inlet: Inlet, events: &dyn SourceEvents) {
         let origin = Instant::now();
         let mut pacer = Pacer::new(pace, Duration::ZERO);
         let mut account = Account::new(pace, Duration::ZERO);
@@ -43,10 +45,15 @@ impl Generator {
             }
             while due > 0 {
                 let made = self.make(due);
-                if !self.append(log).await {
-                    return;
+                match self.append(&mut inlet).await {
+                    Ok(Duration::ZERO) => due -= made,
+                    Ok(_) => {
+                        pacer = Pacer::new(pace, origin.elapsed());
+                        account = Account::new(pace, origin.elapsed());
+                        break;
+                    }
+                    Err(_) => return,
                 }
-                due -= made;
                 if let Some(told) = account.on_made(made, pacer.skipped(), origin.elapsed()) {
                     events.tell(told);
                 }
@@ -57,15 +64,15 @@ impl Generator {
         }
     }
 
-    /// Appends what was made; false when the log has ended.
-    async fn append(&mut self, log: &Log) -> bool {
+    /// Appends what was made; gives how long it was held back.
+    async fn append(&mut self, inlet: &mut Inlet) -> Result<Duration, AppendError> {
         let mut begin = 0;
         let messages: Vec<_> = self
             .ends
             .iter()
             .map(|end| NewMessage::new(Kind::Json, &self.bytes[std::mem::replace(&mut begin, *end)..*end]))
             .collect();
-        outlet::append(log, &messages).await.is_ok()
+        inlet.append(&messages).await
     }
 
     /// Makes at most so many messages, and no more after [`BATCH_BYTES_MAX`]; gives how many.
@@ -94,6 +101,7 @@ mod tests {
     use lapwing_wire::topic::TopicName;
 
     use super::*;
+    use crate::log::Log;
     use crate::log::retention::Retention;
     use crate::source::tests::Told;
 
@@ -102,11 +110,11 @@ mod tests {
         let made = Arc::new(AtomicU64::new(0));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         runtime.expect("a runtime").block_on(async {
-            let log = Log::new(
+            let log = Arc::new(Log::new(
                 TopicName::parse("t").expect("valid"),
                 Epoch::from_bits(1),
                 Retention::DEFAULT,
-            );
+            ));
             let counter = made.clone();
             let generator = Generator::new(move |out| {
                 counter.fetch_add(1, Ordering::Relaxed);
@@ -114,11 +122,12 @@ mod tests {
                 out.resize(out.len() + BATCH_BYTES_MAX / 2, b'x');
                 out.push(b'"');
             });
-            let told = Told::default();
+            let told = Arc::new(Told::default());
+            let inlet = Inlet::new(log, told.clone());
             let mut between = Vec::new();
             tokio::select! {
                 biased;
-                () = generator.run(pace, &log, &told) => {}
+                () = generator.run(pace, inlet, told.as_ref()) => {}
                 () = async {
                     for _ in 0..20 {
                         tokio::task::yield_now().await;

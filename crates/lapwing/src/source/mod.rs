@@ -5,8 +5,8 @@ pub mod arrays;
 pub mod exec;
 pub mod feeder;
 pub mod generator;
+pub mod inlet;
 pub mod line;
-pub mod outlet;
 pub mod pacer;
 pub mod people;
 pub mod refused;
@@ -26,6 +26,7 @@ use crate::log::Log;
 use arrays::Arrays;
 use feeder::Feeder;
 use generator::Generator;
+use inlet::Inlet;
 use people::People;
 use spec::{Feed, OnEnd, SourceSpec, StartWhen};
 
@@ -110,7 +111,7 @@ impl Run {
                 generate(
                     Generator::new(move |out| people.write_next(out)),
                     pace,
-                    &self.log,
+                    self.inlet(),
                     self.events.as_ref(),
                 )
                 .await
@@ -120,7 +121,7 @@ impl Run {
                 generate(
                     Generator::new(move |out| arrays.write_next(out)),
                     pace,
-                    &self.log,
+                    self.inlet(),
                     self.events.as_ref(),
                 )
                 .await
@@ -138,7 +139,7 @@ impl Run {
             }
             Feed::Tail(path, from) => tail::run(path, *from, self.feeder(), self.events.as_ref()).await,
             Feed::Replay(path, speed, only) => {
-                replay::run(path, *speed, only.as_ref(), self.log.clone(), self.events.clone()).await
+                replay::run(path, *speed, only.as_ref(), self.inlet(), self.events.clone()).await
             }
             Feed::Push => std::future::pending().await,
             Feed::Exec(..) => Ended::OfItself,
@@ -146,7 +147,11 @@ impl Run {
     }
 
     fn feeder(&self) -> Feeder {
-        Feeder::new(self.log.clone(), self.spec.pace, self.events.clone())
+        Feeder::new(self.inlet(), self.spec.pace, self.events.clone())
+    }
+
+    fn inlet(&self) -> Inlet {
+        Inlet::new(self.log.clone(), self.events.clone())
     }
 
     /// One stream of random numbers a topic, by its name: other topics and their order do not matter.
@@ -164,9 +169,9 @@ pub enum Ended {
     Stopped,
 }
 
-async fn generate(generator: Generator, pace: Option<pacer::Pace>, log: &Log, events: &dyn SourceEvents) -> Ended {
+async fn generate(generator: Generator, pace: Option<pacer::Pace>, inlet: Inlet, events: &dyn SourceEvents) -> Ended {
     let Some(pace) = pace else { return Ended::OfItself };
-    generator.run(pace, log, events).await;
+    generator.run(pace, inlet, events).await;
     Ended::OfItself
 }
 

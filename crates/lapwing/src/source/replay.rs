@@ -10,12 +10,13 @@ use lapwing_wire::topic::TopicName;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::inlet::Inlet;
 use super::refused::Refused;
 use super::spec::Speed;
-use super::{Ended, SourceEvents, outlet};
+use super::{Ended, SourceEvents};
 use crate::clock::Now;
+use crate::log::AppendError;
 use crate::log::batch::NewMessage;
-use crate::log::{AppendError, Log};
 use crate::recording::reader::{Entry, Reader, Record, RecordedMessage};
 use crate::terminal::form;
 
@@ -24,7 +25,7 @@ pub async fn run(
     path: &Path,
     speed: Speed,
     only: Option<&TopicName>,
-    log: Arc<Log>,
+    mut inlet: Inlet,
     events: Arc<dyn SourceEvents>,
 ) -> Ended {
     let name = escaped(&path.display().to_string());
@@ -36,7 +37,7 @@ pub async fn run(
     let mut played = 0;
     let mut topics = Vec::new();
     let mut schedule = Schedule::new(speed);
-    let begin = Instant::now();
+    let mut begin = Instant::now();
     while let Some(entry) = entries.recv().await {
         match entry {
             Ok(Entry { line, record, .. }) => match record {
@@ -55,8 +56,12 @@ pub async fn run(
                         sleep_until(begin + due).await;
                     }
                     let new = NewMessage::new(message.kind, &message.payload);
-                    match outlet::append(&log, &[new]).await {
-                        Ok(_) => played += 1,
+                    match inlet.append(&[new]).await {
+                        Ok(held) => {
+                            // The timing goes on from where it was held back.
+                            begin += held;
+                            played += 1;
+                        }
                         Err(AppendError::Ended) => return Ended::OfItself,
                         Err(error) => left_out(line, &error),
                     }

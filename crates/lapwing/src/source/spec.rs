@@ -11,6 +11,7 @@ use super::arrays::{ArraySpec, Dtype, Shape};
 use super::pacer::Pace;
 use super::people::Locale;
 use crate::failure::Failure;
+use crate::log::lag::OnLag;
 use crate::log::retention::Retention;
 
 /// One topic: its name, and what fills it.
@@ -33,6 +34,8 @@ pub struct SourceSpec {
     pub pace: Option<Pace>,
     /// What is kept.
     pub keep: Keep,
+    /// What becomes of clients that fall behind.
+    pub on_lag: OnLag,
     /// What follows the end of a source that ends.
     pub on_end: OnEnd,
     /// When the source starts.
@@ -68,6 +71,14 @@ impl Keep {
             bytes: self.bytes.unwrap_or(default.bytes),
             age: self.age.unwrap_or(default.age),
         }
+    }
+}
+
+impl SourceSpec {
+    /// Whether it is held back for slow clients.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.on_lag == OnLag::Wait
     }
 }
 
@@ -197,6 +208,12 @@ fn parse_source(text: &str) -> Result<SourceSpec, Wrong> {
             bytes: settings.take("keep_bytes", None, |value| parse_keep_bytes(value).map(Some))?,
             age: settings.take("keep", None, |value| parse_span(value, KEEP_MIN, KEEP_MAX).map(Some))?,
         },
+        on_lag: settings.take("slow", OnLag::default(), |value| {
+            OnLag::ALL
+                .into_iter()
+                .find(|policy| policy.as_str() == value)
+                .ok_or_else(|| "is not one of skip, close, latest, wait".to_owned())
+        })?,
         on_end: settings.take("end", OnEnd::Keep, |value| match value {
             "keep" => Ok(OnEnd::Keep),
             "close" => Ok(OnEnd::Close),
@@ -209,10 +226,6 @@ fn parse_source(text: &str) -> Result<SourceSpec, Wrong> {
         })?,
         feed,
     };
-    settings.take("slow", (), |value| match value {
-        "skip" => Ok(()),
-        _ => Err("is not a policy of this version, which has skip".to_owned()),
-    })?;
     settings.nothing_left(head)?;
     Ok(spec)
 }

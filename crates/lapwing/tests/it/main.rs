@@ -25,6 +25,7 @@ mod push;
 mod replay;
 mod reports;
 mod shortage;
+mod slow;
 mod stdin;
 mod stopping;
 mod subprotocol;

@@ -1,10 +1,8 @@
 //! The subprotocol `lapwing.v1`: what the server says between messages, and what it is told.
 
-use std::net::TcpStream;
-
 use serde_json::{Value, json};
 
-use crate::support::client::{Client, follow, speak};
+use crate::support::client::{follow, follow_slowly, speak, speak_slowly};
 use crate::support::eventually;
 use crate::support::http::post;
 use crate::support::server::Server;
@@ -158,7 +156,7 @@ fn b2_a_client_that_retention_overtakes_is_told_of_every_gap() {
 #[test]
 fn b2_a_plain_client_that_retention_overtakes_sees_offsets_jump_and_nothing_else() {
     let server = Server::start(&["--topic", "small=push?keep_bytes=64KiB"]);
-    let mut client = open_slowly(&server, "topics=small", None);
+    let mut client = follow_slowly(&server, "topics=small");
     const COUNT: u64 = 200;
     fill(&server, COUNT, 50_000);
     let mut offsets = Vec::new();
@@ -303,18 +301,6 @@ fn a_message_is_the_same_bytes_for_every_client_of_either_kind() {
     speaks.control("subscribed");
     publish(&server, "a", "{\"n\":1}");
     assert_eq!(plain.text(), speaks.text());
-}
-
-/// A client whose kernel takes little, so that it lags as soon as it does not read.
-fn speak_slowly(server: &Server, query: &str) -> Client {
-    open_slowly(server, query, Some("lapwing.v1"))
-}
-
-fn open_slowly(server: &Server, query: &str, protocol: Option<&'static str>) -> Client {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&server.address().into()).unwrap();
-    Client::on(TcpStream::from(socket), server, query, protocol)
 }
 
 fn fill(server: &Server, count: u64, bytes: usize) {

@@ -117,6 +117,18 @@ impl Store {
         Offset::ZERO
     }
 
+    /// How many bytes are kept at most.
+    #[must_use]
+    pub fn bytes_max(&self) -> u64 {
+        0
+    }
+
+    /// When as many bytes are kept as may be: the end of the oldest segment file, which has to go before there is room.
+    #[must_use]
+    pub fn full_until(&self) -> Option<Offset> {
+        None
+    }
+
     /// Bytes of all segment files.
     #[must_use]
     pub fn bytes(&self) -> u64 {

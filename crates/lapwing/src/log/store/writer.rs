@@ -2,6 +2,7 @@
 
 use std::io;
 
+use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
 use thiserror::Error;
 
@@ -25,8 +26,9 @@ impl StoreWriter {
         Err(self.unwritable())
     }
 
-    /// Lets go of whole segments from the front while there is too much, or they are too old; says whether any went.
-    pub fn retire(&mut self, _now: Now) -> bool {
+    /// Lets go of whole segments from the front while there is too much, or they are too old, as far as they end at `below` or
+    /// before; says whether any went.
+    pub fn retire(&mut self, _now: Now, _below: Offset) -> bool {
         false
     }
 

@@ -25,6 +25,25 @@ pub fn speak(server: &Server, query: &str) -> Client {
     connect(server, query, Some("lapwing.v1"))
 }
 
+/// As [`follow`], with a kernel that takes little, so that the client lags as soon as it does not read.
+#[track_caller]
+pub fn follow_slowly(server: &Server, query: &str) -> Client {
+    Client::on(narrow(server), server, query, None)
+}
+
+/// As [`speak`], with a kernel that takes little.
+#[track_caller]
+pub fn speak_slowly(server: &Server, query: &str) -> Client {
+    Client::on(narrow(server), server, query, Some("lapwing.v1"))
+}
+
+fn narrow(server: &Server) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a size");
+    socket.connect(&server.address().into()).expect("the server listens");
+    socket.into()
+}
+
 #[track_caller]
 fn connect(server: &Server, query: &str, protocol: Option<&'static str>) -> Client {
     let stream = TcpStream::connect(server.address()).expect("the server listens");

@@ -59,6 +59,12 @@ impl Plan {
         self
     }
 
+    /// Standard input is this file.
+    pub fn stdin_of(mut self, file: std::fs::File) -> Self {
+        self.command.stdin(file);
+        self
+    }
+
     /// Nobody reads standard output until [`Server::read_stdout`].
     pub fn stdout_unread(mut self) -> Self {
         self.stdout_unread = true;
