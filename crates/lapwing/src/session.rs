@@ -57,6 +57,8 @@ pub struct Cursor {
     pub last: Option<Offset>,
     /// The socket took no more since this cursor was last looked at.
     held_up: bool,
+    /// What lies there is on its way from a file.
+    loading: bool,
 }
 
 impl Cursor {
@@ -68,6 +70,7 @@ impl Cursor {
             offset,
             last: None,
             held_up: false,
+            loading: false,
         }
     }
 }
@@ -93,8 +96,10 @@ pub enum Next<'s, 'r> {
     Missed(Missed),
     /// A cursor was overtaken in a topic that closes its client then.
     Overtaken(Missed),
-    /// What the cursor with this place wants must be loaded first.
+    /// What the cursor with this place wants must be brought from a file first.
     OnDisk(usize),
+    /// Nothing before that has come.
+    Loading,
     /// Nothing for now.
     CaughtUp,
     /// Every topic followed has ended, and everything of it is out.
@@ -203,6 +208,7 @@ impl Session {
 
     fn next_of_log<'r>(&mut self, readers: &'r impl Readers, bytes_max: usize) -> Next<'static, 'r> {
         let view = self.mode.view();
+        let mut loading = false;
         let mut ended = 0;
         for step in 0..self.cursors.len() {
             let nth = (self.turn + step) % self.cursors.len();
@@ -217,10 +223,15 @@ impl Session {
             match reader.read(cursor.offset, bytes_max) {
                 Read::Frames(run) => return Next::Frames(nth, run),
                 Read::Missed(range) => return missed(nth, range, reader.log()),
+                Read::Lost(range, reason) => return Next::Missed(Missed { nth, range, reason }),
+                Read::OnDisk if cursor.loading => loading = true,
                 Read::OnDisk => return Next::OnDisk(nth),
                 Read::CaughtUp => {}
                 Read::Ended => ended += 1,
             }
+        }
+        if loading {
+            return Next::Loading;
         }
         if ended > 0 && ended == self.cursors.len() {
             Next::Ended
@@ -258,6 +269,20 @@ impl Session {
             cursor.offset = last.next();
             cursor.last = Some(last);
             self.turn = nth + 1;
+        }
+    }
+
+    /// What the cursor `nth` wants is being brought from a file: until then the others go on.
+    pub fn on_loading(&mut self, nth: usize) {
+        self.cursors[nth].loading = true;
+    }
+
+    /// It has come, or cannot be had.
+    pub fn on_loaded(&mut self, topic: u32) {
+        let cursor = self.cursors.iter_mut().find(|cursor| cursor.topic == topic);
+        // It may have been unfollowed in between.
+        if let Some(cursor) = cursor {
+            cursor.loading = false;
         }
     }
 

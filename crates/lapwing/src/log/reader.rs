@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use lapwing_wire::control::GapReason;
 use lapwing_wire::position::Offset;
 
 use super::Log;
@@ -18,8 +19,8 @@ pub struct Reader {
     view: View,
     version: u64,
     segments: VecDeque<Arc<Stored>>,
-    /// What was loaded last of what is no longer in memory.
-    loaded: Option<Page>,
+    /// What was brought last of what is no longer in memory, newest first: laggards at a few places share it.
+    pages: VecDeque<Page>,
 }
 
 /// What lies at a cursor.
@@ -28,7 +29,9 @@ pub enum Next<'a> {
     Frames(Run<'a>),
     /// These offsets are gone, or never were; reading goes on at the end of the range.
     Missed(Range<Offset>),
-    /// They are in a file: [`Reader::load`] comes first.
+    /// These offsets are not in the files, and why; reading goes on at the end of the range.
+    Lost(Range<Offset>, GapReason),
+    /// They are in a file: what [`fetch`] brings goes to [`Reader::put`] first.
     OnDisk,
     /// Nothing yet.
     CaughtUp,
@@ -57,7 +60,7 @@ impl Reader {
             view,
             version: u64::MAX,
             segments: VecDeque::new(),
-            loaded: None,
+            pages: VecDeque::new(),
         };
         reader.refresh();
         reader
@@ -126,14 +129,10 @@ impl Reader {
         self.version != self.log.memory().version()
     }
 
-    /// Brings what lies at `cursor` from a file, so that [`Reader::read`] finds it. Blocks while the disk is read.
-    pub fn load(&mut self, cursor: Offset) -> io::Result<()> {
-        let store = self.log.store().ok_or(io::ErrorKind::NotFound)?;
-        self.loaded = Some(store.page(cursor)?);
-        match self.read(cursor, 1) {
-            Next::OnDisk => Err(io::Error::other(format!("offset {cursor} is in no file"))),
-            _ => Ok(()),
-        }
+    /// Takes a page, so that [`Reader::read`] finds what is on it.
+    pub fn put(&mut self, page: Page) {
+        self.pages.truncate(PAGES_MAX - 1);
+        self.pages.push_front(page);
     }
 
     /// Reads at a cursor that is behind what is in memory.
@@ -141,18 +140,40 @@ impl Reader {
         if cursor < first {
             return Next::Missed(cursor..first);
         }
-        let found = match &self.loaded {
-            Some(Page::Missing { offsets, .. }) if offsets.contains(&cursor) => {
-                Some(Next::Missed(cursor..offsets.end.min(next)))
+        let found = self.pages.iter().find_map(|page| match page {
+            Page::Missing { offsets, reason } if offsets.contains(&cursor) => {
+                Some(Next::Lost(cursor..offsets.end.min(next), *reason))
             }
-            Some(Page::Frames(stored)) if stored.canonical().base() <= cursor => {
+            Page::Frames(stored) if stored.canonical().base() <= cursor => {
                 read_segment(stored.view(self.view), cursor, next, bytes_max)
             }
-            _ => None,
-        };
+            Page::Missing { .. } | Page::Frames(_) | Page::End => None,
+        });
         found.unwrap_or(Next::OnDisk)
     }
 }
+
+/// Brings what lies at `cursor` of a durable topic from its files. Blocks while the disk is read.
+pub fn fetch(log: &Log, cursor: Offset) -> io::Result<Page> {
+    let store = log.store().ok_or(io::ErrorKind::NotFound)?;
+    let page = store.page(cursor)?;
+    let found = match &page {
+        Page::Frames(stored) => {
+            let entries = stored.canonical().entries();
+            stored.canonical().base() <= cursor && entries.last().is_some_and(|last| cursor <= last.offset)
+        }
+        Page::Missing { offsets, .. } => offsets.contains(&cursor),
+        Page::End => false,
+    };
+    // Retention may have overtaken the cursor in between: the next read says so.
+    match found || cursor < log.first() {
+        true => Ok(page),
+        false => Err(io::Error::other(format!("offset {cursor} is in no file"))),
+    }
+}
+
+/// Pages that one thread holds of one topic, each of about 128 KiB.
+const PAGES_MAX: usize = 4;
 
 /// What lies at `cursor` in a segment that begins at it or before it; none when the segment ends before it.
 fn read_segment(segment: &Segment, cursor: Offset, next: Offset, bytes_max: usize) -> Option<Next<'_>> {

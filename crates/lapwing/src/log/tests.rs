@@ -49,7 +49,8 @@ fn drain(reader: &mut Reader, mut cursor: Offset, bytes_max: usize) -> (Vec<u64>
                 missed.push(range.start.get()..range.end.get());
                 cursor = range.end;
             }
-            Next::OnDisk => reader.load(cursor).expect("the files are there"),
+            Next::Lost(range, _) => cursor = range.end,
+            Next::OnDisk => reader.put(reader::fetch(reader.log(), cursor).expect("the files are there")),
             Next::CaughtUp | Next::Ended => return (offsets, missed),
         }
     }
@@ -331,7 +332,7 @@ fn the_appender_and_readers_agree_under_load() {
             }
             Next::Missed(range) => cursor = range.end,
             Next::CaughtUp => std::thread::yield_now(),
-            Next::OnDisk | Next::Ended => unreachable!("it is in memory, and nobody ends it"),
+            Next::Lost(..) | Next::OnDisk | Next::Ended => unreachable!("it is in memory, and nobody ends it"),
         }
     }
     writer.join().expect("the writer holds");

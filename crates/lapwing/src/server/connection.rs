@@ -7,11 +7,13 @@ use std::time::Duration;
 use lapwing_wire::close::CloseCode;
 use lapwing_wire::decoder::{Decoder, DecoderLimits, Event as Frame};
 use lapwing_wire::frame::Role;
+use lapwing_wire::position::Offset;
 
 use super::common::Common;
 use super::feeds::Feeds;
 use super::peer::Peer;
 use super::seat::Seat;
+use super::topics::TopicId;
 use super::worker::Stop;
 use crate::config::Limits;
 use crate::session::{Mode, Next};
@@ -44,6 +46,8 @@ pub struct Connection {
 pub enum Turn {
     /// There is more to do.
     Again,
+    /// There may be more to do, and this is to be brought from a file.
+    Load(TopicId, Offset),
     /// Nothing until the poll or the bell says so.
     Park,
     /// The connection is over; with why, when it broke.
@@ -209,12 +213,11 @@ impl Connection {
                 Ok(())
             }
             Next::OnDisk(nth) => {
+                peer.session.on_loading(nth);
                 let cursor = &peer.session.cursors()[nth];
-                if let Err(error) = around.feeds.load(cursor, peer.session.mode().view()) {
-                    peer.on_unreadable(nth, &error, around.common);
-                }
-                Ok(())
+                return Ok(Turn::Load(TopicId(cursor.topic), cursor.offset));
             }
+            Next::Loading => return Ok(self.park()),
             Next::Ended => {
                 peer.session.close(CloseCode::NORMAL, "the feed has ended");
                 Ok(())

@@ -5,10 +5,11 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
+use lapwing_wire::position::Offset;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
@@ -17,6 +18,7 @@ use super::connection::{Connection, Surroundings, Turn};
 use super::event::Event;
 use super::feeds::Feeds;
 use super::liveness::Verdict;
+use super::loader::{Loaded, Wanted};
 use super::peer::Peer;
 use super::topics::TopicId;
 use super::worker::{Arrival, Command, Stop};
@@ -32,6 +34,8 @@ pub struct Delivery {
     bell: Arc<Bell<Waker>>,
     commands: Receiver<Command>,
     sessions: Arc<AtomicUsize>,
+    /// Brings what lies in files; none when no topic has any.
+    loader: Option<Sender<Wanted>>,
     common: Arc<Common>,
     feeds: Feeds,
     connections: Slab<Connection>,
@@ -61,6 +65,7 @@ impl Delivery {
         bell: Arc<Bell<Waker>>,
         commands: Receiver<Command>,
         sessions: Arc<AtomicUsize>,
+        loader: Option<Sender<Wanted>>,
         share: Share,
         common: Arc<Common>,
     ) -> Self {
@@ -69,6 +74,7 @@ impl Delivery {
             bell,
             commands,
             sessions,
+            loader,
             feeds: Feeds::new(&common.topics),
             common,
             connections: Slab::new(),
@@ -148,6 +154,7 @@ impl Delivery {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Adopt(arrival) => self.adopt(*arrival),
+                Command::Loaded(loaded) => self.on_loaded(loaded),
                 Command::Stop(stop) => {
                     let by = self.clock.now + stop.drain;
                     self.stop = Some((stop, by));
@@ -241,10 +248,53 @@ impl Delivery {
         let turn = catch_unwind(AssertUnwindSafe(|| connection.turn(&mut around)));
         match turn {
             Ok(Turn::Again) => enqueue(&mut self.connections, &mut self.ready, key),
+            Ok(Turn::Load(topic, offset)) => self.load(key, topic, offset),
             Ok(Turn::Park) => {}
             Ok(Turn::Over(broken)) => self.over(key, broken),
             Err(_) => self.on_panic(key),
         }
+    }
+
+    /// Has something brought from a file; meanwhile the connection goes on with its other topics.
+    fn load(&mut self, key: usize, topic: TopicId, offset: Offset) {
+        let view = self.connections[key].peer.session.mode().view();
+        let wanted = Wanted {
+            key,
+            topic,
+            offset,
+            view,
+        };
+        // Only topics with files ask, and then there is a loader, which ends after this.
+        if let Some(loader) = &self.loader {
+            let _ = loader.send(wanted);
+        }
+        enqueue(&mut self.connections, &mut self.ready, key);
+    }
+
+    /// The one who wanted it has its turn at once: others may want other pages of the topic.
+    fn on_loaded(&mut self, loaded: Loaded) {
+        let Loaded { wanted, page } = loaded;
+        let Some(connection) = self.connections.get_mut(wanted.key) else {
+            return;
+        };
+        let session = &mut connection.peer.session;
+        // The key may be another connection's by now, which looks again if it waits too.
+        session.on_loaded(wanted.topic.0);
+        match page {
+            Ok(page) => self.feeds.put(wanted.topic, wanted.view, page),
+            Err(error)
+                if session
+                    .cursor(wanted.topic.0)
+                    .is_some_and(|cursor| cursor.offset == wanted.offset) =>
+            {
+                let topic = self.common.topics.get(wanted.topic);
+                connection
+                    .peer
+                    .on_unreadable(topic, wanted.offset, &error, &self.common);
+            }
+            Err(_) => {}
+        }
+        self.turn(wanted.key);
     }
 
     fn on_panic(&mut self, key: usize) {

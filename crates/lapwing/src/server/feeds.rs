@@ -1,7 +1,6 @@
 //! A worker's readers of all topics, and which of its connections follow which.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::Arc;
 
 use lapwing_wire::position::Offset;
@@ -9,8 +8,9 @@ use lapwing_wire::position::Offset;
 use super::topics::{Topic, TopicId, Topics};
 use crate::log::hold::Pin;
 use crate::log::reader::Reader;
+use crate::log::store::Page;
 use crate::log::stored::View;
-use crate::session::{Cursor, Mode, Readers};
+use crate::session::{Mode, Readers};
 
 /// One worker's view of all topics.
 pub struct Feeds {
@@ -112,12 +112,12 @@ impl Feeds {
         }
     }
 
-    /// Brings what a cursor wants from a file; see [`Reader::load`].
-    pub fn load(&mut self, cursor: &Cursor, view: View) -> io::Result<()> {
-        let feed = &mut self.feeds[cursor.topic as usize];
+    /// Takes a page of a file that a follower wants to read in this view.
+    pub fn put(&mut self, topic: TopicId, view: View, page: Page) {
+        let feed = &mut self.feeds[topic.0 as usize];
         match (view, &mut feed.payload) {
-            (View::Payload, Some(payload)) => payload.load(cursor.offset),
-            _ => feed.canonical.load(cursor.offset),
+            (View::Payload, Some(payload)) => payload.put(page),
+            _ => feed.canonical.put(page),
         }
     }
 

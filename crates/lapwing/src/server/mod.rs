@@ -12,6 +12,7 @@ pub mod fault;
 pub mod feeds;
 pub mod front;
 pub mod liveness;
+pub mod loader;
 pub mod origin;
 pub mod pace;
 pub mod page;

@@ -298,15 +298,13 @@ impl Peer {
         self.tell_missed(topic, missed.range.clone(), missed.reason, common);
     }
 
-    /// What the cursor `nth` wants cannot be read from its file.
-    pub fn on_unreadable(&mut self, nth: usize, error: &io::Error, common: &Common) {
-        let cursor = &self.session.cursors()[nth];
-        let topic = common.topics.get(TopicId(cursor.topic));
+    /// What it wants of a topic cannot be read from its file.
+    pub fn on_unreadable(&mut self, topic: &Topic, offset: Offset, error: &io::Error, common: &Common) {
         common.console.tell(Event::Storage {
             topic: topic.name().clone(),
-            text: format!("cannot read from offset {} on: {error}", cursor.offset),
+            text: format!("cannot read from offset {offset} on: {error}"),
         });
-        let reason = format!("topic {} cannot be read at offset {}", topic.name(), cursor.offset);
+        let reason = format!("topic {} cannot be read at offset {offset}", topic.name());
         self.session.close(CloseCode::INTERNAL, &reason);
     }
 

@@ -12,6 +12,7 @@ use mio::{Poll, Waker};
 
 use super::common::Common;
 use super::delivery::{BELL, Delivery, Share};
+use super::loader::{self, Loaded};
 use super::seat::Seat;
 use super::topics::TopicId;
 use crate::log::Grant;
@@ -72,6 +73,8 @@ pub struct Stop {
 pub enum Command {
     /// Here is a connection.
     Adopt(Box<Arrival>),
+    /// Here is what a connection wanted from a file.
+    Loaded(Loaded),
     /// Dismiss everyone, and end.
     Stop(Stop),
 }
@@ -86,18 +89,20 @@ impl Worker {
         }
         let (commands, received) = mpsc::channel();
         let sessions = Arc::new(AtomicUsize::new(0));
-        let delivery = Delivery::new(poll, bell.clone(), received, sessions.clone(), share, common);
+        let hand = Hand {
+            bell: bell.clone(),
+            commands,
+            sessions: sessions.clone(),
+        };
+        let stored = common.topics.iter().any(|topic| topic.log.store().is_some());
+        let loader = stored
+            .then(|| loader::start(share.number, common.clone(), hand.clone()))
+            .transpose()?;
+        let delivery = Delivery::new(poll, bell, received, sessions, loader, share, common);
         let thread = std::thread::Builder::new()
             .name(format!("delivery-{}", share.number))
             .spawn(move || delivery.run())?;
-        Ok(Self {
-            hand: Hand {
-                bell,
-                commands,
-                sessions,
-            },
-            thread,
-        })
+        Ok(Self { hand, thread })
     }
 
     /// How many sessions it has, those on their way included.
@@ -135,7 +140,8 @@ impl Hand {
         }
     }
 
-    fn send(&self, command: Command) {
+    /// Tells the worker.
+    pub fn send(&self, command: Command) {
         // A worker that has ended has nobody left to serve.
         let _ = self.commands.send(command);
         self.bell.ring();

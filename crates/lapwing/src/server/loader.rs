@@ -1,0 +1,54 @@
+//! Brings what lagging clients want from files: a thread beside each delivery thread, which so never waits for a disk.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use lapwing_wire::position::Offset;
+
+use super::common::Common;
+use super::topics::TopicId;
+use super::worker::{Command, Hand};
+use crate::log::reader;
+use crate::log::store::Page;
+use crate::log::stored::View;
+
+/// What a connection waits for.
+pub struct Wanted {
+    /// The connection.
+    pub key: usize,
+    /// The topic.
+    pub topic: TopicId,
+    /// Where its cursor is.
+    pub offset: Offset,
+    /// How it wants its frames.
+    pub view: View,
+}
+
+/// What was brought for it.
+pub struct Loaded {
+    /// What was wanted.
+    pub wanted: Wanted,
+    /// The page, if it could be read.
+    pub page: io::Result<Page>,
+}
+
+/// Starts the thread; it ends when nobody can want anything any more. What it brings goes to `worker`.
+pub fn start(number: usize, common: Arc<Common>, worker: Hand) -> io::Result<Sender<Wanted>> {
+    let (sender, wanted) = mpsc::channel();
+    std::thread::Builder::new()
+        .name(format!("loader-{number}"))
+        .spawn(move || run(&wanted, &common, &worker))?;
+    Ok(sender)
+}
+
+fn run(wanted: &Receiver<Wanted>, common: &Common, worker: &Hand) {
+    for wanted in wanted {
+        let page = reader::fetch(&common.topics.get(wanted.topic).log, wanted.offset);
+        if let Ok(Page::Frames(stored)) = &page {
+            // Made here if it is not there: a delivery thread would make everyone wait for it.
+            let _ = stored.view(wanted.view);
+        }
+        worker.send(Command::Loaded(Loaded { wanted, page }));
+    }
+}
