@@ -6,6 +6,7 @@ pub mod manual;
 pub mod publish;
 pub mod serve;
 pub mod stop;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,8 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Record a live feed, time every block of messages, and report the times back
     Listen(listen::ListenArgs),
+    /// Prove that a recording is complete and in order, or say what is wrong with it
+    Verify(verify::VerifyArgs),
     /// Send lines from stdin into a topic of a running server
     Publish(publish::PublishArgs),
     /// See it work: a server and two listeners in this process, for a minute
@@ -60,6 +63,7 @@ pub fn main() -> ExitCode {
     let end = match cli.command {
         Command::Serve(args) => serve::run(args, color),
         Command::Listen(args) => listen::run(args, color),
+        Command::Verify(args) => verify::run(args, color),
         Command::Publish(args) => publish::run(args, color),
         Command::Demo(args) => demo::run(args, color),
         Command::Completions(args) => manual::completions(&args),

@@ -15,7 +15,7 @@ pub struct Scribe {
 impl Scribe {
     /// Appends the first record of a run.
     pub fn start(&mut self, start: crate::recording::note::Start, now: Now, out: &mut Vec<u8>) {
-        self.encoder.note(Note::Start(start), now, out);
+        self.encoder.header(&start, now, out);
     }
 
     /// Appends the lines of an event, if it has any.
@@ -60,10 +60,11 @@ fn note(event: &Event<'_>) -> Option<Note> {
             first,
             last,
         },
-        Event::Diverged { topic, epoch, at, .. } => Note::Diverged {
+        Event::Diverged { topic, epoch, at, last } => Note::Diverged {
             topic: topic.clone(),
             epoch,
             at,
+            to: last.map(|last| last.plus(1)).filter(|to| *to > at),
         },
         Event::Back(back) => Note::Reconnect {
             down_ms: back.down.as_micros() as f64 / 1000.0,

@@ -1,33 +1,55 @@
 //! What happens, turned into the lines of a recording: the same for the file and for `--output json`.
 
-use std::collections::BTreeMap;
-
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
 
 use super::arrival::Arrival;
 use super::line::LineWriter;
-use super::note::{Mark, Note};
+use super::marks::Marks;
+use super::note::{Note, Start};
 use crate::clock::Now;
 
 /// Writes the lines of one run, and the positions between them.
 ///
 /// Positions stand behind the first grant and then at least every [`POSITIONS_EVERY_BYTES`], so that whoever wants the end of
-/// a file reads no more than that of it.
+/// a file reads no more than that of it; a feed without offsets has them too, with nothing in them.
 #[derive(Debug, Default)]
 pub struct Encoder {
     line: LineWriter,
-    marks: BTreeMap<TopicName, Mark>,
+    marks: Marks,
     since_positions: usize,
 }
 
 impl Encoder {
+    /// Goes on behind what a file holds already.
+    #[must_use]
+    pub fn behind(marks: Marks) -> Self {
+        Self {
+            marks,
+            ..Self::default()
+        }
+    }
+
+    /// Appends what every file and every run begins with: who writes it, and where it goes on.
+    pub fn header(&mut self, start: &Start, now: Now, out: &mut Vec<u8>) {
+        self.line.note(Note::Start(start.clone()), now, out);
+        if !self.marks.is_empty() {
+            self.positions(now, out);
+        }
+    }
+
+    /// What is wanted next of each topic.
+    #[must_use]
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
     /// Appends the line of a message.
     pub fn message(&mut self, arrival: &Arrival<'_>, out: &mut Vec<u8>) {
         let begin = out.len();
         self.line.message(arrival, out);
         if let Some(offset) = arrival.offset {
-            self.mark(arrival.topic, arrival.epoch, offset.next());
+            self.marks.on_message(arrival.topic, arrival.epoch, offset);
         }
         self.count(begin, arrival.received, out);
     }
@@ -35,41 +57,25 @@ impl Encoder {
     /// Appends the line of a note.
     pub fn note(&mut self, note: Note, now: Now, out: &mut Vec<u8>) {
         let begin = out.len();
-        match &note {
-            Note::Gap { topic, to, .. } => {
-                let epoch = self.marks.get(topic).and_then(|mark| mark.epoch);
-                self.mark(topic, epoch, *to);
-            }
-            Note::Reset {
-                topic, epoch, first, ..
-            } => self.mark(topic, *epoch, *first),
-            Note::Diverged { topic, epoch, at } => self.mark(topic, Some(*epoch), *at),
-            _ => {}
-        }
+        self.marks.on_note(&note);
         self.line.note(note, now, out);
         self.count(begin, now, out);
     }
 
     /// Remembers what is wanted next of a topic: what was granted, before its first message.
     pub fn mark(&mut self, topic: &TopicName, epoch: Option<Epoch>, offset: Offset) {
-        match self.marks.get_mut(topic) {
-            Some(mark) => *mark = Mark { epoch, offset },
-            None => {
-                self.marks.insert(topic.clone(), Mark { epoch, offset });
-            }
-        }
+        self.marks.set(topic, epoch, offset);
     }
 
     /// Appends the positions as they are.
     pub fn positions(&mut self, now: Now, out: &mut Vec<u8>) {
-        let topics = self.marks.clone();
-        self.line.note(Note::Positions { topics }, now, out);
+        self.line.note(self.marks.to_note(), now, out);
         self.since_positions = 0;
     }
 
     fn count(&mut self, begin: usize, now: Now, out: &mut Vec<u8>) {
         self.since_positions += out.len() - begin;
-        if self.since_positions >= POSITIONS_EVERY_BYTES && !self.marks.is_empty() {
+        if self.since_positions >= POSITIONS_EVERY_BYTES {
             self.positions(now, out);
         }
     }

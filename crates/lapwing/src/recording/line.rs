@@ -75,12 +75,24 @@ pub fn check(line: &[u8]) -> Result<(), SealError> {
         .strip_prefix(SEAL_BEGIN)
         .and_then(|rest| rest.strip_suffix(SEAL_END))
         .ok_or(SealError::Missing)?;
-    // Compared as text: one value has one form, so a changed digit case is damage as well.
-    if digits == format!("{:08x}", crc32c::crc32c(body)).as_bytes() {
-        Ok(())
-    } else {
-        Err(SealError::Wrong)
+    // One value has one form: a digit of the other case is damage as well.
+    match hex(digits) == Some(crc32c::crc32c(body)) {
+        true => Ok(()),
+        false => Err(SealError::Wrong),
     }
+}
+
+/// The value of 8 lowercase hexadecimal digits.
+fn hex(digits: &[u8]) -> Option<u32> {
+    let digits: &[u8; 8] = digits.try_into().ok()?;
+    digits.iter().try_fold(0, |value, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u32::from(digit))
+    })
 }
 
 fn value(value: Value<'_>, out: &mut Vec<u8>) {
@@ -132,7 +144,9 @@ const DATA: &[u8] = b",\"data\":";
 const DATA_BASE64: &[u8] = b",\"data_base64\":";
 const SEAL_BEGIN: &[u8] = b",\"crc\":\"";
 const SEAL_END: &[u8] = b"\"}";
-const SEAL_BYTES: usize = SEAL_BEGIN.len() + 8 + SEAL_END.len();
+
+/// How many bytes the checksum takes at the end of a line, without the newline.
+pub const SEAL_BYTES: usize = SEAL_BEGIN.len() + 8 + SEAL_END.len();
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,13 @@
 
 pub mod arrival;
 pub mod encoder;
+pub mod glance;
+pub mod input;
 pub mod line;
+pub mod lines;
+pub mod marks;
 pub mod note;
+pub mod parts;
+pub mod proof;
 pub mod reader;
 pub mod writer;

@@ -51,6 +51,9 @@ pub enum Note {
         epoch: Epoch,
         /// The first offset that the server no longer knows as it stands here.
         at: Offset,
+        /// The offset behind the last orphan: those from `at` up to, not including, it stand above under the old history.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Offset>,
     },
     /// The connection was lost and is back.
     Reconnect {

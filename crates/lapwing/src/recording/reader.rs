@@ -1,7 +1,6 @@
 //! A recorded file read back, line by line, with everything that is wrong with it.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, Read};
 use std::path::Path;
 
 use lapwing_wire::envelope::{Kind, write_payload, write_value};
@@ -11,93 +10,45 @@ use lapwing_wire::topic::TopicName;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::line::{self, LINE_BYTES_MAX, SealError};
+use super::input::{self, Input};
+use super::line::{self, SealError};
+use super::lines::{Line, Lines, Text};
 use super::note::StampedNote;
 
 /// Reads a recording from its beginning.
 ///
-/// It holds one line at a time, which is at most [`LINE_BYTES_MAX`]; what is longer is passed over as damage. Nothing stops it
-/// but an error of the file itself: a bad line is told and the next one read.
+/// It holds one line at a time, which is at most [`LINE_BYTES_MAX`](line::LINE_BYTES_MAX); what is longer is passed over as
+/// damage. Nothing stops it but an error of the file itself: a bad line is told and the next one read.
 pub struct Reader<R> {
-    input: R,
-    line: Vec<u8>,
-    number: u64,
-    at: u64,
+    lines: Lines<R>,
 }
 
-impl Reader<BufReader<File>> {
-    /// Opens a file.
+impl Reader<Input> {
+    /// Opens a file, compressed or not.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self::new(BufReader::with_capacity(256 << 10, File::open(path)?)))
+        Ok(Self::new(input::open(path)?))
     }
 }
 
-impl<R: BufRead> Reader<R> {
+impl<R: Read> Reader<R> {
     /// Reads from `input`.
     #[must_use]
     pub fn new(input: R) -> Self {
         Self {
-            input,
-            line: Vec::new(),
-            number: 0,
-            at: 0,
-        }
-    }
-
-    /// Takes the next line into `self.line`; gives how many bytes it has in the file and whether it ended in a newline.
-    fn take_line(&mut self) -> io::Result<(u64, bool)> {
-        self.line.clear();
-        let mut bytes = 0;
-        loop {
-            let found = match self.input.fill_buf() {
-                Ok(found) => found,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            if found.is_empty() {
-                return Ok((bytes, false));
-            }
-            let end = found.iter().position(|&byte| byte == b'\n');
-            let piece = &found[..end.unwrap_or(found.len())];
-            // One byte more than allowed is kept, which is how the line is known to be too long.
-            let room = (LINE_BYTES_MAX + 1).saturating_sub(self.line.len());
-            self.line.extend_from_slice(&piece[..piece.len().min(room)]);
-            let used = end.map_or(found.len(), |end| end + 1);
-            self.input.consume(used);
-            bytes += used as u64;
-            if end.is_some() {
-                return Ok((bytes, true));
-            }
-        }
-    }
-
-    fn record(&self, bytes: u64, ended: bool) -> Record {
-        if !ended {
-            Record::Torn { bytes }
-        } else if self.line.len() >= LINE_BYTES_MAX {
-            Record::Damaged(Damage::TooLong { bytes })
-        } else {
-            parse(&self.line)
+            lines: Lines::new(input),
         }
     }
 }
 
-impl<R: BufRead> Iterator for Reader<R> {
+impl<R: Read> Iterator for Reader<R> {
     type Item = io::Result<Entry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (bytes, ended) = match self.take_line() {
-            Ok((0, false)) => return None,
-            Ok(taken) => taken,
-            Err(error) => return Some(Err(error)),
-        };
-        self.number += 1;
-        let at = self.at;
-        self.at += bytes;
-        Some(Ok(Entry {
-            line: self.number,
-            at,
-            record: self.record(bytes, ended),
+        let line = self.lines.next().transpose()?;
+        Some(line.map(|line| Entry {
+            line: line.number,
+            at: line.at,
+            record: Record::of(&line),
         }))
     }
 }
@@ -134,6 +85,18 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// What a line holds.
+    #[must_use]
+    pub fn of(line: &Line<'_>) -> Self {
+        match line.text {
+            Text::Whole(text) => parse(text),
+            Text::TooLong => Self::Damaged(Damage::TooLong { bytes: line.bytes }),
+            Text::Torn => Self::Torn { bytes: line.bytes },
+        }
+    }
+}
+
 /// What is wrong with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
@@ -149,6 +112,15 @@ pub enum Damage {
         /// How long.
         bytes: u64,
     },
+}
+
+impl From<SealError> for Damage {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Missing => Self::NoChecksum,
+            SealError::Wrong => Self::Checksum,
+        }
+    }
 }
 
 /// A message read back.
@@ -187,10 +159,8 @@ struct RawLine<'a> {
 }
 
 fn parse(line: &[u8]) -> Record {
-    match line::check(line) {
-        Err(SealError::Missing) => return Record::Damaged(Damage::NoChecksum),
-        Err(SealError::Wrong) => return Record::Damaged(Damage::Checksum),
-        Ok(()) => {}
+    if let Err(error) = line::check(line) {
+        return Record::Damaged(error.into());
     }
     let parsed = if line.starts_with(b"{\"record\":") {
         serde_json::from_slice(line)
@@ -333,24 +303,6 @@ mod tests {
             &super::tests::records(line.as_bytes())[..],
             [Record::Unknown { .. }]
         ));
-    }
-
-    #[test]
-    fn a_line_without_end_is_bounded() {
-        struct Endless(u64);
-        impl io::Read for Endless {
-            fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-                let count = out.len().min(usize::try_from(self.0).unwrap_or(usize::MAX));
-                out[..count].fill(b'x');
-                self.0 -= count as u64;
-                Ok(count)
-            }
-        }
-        let long = LINE_BYTES_MAX as u64 + 5_000_000;
-        let mut reader = Reader::new(BufReader::with_capacity(1 << 20, Endless(long)));
-        let entry = reader.next().expect("one").expect("memory");
-        assert_eq!(entry.record, Record::Torn { bytes: long });
-        assert!(reader.line.len() <= LINE_BYTES_MAX + 1);
     }
 
     proptest! {

@@ -11,3 +11,4 @@ mod refusal;
 mod resume;
 mod secure;
 mod stop;
+mod verify;
