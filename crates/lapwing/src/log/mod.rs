@@ -47,6 +47,7 @@ pub struct Log {
     segments: RwLock<VecDeque<Arc<Stored>>>,
     version: AtomicU64,
     first: AtomicU64,
+    let_go: AtomicU64,
     /// The visible end: everything below may be delivered.
     next: AtomicU64,
     ended: AtomicBool,
@@ -132,6 +133,7 @@ impl Log {
             segments: RwLock::default(),
             version: AtomicU64::new(0),
             first: AtomicU64::new(0),
+            let_go: AtomicU64::new(0),
             next: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             bells: RwLock::default(),
@@ -187,6 +189,13 @@ impl Log {
     #[must_use]
     pub fn first(&self) -> Offset {
         Offset::new(self.first.load(Ordering::Acquire))
+    }
+
+    /// Everything below was let go; what is missing at or above it never was. Not above [`Log::first`], which may lie behind
+    /// a hole.
+    #[must_use]
+    pub fn let_go(&self) -> Offset {
+        Offset::new(self.let_go.load(Ordering::Acquire))
     }
 
     /// The visible end: the offset of the next message.
@@ -524,7 +533,7 @@ impl Log {
         }
         self.hold.on_looked(&mut places, needed);
         if gone > 0 {
-            self.change(|segments| drop(segments.drain(..gone)));
+            self.let_go_of(gone);
         }
         needed.is_none()
     }
@@ -556,19 +565,31 @@ impl Log {
             }
         }
         if gone > 0 {
-            self.change(|segments| drop(segments.drain(..gone)));
+            self.let_go_of(gone);
         }
         gone > 0
+    }
+
+    /// Lets go of so many segments from the front.
+    fn let_go_of(&self, count: usize) {
+        self.change(|segments| {
+            segments.drain(..count);
+            self.let_go.store(self.front(segments), Ordering::Release);
+        });
+    }
+
+    /// The offset with which what is retained begins.
+    fn front(&self, segments: &VecDeque<Arc<Stored>>) -> u64 {
+        segments.front().map_or(self.next.load(Ordering::Relaxed), |stored| {
+            stored.canonical().base().get()
+        })
     }
 
     /// Changes the list of segments, and lets readers know.
     fn change(&self, change: impl FnOnce(&mut VecDeque<Arc<Stored>>)) {
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut segments);
-        let first = segments.front().map_or(self.next.load(Ordering::Relaxed), |stored| {
-            stored.canonical().base().get()
-        });
-        self.first.store(first, Ordering::Release);
+        self.first.store(self.front(&segments), Ordering::Release);
         self.version.fetch_add(1, Ordering::Release);
     }
 
