@@ -246,7 +246,7 @@ impl Session {
     pub fn overtaken(&self, readers: &impl Readers) -> Option<Missed> {
         self.cursors.iter().enumerate().find_map(|(nth, cursor)| {
             let log = readers.log(cursor.topic, self.mode.view());
-            let range = cursor.offset..log.first();
+            let range = cursor.offset..log.let_go();
             let reason = GapReason::Retention;
             (log.on_lag() == OnLag::Close && !range.is_empty()).then_some(Missed { nth, range, reason })
         })
@@ -362,9 +362,9 @@ fn jump(cursor: Offset, log: &Log) -> Option<Range<Offset>> {
     (log.on_lag() == OnLag::Latest && cursor < newest).then_some(cursor..newest)
 }
 
-/// What follows from offsets that a reader could not find: those below the oldest retained were let go, others never were.
+/// What follows from offsets that a reader could not find: they were let go, or never were.
 fn missed(nth: usize, range: Range<Offset>, log: &Log) -> Next<'static, 'static> {
-    if range.start >= log.first() {
+    if range.start >= log.let_go() {
         let reason = GapReason::Purge;
         return Next::Missed(Missed { nth, range, reason });
     }

@@ -20,6 +20,7 @@ pub struct Memory {
     segments: RwLock<VecDeque<Arc<Stored>>>,
     version: AtomicU64,
     first: AtomicU64,
+    let_go: AtomicU64,
     payload_readers: AtomicUsize,
 }
 
@@ -45,6 +46,7 @@ impl Memory {
             segments: RwLock::default(),
             version: AtomicU64::new(0),
             first: AtomicU64::new(next.get()),
+            let_go: AtomicU64::new(next.get()),
             payload_readers: AtomicUsize::new(0),
         }
     }
@@ -64,6 +66,13 @@ impl Memory {
     #[must_use]
     pub fn first(&self) -> Offset {
         Offset::new(self.first.load(Ordering::Acquire))
+    }
+
+    /// Everything below was let go; what is missing at or above it never was. Not above [`Memory::first`], which may lie behind
+    /// a hole.
+    #[must_use]
+    pub fn let_go(&self) -> Offset {
+        Offset::new(self.let_go.load(Ordering::Acquire))
     }
 
     /// How often the list of segments has changed.
@@ -160,7 +169,7 @@ impl Memory {
             }
         }
         if gone > 0 {
-            self.change(next, |segments| drop(segments.drain(..gone)));
+            self.let_go_of(gone, next);
         }
         gone > 0
     }
@@ -186,17 +195,24 @@ impl Memory {
             }
         }
         if gone > 0 {
-            self.change(next, |segments| drop(segments.drain(..gone)));
+            self.let_go_of(gone, next);
         }
         needed
+    }
+
+    /// Lets go of so many segments from the front.
+    fn let_go_of(&self, count: usize, next: Offset) {
+        self.change(next, |segments| {
+            segments.drain(..count);
+            self.let_go.store(front(segments, next).get(), Ordering::Release);
+        });
     }
 
     /// Changes the list of segments, and lets readers know.
     fn change(&self, next: Offset, change: impl FnOnce(&mut VecDeque<Arc<Stored>>)) {
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut segments);
-        let first = segments.front().map_or(next, |stored| stored.canonical().base());
-        self.first.store(first.get(), Ordering::Release);
+        self.first.store(front(&segments, next).get(), Ordering::Release);
         self.version.fetch_add(1, Ordering::Release);
     }
 
@@ -260,6 +276,11 @@ impl Active {
         }
         self.canonical.publish();
     }
+}
+
+/// The offset with which these segments begin, or the log's end.
+fn front(segments: &VecDeque<Arc<Stored>>, next: Offset) -> Offset {
+    segments.front().map_or(next, |stored| stored.canonical().base())
 }
 
 fn age(now: Now, mono: u64) -> Duration {

@@ -265,6 +265,16 @@ impl Log {
         }
     }
 
+    /// Everything below was let go; what is missing at or above it never was. Not above [`Log::first`], which may lie behind
+    /// a hole.
+    #[must_use]
+    pub fn let_go(&self) -> Offset {
+        match &self.store {
+            Some(store) => store.first(),
+            None => self.memory.let_go(),
+        }
+    }
+
     /// The visible end: the offset of the next message.
     #[must_use]
     pub fn next(&self) -> Offset {
