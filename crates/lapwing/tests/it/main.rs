@@ -24,6 +24,7 @@ mod plain;
 mod push;
 mod replay;
 mod reports;
+mod resume;
 mod shortage;
 mod slow;
 mod stdin;

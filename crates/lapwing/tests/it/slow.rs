@@ -255,6 +255,41 @@ fn wait_lets_publishers_wait_and_then_refuses_them_with_a_time_to_come_back() {
 }
 
 #[test]
+fn b1_one_that_stops_reading_costs_ninety_nine_others_nothing_and_is_named_with_its_loss() {
+    let server = Server::start(&["--topic", "small=push?keep_bytes=256KiB", "--stall-timeout", "5m"]);
+    let mut others: Vec<Client> = (0..99).map(|_| follow(&server, "topics=small")).collect();
+    let stuck = follow_slowly(&server, "topics=small&name=stuck");
+    let memory = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid().as_raw_pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+    };
+    const COUNT: u64 = 1000;
+    let mut early = 0;
+    for n in 0..COUNT {
+        fill(&server, 1, 4000);
+        for client in &mut others {
+            assert_eq!(client.message().offset, n, "all of it, at once");
+        }
+        if n == COUNT / 4 {
+            early = memory();
+        }
+    }
+    let late = memory();
+    assert!(late < early + 4096, "{early} KiB, and then {late} KiB");
+    assert_eq!(server.events("gap"), [] as [Value; 0]);
+    drop(stuck);
+    let left = server.event("left", |_| true);
+    assert_eq!(left["client"], "stuck");
+    let (behind, gone) = (&left["behind"]["small"], &left["gone"]["small"]);
+    // Four megabytes came, a quarter of one is kept, and the kernel has little of it.
+    assert!(
+        behind.as_u64() > Some(COUNT / 2) && gone.as_u64() > Some(COUNT / 2),
+        "{left}"
+    );
+}
+
+#[test]
 fn every_policy_is_told_at_the_start() {
     let topics = [
         "--topic",
