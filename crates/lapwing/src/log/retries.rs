@@ -22,6 +22,18 @@ impl RetryKey {
         Self::hash(&["source", source, &sequence.to_string()])
     }
 
+    /// The key as it stands on disk.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// A key that was read from disk.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     fn hash(parts: &[&str]) -> Self {
         let mut hash = sha1_smol::Sha1::new();
         for part in parts {

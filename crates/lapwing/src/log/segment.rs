@@ -70,6 +70,27 @@ impl Segment {
         )
     }
 
+    /// A segment that is whole from the start and never grows: frames read from disk. It takes the memory as it is.
+    ///
+    /// # Panics
+    /// When the entries do not rise, or end elsewhere than the frames.
+    #[must_use]
+    pub fn sealed(base: Offset, frames: Vec<u8>, entries: Vec<Entry>) -> Arc<Self> {
+        let rises = |pair: &[Entry]| pair[0].offset < pair[1].offset && pair[0].end <= pair[1].end;
+        assert!(entries.windows(2).all(rises), "offsets and ends rise");
+        assert_eq!(
+            begin_of(&entries, entries.len()),
+            frames.len(),
+            "the last frame ends the bytes"
+        );
+        Arc::new(Self {
+            base,
+            visible: AtomicUsize::new(entries.len()),
+            frames: Cells::filled(frames),
+            index: Cells::filled(entries),
+        })
+    }
+
     /// The offset that its first message has, or would have.
     #[must_use]
     pub fn base(&self) -> Offset {
@@ -227,6 +248,15 @@ impl<T: Zeroable> Cells<T> {
         }
     }
 
+    /// Cells that were all written before.
+    fn filled(cells: Vec<T>) -> Self {
+        Self {
+            #[cfg(feature = "loom")]
+            shadow: cells.iter().map(|_| loom::cell::UnsafeCell::new(())).collect(),
+            cells: cells.into_iter().map(std::cell::UnsafeCell::new).collect(),
+        }
+    }
+
     fn len(&self) -> usize {
         self.cells.len()
     }
@@ -326,6 +356,17 @@ mod tests {
         ] {
             assert_eq!(segment.find(Offset::new(offset)), at, "{offset}");
         }
+    }
+
+    #[test]
+    fn a_sealed_segment_is_visible_whole() {
+        let entries = [(5, 3), (6, 5)].map(|(offset, end)| Entry { end, ..entry(offset) });
+        let segment = Segment::sealed(Offset::new(5), b"abcde".to_vec(), entries.to_vec());
+        assert_eq!(
+            (segment.frames(0..2), segment.frames(1..2)),
+            (&b"abcde"[..], &b"de"[..])
+        );
+        assert_eq!(segment.find(Offset::new(6)), 1);
     }
 
     #[test]

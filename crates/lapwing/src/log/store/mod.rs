@@ -2,28 +2,51 @@
 
 pub mod batch;
 pub mod directory;
+pub mod disk;
+#[cfg(all(test, not(feature = "loom")))]
+mod fake;
+pub mod file;
+pub mod header;
+pub mod index;
 pub mod notice;
+pub mod page;
+mod recovery;
+pub mod scan;
+pub mod state;
+pub mod survey;
+mod syncer;
+pub mod verdict;
 pub mod writer;
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use lapwing_wire::control::{self, GapReason};
 use lapwing_wire::position::Offset;
 use lapwing_wire::time::WallTime;
+use lapwing_wire::topic::TopicName;
+use serde::{Deserialize, Serialize};
 
 use super::lineage::Lineage;
 use super::retries::Retries;
 use super::stored::Stored;
 pub use batch::Batch;
 pub use directory::{DataDir, DataDirError, OpenError};
+use disk::{Disk, DiskFile};
+use file::SegmentFile;
 pub use notice::{Finding, Notice, ReadOnly};
+use page::Pages;
+use scan::Window;
 pub use writer::{StoreWriter, WriteError};
 
 /// What an acknowledgement of a stored topic means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Written to the operating system: survives the end of this process, not of the machine.
     Os,
@@ -50,6 +73,19 @@ pub struct StoreOptions {
     /// Messages are let go when they are so old; none keeps them as long as `bytes` allows.
     pub age: Option<Duration>,
 }
+
+impl StoreOptions {
+    /// The size of a segment file: a sixteenth of all, so that what goes at once is a small part.
+    #[must_use]
+    pub fn segment_bytes(&self) -> u64 {
+        (self.bytes / 16).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+    }
+}
+
+/// Less would be more headers than messages.
+pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+/// More would make letting go coarse, and reading a tail anew long.
+pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 
 /// An opened topic.
 pub struct Opened {
@@ -82,11 +118,69 @@ pub enum Page {
 
 /// The files of one topic, for readers.
 pub struct Store {
-    level: Level,
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    topic: TopicName,
+    options: StoreOptions,
     lineage: Lineage,
+    /// Oldest first; the last may still be written.
+    files: RwLock<VecDeque<Arc<SegmentFile>>>,
+    first: AtomicU64,
+    durable: AtomicU64,
+    next: AtomicU64,
+    pages: Mutex<Pages>,
+    notices: Mutex<Vec<Notice>>,
+    unsynced: Mutex<Unsynced>,
+    failed: OnceLock<(&'static str, Arc<io::Error>)>,
+}
+
+/// What was written and not yet synced.
+#[derive(Default)]
+struct Unsynced {
+    /// The file being written.
+    active: Option<Arc<dyn DiskFile>>,
+    /// Files that were sealed since.
+    sealed: Vec<Arc<dyn DiskFile>>,
+    /// Whether files were made or deleted.
+    names: bool,
 }
 
 impl Store {
+    #[expect(clippy::too_many_arguments, reason = "the fields, each of another type")]
+    fn new(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        topic: TopicName,
+        options: StoreOptions,
+        lineage: Lineage,
+        files: Vec<Arc<SegmentFile>>,
+        durable: Offset,
+        next: Offset,
+    ) -> Self {
+        let first = files.first().map_or(next, |file| file.base);
+        Self {
+            disk,
+            directory,
+            topic,
+            options,
+            lineage,
+            files: RwLock::new(files.into()),
+            first: AtomicU64::new(first.get()),
+            durable: AtomicU64::new(durable.get()),
+            next: AtomicU64::new(next.get()),
+            pages: Mutex::default(),
+            notices: Mutex::default(),
+            unsynced: Mutex::default(),
+            failed: OnceLock::new(),
+        }
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
     /// The histories of this log.
     #[must_use]
     pub fn lineage(&self) -> &Lineage {
@@ -96,57 +190,147 @@ impl Store {
     /// What an acknowledgement means.
     #[must_use]
     pub fn level(&self) -> Level {
-        self.level
+        self.options.level
     }
 
     /// The lowest offset kept.
     #[must_use]
     pub fn first(&self) -> Offset {
-        Offset::ZERO
+        Offset::new(self.first.load(Ordering::Acquire))
     }
 
     /// Everything below is on stable storage.
     #[must_use]
     pub fn durable(&self) -> Offset {
-        Offset::ZERO
+        Offset::new(self.durable.load(Ordering::Acquire))
     }
 
     /// The end of what was written.
     #[must_use]
     pub fn next(&self) -> Offset {
-        Offset::ZERO
+        Offset::new(self.next.load(Ordering::Acquire))
     }
 
     /// How many bytes are kept at most.
     #[must_use]
     pub fn bytes_max(&self) -> u64 {
-        0
+        self.options.bytes
     }
 
     /// When as many bytes are kept as may be: the end of the oldest segment file, which has to go before there is room.
     #[must_use]
     pub fn full_until(&self) -> Option<Offset> {
-        None
+        let full = self.bytes() >= self.options.bytes;
+        full.then(|| self.files().get(1).map_or(self.next(), |second| second.base))
     }
 
     /// Bytes of all segment files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        0
-    }
-
-    /// What lies at `cursor`: about 128 KiB of frames of whole batches, at least one batch.
-    pub fn page(&self, _cursor: Offset) -> io::Result<Page> {
-        Ok(Page::End)
+        self.files().iter().map(|file| file.index().bytes).sum()
     }
 
     /// The first offset whose wall time is `wall` or later; none when all are older.
-    pub fn since(&self, _wall: WallTime) -> io::Result<Option<Offset>> {
-        Ok(None)
+    pub fn since(&self, wall: WallTime) -> io::Result<Option<Offset>> {
+        let newer = |file: &&Arc<SegmentFile>| file.index().wall_latest >= wall;
+        let Some(file) = self.files().iter().find(newer).cloned() else {
+            return Ok(None);
+        };
+        let (bytes, from) = {
+            let index = file.index();
+            (index.bytes, index.position_since(wall))
+        };
+        let Some(mut at) = from else {
+            return Ok(None);
+        };
+        let handle = file.open(&*self.disk)?;
+        let mut window = Window::in_pieces(&*handle, bytes, page::PIECE_BYTES);
+        while let Some(view) = window.batch(at, file.epoch, file.base)? {
+            if let Some(row) = view.rows().find(|row| row.entry.wall >= wall) {
+                return Ok(Some(row.entry.offset));
+            }
+            at += u64::from(view.header().bytes);
+        }
+        // Only damage can lie there; who reads on meets it.
+        Ok(Some(file.base))
     }
 
-    /// Damage that readers found since the last call.
+    /// Damage that readers found since the last call, and files that could not be deleted.
+    #[must_use]
     pub fn take_notices(&self) -> Vec<Notice> {
-        Vec::new()
+        std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Brings everything that was written before this call to stable storage.
+    fn sync(&self) -> Result<(), WriteError> {
+        self.check()?;
+        let next = self.next();
+        // Behind reading `next`: a file that was sealed since is in the list, and one that is active holds the rest.
+        let (active, sealed, names) = {
+            let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+            let sealed = std::mem::take(&mut unsynced.sealed);
+            (unsynced.active.clone(), sealed, std::mem::take(&mut unsynced.names))
+        };
+        let mut synced = sealed.iter().try_for_each(|file| file.sync());
+        if let (Ok(()), Some(active)) = (&synced, active) {
+            synced = active.sync_data();
+        }
+        if synced.is_ok() && names {
+            synced = self.disk.sync_directory(&self.directory);
+        }
+        synced.map_err(|error| self.fail("sync", error))?;
+        self.durable.fetch_max(next.get(), Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Whether anything waits for a sync.
+    fn is_behind(&self) -> bool {
+        self.durable() < self.next()
+    }
+
+    /// Notes that the files failed: once for all.
+    fn fail(&self, doing: &'static str, error: io::Error) -> WriteError {
+        let (doing, error) = self.failed.get_or_init(|| (doing, Arc::new(error)));
+        WriteError::Failed {
+            topic: self.topic.clone(),
+            doing,
+            error: error.clone(),
+        }
+    }
+
+    fn check(&self) -> Result<(), WriteError> {
+        match self.failed.get() {
+            Some((doing, error)) => Err(WriteError::Failed {
+                topic: self.topic.clone(),
+                doing,
+                error: error.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&self, file: PathBuf, finding: Finding) {
+        self.notices
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Notice {
+                topic: self.topic.clone(),
+                file,
+                finding,
+            });
+    }
+
+    fn files(&self) -> RwLockReadGuard<'_, VecDeque<Arc<SegmentFile>>> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change_files(&self, change: impl FnOnce(&mut VecDeque<Arc<SegmentFile>>)) {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut files);
+        let first = files.front().map_or(self.next(), |file| file.base);
+        self.first.store(first.get(), Ordering::Release);
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;
