@@ -11,7 +11,7 @@ use lapwing_wire::escape::escaped;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{End, in_form};
+use super::{End, in_form, stop};
 use crate::config::{Config, Limits, StorageSpec, raise_open_files};
 use crate::failure::{Exit, Failure};
 use crate::server::Server;
@@ -165,6 +165,7 @@ async fn serve(
             "is the system out of threads or files?",
         )
     };
+    stop::outlive_file_limits().map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
     let console = Console::start(format, color, config.limits.console_bytes_max);

@@ -5,6 +5,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
 
+/// From now on a file that may not grow any more (`ulimit -f`) is an error of the write, as a full disk is, and not the end of
+/// the process. Must be called within a tokio runtime.
+pub fn outlive_file_limits() -> std::io::Result<()> {
+    // Once a signal is listened to it no longer does what it does by default, whether or not anybody goes on listening.
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
 /// A token that SIGINT or SIGTERM cancels; a second signal ends the process at once with code 130.
 ///
 /// Signals have a thread of their own, so that the second one works even when a write to a stopped terminal blocks all else.
@@ -18,6 +25,7 @@ pub fn on_signals() -> Result<CancellationToken, Failure> {
             runtime.block_on(async {
                 let mut interrupt = signal(SignalKind::interrupt())?;
                 let mut terminate = signal(SignalKind::terminate())?;
+                outlive_file_limits()?;
                 let _ = ready.send(Ok(()));
                 for count in 0.. {
                     tokio::select! {

@@ -61,19 +61,14 @@ struct Run {
 
 impl Run {
     fn run(mut self) {
-        let mut retired = Now::read();
         loop {
             match self.log.wait_for_work(RETIRE_INTERVAL) {
                 Work::Batches(batches) => self.commit(&batches),
                 Work::None => {}
                 Work::Stop => break,
             }
-            let now = Now::read();
-            if now.mono.saturating_sub(retired.mono) >= RETIRE_INTERVAL.as_nanos() as u64 {
-                retired = now;
-                if self.writer.retire(now, self.log.let_go_below()) {
-                    self.log.ring();
-                }
+            if self.writer.retire(Now::read(), self.log.let_go_below()) {
+                self.log.ring();
             }
         }
         if let Err(error) = self.writer.close() {
@@ -108,7 +103,7 @@ impl Run {
     }
 }
 
-/// How often files that are too old or too many are looked for.
+/// How often files that are too old are looked for when nothing comes.
 const RETIRE_INTERVAL: Duration = Duration::from_secs(1);
 /// There may be many topics, and a committer calls nothing deep.
 const STACK_BYTES: usize = 256 << 10;

@@ -1,6 +1,7 @@
 //! What the tests tell their stories with: a real server, real clients, and patience.
 
 pub mod client;
+pub mod faults;
 pub mod frames;
 pub mod http;
 pub mod lines;

@@ -37,6 +37,26 @@ impl Plan {
         Self::from_command(shell, args)
     }
 
+    /// As [`Plan::new`], with no file larger than so many KiB.
+    pub fn with_file_size(kib: u32, args: &[&str]) -> Self {
+        let mut shell = Command::new("bash");
+        shell
+            .arg("-c")
+            .arg(format!("ulimit -f {kib} && exec \"$0\" \"$@\""))
+            .arg(LAPWING);
+        Self::from_command(shell, args)
+    }
+
+    /// As [`Plan::new`], with system calls that fail or take their time: what `strace -e inject=` understands.
+    pub fn injected(inject: &str, args: &[&str]) -> Self {
+        let mut strace = Command::new("strace");
+        // -D: the server is our child, and strace its own.
+        strace
+            .args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={inject}")])
+            .arg(LAPWING);
+        Self::from_command(strace, args)
+    }
+
     fn from_command(mut command: Command, args: &[&str]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
         command.stdin(Stdio::null());

@@ -1,0 +1,199 @@
+//! A disk that is full, fails or is slow: nothing that was acknowledged is lost, and what can go on goes on.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::client::{follow, speak};
+use crate::support::eventually;
+use crate::support::faults::{SmallDisk, can_inject};
+use crate::support::http::{Answer, post};
+use crate::support::server::{Plan, Server};
+
+const PATH: &str = "/topics/orders/messages";
+
+fn args(dir: &Path) -> [String; 4] {
+    let dir = dir.to_str().expect("temporary folders have plain names").to_owned();
+    ["--data".to_owned(), dir, "--topic".to_owned(), "orders=push".to_owned()]
+}
+
+fn serve(dir: &Path) -> Server {
+    Server::start(&args(dir).each_ref().map(String::as_str))
+}
+
+/// A server whose system calls are meddled with from the start, as `strace -e inject=…` says.
+fn serve_injected(dir: &Path, inject: &str) -> Server {
+    Plan::injected(inject, &args(dir).each_ref().map(String::as_str)).start()
+}
+
+fn publish(server: &Server, number: u64) -> Answer {
+    post(server, PATH, "application/json", number.to_string())
+}
+
+/// Publishes numbers until one is refused; gives how many were taken, and the refusal.
+fn publish_until_refused(server: &Server, from: u64) -> (u64, Answer) {
+    let padding = "x".repeat(2000);
+    for number in from..from + 10_000 {
+        let body = format!("[{number},\"{padding}\"]");
+        let answer = post(server, PATH, "application/json", body);
+        if answer.status != 201 {
+            return (number, answer);
+        }
+        assert_eq!(answer.json()["first"], number, "offsets have no holes");
+    }
+    panic!("the disk was never full");
+}
+
+#[test]
+fn f9_on_a_full_disk_publishers_get_507_readers_go_on_and_it_recovers_by_itself() {
+    let Some(disk) = SmallDisk::mount("f9 server", 2048) else {
+        return;
+    };
+    let server = serve(disk.path());
+    let mut live = speak(&server, "topics=orders&from=earliest");
+    let (taken, refusal) = publish_until_refused(&server, 0);
+    assert_eq!(refusal.status, 507, "{}", refusal.body);
+    assert!(
+        refusal.body.contains("disk is full") && refusal.body.contains("nothing was appended"),
+        "{}",
+        refusal.body
+    );
+    assert!(taken > 10, "only {taken} messages fit");
+    let mut again = follow(&server, "topics=orders&from=earliest");
+    for number in 0..taken {
+        assert_eq!(
+            again.message().data[0],
+            number,
+            "readers have all that was acknowledged"
+        );
+    }
+    server.event("storage", |event| {
+        event["text"].as_str().is_some_and(|text| text.contains("disk is full"))
+    });
+
+    // Room comes back: the file system is made larger.
+    disk.grow(8192);
+    eventually("messages are taken again", || {
+        let answer = post(&server, PATH, "application/json", format!("[{taken}]"));
+        answer.status == 201 && answer.json()["first"] == taken
+    });
+    server.event("storage", |event| event["text"] == "messages are kept again");
+    assert_eq!(again.message().data[0], taken);
+    let mut offset = 0;
+    while offset <= taken {
+        let heard: Value = serde_json::from_str(&live.text()).unwrap();
+        if let Some(told) = heard["offset"].as_u64() {
+            assert_eq!(told, offset);
+            offset += 1;
+        }
+    }
+}
+
+#[test]
+fn f10_a_failed_sync_is_final_for_its_topic_until_a_restart_and_acknowledges_nothing() {
+    if !can_inject("f10") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let first = serve(dir.path());
+    assert_eq!(publish(&first, 0).status, 201);
+    drop(first);
+    // From the second sync of any thread on; the first ones belong to the start.
+    let server = serve_injected(dir.path(), "fdatasync:error=EIO:when=3+");
+    let mut refused = None;
+    for number in 1..10 {
+        let answer = publish(&server, number);
+        if answer.status != 201 {
+            refused = Some((number, answer));
+            break;
+        }
+    }
+    let (number, answer) = refused.expect("a sync has failed");
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert!(answer.body.contains("until a restart"), "{}", answer.body);
+    assert_eq!(publish(&server, number).status, 503, "it is not tried again");
+    let mut reader = follow(&server, "topics=orders&from=earliest");
+    assert_eq!(
+        reader.data(number as usize),
+        (0..number).map(|n| json!(n)).collect::<Vec<_>>()
+    );
+    server.event("storage", |event| {
+        event["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("until a restart"))
+    });
+    drop(server);
+    let server = serve(dir.path());
+    let next = publish(&server, 99).json()["first"].as_u64().unwrap();
+    // What failed to be synced was not acknowledged, and may be there or not.
+    assert!(next == number || next == number + 1, "{next}");
+}
+
+#[test]
+fn f11_a_slow_sync_delays_its_acknowledgement_and_nothing_else() {
+    if !can_inject("f11") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan_args = args(dir.path()).to_vec();
+    plan_args.extend(["--topic".to_owned(), "live=push?durability=none".to_owned()]);
+    let plan_args: Vec<_> = plan_args.iter().map(String::as_str).collect();
+    // Two seconds for each sync.
+    let server = Plan::injected("fdatasync:delay_enter=2000000", &plan_args).start();
+    let went_on = std::thread::scope(|scope| {
+        let slow = scope.spawn(|| publish(&server, 0));
+        let mut went_on = 0;
+        while !slow.is_finished() {
+            let live = post(&server, "/topics/live/messages", "application/json", "1");
+            let mut client = speak(&server, "topics=orders");
+            client.control("welcome");
+            let next = client.control("subscribed")["next"].clone();
+            if !slow.is_finished() {
+                assert_eq!(live.status, 201);
+                assert_eq!(next, 0, "nothing is visible before it is on stable storage");
+                went_on += 1;
+            }
+        }
+        assert_eq!(slow.join().unwrap().status, 201);
+        went_on
+    });
+    assert!(went_on > 3, "the other topic went on while the sync was under way: {went_on}");
+    assert_eq!(follow(&server, "topics=orders&from=earliest").message().data, 0);
+}
+
+#[test]
+fn f12_a_disk_that_turns_read_only_is_final_for_its_topic_and_readers_go_on() {
+    if !can_inject("f12") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve_injected(dir.path(), "pwritev,pwritev2,pwrite64:error=EROFS:when=5+");
+    let mut taken = 0;
+    let refused = loop {
+        let answer = publish(&server, taken);
+        if answer.status != 201 {
+            break answer;
+        }
+        taken += 1;
+        assert!(taken < 100, "no write has failed");
+    };
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert_eq!(publish(&server, taken).status, 503);
+    let mut reader = follow(&server, "topics=orders&from=earliest");
+    assert_eq!(reader.messages(taken as usize).len() as u64, taken);
+    drop(server);
+    assert_eq!(publish(&serve(dir.path()), taken).json()["first"], taken);
+}
+
+#[test]
+fn f13_the_largest_file_size_is_as_a_full_disk_and_kills_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = args(dir.path());
+    let server = Plan::with_file_size(600, &args.each_ref().map(String::as_str)).start();
+    let (taken, refusal) = publish_until_refused(&server, 0);
+    assert_eq!(refusal.status, 507, "{}", refusal.body);
+    let mut reader = follow(&server, "topics=orders&from=earliest");
+    for number in 0..taken {
+        assert_eq!(reader.message().data[0], number);
+    }
+}
