@@ -1,0 +1,247 @@
+//! How fast topics are kept on disk: `cargo bench --bench store`; one figure a line, `name<tab>value<tab>unit`.
+//!
+//! `LAPWING_BENCH_DIR` names the disk, `LAPWING_BENCH_MESSAGES` how many messages are written for the scan.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use lapwing::clock::Now;
+use lapwing::log::segment::Entry;
+use lapwing::log::store::disk::{Access, Disk, RealDisk};
+use lapwing::log::store::scan::scan;
+use lapwing::log::store::survey::read_header;
+use lapwing::log::store::{Batch, DataDir, Level, Opened, Page, StoreOptions};
+use lapwing_wire::envelope::Kind;
+use lapwing_wire::position::{Epoch, Offset};
+use lapwing_wire::topic::TopicName;
+
+const FRAME_BYTES: usize = 250;
+const BATCH: u64 = 100;
+
+fn options(level: Level) -> StoreOptions {
+    StoreOptions {
+        level,
+        bytes: 64 << 30,
+        age: None,
+    }
+}
+
+fn open(data: &DataDir, name: &str, level: Level) -> Opened {
+    let topic = TopicName::parse(name).expect("valid");
+    let opened = data.topic(&topic, options(level), Epoch::from_bits(1), Now::read());
+    opened.expect("opens")
+}
+
+/// A batch whose frames look like envelopes; only its offsets change from one to the next.
+fn template(count: u64) -> Batch {
+    let now = Now::read();
+    let text = format!(
+        "{{\"topic\":\"t\",\"offset\":1,\"time\":\"2026-11-21T19:00:00.123456Z\",\"data\":\"{}",
+        "x".repeat(400)
+    );
+    let mut frame = vec![0x81, 0x7e, 0, 246];
+    frame.extend_from_slice(&text.as_bytes()[..FRAME_BYTES - 6]);
+    frame.extend_from_slice(b"\"}");
+    let entry = |nth: u64| Entry {
+        offset: Offset::new(nth),
+        end: (nth as usize + 1) as u32 * FRAME_BYTES as u32,
+        value_begin: 70,
+        value_end: FRAME_BYTES as u32 - 1,
+        kind: Kind::Json,
+        source: 0,
+        sequence: 0,
+        wall: now.wall,
+        mono: now.mono,
+    };
+    Batch {
+        base: Offset::ZERO,
+        entries: (0..count).map(entry).collect(),
+        frames: frame.repeat(count as usize),
+        keys: Vec::new(),
+    }
+}
+
+fn advance(batch: &mut Batch, base: u64) {
+    batch.base = Offset::new(base);
+    for (nth, entry) in (base..).zip(&mut batch.entries) {
+        entry.offset = Offset::new(nth);
+    }
+}
+
+fn tell(name: &str, value: f64, unit: &str) {
+    use std::io::Write as _;
+    writeln!(std::io::stdout(), "{name}\t{value:.4}\t{unit}").expect("stdout is open");
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Messages a second, appended in batches of 100 without a sync.
+fn os(data: &DataDir) {
+    let mut rates = Vec::new();
+    let mut opened = open(data, "os", Level::Os);
+    let mut batch = template(BATCH);
+    let (mut base, messages) = (0, 1_000_000);
+    for _ in 0..5 {
+        let began = Instant::now();
+        for _ in 0..messages / BATCH {
+            advance(&mut batch, base);
+            opened.writer.append(&batch).expect("room");
+            base += BATCH;
+        }
+        rates.push(messages as f64 / began.elapsed().as_secs_f64());
+    }
+    opened.writer.close().expect("closed");
+    tell("os, batches of 100", median(rates) / 1e6, "M msg/s");
+}
+
+/// Groups that are synced, against the same bytes written and synced without a store, in turns.
+fn fsync(data: &DataDir, directory: &Path) {
+    for group in [1, 100, 1000] {
+        let (mut ours, mut growing, mut reserved) = (Vec::new(), Vec::new(), Vec::new());
+        let mut opened = open(data, &format!("fsync-{group}"), Level::Fsync);
+        let mut batch = template(group);
+        let rounds = if group == 1000 { 100 } else { 400 };
+        let mut base = 0;
+        for _ in 0..7 {
+            let began = Instant::now();
+            for _ in 0..rounds {
+                advance(&mut batch, base);
+                opened.writer.append(&batch).expect("room");
+                opened.writer.sync().expect("synced");
+                base += group;
+            }
+            ours.push(began.elapsed().as_secs_f64());
+            for (times, reserve) in [(&mut growing, false), (&mut reserved, true)] {
+                times.push(bare(directory, &batch.frames, rounds, reserve).as_secs_f64());
+            }
+        }
+        opened.writer.close().expect("closed");
+        let (ours, growing, reserved) = (median(ours), median(growing), median(reserved));
+        let rate = |seconds: f64| rounds as f64 * group as f64 / seconds / 1e3;
+        tell(&format!("fsync, groups of {group}"), rate(ours), "k msg/s");
+        tell(
+            &format!("bare append and fdatasync, groups of {group}"),
+            rate(growing),
+            "k msg/s",
+        );
+        tell(
+            &format!("bare, room asked for ahead, groups of {group}"),
+            rate(reserved),
+            "k msg/s",
+        );
+        tell(&format!("ratio to bare, groups of {group}"), growing / ours, "x");
+        tell(
+            &format!("ratio to bare with room ahead, groups of {group}"),
+            reserved / ours,
+            "x",
+        );
+    }
+}
+
+fn bare(directory: &Path, bytes: &[u8], rounds: u32, reserve: bool) -> Duration {
+    use std::io::Write as _;
+    let path = directory.join("bare");
+    let mut file = File::create(&path).expect("a file");
+    if reserve {
+        let room = bytes.len() as u64 * u64::from(rounds);
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, room).expect("room");
+    }
+    let began = Instant::now();
+    for _ in 0..rounds {
+        file.write_all(bytes).expect("written");
+        file.sync_data().expect("synced");
+    }
+    let took = began.elapsed();
+    std::fs::remove_file(&path).expect("removed");
+    took
+}
+
+/// Reads all that is retained, with every checksum: from the files, and as the pages that lagging readers get.
+fn read(data: &DataDir, directory: &Path, messages: u64) {
+    let mut opened = open(data, "scan", Level::Os);
+    let mut batch = template(BATCH);
+    for base in (0..messages).step_by(BATCH as usize) {
+        advance(&mut batch, base);
+        opened.writer.append(&batch).expect("room");
+    }
+    opened.writer.sync().expect("synced");
+    let topic = directory.join("data/topics/scan");
+    let names = RealDisk.list(&topic).expect("listed");
+    let mut rates = Vec::new();
+    for _ in 0..3 {
+        let (mut bytes, mut seen) = (0, 0);
+        let began = Instant::now();
+        for name in names.iter().filter_map(|name| lapwing::log::store::file::base_of(name)) {
+            let path = topic.join(lapwing::log::store::file::log_name(name));
+            let file = RealDisk.open(&path, Access::Read).expect("opens");
+            let (header, header_bytes) = read_header(&*file, name).expect("read").expect("whole");
+            let length = file.bytes().expect("a length");
+            let epoch = header.lineage.current();
+            let done = scan(&*file, length, name, header_bytes, epoch, |view| {
+                seen += view.rows().filter(|row| row.frame.len() == FRAME_BYTES).count() as u64;
+            });
+            bytes += done.expect("read").index.bytes;
+        }
+        assert_eq!(seen, messages);
+        rates.push(bytes as f64 / began.elapsed().as_secs_f64());
+    }
+    tell(&format!("scan of {messages} messages"), median(rates) / 1e9, "GB/s");
+    let began = Instant::now();
+    let (mut cursor, mut bytes) = (Offset::ZERO, 0);
+    while let Page::Frames(stored) = opened.store.page(cursor).expect("readable") {
+        let entries = stored.canonical().entries();
+        bytes += stored.canonical().frames(0..entries.len()).len();
+        cursor = entries.last().expect("a page holds messages").offset.next();
+    }
+    assert_eq!(cursor.get(), messages);
+    let rate = bytes as f64 / began.elapsed().as_secs_f64();
+    tell("the same as pages for readers", rate / 1e9, "GB/s");
+    opened.writer.close().expect("closed");
+}
+
+/// How long a start takes with so many messages retained, after a clean end and after a kill.
+fn starts(data: &DataDir, messages: u64) {
+    let mut few = open(data, "few", Level::Os);
+    few.writer.append(&template(10)).expect("room");
+    few.writer.close().expect("closed");
+    for (name, messages) in [("few", 10), ("scan", messages)] {
+        let mut clean = Vec::new();
+        for _ in 0..5 {
+            let began = Instant::now();
+            let opened = open(data, name, Level::Os);
+            clean.push(began.elapsed().as_secs_f64() * 1e3);
+            assert_eq!(opened.store.next().get(), messages);
+            opened.writer.close().expect("closed");
+        }
+        tell(&format!("start with {messages} messages"), median(clean), "ms");
+        let mut killed = Vec::new();
+        for _ in 0..5 {
+            // Nothing is closed, as after a kill.
+            drop(open(data, name, Level::Os));
+            let began = Instant::now();
+            drop(open(data, name, Level::Os));
+            killed.push(began.elapsed().as_secs_f64() * 1e3);
+        }
+        tell(
+            &format!("start with {messages} messages after a kill"),
+            median(killed),
+            "ms",
+        );
+    }
+}
+
+fn main() {
+    let at = std::env::var_os("LAPWING_BENCH_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
+    let messages = std::env::var("LAPWING_BENCH_MESSAGES").ok();
+    let messages = messages.map_or(10_000_000, |messages| messages.parse().expect("a number of messages"));
+    let directory = tempfile::tempdir_in(at).expect("a directory");
+    let data = DataDir::open(&directory.path().join("data")).expect("a data directory");
+    os(&data);
+    fsync(&data, directory.path());
+    read(&data, directory.path(), messages);
+    starts(&data, messages);
+}
