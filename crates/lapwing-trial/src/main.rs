@@ -1,2 +1,315 @@
-//! x
-fn main() {}
+//! The command: runs a trial, or checks the evidence of one again.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lapwing_trial::checker::{Verdict, check};
+use lapwing_trial::history::{Folder, Level};
+use lapwing_trial::schedule::Kind;
+use lapwing_trial::trial::{Order, Outcome, Trial, look};
+use lapwing_trial::trouble::Trouble;
+
+/// Exit codes: what was promised holds; the trial could not be run; something differs.
+const PROVEN: u8 = 0;
+const TROUBLE: u8 = 1;
+const DIFFERS: u8 = 3;
+
+/// Prove with faults what Lapwing promises
+#[derive(Debug, Parser)]
+#[command(after_help = "Exit codes: 0 proven, 1 could not run, 2 wrong use, 3 differences")]
+struct Typed {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a trial
+    Run(Run),
+    /// Check the evidence that a trial left
+    Check {
+        /// The trial's folder
+        folder: PathBuf,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Everything of chance comes from it [default: from the clock, printed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// How long, faults included
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    lasts: Duration,
+
+    /// Messages a second, of all topics together
+    #[arg(long, value_name = "N", default_value = "500")]
+    rate: f64,
+
+    /// Listeners, each with a file and a proxy of its own
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..=200))]
+    listeners: u16,
+
+    /// Levels of the topics
+    #[arg(long, value_enum, default_value = "all")]
+    level: Levels,
+
+    /// Kinds of faults, separated by commas, or all
+    #[arg(long, value_name = "LIST", default_value = "all", value_parser = parse_kinds)]
+    faults: Kinds,
+
+    /// The counts of the catalogue: 200 kills of the server and of listeners, 100 power cuts
+    #[arg(long)]
+    long: bool,
+
+    /// Print one JSON object at the end
+    #[arg(long)]
+    json: bool,
+
+    /// Keep the evidence in this new folder [default: a temporary one, kept unless everything is proven]
+    #[arg(long, value_name = "FOLDER")]
+    into: Option<PathBuf>,
+
+    /// The program under test [default: the one beside this program]
+    #[arg(long, value_name = "FILE", env = "LAPWING")]
+    program: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Levels {
+    None,
+    Os,
+    Fsync,
+    All,
+}
+
+#[derive(Clone, Debug)]
+struct Kinds(Vec<Kind>);
+
+fn parse_kinds(text: &str) -> Result<Kinds, String> {
+    if text == "all" {
+        return Ok(Kinds(Kind::ALL.to_vec()));
+    }
+    let kind = |word: &str| {
+        let words: Vec<&str> = Kind::ALL.into_iter().map(Kind::word).collect();
+        Kind::parse(word).ok_or_else(|| format!("{word} is no fault; there are {}", words.join(", ")))
+    };
+    text.split(',')
+        .filter(|word| !word.is_empty())
+        .map(kind)
+        .collect::<Result<_, _>>()
+        .map(Kinds)
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text} is no time; write 90s or 30m");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    match &text[digits..] {
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number * 60)),
+        "h" => Ok(Duration::from_secs(number * 3600)),
+        _ => Err(wrong()),
+    }
+}
+
+fn main() -> ExitCode {
+    let code = match Typed::parse().command {
+        Command::Run(typed) => run(&typed),
+        Command::Check { folder, json } => check_again(&folder, json),
+    };
+    match code {
+        Ok(code) => ExitCode::from(code),
+        Err(trouble) => {
+            // Where even stderr is closed, the code has to do.
+            let _ = writeln!(std::io::stderr(), "error: {trouble}");
+            ExitCode::from(TROUBLE)
+        }
+    }
+}
+
+/// Prints a line; a reader that has gone wants no more.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn check_again(folder: &Path, json: bool) -> Result<u8, Trouble> {
+    let began = std::time::Instant::now();
+    let verdict = check(&Folder::open(folder)?)?;
+    if json {
+        say(&serde_json::json!(verdict).to_string());
+    } else {
+        tell_verdict(&verdict);
+        say(&format!("checked in {:.1} s", began.elapsed().as_secs_f64()));
+        say(if verdict.is_proven() {
+            "verdict: proven"
+        } else {
+            "verdict: DIFFERENCES"
+        });
+    }
+    Ok(if verdict.is_proven() { PROVEN } else { DIFFERS })
+}
+
+fn run(typed: &Run) -> Result<u8, Trouble> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seed = typed.seed.unwrap_or(now.as_millis() as u64 % 1_000_000);
+    let folder = match &typed.into {
+        Some(folder) => folder.clone(),
+        None => std::env::temp_dir().join(format!("lapwing-trial-{seed}-{}", std::process::id())),
+    };
+    std::fs::create_dir_all(&folder).map_err(Trouble::file(&folder))?;
+    if folder.read_dir().map_err(Trouble::file(&folder))?.next().is_some() {
+        return Err(Trouble::Usage(format!("{} is not empty", folder.display())));
+    }
+    let order = Order {
+        seed,
+        lasts: typed.lasts,
+        rate: typed.rate,
+        listeners: usize::from(typed.listeners),
+        levels: match typed.level {
+            Levels::None => vec![Level::None],
+            Levels::Os => vec![Level::Os],
+            Levels::Fsync => vec![Level::Fsync],
+            Levels::All => vec![Level::None, Level::Os, Level::Fsync],
+        },
+        kinds: typed.faults.0.clone(),
+        is_long: typed.long,
+        program: program(typed.program.as_deref())?,
+        folder: folder.clone(),
+    };
+    let socket = |error| Trouble::Socket {
+        what: "start the runtime",
+        error,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(socket)?;
+    let outcome = runtime.block_on(async {
+        let possible = look(&order).await?;
+        let trial = Trial::new(order, possible);
+        if !typed.json {
+            tell_plan(typed, seed, &trial, &folder);
+        }
+        trial.run().await
+    })?;
+    if typed.json {
+        say(&serde_json::json!(outcome).to_string());
+    } else {
+        tell_outcome(&outcome);
+    }
+    if outcome.is_proven() && typed.into.is_none() {
+        std::fs::remove_dir_all(&folder).map_err(Trouble::file(&folder))?;
+    } else if !typed.json {
+        say(&format!("evidence: {}", folder.display()));
+    }
+    Ok(if outcome.is_proven() { PROVEN } else { DIFFERS })
+}
+
+/// The program under test: as it was told, or the one that stands beside this one.
+fn program(told: Option<&Path>) -> Result<PathBuf, Trouble> {
+    let beside = || {
+        let own = std::env::current_exe().map_err(Trouble::file("the path of this program"))?;
+        Ok::<_, Trouble>(own.with_file_name("lapwing"))
+    };
+    let program = told.map_or_else(beside, |told| Ok(told.to_owned()))?;
+    std::fs::canonicalize(&program).map_err(Trouble::file(program))
+}
+
+fn tell_plan(typed: &Run, seed: u64, trial: &Trial, folder: &Path) {
+    say(&format!("seed {seed}"));
+    let level = format!("{:?}", typed.level).to_lowercase();
+    let seconds = typed.lasts.as_secs();
+    let (rate, listeners) = (typed.rate, typed.listeners);
+    say(&format!(
+        "level {level}, {seconds} s, {rate} messages a second, {listeners} listeners; in {}",
+        folder.display()
+    ));
+    for line in trial.skipped() {
+        say(&format!("left out: {line}"));
+    }
+    say("schedule, from the end of the warm-up on:");
+    for line in trial.schedule() {
+        say(&line);
+    }
+}
+
+fn tell_outcome(outcome: &Outcome) {
+    say("");
+    let (seed, seconds, drain) = (outcome.seed, outcome.seconds, outcome.drain_seconds);
+    say(&format!(
+        "seed {seed}, {seconds:.0} s of faults, caught up {drain:.1} s after them"
+    ));
+    tell_verdict(&outcome.verdict);
+    for accident in &outcome.accidents {
+        say(&format!("accident: {accident}"));
+    }
+    for line in &outcome.skipped {
+        say(&format!("left out: {line}"));
+    }
+    say(&format!("checked in {:.1} s", outcome.check_seconds));
+    say(if outcome.is_proven() {
+        "verdict: proven"
+    } else {
+        "verdict: DIFFERENCES"
+    });
+}
+
+fn tell_verdict(verdict: &Verdict) {
+    let figures = &verdict.figures;
+    let faults: Vec<String> = figures
+        .faults
+        .iter()
+        .map(|(kind, count)| format!("{kind} {count}"))
+        .collect();
+    say(&format!(
+        "faults        {}  ({})",
+        figures.faults.values().sum::<u64>(),
+        faults.join(", ")
+    ));
+    say(&format!(
+        "messages      {} sent, {} acknowledged",
+        figures.messages, figures.acknowledged
+    ));
+    say(&format!(
+        "outcomes      {} unknown at first, {} answered as repetitions",
+        figures.unknown, figures.repeated
+    ));
+    say(&format!(
+        "delivered     {} into files, {} in the logs at the end",
+        figures.delivered, figures.dumped
+    ));
+    say(&format!(
+        "gaps          {} told, {} messages",
+        figures.gaps, figures.missing
+    ));
+    say(&format!(
+        "histories     {}, {} resets and {} lost ends told",
+        figures.epochs, figures.resets, figures.diverged
+    ));
+    say(&format!(
+        "reconnects    {}, {} torn ends, {} blocks timed",
+        figures.reconnects, figures.torn, figures.blocks
+    ));
+    if verdict.is_proven() {
+        return;
+    }
+    say("");
+    for (invariant, count) in &verdict.counts {
+        say(&format!("{invariant:?}: {count}"));
+    }
+    for violation in &verdict.violations {
+        say(&format!("  {violation}"));
+    }
+    say("around the first:");
+    for line in &verdict.slice {
+        say(&format!("  {line}"));
+    }
+}

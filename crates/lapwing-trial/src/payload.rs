@@ -35,7 +35,7 @@ const FILLING_MAX: u64 = 400;
 const LARGE_ONCE_IN: u64 = 400;
 
 /// Characters of a large message.
-const LARGE_FILLING: u64 = 70_000;
+const LARGE_FILLING: u64 = 40_000;
 
 /// What filling is made of: characters of one to four bytes and escapes, which a server must hand on as they came.
 const FILLING: &[&str] = &[

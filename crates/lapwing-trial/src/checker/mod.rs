@@ -1115,7 +1115,8 @@ impl Checker {
                 .dumps
                 .last()
                 .is_some_and(|dump| dump.first == Some(end.1));
-            if !is_there && !(is_empty && track.end_of(end.0).is_none()) {
+            let has_nothing_to_read = is_empty && track.end_of(end.0).is_none();
+            if !is_there && !has_nothing_to_read {
                 let said = format!(
                     "{seconds} s after the last fault it waits for {:?}, and the log is at {}",
                     track.expected, end.1

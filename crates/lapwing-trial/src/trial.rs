@@ -1,0 +1,508 @@
+//! A trial from its seed to its verdict: warm-up, faults, heal, drain, check.
+
+use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::arena::Arena;
+use crate::checker::{Verdict, check};
+use crate::clock::mono;
+use crate::dice::Dice;
+use crate::disk::{Disk, has_tool};
+use crate::history::{Event, FileSetup, Folder, Level, Setup, TopicSetup};
+use crate::journal::Journal;
+use crate::line::{self, Line, Proof};
+use crate::process::{Abilities, ServerPlan};
+use crate::proxy::Proxy;
+use crate::publisher::{self, Plan};
+use crate::schedule::{self, Fault, Kind, Lane, Wish};
+use crate::trouble::Trouble;
+
+/// Before the first fault everything must have had its first messages.
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// After the last fault publishers go on for so long, so that every topic has a message of its last history.
+const AFTERMATH: Duration = Duration::from_millis(1500);
+
+/// A listener may wait 30 s before it comes back, then has to notice and to read what it missed.
+const DRAIN: Duration = Duration::from_secs(90);
+
+/// How often the files are looked at meanwhile.
+const DRAIN_LOOK: Duration = Duration::from_millis(100);
+
+/// What of a file's end is looked at; all topics end at the same time, so each has a line there.
+const TAIL_BYTES: u64 = 2 << 20;
+
+/// Seconds of messages that the small topics keep: less than a listener stays away.
+const SMALL_SECONDS: f64 = 2.0;
+
+/// Bytes of a message with its envelope, on the average.
+const MESSAGE_BYTES: f64 = 400.0;
+
+/// The least that a topic can be told to keep.
+const KEEP_BYTES_MIN: f64 = 65_536.0;
+
+/// Bytes that the other topics keep.
+const KEEP_BYTES: u64 = 64 << 20;
+
+/// Publishers of each topic: several, so that bodies of several are appended at once.
+const PUBLISHERS: u32 = 2;
+
+/// What is asked of a trial.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Everything of chance comes from it.
+    pub seed: u64,
+    /// How long it goes on, from the first message to the end of the faults.
+    pub lasts: Duration,
+    /// Messages a second, of all topics together.
+    pub rate: f64,
+    /// Listeners.
+    pub listeners: usize,
+    /// Levels of the topics; each has a topic that keeps much and one that keeps little.
+    pub levels: Vec<Level>,
+    /// Kinds of faults.
+    pub kinds: Vec<Kind>,
+    /// The counts of the catalogue.
+    pub is_long: bool,
+    /// The program under test.
+    pub program: PathBuf,
+    /// An empty folder for all evidence.
+    pub folder: PathBuf,
+}
+
+/// What a trial says at its end.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// Everything of chance came from it.
+    pub seed: u64,
+    /// How long faults went on, in seconds.
+    pub seconds: f64,
+    /// Levels of the topics.
+    pub levels: Vec<Level>,
+    /// Messages a second that were asked for.
+    pub rate: f64,
+    /// Listeners.
+    pub listeners: usize,
+    /// What was left out, and why.
+    pub skipped: Vec<String>,
+    /// How long the listeners took to catch up after the faults, in seconds.
+    pub drain_seconds: f64,
+    /// Processes that ended in a way in which nothing should end.
+    pub accidents: Vec<String>,
+    /// How long the check took, in seconds.
+    pub check_seconds: f64,
+    /// What the checker found.
+    pub verdict: Verdict,
+}
+
+impl Outcome {
+    /// No difference was found.
+    pub fn is_proven(&self) -> bool {
+        self.verdict.is_proven() && self.accidents.is_empty()
+    }
+}
+
+/// What of an order can be carried out here.
+#[derive(Debug)]
+pub struct Possible {
+    kinds: Vec<Kind>,
+    levels: Vec<Level>,
+    abilities: Abilities,
+    has_disk: bool,
+    skipped: Vec<String>,
+}
+
+/// Looks at what the program and the machine can do.
+pub async fn look(order: &Order) -> Result<Possible, Trouble> {
+    let abilities = Abilities::of(&order.program).await?;
+    let mut skipped = Vec::new();
+    let mut levels = order.levels.clone();
+    if !abilities.has_durable_topics() && levels.iter().any(|level| *level != Level::None) {
+        levels.retain(|level| *level == Level::None);
+        skipped.push("levels os and fsync: the program has no durable topics".to_owned());
+    }
+    if levels.is_empty() {
+        return Err(Trouble::Usage(
+            "nothing is left to try: the program has no durable topics".to_owned(),
+        ));
+    }
+    let has_data = levels.iter().any(|level| *level != Level::None);
+    let is_root = rustix::process::geteuid().is_root();
+    let missing: Vec<&str> = ["mkfs.ext4", "mount", "umount", "unshare"]
+        .into_iter()
+        .filter(|tool| !has_tool(tool))
+        .collect();
+    let has_disk = has_data && is_root && missing.is_empty();
+    let mut kinds = Vec::new();
+    for kind in &order.kinds {
+        let why = match kind {
+            kind if kind.needs_data() && !has_data => Some("no topic is durable".to_owned()),
+            kind if kind.needs_disk() && !is_root => Some("a file system can only be mounted by root".to_owned()),
+            kind if kind.needs_disk() && !missing.is_empty() => Some(format!("{} is missing", missing.join(", "))),
+            Kind::SlowFsync | Kind::BadFsync if !has_tool("strace") => Some("strace is missing".to_owned()),
+            Kind::Loss if !has_tool("nft") => Some("nft is missing".to_owned()),
+            Kind::Loss if std::env::var_os("LAPWING_TRIAL_NAMESPACE").is_none() => {
+                Some("not in a network namespace of its own".to_owned())
+            }
+            Kind::KillListener | Kind::KillBoth if !abilities.has_resuming_listener() => {
+                Some("the listener does not go on with its file".to_owned())
+            }
+            _ => None,
+        };
+        match why {
+            Some(why) => skipped.push(format!("{}: {why}", kind.word())),
+            None => kinds.push(*kind),
+        }
+    }
+    Ok(Possible {
+        kinds,
+        levels,
+        abilities,
+        has_disk,
+        skipped,
+    })
+}
+
+/// A trial whose schedule is known.
+#[derive(Debug)]
+pub struct Trial {
+    order: Order,
+    possible: Possible,
+    topics: Vec<TopicSetup>,
+    lanes: [Vec<Fault>; 4],
+    begin_to_end: Duration,
+}
+
+impl Trial {
+    /// Plans everything.
+    pub fn new(order: Order, possible: Possible) -> Self {
+        let lasts = order.lasts.saturating_sub(WARM_UP);
+        let wish = Wish {
+            seed: order.seed,
+            lasts,
+            kinds: possible.kinds.clone(),
+            least: schedule::least(&possible.levels, order.is_long, lasts),
+            listeners: order.listeners as u64,
+        };
+        let lanes = Lane::ALL.map(|lane| schedule::plan(&wish, lane));
+        let topics = topics(&order, &possible);
+        Self {
+            order,
+            possible,
+            topics,
+            lanes,
+            begin_to_end: lasts,
+        }
+    }
+
+    /// The schedule, a line a fault.
+    pub fn schedule(&self) -> Vec<String> {
+        let mut faults: Vec<&Fault> = self.lanes.iter().flatten().collect();
+        faults.sort_by_key(|fault| fault.at);
+        faults.iter().map(ToString::to_string).collect()
+    }
+
+    /// What is left out, and why.
+    pub fn skipped(&self) -> &[String] {
+        &self.possible.skipped
+    }
+
+    /// Carries it out.
+    pub async fn run(self) -> Result<Outcome, Trouble> {
+        let folder = self.order.folder.clone();
+        for name in ["events", "dumps"] {
+            std::fs::create_dir_all(folder.join(name)).map_err(Trouble::file(folder.join(name)))?;
+        }
+        let mut arena = self.build(&folder).await?;
+        let outcome = match self.people(&mut arena).await {
+            Ok(()) => self.run_in(&arena).await,
+            Err(trouble) => Err(trouble),
+        };
+        // Whatever became of it, nothing that was started or mounted stays.
+        arena.end().await;
+        let disk = arena.disk.lock().await.take();
+        match disk {
+            Some(disk) => disk.end().await.and(outcome),
+            None => outcome,
+        }
+    }
+
+    /// Starts the server and all listeners.
+    async fn people(&self, arena: &mut Arena) -> Result<(), Trouble> {
+        arena.start().await?;
+        let mut dice = Dice::apart(self.order.seed, "listeners", 0);
+        let all: Vec<String> = self.topics.iter().map(|topic| topic.name.clone()).collect();
+        for number in 0..self.order.listeners {
+            let one = dice.one_of(&all).cloned();
+            // Every other follows everything; the rest one topic.
+            arena.listen(if number % 2 == 0 {
+                all.clone()
+            } else {
+                one.into_iter().collect()
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn build(&self, folder: &Path) -> Result<Arena, Trouble> {
+        let socket = |error| Trouble::Socket {
+            what: "listen on a port of this machine",
+            error,
+        };
+        let mut proxies = Vec::new();
+        for number in 0..=self.order.listeners as u64 {
+            proxies.push(Proxy::start(self.order.seed, number).await.map_err(socket)?);
+        }
+        let has_data = self.topics.iter().any(|topic| topic.level != Level::None);
+        let disk = if has_data && self.possible.has_disk {
+            Some(Disk::new(folder).await?)
+        } else {
+            None
+        };
+        let base = disk.as_ref().map_or(folder, Disk::path);
+        let default = self.topics.iter().map(|topic| topic.level).max().unwrap_or(Level::None);
+        let plan = ServerPlan {
+            program: self.order.program.clone(),
+            topics: self.topics.iter().map(|topic| self.spec(topic)).collect(),
+            data: has_data.then(|| (base.join("data"), default.word())),
+            boot_id: disk.is_some().then(|| folder.join("boot-id")),
+            log: folder.join("server.log"),
+        };
+        let journal = Arc::new(Journal::new(folder, "nemesis").map_err(Trouble::file(folder.join("events")))?);
+        let abilities = self.possible.abilities.clone();
+        let arena = Arena::new(folder, plan, abilities, self.topics.clone(), disk, proxies, journal);
+        arena.new_boot()?;
+        Ok(arena)
+    }
+
+    fn spec(&self, topic: &TopicSetup) -> String {
+        let mut spec = format!(
+            "{}=push?keep_bytes={}&slow={}",
+            topic.name, topic.keep_bytes, topic.slow
+        );
+        if self.possible.abilities.has_level_of_a_topic() {
+            spec.push_str(&format!("&durability={}", topic.level.word()));
+        }
+        spec
+    }
+
+    async fn run_in(&self, arena: &Arena) -> Result<Outcome, Trouble> {
+        self.wait_for_listeners(arena).await?;
+        let (stop, stopped) = watch::channel(false);
+        let mut publishers = JoinSet::new();
+        for plan in self.publishers() {
+            let name = format!("publisher-{}", plan.source);
+            let journal = Journal::new(&arena.folder, &name).map_err(Trouble::file(arena.folder.join(name)))?;
+            // What is kept for seconds only must not wait in a proxy: its repetitions would come too late to be known.
+            let server = match (plan.has_large, arena.proxies.last()) {
+                (true, Some(proxy)) => Arc::new(Mutex::new(Some(proxy.address()))),
+                _ => Arc::clone(&arena.whereabouts),
+            };
+            publishers.spawn(publisher::run(plan, server, Arc::new(journal), stopped.clone(), DRAIN));
+        }
+        sleep(WARM_UP).await;
+        let begin = Instant::now();
+        let [server, network, listeners, absence] = &self.lanes;
+        let faults = async {
+            tokio::try_join!(
+                arena.suffer(server, begin),
+                arena.suffer(network, begin),
+                arena.suffer(listeners, begin),
+                arena.suffer(absence, begin),
+            )
+        };
+        tokio::select! {
+            done = faults => { done?; }
+            () = arena.watch_usage() => {}
+        }
+        tokio::time::sleep_until(begin + self.begin_to_end).await;
+        let seconds = begin.elapsed().as_secs_f64();
+        arena.heal().await?;
+        sleep(AFTERMATH).await;
+        // Nobody listens any more when every publisher has ended by itself.
+        let _ = stop.send(true);
+        publishers.join_all().await;
+        let drained = self.drain(arena).await?;
+        arena.note_usage(true).await;
+        let ends = drained
+            .ends
+            .iter()
+            .map(|(topic, (_, next))| (topic.clone(), *next))
+            .collect();
+        arena.copy_volatile().await?;
+        arena.end().await;
+        arena.dump_durable(&ends).await?;
+        self.write_setup(arena)?;
+        let began = Instant::now();
+        let path = arena.folder.clone();
+        let verdict = tokio::task::spawn_blocking(move || check(&Folder::open(&path)?)).await;
+        let error = |error: tokio::task::JoinError| Trouble::Usage(format!("the check ended: {error}"));
+        let verdict = verdict.map_err(error)??;
+        Ok(Outcome {
+            seed: self.order.seed,
+            seconds,
+            levels: self.possible.levels.clone(),
+            rate: self.order.rate,
+            listeners: self.order.listeners,
+            skipped: self.possible.skipped.clone(),
+            drain_seconds: drained.seconds,
+            accidents: arena.accidents(),
+            check_seconds: began.elapsed().as_secs_f64(),
+            verdict,
+        })
+    }
+
+    fn publishers(&self) -> Vec<Plan> {
+        let rate = self.order.rate / self.topics.len() as f64 / f64::from(PUBLISHERS);
+        let pairs = self.topics.iter().flat_map(|topic| (0..PUBLISHERS).map(move |_| topic));
+        (0..)
+            .zip(pairs)
+            .map(|(source, topic)| Plan {
+                source,
+                topic: topic.name.clone(),
+                rate,
+                seed: self.order.seed,
+                has_large: topic.keep_bytes == KEEP_BYTES,
+            })
+            .collect()
+    }
+
+    /// Every listener must be connected before the first message, so that its file must begin with offset 0.
+    async fn wait_for_listeners(&self, arena: &Arena) -> Result<(), Trouble> {
+        let deadline = Instant::now() + DRAIN;
+        for listener in &arena.listeners {
+            while !tail_of(&listener.file)
+                .iter()
+                .any(|line| matches!(line, Line::Positions(_)))
+            {
+                if Instant::now() > deadline {
+                    return Err(Trouble::Usage(format!("{} never told its positions", listener.name)));
+                }
+                sleep(DRAIN_LOOK).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every file has reached the end of its topics.
+    async fn drain(&self, arena: &Arena) -> Result<Drained, Trouble> {
+        let began = Instant::now();
+        let mut ends = HashMap::new();
+        for topic in &self.topics {
+            let told = match arena.address() {
+                Some(server) => crate::probe::ask(server, &topic.name).await,
+                None => None,
+            };
+            let said = format!("topic {} did not tell its end", topic.name);
+            let told = told.ok_or(Trouble::Tool {
+                command: "the probe".to_owned(),
+                said,
+            })?;
+            ends.insert(topic.name.clone(), (told.epoch, told.next));
+        }
+        arena.note_ends().await;
+        let is_there = |listener: &crate::arena::Listener| {
+            let lines = tail_of(&listener.file);
+            listener.topics.iter().all(|topic| {
+                let end = ends.get(topic);
+                lines
+                    .iter()
+                    .rev()
+                    .any(|line| is_at(line, topic, end.map(|(_, next)| *next)))
+            })
+        };
+        while !arena.listeners.iter().all(is_there) && began.elapsed() < DRAIN {
+            sleep(DRAIN_LOOK).await;
+        }
+        arena.journal.note(&Event::Drained {
+            at: mono(),
+            seconds: began.elapsed().as_secs(),
+        });
+        Ok(Drained {
+            ends,
+            seconds: began.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn write_setup(&self, arena: &Arena) -> Result<(), Trouble> {
+        let files = arena.listeners.iter().map(|listener| FileSetup {
+            name: format!("{}.ndjson", listener.name),
+            topics: listener.topics.clone(),
+            from_start: true,
+            to_end: true,
+        });
+        let setup = Setup {
+            seed: self.order.seed,
+            topics: self.topics.clone(),
+            files: files.collect(),
+            schedule: self.schedule(),
+            skipped: self.possible.skipped.clone(),
+        };
+        let path = arena.folder.join("setup.json");
+        let text = serde_json::to_vec_pretty(&setup).map_err(|error| Trouble::File {
+            path: path.clone(),
+            error: error.into(),
+        })?;
+        std::fs::write(&path, text).map_err(Trouble::file(path))
+    }
+}
+
+/// The ends of all topics when faults were over.
+struct Drained {
+    ends: HashMap<String, (crate::epoch::Epoch, u64)>,
+    seconds: f64,
+}
+
+/// The last lines of a file, as far as they can be read.
+fn tail_of(path: &Path) -> Vec<Line<'static>> {
+    let read = || {
+        let mut file = std::fs::File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok::<_, std::io::Error>(bytes)
+    };
+    let bytes = read().unwrap_or_default();
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    lines.map(|line| line::read(line, Proof::Must).into_owned()).collect()
+}
+
+/// Whether a line says that nothing of the topic is missing before `next`.
+fn is_at(line: &Line<'_>, topic: &str, next: Option<u64>) -> bool {
+    let place = match line {
+        Line::Message { topic: of, offset, .. } if *of == topic => Some(offset + 1),
+        Line::Gap { topic: of, to, .. } if of == topic => Some(*to),
+        _ => None,
+    };
+    place.is_some() && place == next
+}
+
+fn topics(order: &Order, possible: &Possible) -> Vec<TopicSetup> {
+    let mut dice = Dice::apart(order.seed, "topics", 0);
+    let policies = possible.abilities.policies();
+    let of_each = order.rate / (possible.levels.len() * 2) as f64;
+    let small = (of_each * SMALL_SECONDS * MESSAGE_BYTES).clamp(KEEP_BYTES_MIN, KEEP_BYTES as f64) as u64;
+    let mut topics = Vec::new();
+    for level in &possible.levels {
+        for (kind, keep_bytes) in [("wide", KEEP_BYTES), ("small", small)] {
+            let slow = dice.one_of(&policies).copied().unwrap_or("skip").to_owned();
+            let name = format!("{}-{kind}", level.word());
+            topics.push(TopicSetup {
+                name,
+                level: *level,
+                slow,
+                keep_bytes,
+            });
+        }
+    }
+    topics
+}
