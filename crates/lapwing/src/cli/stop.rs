@@ -18,6 +18,8 @@ pub fn on_signals() -> Result<CancellationToken, Failure> {
             runtime.block_on(async {
                 let mut interrupt = signal(SignalKind::interrupt())?;
                 let mut terminate = signal(SignalKind::terminate())?;
+                // Taken, so that a write beyond the limit of a file's length fails instead of ending the process.
+                let _too_long = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
                 let _ = ready.send(Ok(()));
                 for count in 0.. {
                     tokio::select! {
