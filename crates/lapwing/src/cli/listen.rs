@@ -211,6 +211,9 @@ fn follow(options: &Options, stop: &CancellationToken, watch: &mut Watch) -> Res
 /// Flushes the file, tells the end and the summary, and finds the exit code.
 fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, fail_on_gap: bool) -> End {
     let finished = watch.finish();
+    let check = watch
+        .recorded_to()
+        .map(|path| format!("check it with: lapwing verify {}", escaped(&path.display().to_string())));
     let now = Now::read();
     let stopped = match &ending {
         Ok(Ending::Stopped { code, reason }) => {
@@ -239,6 +242,9 @@ fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, fail_on_gap: boo
         // A failure before anything came needs no table of nothing.
         if came || ending.is_ok() {
             summary.iter().for_each(|line| drop(console.print(line)));
+        }
+        if let Some(check) = check.filter(|_| came && finished.is_ok()) {
+            let _ = console.print(&check);
         }
     }
     ending?;

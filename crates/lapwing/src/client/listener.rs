@@ -1,5 +1,6 @@
 //! The loop of a listener: connect, subscribe, receive, report, and come back.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -618,9 +619,20 @@ impl<'a, O: Observer> Listener<'a, O> {
                 session.bye = retry_ms.map(|ms| Duration::from_millis(ms.min(RETRY_MS_MAX)));
             }
             ServerMessage::Error { message, topic, .. } => self.on_error(session, &message, topic, now)?,
-            ServerMessage::Heartbeat { .. } | ServerMessage::Unsubscribed { .. } => {}
+            ServerMessage::Heartbeat { next, .. } => return Ok(self.on_heartbeat(session, &next)),
+            ServerMessage::Unsubscribed { .. } => {}
         }
         Ok(None)
+    }
+
+    /// Looks whether what the server has came; what does not come is fetched by coming back.
+    fn on_heartbeat(&self, session: &mut Session, ends: &BTreeMap<TopicName, Offset>) -> Option<SessionEnd> {
+        let behind = self.tracks.iter().find_map(|track| {
+            let (next, end) = (track.next()?, *ends.get(track.topic())?);
+            (next < end).then(|| format!("{} {next} is there and did not come", track.topic()))
+        });
+        let lost = session.on_heartbeat(behind.is_some());
+        behind.filter(|_| lost).map(|why| SessionEnd::Lost { why })
     }
 
     fn on_welcome(&mut self, session: &mut Session, welcome: Welcome, now: Now) -> Result<(), Halt> {

@@ -1,6 +1,7 @@
 //! The file that a listener writes, and what becomes of the feed while it cannot be written.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use lapwing_wire::escape::escaped;
@@ -82,6 +83,12 @@ impl Log {
     #[must_use]
     pub fn is_recording(&self) -> bool {
         matches!(self.form, Form::Ndjson)
+    }
+
+    /// The file, where it is one that can be verified.
+    #[must_use]
+    pub fn recorded_to(&self) -> Option<&Path> {
+        (self.is_recording() && self.recorder.is_file()).then(|| self.recorder.path())
     }
 
     /// Whether the feed must wait: what was read before is not written yet.

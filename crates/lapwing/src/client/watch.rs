@@ -1,5 +1,7 @@
 //! Everyone who is told what a listener sees: the file, the console, the summary.
 
+use std::path::Path;
+
 use lapwing_wire::topic::TopicName;
 
 use super::display::{Console, Output};
@@ -76,6 +78,12 @@ impl Watch {
     #[must_use]
     pub fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    /// The file, if it is one that can be verified.
+    #[must_use]
+    pub fn recorded_to(&self) -> Option<&Path> {
+        self.log.as_ref().and_then(Log::recorded_to)
     }
 
     /// The console, if there is one.
