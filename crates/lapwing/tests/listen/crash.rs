@@ -80,6 +80,57 @@ fn a_recording_that_is_replayed_and_recorded_again_has_the_same_payloads() {
     assert!(recorded == again, "{} payloads became {}", recorded.len(), again.len());
 }
 
+#[test]
+fn b2_a_listener_that_retention_overtakes_has_the_gap_in_its_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("feed.ndjson");
+    let (_server, url) = serve(&["--topic", "users=users?rate=1000/s&keep=1s"]);
+    start(&url, &log, &["--count", "10", "--fail-on-gap"])
+        .finish()
+        .with_code(0);
+    let before = crate::foreign::recorded(&log)
+        .last()
+        .and_then(|message| message.offset)
+        .expect("ten");
+    // Until the server has let go of what would come next.
+    let began = std::time::Instant::now();
+    loop {
+        let end = lapwing(&[
+            "listen",
+            &url,
+            "--from",
+            "earliest",
+            "--count",
+            "1",
+            "--json",
+            "--no-report",
+        ])
+        .finish();
+        let first = end
+            .stdout
+            .iter()
+            .find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()?["offset"].as_u64());
+        if first.is_some_and(|first| first > before.get() + 1) {
+            break;
+        }
+        assert!(began.elapsed() < crate::program::DEADLINE, "{end:#?}");
+    }
+    let end = start(&url, &log, &["--count", "10", "--fail-on-gap"])
+        .finish()
+        .with_code(3);
+    end.said(&format!("warning: users {}-", before.get() + 1));
+    end.said("missing: ");
+    verify(&[], &log).with_code(3);
+    let told = verify(&["--allow-gaps"], &log).with_code(0);
+    assert!(
+        told.stdout
+            .last()
+            .expect("a verdict")
+            .starts_with("complete but for what was told: "),
+        "{told:#?}"
+    );
+}
+
 fn proven(log: &Path) -> serde_json::Value {
     let end = verify(&["--json"], log).with_code(0);
     serde_json::from_str(&end.stdout[0]).expect("JSON")
