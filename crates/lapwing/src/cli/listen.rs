@@ -21,16 +21,20 @@ use crate::client::dial::{Dial, io_reason};
 use crate::client::display::{Console, Show};
 use crate::client::event::Halt;
 use crate::client::listener::{self, Ending, Options, close_text};
-use crate::client::scribe::TextScribe;
+use crate::client::log::{Form, Log, OnLogError, Said};
+use crate::client::scribe::{Scribe, TextScribe};
 use crate::client::status::Goal;
 use crate::client::target::{Security, Target, TargetError};
 use crate::client::text::{Talk, Tone};
 use crate::client::tls::{self, Trust};
-use crate::client::watch::{Log, Screen, Watch};
+use crate::client::watch::{Screen, Watch};
 use crate::clock::Now;
 use crate::failure::{Exit, Failure};
+use crate::recording::marks::Marks;
 use crate::recording::note;
-use crate::recording::writer::{OpenError, Writer};
+use crate::recording::recorder::{Keeping, Recorder, Rotate, Sync};
+use crate::recording::writer::{Found, OpenError};
+use crate::terminal::form;
 use crate::terminal::output::OutputFormat;
 use crate::terminal::paint::ColorChoice;
 
@@ -68,12 +72,38 @@ pub struct ListenArgs {
     /// Do not report block times to the server [default: at most one report a second and topic]
     #[arg(long, help_heading = "Measure")]
     no_report: bool,
-    /// Append everything to this file [default: none]
+    /// Record to this file; a recording that is there is gone on with where it ends, each offset once [default: none]
     #[arg(long, value_name = "FILE", help_heading = "Record")]
     log: Option<PathBuf>,
-    /// The form of the file [default: text for *.txt, otherwise ndjson]
+    /// The form of the file; text is only appended to, and nothing goes on from it [default: text for *.txt, otherwise ndjson]
     #[arg(long, value_enum, value_name = "FORMAT", requires = "log", help_heading = "Record")]
     format: Option<LogFormat>,
+    /// When the disk is asked to keep what was written; a power cut costs no more than fetching again
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        requires = "log",
+        help_heading = "Record"
+    )]
+    sync: SyncWhen,
+    /// Rotate the file at a size or an age, or the first of both: 100MB, 1h, 1GiB,24h; at least 1KB or 1s [default: never]
+    #[arg(long, value_name = "LIMIT", value_parser = rotate, requires = "log", help_heading = "Record")]
+    rotate: Option<Rotate>,
+    /// Compress files that were rotated away, with zstd [default: off]
+    #[arg(long, requires = "rotate", help_heading = "Record")]
+    rotate_compress: bool,
+    /// What to do while the file cannot be written (disk full)
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "WHAT",
+        requires = "log",
+        help_heading = "Record"
+    )]
+    on_log_error: OnLogError,
     /// End after so many messages, at least 1 [default: no end]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Stop")]
     count: Option<NonZeroU64>,
@@ -103,6 +133,18 @@ pub enum LogFormat {
     Ndjson,
 }
 
+/// When the disk is asked to keep what was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum SyncWhen {
+    /// Never
+    None,
+    /// Once a second, and at the end
+    #[default]
+    Interval,
+    /// After every read, before anything of it is reported
+    Each,
+}
+
 /// Listens until told to stop.
 pub fn run(args: ListenArgs, color: ColorChoice) -> End {
     let json = args.json || args.output == OutputFormat::Json;
@@ -110,12 +152,21 @@ pub fn run(args: ListenArgs, color: ColorChoice) -> End {
 }
 
 fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
-    let options = options(args)?;
-    let log = args
+    let mut options = options(args)?;
+    // Before the first write, so that a limit of the file's length is an error and no end.
+    let stop = stop::on_signals()?;
+    let opened = args
         .log
         .as_deref()
-        .map(|path| open_log(path, args.format, &options))
+        .map(|path| open_log(path, args, &options))
         .transpose()?;
+    let (log, found) = opened.unzip();
+    let found = found.unwrap_or_default();
+    let said = args
+        .log
+        .as_deref()
+        .map_or(Vec::new(), |path| found_said(path, &found, &options));
+    options.resume = found.checkpoint.marks.clone();
     let screen = match json {
         true => Screen::json(),
         false => {
@@ -132,12 +183,14 @@ fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
         block_size: args.block.get(),
         boot: boot(),
     };
-    let stop = stop::on_signals()?;
-    let mut watch = match Watch::new(log, screen, start, Now::read()) {
+    let scribe = Scribe::new(start, found.checkpoint.marks);
+    let now = Now::read();
+    let mut watch = match Watch::new(log, screen, scribe, now) {
         Ok(watch) => watch,
         Err(Halt::Quiet) => return Ok(Exit::Done),
         Err(Halt::Failed(failure)) => return Err(failure),
     };
+    said.iter().for_each(|said| watch.say(said, now));
     let ending = follow(&options, &stop, &mut watch)?;
     conclude(ending, &mut watch, args.fail_on_gap)
 }
@@ -157,10 +210,10 @@ fn follow(options: &Options, stop: &CancellationToken, watch: &mut Watch) -> Res
 
 /// Flushes the file, tells the end and the summary, and finds the exit code.
 fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, fail_on_gap: bool) -> End {
-    let finished = match watch.finish() {
-        Err(Halt::Failed(failure)) => Err(failure),
-        _ => Ok(()),
-    };
+    let finished = watch.finish();
+    let check = watch
+        .recorded_to()
+        .map(|path| format!("check it with: lapwing verify {}", escaped(&path.display().to_string())));
     let now = Now::read();
     let stopped = match &ending {
         Ok(Ending::Stopped { code, reason }) => {
@@ -189,6 +242,9 @@ fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, fail_on_gap: boo
         // A failure before anything came needs no table of nothing.
         if came || ending.is_ok() {
             summary.iter().for_each(|line| drop(console.print(line)));
+        }
+        if let Some(check) = check.filter(|_| came && finished.is_ok()) {
+            let _ = console.print(&check);
         }
     }
     ending?;
@@ -220,6 +276,17 @@ fn options(args: &ListenArgs) -> Result<Options, Failure> {
     if args.topics.as_ref().is_some_and(|topics| topics.len() > 100) {
         wrong.push(Failure::usage("more than 100 topics in --topics", "listen twice"));
     }
+    if args.rotate.is_some()
+        && args
+            .log
+            .as_deref()
+            .is_some_and(|log| log_format(log, args.format) == LogFormat::Text)
+    {
+        wrong.push(Failure::usage(
+            "--rotate is for recordings, and --log is text for people",
+            "leave it out, or record with --format ndjson",
+        ));
+    }
     Failure::all(wrong)?;
     let tls = tls_of(&target, args.ca.as_ref(), args.insecure)?;
     Ok(Options {
@@ -237,6 +304,7 @@ fn options(args: &ListenArgs) -> Result<Options, Failure> {
         },
         topics: args.topics.clone(),
         start: args.from,
+        resume: Marks::default(),
         block: args.block,
         count: args.count.map(NonZeroU64::get),
         time: args.time,
@@ -244,16 +312,36 @@ fn options(args: &ListenArgs) -> Result<Options, Failure> {
     })
 }
 
-fn open_log(path: &Path, format: Option<LogFormat>, options: &Options) -> Result<Log, Failure> {
-    let format = format.unwrap_or(match path.extension() {
+/// The form of a file, by its name where nothing else is said.
+fn log_format(path: &Path, format: Option<LogFormat>) -> LogFormat {
+    format.unwrap_or(match path.extension() {
         Some(extension) if extension == "txt" => LogFormat::Text,
         _ => LogFormat::Ndjson,
-    });
-    let opened = match format {
-        LogFormat::Text => Writer::open(path),
-        LogFormat::Ndjson => Writer::open_recording(path),
+    })
+}
+
+fn open_log(path: &Path, args: &ListenArgs, options: &Options) -> Result<(Log, Found), Failure> {
+    let sync = match args.sync {
+        SyncWhen::None => Sync::None,
+        SyncWhen::Interval => Sync::Interval,
+        SyncWhen::Each => Sync::Each,
     };
-    let writer = opened.map_err(|error| {
+    let keeping = Keeping {
+        sync,
+        rotate: args.rotate.unwrap_or_default(),
+        compress: args.rotate_compress,
+    };
+    let opened = match log_format(path, args.format) {
+        LogFormat::Text => Recorder::open_text(path, sync).map(|recorder| {
+            let talk = Talk::new(options.dial.target.to_string(), options.start);
+            let form = Form::Text(Box::new(TextScribe::new(talk)));
+            (recorder, form, Found::default())
+        }),
+        LogFormat::Ndjson => {
+            Recorder::open(path, keeping, Now::read()).map(|(recorder, found)| (recorder, Form::Ndjson, found))
+        }
+    };
+    let (recorder, form, found) = opened.map_err(|error| {
         let path = escaped(&path.display().to_string());
         match error {
             OpenError::Held { by } => {
@@ -273,13 +361,66 @@ fn open_log(path: &Path, format: Option<LogFormat>, options: &Options) -> Result
             ),
         }
     })?;
-    Ok(match format {
-        LogFormat::Ndjson => Log::Ndjson(writer),
-        LogFormat::Text => {
-            let talk = Talk::new(options.dial.target.to_string(), options.start);
-            Log::Text(writer, Box::new(TextScribe::new(talk)))
-        }
-    })
+    if args.rotate.is_some() && !recorder.is_file() {
+        return Err(Failure::usage(
+            format!(
+                "{} is no file that could be rotated",
+                escaped(&path.display().to_string())
+            ),
+            "leave --rotate out",
+        ));
+    }
+    Ok((Log::new(recorder, form, args.on_log_error), found))
+}
+
+/// What is to be told of a recording that is gone on with.
+fn found_said(path: &Path, found: &Found, options: &Options) -> Vec<Said> {
+    let path = escaped(&path.display().to_string());
+    let checkpoint = &found.checkpoint;
+    let mut said = Vec::new();
+    let mut say = |warning, text, hint| said.push(Said { warning, text, hint });
+    if found.cut > 0 {
+        let cut = form::counted(found.cut, "byte");
+        say(
+            true,
+            format!("{path}: the last write had not come to its end; {cut} behind the last whole record were cut"),
+            None,
+        );
+    }
+    if checkpoint.damaged > 0 {
+        let damaged = form::counted(checkpoint.damaged, "line");
+        let text = format!("{path}: {damaged} near its end not as written");
+        say(
+            true,
+            text,
+            Some("lapwing verify says which; what came later is intact and is gone on from"),
+        );
+    }
+    if !checkpoint.marks.is_empty() {
+        let target = options.dial.target.to_string();
+        let other = checkpoint.url.as_ref().filter(|url| **url != target);
+        let from = other
+            .map(|url| format!(", which came from {},", escaped(url)))
+            .unwrap_or_default();
+        let wanted: Vec<_> = checkpoint
+            .marks
+            .iter()
+            .take(TOPICS_SHOWN)
+            .map(|(topic, mark)| format!("{topic} at {}", mark.offset))
+            .collect();
+        let more = checkpoint.marks.iter().count().saturating_sub(TOPICS_SHOWN);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        say(
+            false,
+            format!("{path}{from} goes on: {}{more}", wanted.join(", ")),
+            None,
+        );
+    }
+    said
 }
 
 fn greeting(args: &ListenArgs) -> String {
@@ -335,6 +476,26 @@ fn at_least_one(text: &str) -> Result<NonZeroU64, String> {
     }
 }
 
+/// A size, an age, or one of each.
+fn rotate(text: &str) -> Result<Rotate, String> {
+    let mut rotate = Rotate::default();
+    for limit in text.split(',') {
+        let twice = match time(limit) {
+            Ok(age) if age < Duration::from_secs(1) => return Err("the age is at least 1s".to_owned()),
+            Ok(age) => rotate.age.replace(age).is_some(),
+            Err(_) => match limit.parse::<bytesize::ByteSize>() {
+                Ok(size) if size.0 < ROTATE_BYTES_MIN => return Err("the size is at least 1KB".to_owned()),
+                Ok(size) if limit.ends_with(['B', 'b']) => rotate.bytes.replace(size.0).is_some(),
+                _ => return Err("it is a size such as 100MB, an age such as 1h, or both: 100MB,1h".to_owned()),
+            },
+        };
+        if twice {
+            return Err("it is one size and one age at most".to_owned());
+        }
+    }
+    Ok(rotate)
+}
+
 /// A span of one number and one unit.
 fn time(text: &str) -> Result<Duration, String> {
     let wrong = || "a length of time is a number and a unit: 500ms, 10s, 5m, 2h".to_owned();
@@ -358,8 +519,15 @@ fn time(text: &str) -> Result<Duration, String> {
 const EXAMPLES: &str = "\
 Examples:
   lapwing listen --topics arrays --block 10 --log feed.ndjson
+  lapwing listen --log feed.ndjson --rotate 100MB,24h --rotate-compress
   lapwing listen --from earliest --count 100
   lapwing listen wss://feed.example.org --for 10m --output json | jq .data";
+
+/// 1 KB: a file holds at least its header and a few messages.
+const ROTATE_BYTES_MIN: u64 = 1000;
+
+/// So many topics fit a line.
+const TOPICS_SHOWN: usize = 5;
 
 const TIME_MS_MAX: u64 = 366 * 24 * 3_600_000;
 
@@ -383,6 +551,21 @@ mod tests {
                 error.starts_with("it is a whole number, at least 1"),
                 "{wrong}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn a_rotation_is_at_a_size_an_age_or_both() {
+        let rotation = |bytes, age| Ok(Rotate { bytes, age });
+        let hour = Some(Duration::from_secs(3600));
+        assert_eq!(rotate("100MB"), rotation(Some(100_000_000), None));
+        assert_eq!(rotate("1h"), rotation(None, hour));
+        assert_eq!(rotate("1MiB,1h"), rotation(Some(1 << 20), hour));
+        assert_eq!(rotate("1h,1MiB"), rotate("1MiB,1h"));
+        for wrong in [
+            "", "100", "1x", "1h,2h", "1MB,2MB", "10B", "0MB", "500ms", "1h,", "-1MB",
+        ] {
+            assert!(rotate(wrong).is_err(), "{wrong}");
         }
     }
 

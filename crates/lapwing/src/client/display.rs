@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write as _};
 use std::os::fd::AsFd;
 
 use super::event::{Event, Halt, Retry};
+use super::log::Said;
 use super::status::{Goal, Status};
 use super::text::{Layout, Sentence, Symbols, Talk, TimeForm, Tone};
 use crate::clock::Now;
@@ -120,6 +121,18 @@ impl Console {
             let _ = writeln!(io::stderr().lock(), "{line}");
         });
         flushed
+    }
+
+    /// Tells something about the file.
+    pub fn tell(&mut self, said: &Said, now: Now) {
+        let sentence = Sentence {
+            timed: false,
+            tone: if said.warning { Tone::Warning } else { Tone::Plain },
+            text: said.text.clone(),
+            hint: said.hint,
+        };
+        // Whether anyone still reads stdout is found out elsewhere.
+        let _ = self.say(&sentence, now);
     }
 
     /// Says how it ended.

@@ -23,6 +23,11 @@ pub trait Observer {
 
     /// Time passes; comes five times a second, connected or not.
     fn on_tick(&mut self, now: Now) -> Result<(), Halt>;
+
+    /// Whether it cannot take more now: nothing is read and nothing reported until it can.
+    fn is_held(&self) -> bool {
+        false
+    }
 }
 
 /// Why an observer wants no more.
@@ -54,7 +59,7 @@ pub enum Event<'a> {
         topic: &'a TopicName,
         /// Its history.
         epoch: Epoch,
-        /// The first offset that comes.
+        /// The first offset that is wanted.
         from: Offset,
     },
     /// A message.

@@ -1,5 +1,6 @@
 //! The loop of a listener: connect, subscribe, receive, report, and come back.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use super::track::{Grant, Place, Track};
 use crate::clock::Now;
 use crate::failure::Failure;
 use crate::recording::arrival::{Arrival, Value};
+use crate::recording::marks::Marks;
 use crate::recording::note::Missed;
 
 /// What to listen to, and until when.
@@ -39,6 +41,8 @@ pub struct Options {
     pub topics: Option<Vec<TopicName>>,
     /// Where to begin in each.
     pub start: Start,
+    /// What a recording ends with that is gone on with: it comes before `start`.
+    pub resume: Marks,
     /// How many messages make a block.
     pub block: NonZeroU64,
     /// After how many messages to end.
@@ -152,6 +156,7 @@ impl<'a, O: Observer> Listener<'a, O> {
             let lived = Duration::from_nanos(Now::read().mono.saturating_sub(session.opened.mono));
             self.backoff.on_connection(lived, session.messages);
             if let Some(ending) = self.after(end, &session)? {
+                self.wait_for_room().await?;
                 return Ok(ending);
             }
         }
@@ -266,6 +271,13 @@ impl<'a, O: Observer> Listener<'a, O> {
         let mut session = Session::new(mode, now);
         if mode == Mode::Plain {
             session.missed = MissedMeanwhile::Unknown;
+            if !self.was_connected {
+                for (topic, mark) in self.options.resume.iter().take(TRACKS_MAX) {
+                    self.tracks
+                        .push(Track::resumed(topic.clone(), self.options.block, mark));
+                }
+            }
+            self.tracks.iter_mut().for_each(Track::on_plain);
             self.ready(&mut session, now)?;
         }
         Ok((dialed.connection, session))
@@ -277,7 +289,7 @@ impl<'a, O: Observer> Listener<'a, O> {
                 biased;
                 ending = ending(self.stop, self.deadline) => Some(SessionEnd::Over(ending)),
                 now = self.ticks.next() => self.on_tick(session, connection, now)?,
-                turn = connection.turn() => match turn {
+                turn = connection.turn(), if !self.observer.is_held() => match turn {
                     Ok(Turn::Read(now)) => {
                         let end = self.on_read(connection, session, now)?;
                         self.ticks.on_worked(now);
@@ -305,15 +317,30 @@ impl<'a, O: Observer> Listener<'a, O> {
     /// Ends on our side: the last reports, the close frame, and a moment for the answer.
     async fn leave(&mut self, connection: &mut Connection, session: &mut Session) -> Result<(), Halt> {
         let now = Now::read();
+        self.ticks.look(now);
+        self.tell_clock_step(now)?;
         for at in 0..self.tracks.len() {
             let last = self.tracks[at].finish();
             self.tell_blocks(at, last, now)?;
             self.report(at, session, Duration::ZERO, now);
         }
         self.observer.on_pause()?;
-        session.outbox.drain(..).for_each(|text| connection.send_text(&text));
+        self.wait_for_room().await?;
+        self.send_outbox(session, connection);
         connection.send_close(Some(CloseCode::NORMAL), "");
         let _ = tokio::time::timeout(CLOSE_WAIT, until_closed(connection)).await;
+        Ok(())
+    }
+
+    /// Lets the observer take what it holds up, unless we are told to stop.
+    async fn wait_for_room(&mut self) -> Result<(), Halt> {
+        while self.observer.is_held() && !self.stop.is_cancelled() {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {}
+                now = self.ticks.next() => self.observer.on_tick(now)?,
+            }
+        }
         Ok(())
     }
 
@@ -382,20 +409,28 @@ impl<'a, O: Observer> Listener<'a, O> {
                 Ok(Some(frame)) => self.on_frame(session, &frame, now)?,
                 Err(error) => Some(SessionEnd::Broken(error)),
             };
-            session.outbox.drain(..).for_each(|text| connection.send_text(&text));
+            let Some(end) = end else { continue };
+            self.observer.on_pause()?;
+            self.send_outbox(session, connection);
             match &end {
-                None => continue,
-                Some(SessionEnd::Closed { code, .. }) => {
+                SessionEnd::Closed { code, .. } => {
                     connection.send_close(Some(*code).filter(|code| code.may_be_sent()), "");
                 }
-                Some(SessionEnd::Broken(error)) => connection.send_close(Some(error.close_code()), &error.to_string()),
-                Some(_) => {}
+                SessionEnd::Broken(error) => connection.send_close(Some(error.close_code()), &error.to_string()),
+                SessionEnd::Over(_) | SessionEnd::Lost { .. } => {}
             }
-            self.observer.on_pause()?;
-            return Ok(end);
+            return Ok(Some(end));
         }
         self.observer.on_pause()?;
+        self.send_outbox(session, connection);
         Ok(None)
+    }
+
+    /// Sends what there is to say: nothing is reported before the file has it.
+    fn send_outbox(&mut self, session: &mut Session, connection: &mut Connection) {
+        if !self.observer.is_held() {
+            session.outbox.drain(..).for_each(|text| connection.send_text(&text));
+        }
     }
 
     fn on_frame(&mut self, session: &mut Session, frame: &Frame<'_>, now: Now) -> Result<Option<SessionEnd>, Halt> {
@@ -584,9 +619,20 @@ impl<'a, O: Observer> Listener<'a, O> {
                 session.bye = retry_ms.map(|ms| Duration::from_millis(ms.min(RETRY_MS_MAX)));
             }
             ServerMessage::Error { message, topic, .. } => self.on_error(session, &message, topic, now)?,
-            ServerMessage::Heartbeat { .. } | ServerMessage::Unsubscribed { .. } => {}
+            ServerMessage::Heartbeat { next, .. } => return Ok(self.on_heartbeat(session, &next)),
+            ServerMessage::Unsubscribed { .. } => {}
         }
         Ok(None)
+    }
+
+    /// Looks whether what the server has came; what does not come is fetched by coming back.
+    fn on_heartbeat(&self, session: &mut Session, ends: &BTreeMap<TopicName, Offset>) -> Option<SessionEnd> {
+        let behind = self.tracks.iter().find_map(|track| {
+            let (next, end) = (track.next()?, *ends.get(track.topic())?);
+            (next < end).then(|| format!("{} {next} is there and did not come", track.topic()))
+        });
+        let lost = session.on_heartbeat(behind.is_some());
+        behind.filter(|_| lost).map(|why| SessionEnd::Lost { why })
     }
 
     fn on_welcome(&mut self, session: &mut Session, welcome: Welcome, now: Now) -> Result<(), Halt> {
@@ -602,6 +648,11 @@ impl<'a, O: Observer> Listener<'a, O> {
         for topic in wanted {
             if session.awaited.contains(&topic) || session.awaited.len() == TRACKS_MAX {
                 continue;
+            }
+            let known = self.tracks.iter().any(|track| *track.topic() == topic);
+            if !known && let Some(mark) = self.options.resume.get(&topic) {
+                self.tracks
+                    .push(Track::resumed(topic.clone(), self.options.block, mark));
             }
             let track = self.tracks.iter().find(|track| *track.topic() == topic);
             let start = track
@@ -635,7 +686,7 @@ impl<'a, O: Observer> Listener<'a, O> {
         let event = Event::Granted {
             topic: &granted.topic,
             epoch: granted.epoch,
-            from: granted.from,
+            from: self.tracks[at].next().unwrap_or(granted.from),
         };
         self.observer.on_event(&event, now)?;
         let Some(awaited) = session.awaited.iter().position(|topic| *topic == granted.topic) else {
@@ -765,21 +816,35 @@ impl<'a, O: Observer> Listener<'a, O> {
         connection: &mut Connection,
         now: Now,
     ) -> Result<Option<SessionEnd>, Halt> {
-        if let Some(ms) = self.ticks.clock_step.take() {
-            self.observer.on_event(&Event::ClockStep { ms }, now)?;
-        }
+        self.tell_clock_step(now)?;
         if std::mem::take(&mut self.ticks.stalled) {
             self.tracks.iter_mut().for_each(Track::on_stall);
             // Bytes that came while we stood still have not been read yet.
             session.last_byte = now;
         }
+        let was_held = self.observer.is_held();
         self.observer.on_tick(now)?;
+        if was_held {
+            // What waits in the socket is as old as the wait, and the server was not asked whether it lives.
+            self.tracks.iter_mut().for_each(Track::on_stall);
+            session.last_byte = now;
+        }
+        if self.observer.is_held() {
+            return Ok(None);
+        }
         for at in 0..self.tracks.len() {
             self.report(at, session, session.report_interval, now);
         }
-        session.outbox.drain(..).for_each(|text| connection.send_text(&text));
+        self.send_outbox(session, connection);
         self.tell_silent(session, now)?;
         Ok(session.judge_silence(connection, now))
+    }
+
+    fn tell_clock_step(&mut self, now: Now) -> Result<(), Halt> {
+        match self.ticks.clock_step.take() {
+            Some(ms) => self.observer.on_event(&Event::ClockStep { ms }, now),
+            None => Ok(()),
+        }
     }
 
     /// Tells once of topics that say nothing although they hold something.

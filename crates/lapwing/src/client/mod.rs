@@ -10,6 +10,7 @@ pub mod event;
 pub mod feed;
 pub mod lines;
 pub mod listener;
+pub mod log;
 pub mod post;
 pub mod publisher;
 pub mod scribe;

@@ -4,18 +4,35 @@ use super::event::Event;
 use super::text::{Layout, Talk};
 use crate::clock::Now;
 use crate::recording::encoder::Encoder;
-use crate::recording::note::{Block, Note};
+use crate::recording::marks::Marks;
+use crate::recording::note::{Block, Note, Start};
 
 /// Writes events as NDJSON.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scribe {
     encoder: Encoder,
+    start: Start,
 }
 
 impl Scribe {
-    /// Appends the first record of a run.
-    pub fn start(&mut self, start: crate::recording::note::Start, now: Now, out: &mut Vec<u8>) {
-        self.encoder.header(&start, now, out);
+    /// Writes a run that `start` describes, behind what a file holds already.
+    #[must_use]
+    pub fn new(start: Start, behind: Marks) -> Self {
+        Self {
+            encoder: Encoder::behind(behind),
+            start,
+        }
+    }
+
+    /// Appends what every file of the run begins with.
+    pub fn header(&mut self, now: Now, out: &mut Vec<u8>) {
+        self.encoder.header(&self.start, now, out);
+    }
+
+    /// What is wanted next of each topic.
+    #[must_use]
+    pub fn marks(&self) -> &Marks {
+        self.encoder.marks()
     }
 
     /// Appends the lines of an event, if it has any.

@@ -40,6 +40,8 @@ pub struct Session {
     pub ready: bool,
     /// How many messages came.
     pub messages: u64,
+    /// How many had come when the last heartbeat told of more than that.
+    pub awaits_tail_since: Option<u64>,
     /// When the server said to come back.
     pub bye: Option<Duration>,
     /// Texts to send once the frame at hand is done with.
@@ -84,9 +86,19 @@ impl Session {
             retained: Vec::new(),
             ready: false,
             messages: 0,
+            awaits_tail_since: None,
             bye: None,
             outbox: Vec::new(),
         }
+    }
+
+    /// Takes a heartbeat: `behind` tells whether it names more than came. True when nothing came since one before it did, too.
+    ///
+    /// Frames come in order and a heartbeat comes only to who takes them: by the second one the tail is lost.
+    pub fn on_heartbeat(&mut self, behind: bool) -> bool {
+        let lost = behind && self.awaits_tail_since == Some(self.messages);
+        self.awaits_tail_since = behind.then_some(self.messages);
+        lost
     }
 
     /// Judges how long nothing came: a server of ours speaks by itself; of any other we ask whether it lives.

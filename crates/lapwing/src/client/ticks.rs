@@ -34,16 +34,20 @@ impl Ticks {
         });
         interval.tick().await;
         let now = Now::read();
-        if let Some(before) = self.before.replace(now) {
-            let mono = Duration::from_nanos(now.mono.saturating_sub(before.mono));
-            self.stalled |= mono > TICK + STALL + std::mem::take(&mut self.busy);
-            let wall = now.wall.nanos().saturating_sub(before.wall.nanos());
-            let step = (wall as f64 - mono.as_nanos() as f64) / 1e6;
-            if step.abs() > CLOCK_STEP_MS {
-                self.clock_step = Some(self.clock_step.unwrap_or_default() + step);
-            }
-        }
+        self.look(now);
         now
+    }
+
+    /// Compares the clocks with what they were at the last beat. Pure: the moment is an argument.
+    pub fn look(&mut self, now: Now) {
+        let Some(before) = self.before.replace(now) else { return };
+        let mono = Duration::from_nanos(now.mono.saturating_sub(before.mono));
+        self.stalled |= mono > TICK + STALL + std::mem::take(&mut self.busy);
+        let wall = now.wall.nanos().saturating_sub(before.wall.nanos());
+        let step = (wall as f64 - mono.as_nanos() as f64) / 1e6;
+        if step.abs() > CLOCK_STEP_MS {
+            self.clock_step = Some(self.clock_step.unwrap_or_default() + step);
+        }
     }
 }
 
@@ -55,3 +59,39 @@ const STALL: Duration = Duration::from_secs(2);
 
 /// Slower corrections of the clock are drift, not steps.
 const CLOCK_STEP_MS: f64 = 100.0;
+
+#[cfg(test)]
+mod tests {
+    use lapwing_wire::time::WallTime;
+
+    use super::*;
+
+    fn at(wall_ms: i64, mono_ms: u64) -> Now {
+        Now {
+            wall: WallTime::from_nanos(1_795_287_600_000_000_000 + wall_ms * 1_000_000),
+            mono: mono_ms * 1_000_000,
+        }
+    }
+
+    #[track_caller]
+    fn check(beats: &[(i64, u64)], step_ms: Option<f64>, stalled: bool) {
+        let mut ticks = Ticks::default();
+        beats.iter().for_each(|&(wall, mono)| ticks.look(at(wall, mono)));
+        assert_eq!(ticks.clock_step.map(f64::round), step_ms);
+        assert_eq!(ticks.stalled, stalled);
+    }
+
+    #[test]
+    fn g1_a_clock_that_is_set_is_a_step_and_no_stall() {
+        check(&[(0, 0), (200, 200), (400, 400)], None, false);
+        check(&[(0, 0), (200, 200), (-3_599_600, 400)], Some(-3_600_000.0), false);
+        check(&[(0, 0), (3_600_200, 200), (3_600_400, 400)], Some(3_600_000.0), false);
+        // A leap second that is smeared, or a clock that is corrected slowly.
+        check(&[(0, 0), (201, 200), (402, 400), (650, 600)], None, false);
+    }
+
+    #[test]
+    fn standing_still_is_a_stall_and_no_step() {
+        check(&[(0, 0), (200, 200), (3000, 3000)], None, true);
+    }
+}

@@ -9,6 +9,8 @@ use lapwing_wire::position::{Epoch, Offset, Position};
 use lapwing_wire::report::{Report, ReportBuilder};
 use lapwing_wire::topic::TopicName;
 
+use crate::recording::note::Mark;
+
 /// One topic followed.
 ///
 /// It reads no clock: moments are nanoseconds of the reader's monotonic clock, given as arguments.
@@ -23,6 +25,8 @@ pub struct Track {
     arrivals: u64,
     /// A plain connection was lost since the last message.
     away: bool,
+    /// What comes next belongs to a history without a name, and what came before to one with a name.
+    turned: bool,
     timer: BlockTimer,
     builder: ReportBuilder,
     reported: Option<Duration>,
@@ -76,9 +80,29 @@ impl Track {
             last: None,
             arrivals: 0,
             away: false,
+            turned: false,
             timer: BlockTimer::new(size, Offset::ZERO),
             builder: ReportBuilder::default(),
             reported: None,
+        }
+    }
+
+    /// Follows `topic` from where a recording ends.
+    #[must_use]
+    pub fn resumed(topic: TopicName, size: NonZeroU64, mark: Mark) -> Self {
+        Self {
+            epoch: mark.epoch,
+            next: Some(mark.offset),
+            last: mark.offset.previous(),
+            away: true,
+            ..Self::new(topic, size)
+        }
+    }
+
+    /// Goes on without the subprotocol: which history the offsets belong to is not known any more.
+    pub fn on_plain(&mut self) {
+        if self.epoch.take().is_some() {
+            self.turned = true;
         }
     }
 
@@ -106,6 +130,12 @@ impl Track {
         self.arrivals
     }
 
+    /// The offset that is wanted next, if any is known.
+    #[must_use]
+    pub fn next(&self) -> Option<Offset> {
+        self.next
+    }
+
     /// What to ask for after a loss.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
@@ -116,7 +146,11 @@ impl Track {
     /// Takes what the server grants. A block of a lost history comes back, to be told before anything of the new one.
     pub fn on_subscribed(&mut self, granted: &Subscribed) -> (Grant, Option<BlockTiming>) {
         let known = self.next;
+        // Offsets of a history that had no name compare with nothing.
+        let nameless = known.is_some() && self.epoch.is_none();
+        (self.away, self.turned) = (false, false);
         let grant = match granted.answer {
+            _ if nameless => Grant::Reset,
             Answer::Ok => Grant::AsAsked,
             Answer::Gap => Grant::Gap {
                 from: granted
@@ -161,7 +195,12 @@ impl Track {
     /// Where `offset` lies; a place other than [`Place::Repeat`] is from then on where we are.
     pub fn place(&mut self, offset: Offset) -> Place {
         let away = std::mem::take(&mut self.away);
+        let turned = std::mem::take(&mut self.turned);
         let place = match self.next {
+            Some(_) if turned => {
+                self.timer.on_break(Flags::GAP, None);
+                Place::NewHistory
+            }
             Some(next) if offset < next && away => {
                 // Its blocks have nothing to do with those before.
                 self.timer.on_break(Flags::GAP, None);
@@ -332,6 +371,49 @@ mod tests {
             away: true,
         };
         assert_eq!(track.place(Offset::new(5)), jump);
+    }
+
+    fn resumed(epoch: Option<u128>) -> Track {
+        let mark = Mark {
+            epoch: epoch.map(Epoch::from_bits),
+            offset: Offset::new(5),
+        };
+        Track::resumed(track().topic, NonZeroU64::new(2).expect("not zero"), mark)
+    }
+
+    #[test]
+    fn a_recording_is_gone_on_with_where_it_ends() {
+        let mut track = resumed(Some(1));
+        let position = track.position().expect("known");
+        assert_eq!((position.epoch.to_bits(), position.offset.get()), (1, 5));
+        let (grant, _) = track.on_subscribed(&granted(Answer::Ok, 1, 0, 5, 9));
+        assert_eq!(grant, Grant::AsAsked);
+        assert_eq!(track.place(Offset::new(4)), Place::Repeat);
+        assert_eq!(track.place(Offset::new(5)), Place::Next);
+    }
+
+    #[test]
+    fn a_recording_of_a_plain_feed_cannot_say_which_history_it_was() {
+        let mut track = resumed(None);
+        assert_eq!(track.position(), None);
+        let (grant, _) = track.on_subscribed(&granted(Answer::Ok, 1, 0, 9, 9));
+        assert_eq!(grant, Grant::Reset);
+        assert_eq!(track.place(Offset::new(9)), Place::Next);
+    }
+
+    #[test]
+    fn a_plain_feed_goes_on_with_a_recording_as_far_as_offsets_say() {
+        let mut named = resumed(Some(1));
+        named.on_plain();
+        assert_eq!(named.place(Offset::new(5)), Place::NewHistory);
+        assert_eq!(named.place(Offset::new(6)), Place::Next);
+        let mut nameless = resumed(None);
+        nameless.on_plain();
+        let jump = Place::Jump {
+            from: Offset::new(5),
+            away: true,
+        };
+        assert_eq!(nameless.place(Offset::new(7)), jump);
     }
 
     #[test]

@@ -1,18 +1,18 @@
 //! Everyone who is told what a listener sees: the file, the console, the summary.
 
-use std::io;
+use std::path::Path;
+
+use lapwing_wire::topic::TopicName;
 
 use super::display::{Console, Output};
-use super::event::{Event, Halt, Observer};
-use super::scribe::{Scribe, TextScribe};
+use super::event::{Connected, Event, Halt, Mode, Observer};
+use super::log::{Form, Log, Said};
+use super::scribe::Scribe;
 use super::status::Status;
 use super::summary::Summary;
 use super::text::Symbols;
 use crate::clock::Now;
 use crate::failure::Failure;
-use crate::recording::note::Start;
-use crate::recording::writer::Writer;
-use crate::terminal::form;
 
 /// Tells the file first, then whoever looks on, then counts.
 pub struct Watch {
@@ -23,14 +23,6 @@ pub struct Watch {
     lines: Vec<u8>,
     /// Stdout was closed while a file is written, which goes on.
     unwatched: bool,
-}
-
-/// A file that is written.
-pub enum Log {
-    /// As a recording.
-    Ndjson(Writer),
-    /// For people.
-    Text(Writer, Box<TextScribe>),
 }
 
 /// What is shown.
@@ -51,24 +43,47 @@ impl Screen {
 
 impl Watch {
     /// Begins a run with its `start` record.
-    pub fn new(log: Option<Log>, screen: Screen, start: Start, now: Now) -> Result<Self, Halt> {
+    pub fn new(log: Option<Log>, screen: Screen, scribe: Scribe, now: Now) -> Result<Self, Halt> {
         let mut watch = Self {
             log,
             screen,
             summary: Summary::new(now),
-            scribe: Scribe::default(),
+            scribe,
             lines: Vec::new(),
             unwatched: false,
         };
-        watch.scribe.start(start, now, &mut watch.lines);
-        watch.record_lines()?;
+        watch.scribe.header(now, &mut watch.lines);
+        if let Some(log) = watch.log.as_mut().filter(|log| log.is_recording()) {
+            log.append_header(&watch.lines, now);
+        }
+        watch.show_lines()?;
         Ok(watch)
+    }
+
+    /// Tells people something about the file.
+    pub fn say(&mut self, said: &Said, now: Now) {
+        match &mut self.screen {
+            Screen::Console(console) => console.tell(said, now),
+            Screen::Json(..) if said.warning => {
+                use std::io::Write as _;
+                let object = serde_json::json!({ "warning": said.text, "hint": said.hint });
+                // A closed stderr is no reason to end.
+                let _ = writeln!(std::io::stderr().lock(), "{object}");
+            }
+            Screen::Json(..) => {}
+        }
     }
 
     /// What it amounts to.
     #[must_use]
     pub fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    /// The file, if it is one that can be verified.
+    #[must_use]
+    pub fn recorded_to(&self) -> Option<&Path> {
+        self.log.as_ref().and_then(Log::recorded_to)
     }
 
     /// The console, if there is one.
@@ -80,21 +95,19 @@ impl Watch {
     }
 
     /// Puts everything on its way to the disk and waits until it is there.
-    pub fn finish(&mut self) -> Result<(), Halt> {
-        let result = match &mut self.log {
-            None => Ok(()),
-            Some(Log::Ndjson(writer) | Log::Text(writer, _)) => writer.sync(),
-        };
-        result.map_err(|error| self.log_failure(&error))
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        self.log.as_mut().map_or(Ok(()), Log::finish)
     }
 
     /// Sends `self.lines` to those who take NDJSON.
-    fn record_lines(&mut self) -> Result<(), Halt> {
-        if let Some(Log::Ndjson(writer)) = &mut self.log
-            && let Err(error) = writer.append(&self.lines)
-        {
-            return Err(self.log_failure(&error));
+    fn record_lines(&mut self, is_message: bool, now: Now) -> Result<(), Halt> {
+        if let Some(log) = self.log.as_mut().filter(|log| log.is_recording()) {
+            log.append(&self.lines, is_message, now).map_err(Halt::Failed)?;
         }
+        self.show_lines()
+    }
+
+    fn show_lines(&mut self) -> Result<(), Halt> {
         match &mut self.screen {
             Screen::Json(output, status) if !self.unwatched => {
                 let pushed = output.push(&self.lines, status);
@@ -102,6 +115,60 @@ impl Watch {
             }
             _ => Ok(()),
         }
+    }
+
+    fn rotate_if_due(&mut self, event: &Event<'_>, now: Now) -> Result<(), Halt> {
+        // Only with a message is the length of what comes worth a look; the rest is short.
+        let Event::Message(arrival) = event else { return Ok(()) };
+        let Some(log) = self.log.as_mut().filter(|log| log.is_recording()) else {
+            return Ok(());
+        };
+        let more = usize::try_from(arrival.bytes)
+            .unwrap_or(usize::MAX)
+            .saturating_add(LINE_AROUND_BYTES);
+        let scribe = &mut self.scribe;
+        log.rotate_if_due(more, now, || header(scribe, now))
+            .map_err(Halt::Failed)
+    }
+
+    fn tell_said(&mut self, now: Now) {
+        let said = self.log.as_mut().map(Log::take_said).unwrap_or_default();
+        said.iter().for_each(|said| self.say(said, now));
+    }
+
+    /// Names what the file holds and nobody follows now.
+    fn tell_unfollowed(&mut self, connected: &Connected<'_>, now: Now) {
+        let is_recording = self.log.as_ref().is_some_and(Log::is_recording);
+        if connected.mode == Mode::Plain || !is_recording {
+            return;
+        }
+        let followed = |topic: &TopicName| connected.grants.iter().any(|(granted, _)| granted == topic);
+        let others: Vec<_> = self
+            .scribe
+            .marks()
+            .iter()
+            .map(|(topic, _)| topic)
+            .filter(|topic| !followed(topic))
+            .collect();
+        if others.is_empty() {
+            return;
+        }
+        let (shown, more) = others.split_at(others.len().min(UNFOLLOWED_SHOWN));
+        let shown = shown.iter().map(|topic| topic.as_str()).collect::<Vec<_>>().join(", ");
+        let more = if more.is_empty() {
+            String::new()
+        } else {
+            format!(" and {} more", more.len())
+        };
+        let text = format!("the file also holds {shown}{more}, not followed now; what it holds of them stays");
+        self.say(
+            &Said {
+                warning: false,
+                text,
+                hint: None,
+            },
+            now,
+        );
     }
 
     /// A closed stdout ends us, unless there is a file to write.
@@ -114,50 +181,43 @@ impl Watch {
             result => result,
         }
     }
-
-    fn log_failure(&self, error: &io::Error) -> Halt {
-        let path = match &self.log {
-            Some(Log::Ndjson(writer) | Log::Text(writer, _)) => writer.path().display().to_string(),
-            None => String::new(),
-        };
-        let path = lapwing_wire::escape::escaped(&path);
-        let what = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "disk full".to_owned(),
-            _ => super::dial::io_reason(error),
-        };
-        let messages = form::counted(self.summary.messages(), "message");
-        Halt::Failed(Failure::failed(
-            format!("{path}: {what} after {messages}"),
-            "the lines in it are whole; make room, or give another file with --log",
-        ))
-    }
 }
 
 impl Observer for Watch {
     fn on_event(&mut self, event: &Event<'_>, now: Now) -> Result<(), Halt> {
-        let wants_ndjson = matches!(self.screen, Screen::Json(..)) || matches!(self.log, Some(Log::Ndjson(_)));
-        if wants_ndjson {
+        let is_message = matches!(event, Event::Message(_));
+        let records = self.log.as_ref().is_some_and(Log::is_recording);
+        if records || matches!(self.screen, Screen::Json(..)) {
+            self.rotate_if_due(event, now)?;
             self.lines.clear();
             self.scribe.on_event(event, now, &mut self.lines);
-            self.record_lines()?;
+            self.record_lines(is_message, now)?;
         }
-        if let Some(Log::Text(writer, scribe)) = &mut self.log {
+        if let Some(log) = &mut self.log
+            && let Form::Text(scribe) = log.form()
+        {
             self.lines.clear();
             scribe.on_event(event, now, &mut self.lines);
-            let written = writer.append(&self.lines);
-            written.map_err(|error| self.log_failure(&error))?;
+            log.append(&self.lines, is_message, now).map_err(Halt::Failed)?;
         }
         self.summary.on_event(event);
-        match &mut self.screen {
-            Screen::Console(console) if !self.unwatched => {
-                let shown = console.on_event(event, now);
-                self.unless_recording(shown)
-            }
+        let shown = match &mut self.screen {
+            Screen::Console(console) if !self.unwatched => console.on_event(event, now),
             _ => Ok(()),
+        };
+        self.unless_recording(shown)?;
+        if let Event::Connected(connected) = event {
+            self.tell_unfollowed(connected, now);
         }
+        Ok(())
     }
 
     fn on_pause(&mut self) -> Result<(), Halt> {
+        if let Some(log) = &mut self.log {
+            let now = Now::read();
+            log.settle(now).map_err(Halt::Failed)?;
+            self.tell_said(now);
+        }
         if self.unwatched {
             return Ok(());
         }
@@ -169,14 +229,36 @@ impl Observer for Watch {
     }
 
     fn on_tick(&mut self, now: Now) -> Result<(), Halt> {
-        let flushed = match &mut self.log {
-            None => Ok(()),
-            Some(Log::Ndjson(writer) | Log::Text(writer, _)) => writer.flush(),
-        };
-        flushed.map_err(|error| self.log_failure(&error))?;
+        if let Some(log) = &mut self.log {
+            let scribe = &mut self.scribe;
+            let recording = log.is_recording();
+            let begin = || match recording {
+                true => header(scribe, now),
+                false => Vec::new(),
+            };
+            log.on_tick(now, begin).map_err(Halt::Failed)?;
+            self.tell_said(now);
+        }
         if let Screen::Console(console) = &mut self.screen {
             console.on_tick(now, self.summary.messages());
         }
         self.on_pause()
     }
+
+    fn is_held(&self) -> bool {
+        self.log.as_ref().is_some_and(Log::is_held)
+    }
 }
+
+/// What a file of the run begins with.
+fn header(scribe: &mut Scribe, now: Now) -> Vec<u8> {
+    let mut header = Vec::new();
+    scribe.header(now, &mut header);
+    header
+}
+
+/// About how much stands around a payload in its line.
+const LINE_AROUND_BYTES: usize = 256;
+
+/// So many names fit a line.
+const UNFOLLOWED_SHOWN: usize = 5;

@@ -25,14 +25,22 @@ impl Part {
     }
 }
 
-/// What was rotated away from `path`, the oldest first; of a part in both forms the one that was written.
-pub fn rotated(path: &Path) -> io::Result<Vec<Part>> {
-    let folder = match path.parent() {
+/// Asks the disk to keep the names in the folder of `path`.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    std::fs::File::open(folder(path))?.sync_all()
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// What was rotated away from `path`, the oldest first; of a part in both forms the one that was written.
+pub fn rotated(path: &Path) -> io::Result<Vec<Part>> {
     let mut parts = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
+    for entry in std::fs::read_dir(folder(path))? {
         let found = path.with_file_name(entry?.file_name());
         if let Some((base, number)) = split(&found)
             && base == path

@@ -1,15 +1,18 @@
-//! The file of a recording: append, flush, sync, and what stays of it when the disk is full.
+//! The file of a recording: lines on their way to it, and what stays of it when the disk is full.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::checkpoint::Checkpoint;
 use super::line::{self, SealError};
 use crate::lock::{self, LockError};
 
 /// Appends whole lines to a file that no other process writes.
 ///
-/// Lines wait in a buffer of 64 KiB; whoever owns the writer flushes it when the feed is quiet and at the end.
+/// Lines wait in a buffer until they are flushed; what cannot be written stays there, and a later flush goes on where the
+/// last one ended.
 #[derive(Debug)]
 pub struct Writer {
     file: File,
@@ -17,54 +20,70 @@ pub struct Writer {
     buffer: Vec<u8>,
     /// Where the next write lands; none where the file is a pipe or a device.
     end: Option<u64>,
+    /// What the buffer holds belongs into a file that is yet to be made at `path`.
+    awaits_file: bool,
 }
 
 impl Writer {
     /// Opens or creates the file and takes its lock.
     ///
-    /// A last line without end is left as it is and closed with a newline: it reads as damage, and the next line is intact.
+    /// A last line without end is left as it is and closed with a newline, so that the next one stands alone.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        Self::open_if(path, |_| Ok(()))
+        let (mut writer, file) = Self::open_locked(path)?;
+        if let Some(mut file) = file
+            && writer.end > Some(0)
+            && last_byte(&mut file).map_err(OpenError::Io)? != b'\n'
+        {
+            writer.buffer.push(b'\n');
+        }
+        Ok(writer)
     }
 
-    /// Opens or creates a recording: as [`Writer::open`], but a file that holds something else is refused and stays as it is.
-    pub fn open_recording(path: &Path) -> Result<Self, OpenError> {
-        Self::open_if(path, |file| match begins_as_recording(file) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(OpenError::Foreign),
-            Err(error) => Err(OpenError::Io(error)),
-        })
+    /// Opens or creates a recording and takes its lock; a file that holds something else is refused and stays as it is.
+    ///
+    /// What stands behind the last whole record is cut; how much that was comes back with what the rest says.
+    pub fn open_recording(path: &Path) -> Result<(Self, Found), OpenError> {
+        let (mut writer, file) = Self::open_locked(path)?;
+        let mut found = Found::default();
+        if let (Some(mut file), Some(len)) = (file, writer.end) {
+            if len > 0 && !begins_as_recording(&mut file).map_err(OpenError::Io)? {
+                return Err(OpenError::Foreign);
+            }
+            let checkpoint = Checkpoint::of_recording(&mut file, path).map_err(OpenError::Io)?;
+            found.checkpoint = checkpoint.map_err(OpenError::of_lock)?;
+            let end = found.checkpoint.end;
+            if end < len {
+                file.set_len(end).map_err(OpenError::Io)?;
+                found.cut = len - end;
+                writer.end = Some(end);
+            }
+        }
+        Ok((writer, found))
     }
 
-    /// Opens the file; what it holds already is shown to `check`.
-    fn open_if(path: &Path, check: impl FnOnce(&mut File) -> Result<(), OpenError>) -> Result<Self, OpenError> {
+    /// Opens the file; another handle of it comes back where it is one that can be read.
+    fn open_locked(path: &Path) -> Result<(Self, Option<File>), OpenError> {
         let file = match OpenOptions::new().append(true).read(true).create(true).open(path) {
             // A pipe's other end may allow no reading.
             Err(_) if path.exists() => OpenOptions::new().append(true).open(path),
             opened => opened,
         };
-        let mut file = file.map_err(OpenError::Io)?;
+        let file = file.map_err(OpenError::Io)?;
         let metadata = file.metadata().map_err(OpenError::Io)?;
         let end = metadata.is_file().then_some(metadata.len());
-        let mut buffer = Vec::new();
-        if let Some(bytes) = end {
-            lock::lock(&file).map_err(|error| match error {
-                LockError::Held { by } => OpenError::Held { by },
-                LockError::Io(error) => OpenError::Io(error),
-            })?;
-            if bytes > 0 {
-                check(&mut file)?;
-                if last_byte(&mut file).map_err(OpenError::Io)? != b'\n' {
-                    buffer.push(b'\n');
-                }
-            }
+        let mut second = None;
+        if end.is_some() {
+            lock::lock(&file).map_err(OpenError::of_lock)?;
+            second = Some(file.try_clone().map_err(OpenError::Io)?);
         }
-        Ok(Self {
+        let writer = Self {
             file,
             path: path.to_owned(),
-            buffer,
+            buffer: Vec::new(),
             end,
-        })
+            awaits_file: false,
+        };
+        Ok((writer, second))
     }
 
     /// Where it writes.
@@ -73,13 +92,51 @@ impl Writer {
         &self.path
     }
 
-    /// Takes whole lines, and writes when enough have come together.
-    pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    /// The file, unless it is a pipe or a device, of which nothing can be asked.
+    #[must_use]
+    pub fn regular(&self) -> Option<&File> {
+        self.end.map(|_| &self.file)
+    }
+
+    /// How long the file is with everything that waits.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.end.unwrap_or(0) + self.buffer.len() as u64
+    }
+
+    /// Whether nothing was ever written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is not written yet.
+    #[must_use]
+    pub fn waiting(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Takes whole lines.
+    pub fn append(&mut self, lines: &[u8]) {
         self.buffer.extend_from_slice(lines);
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.flush()?;
+    }
+
+    /// Goes on in a new file at the same place: the one there was moved away. Everything must have been flushed before.
+    ///
+    /// The file is made by the next flush, and begins with `header`.
+    pub fn begin_anew(&mut self, header: &[u8]) {
+        self.awaits_file = true;
+        self.end = Some(0);
+        self.buffer.extend_from_slice(header);
+    }
+
+    /// Whether the file that is written is the one that its path names.
+    pub fn is_in_place(&self) -> io::Result<bool> {
+        if self.end.is_none() || self.awaits_file {
+            return Ok(true);
         }
-        Ok(())
+        let ours = self.file.metadata()?;
+        Ok(std::fs::metadata(&self.path).is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())))
     }
 
     /// Hands everything to the operating system.
@@ -87,6 +144,10 @@ impl Writer {
     /// When that fails, the file keeps the lines that are whole and the buffer those that are not yet in it: a second call
     /// goes on where the first one ended.
     pub fn flush(&mut self) -> io::Result<()> {
+        if self.awaits_file {
+            self.file = create(&self.path)?;
+            self.awaits_file = false;
+        }
         let mut written = 0;
         let result = loop {
             if written == self.buffer.len() {
@@ -112,15 +173,6 @@ impl Writer {
         result
     }
 
-    /// Asks the disk to keep what was flushed.
-    pub fn sync(&mut self) -> io::Result<()> {
-        self.flush()?;
-        match self.end {
-            Some(_) => self.file.sync_data(),
-            None => Ok(()),
-        }
-    }
-
     /// Takes the part of a line that was `written` back out of the file; gives how much of the buffer is in it.
     fn cut_torn_line(&mut self, written: usize) -> usize {
         let whole = self.buffer[..written]
@@ -142,6 +194,15 @@ impl Drop for Writer {
     }
 }
 
+/// What was in a file that is gone on with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What its records say.
+    pub checkpoint: Checkpoint,
+    /// How many bytes behind the last whole record were cut.
+    pub cut: u64,
+}
+
 /// Why a file was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -157,6 +218,28 @@ pub enum OpenError {
     /// The system said no.
     #[error("{0}")]
     Io(io::Error),
+}
+
+impl OpenError {
+    fn of_lock(error: LockError) -> Self {
+        match error {
+            LockError::Held { by } => Self::Held { by },
+            LockError::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+/// Makes a file where none is, or takes an empty one that another program put there, and locks it.
+fn create(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().append(true).read(true).create(true).open(path)?;
+    lock::lock(&file).map_err(|error| match error {
+        LockError::Held { .. } => io::ErrorKind::AlreadyExists.into(),
+        LockError::Io(error) => error,
+    })?;
+    match file.metadata()?.len() {
+        0 => Ok(file),
+        _ => Err(io::ErrorKind::AlreadyExists.into()),
+    }
 }
 
 /// Whether the first line is a record, whole or damaged: a damaged recording is still one.
@@ -184,8 +267,8 @@ fn last_byte(file: &mut File) -> io::Result<u8> {
 /// The first record of a run says who wrote it.
 const RECORD_BEGIN: &[u8] = b"{\"record\":\"start\"";
 
-/// 64 KiB: one write for some hundred lines of a fast feed, and lost by a crash at most once more than the kernel's own.
-const BUFFER_BYTES: usize = 64 << 10;
+/// 64 KiB: one write for some hundred lines of a fast feed. Whoever owns a writer flushes it when so much waits.
+pub const BUFFER_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -200,7 +283,7 @@ mod tests {
         let path = dir.path().join("feed.ndjson");
         std::fs::write(&path, "whole\ntor").expect("written");
         let mut writer = Writer::open(&path).expect("free");
-        writer.append(b"next\n").expect("room");
+        writer.append(b"next\n");
         writer.flush().expect("room");
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "whole\ntor\nnext\n");
     }
@@ -214,9 +297,19 @@ mod tests {
         LineWriter::default().note(note, Now::default(), &mut whole);
         let mut damaged = whole.clone();
         damaged[5] ^= 1;
-        for taken in [&b""[..], &whole, &damaged, b"{\"record\":\"start\",\"ver"] {
+        damaged.extend_from_slice(&whole);
+        let torn = [&whole, &b"{\"record\":\"start\",\"ver"[..]].concat();
+        for (taken, kept) in [
+            (&b""[..], 0),
+            (&whole, whole.len()),
+            (&damaged, damaged.len()),
+            (&torn, whole.len()),
+            (b"{\"record\":\"start\",\"ver", 0),
+        ] {
             std::fs::write(&path, taken).expect("written");
-            assert!(Writer::open_recording(&path).is_ok(), "{}", taken.escape_ascii());
+            let (_, found) = Writer::open_recording(&path).expect("taken");
+            assert_eq!(found.cut, (taken.len() - kept) as u64, "{}", taken.escape_ascii());
+            assert_eq!(std::fs::read(&path).expect("there"), taken[..kept]);
         }
         for other in [&b"\n"[..], b"print('hello')\n", b"# Notes", b"{\"a\":1}\n"] {
             std::fs::write(&path, other).expect("written");
@@ -244,7 +337,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("feed.ndjson");
         let mut writer = Writer::open(&path).expect("free");
-        writer.append(b"one\ntwo\nthree\n").expect("buffered");
+        writer.append(b"one\ntwo\nthree\n");
         // What a write of 6 bytes that then failed leaves behind.
         std::fs::write(&path, "one\ntw").expect("written");
         let whole = writer.cut_torn_line(6);
@@ -255,11 +348,40 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "one\ntwo\nthree\n");
     }
 
+    #[test]
+    fn a_new_file_begins_with_its_header_however_often_it_could_not_be_made() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = dir.path().join("logs");
+        let path = folder.join("feed.ndjson");
+        std::fs::create_dir(&folder).expect("made");
+        let mut writer = Writer::open(&path).expect("free");
+        writer.append(b"one\n");
+        writer.flush().expect("room");
+        assert!(writer.is_in_place().expect("known"));
+        std::fs::remove_dir_all(&folder).expect("there");
+        assert!(!writer.is_in_place().expect("known"));
+        writer.begin_anew(b"header\n");
+        writer.append(b"two\n");
+        assert_eq!(writer.flush().expect_err("no folder").kind(), io::ErrorKind::NotFound);
+        writer.append(b"three\n");
+        std::fs::create_dir(&folder).expect("made");
+        writer.flush().expect("room");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "header\ntwo\nthree\n");
+        std::fs::rename(&path, folder.join("away")).expect("there");
+        std::fs::write(&path, "another\n").expect("written");
+        writer.begin_anew(b"header\n");
+        assert_eq!(
+            writer.flush().expect_err("not ours").kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        writer.buffer.clear();
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_device_that_is_full_says_so() {
         let mut writer = Writer::open(Path::new("/dev/full")).expect("a device");
-        writer.append(b"one\n").expect("buffered");
+        writer.append(b"one\n");
         assert_eq!(writer.flush().expect_err("full").kind(), io::ErrorKind::StorageFull);
         writer.buffer.clear();
     }

@@ -1,5 +1,6 @@
 //! A recorded log played again, with the timing with which it was received.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +18,12 @@ use super::{Ended, SourceEvents};
 use crate::clock::Now;
 use crate::log::AppendError;
 use crate::log::batch::NewMessage;
+use crate::recording::note::Note;
+use crate::recording::parts;
 use crate::recording::reader::{Entry, Reader, Record, RecordedMessage};
 use crate::terminal::form;
 
-/// Plays the whole recording once.
+/// Plays the whole recording once: what was rotated away from `path` first, compressed or not.
 pub async fn run(
     path: &Path,
     speed: Speed,
@@ -31,14 +34,14 @@ pub async fn run(
     let name = escaped(&path.display().to_string());
     let mut entries = read_ahead(path.to_owned());
     let mut refused = Refused::new(events.clone());
-    let mut left_out = |line: u64, why: &dyn std::fmt::Display| {
-        refused.tell(Now::read(), || format!("{name} line {line} is left out: {why}"));
+    let mut left_out = |part: &str, line: u64, why: &dyn std::fmt::Display| {
+        refused.tell(Now::read(), || format!("{part} line {line} is left out: {why}"));
     };
     let mut played = 0;
     let mut topics = Vec::new();
     let mut schedule = Schedule::new(speed);
     let mut begin = Instant::now();
-    while let Some(entry) = entries.recv().await {
+    while let Some((part, entry)) = entries.recv().await {
         match entry {
             Ok(Entry { line, record, .. }) => match record {
                 Record::Message(message) if only.is_some_and(|only| *only != message.topic) => {}
@@ -63,18 +66,22 @@ pub async fn run(
                             played += 1;
                         }
                         Err(AppendError::Ended) => return Ended::OfItself,
-                        Err(error) => left_out(line, &error),
+                        Err(error) => left_out(&part, line, &error),
                     }
                 }
-                Record::Note(_) => {}
-                Record::Unknown { why } => left_out(line, &escaped(&why)),
-                Record::Damaged(damage) => left_out(line, &damage),
+                Record::Note(stamped) => {
+                    if let Note::Start(start) = stamped.note {
+                        schedule.on_start(start.boot);
+                    }
+                }
+                Record::Unknown { why } => left_out(&part, line, &escaped(&why)),
+                Record::Damaged(damage) => left_out(&part, line, &damage),
                 Record::Torn { bytes } => events.tell(format!(
-                    "{name} line {line} is torn after {}, left out",
+                    "{part} line {line} is torn after {}, left out",
                     form::bytes(bytes)
                 )),
             },
-            Err(error) => events.tell(format!("{name} cannot be read: {error}")),
+            Err(error) => events.tell(format!("{part} cannot be read: {error}")),
         }
     }
     refused.finish();
@@ -82,21 +89,29 @@ pub async fn run(
     Ended::OfItself
 }
 
-/// A thread reads ahead, since files know no waiting; it ends with the receiver.
-fn read_ahead(path: PathBuf) -> mpsc::Receiver<std::io::Result<Entry>> {
+/// A thread reads ahead, since files know no waiting; it ends with the receiver, or at what it cannot read.
+///
+/// Each entry comes with the name of its file, escaped.
+fn read_ahead(path: PathBuf) -> mpsc::Receiver<(Arc<str>, io::Result<Entry>)> {
     let (entries, received) = mpsc::channel(READ_AHEAD);
-    tokio::task::spawn_blocking(move || match Reader::open(&path) {
-        Ok(reader) => {
-            for entry in reader {
-                let broken = entry.is_err();
-                if entries.blocking_send(entry).is_err() || broken {
+    tokio::task::spawn_blocking(move || {
+        for part in parts::all(&path) {
+            let name: Arc<str> = escaped(&part.display().to_string()).into();
+            match Reader::open(&part) {
+                Ok(reader) => {
+                    for entry in reader {
+                        let broken = entry.is_err();
+                        if entries.blocking_send((name.clone(), entry)).is_err() || broken {
+                            return;
+                        }
+                    }
+                }
+                Err(error) => {
+                    // Nobody listens any more when this fails.
+                    let _ = entries.blocking_send((name, Err(error)));
                     return;
                 }
             }
-        }
-        Err(error) => {
-            // Nobody listens any more when this fails.
-            let _ = entries.blocking_send(Err(error));
         }
     });
     received
@@ -107,6 +122,9 @@ struct Schedule {
     speed: Speed,
     due: Duration,
     before: Option<(WallTime, u64)>,
+    boot: Option<String>,
+    /// The machine was started anew since the message before: its monotonic clock began anew.
+    anew: bool,
 }
 
 impl Schedule {
@@ -115,16 +133,26 @@ impl Schedule {
             speed,
             due: Duration::ZERO,
             before: None,
+            boot: None,
+            anew: false,
         }
+    }
+
+    /// A run begins, or a file of it.
+    fn on_start(&mut self, boot: Option<String>) {
+        self.anew |= boot.is_none() || boot != self.boot;
+        self.boot = boot;
     }
 
     /// Time passes as it did for the receiver: by its monotonic clock, or by the wall's when that one began anew between.
     fn due(&mut self, message: &RecordedMessage) -> Option<Duration> {
         let Speed::Times(times) = self.speed else { return None };
         let now = (message.received, message.mono_ns);
+        let anew = std::mem::take(&mut self.anew);
         if let Some((wall, mono)) = self.before.replace(now) {
             let by_wall = u64::try_from(message.received.nanos().saturating_sub(wall.nanos())).unwrap_or(0);
-            let passed = message.mono_ns.checked_sub(mono).unwrap_or(by_wall);
+            let by_mono = message.mono_ns.checked_sub(mono).filter(|_| !anew);
+            let passed = by_mono.unwrap_or(by_wall);
             self.due += Duration::from_nanos(passed).div_f64(times);
         }
         Some(self.due)
@@ -177,5 +205,18 @@ mod tests {
         check(1.0, &[(5000, 50), (1000, 1050)], &[0, 1000]);
         check(1.0, &[(1000, 9000), (3000, 10)], &[0, 2000]);
         check(1.0, &[(3000, 9000), (1000, 10)], &[0, 0]);
+    }
+
+    #[test]
+    fn after_another_boot_only_the_wall_clock_compares() {
+        let mut schedule = Schedule::new(Speed::Times(1.0));
+        let mut due = |boot: &str, wall, mono| {
+            schedule.on_start(Some(boot.to_owned()));
+            schedule.due(&message(wall, mono)).expect("timed").as_millis()
+        };
+        assert_eq!(due("a", 1000, 50), 0);
+        assert_eq!(due("a", 1500, 450), 400);
+        assert_eq!(due("b", 2500, 900_000), 1400);
+        assert_eq!(due("b", 2500, 900_100), 1500);
     }
 }

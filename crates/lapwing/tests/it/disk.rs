@@ -157,7 +157,10 @@ fn f11_a_slow_sync_delays_its_acknowledgement_and_nothing_else() {
         assert_eq!(slow.join().unwrap().status, 201);
         went_on
     });
-    assert!(went_on > 3, "the other topic went on while the sync was under way: {went_on}");
+    assert!(
+        went_on > 3,
+        "the other topic went on while the sync was under way: {went_on}"
+    );
     assert_eq!(follow(&server, "topics=orders&from=earliest").message().data, 0);
 }
 

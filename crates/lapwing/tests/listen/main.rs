@@ -3,6 +3,9 @@
 mod feed;
 mod program;
 
+mod checkpoint;
+mod clock;
+mod crash;
 mod file;
 mod foreign;
 mod publish;
@@ -10,5 +13,6 @@ mod reconnect;
 mod refusal;
 mod resume;
 mod secure;
+mod shortage;
 mod stop;
 mod verify;

@@ -74,6 +74,10 @@ impl Program {
         self.stdin = None;
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
@@ -186,5 +190,22 @@ impl Lines {
 impl Program {
     pub fn has_shown(&self, part: &str) -> bool {
         self.stdout.all().iter().any(|line| line.contains(part))
+    }
+}
+
+/// Says that a test could not run here.
+pub fn skip(name: &str, why: &str) {
+    use std::io::Write as _;
+    #[expect(clippy::print_stdout, reason = "a skip is to be seen")]
+    {
+        println!("skipped: {why}");
+    }
+    if let Some(path) = std::env::var_os("LAPWING_SKIPS") {
+        let mut file = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .expect("a file of skips");
+        writeln!(file, "{name}: {why}").expect("room");
     }
 }

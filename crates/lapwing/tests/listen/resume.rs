@@ -277,6 +277,33 @@ fn a_topic_the_server_does_not_have_is_an_error_with_its_sentence() {
     end.said("error: the server refused topic \"orders\": no topic \"orders\"; topics: users");
 }
 
+#[test]
+fn a_last_message_that_does_not_come_shows_by_the_heartbeat_and_is_fetched() {
+    let feed = Feed::bind();
+    let listener = lapwing(&["listen", &feed.url(), "--count", "3"]);
+    let mut guest = feed.accept_lapwing();
+    guest.welcome_and_grant(7, &[("users", 3)]);
+    let heartbeat = |next| lapwing_wire::control::ServerMessage::Heartbeat {
+        time: "2026-11-21T19:00:00.123456Z".to_owned(),
+        next: [(crate::feed::topic("users"), Offset::new(next))].into(),
+    };
+    // What is under way when a heartbeat is made may come behind it.
+    guest.control(&heartbeat(4));
+    guest.message("users", 3);
+    guest.control(&heartbeat(5));
+    guest.message("users", 4);
+    guest.control(&heartbeat(5));
+    guest.control(&heartbeat(6));
+    guest.control(&heartbeat(6));
+    listener.says("lost the connection: users 5 is there and did not come");
+    let mut guest = feed.accept_lapwing();
+    guest.welcome(&["users"]);
+    assert_eq!(guest.subscribe().offset, Some(Offset::new(5)));
+    guest.grant(&granted("users", 7, 5));
+    guest.message("users", 5);
+    listener.finish().with_code(0).said("nothing lost");
+}
+
 fn notes(path: &std::path::Path) -> Vec<Note> {
     let entries = Reader::open(path)
         .expect("there")

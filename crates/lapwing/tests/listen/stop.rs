@@ -34,25 +34,36 @@ fn for_ends_it_after_its_time() {
 fn ctrl_c_closes_reports_flushes_and_sums_up() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
-    for signal in [Signal::INT, Signal::TERM] {
+    for (signal, from) in [(Signal::INT, 3), (Signal::TERM, 6)] {
         let feed = Feed::bind();
         let listener = lapwing(&["listen", &feed.url(), "--log", log.to_str().expect("UTF-8")]);
         let mut guest = feed.accept_lapwing();
-        guest.welcome_and_grant(1, &[("users", 3)]);
-        guest.messages("users", 3..6);
-        listener.shows("[5]");
+        guest.welcome_and_grant(1, &[("users", from)]);
+        guest.messages("users", from..from + 3);
+        listener.shows(&format!("[{}]", from + 2));
         listener.signal(signal);
         let (reports, code) = guest.until_closed();
         assert_eq!(code, Some(1000));
         let last = reports.last().expect("the block under way");
-        assert_eq!((last.first_block, last.last.get()), (1, 5));
+        assert_eq!((last.first_block, last.last.get()), (1, from + 2));
         let end = listener.finish().with_code(0);
         end.said("listened for");
         end.said("as sensor-1: 3 messages");
-        end.said("users          3   3-5            0       0           -           -      0         0");
-        end.said("not timed: 2 partial blocks of users");
+        let offsets = format!("{from}-{}", from + 2);
+        end.said(&format!(
+            "users          3   {offsets}            0       0           -           -      0         0"
+        ));
+        end.said(if from == 3 {
+            "not timed: 2 partial blocks of users"
+        } else {
+            "not timed: 1 partial block of users"
+        });
     }
-    assert_eq!(crate::foreign::recorded(&log).len(), 6, "both runs are in the file");
+    assert_eq!(
+        crate::foreign::recorded(&log).len(),
+        6,
+        "the second goes on where the first ended"
+    );
 }
 
 #[test]

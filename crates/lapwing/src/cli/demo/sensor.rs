@@ -21,6 +21,7 @@ use crate::client::listener::{Options, listen};
 use crate::client::target::Target;
 use crate::clock::Now;
 use crate::recording::arrival::Value;
+use crate::recording::marks::Marks;
 use crate::terminal::form;
 
 /// What a sensor has seen when it ends.
@@ -55,6 +56,7 @@ pub fn start(
         },
         topics: None,
         start: Start::Earliest,
+        resume: Marks::default(),
         block: NonZeroU64::new(5).expect("five is not zero"),
         count: None,
         time: None,
