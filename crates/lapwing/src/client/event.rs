@@ -97,6 +97,15 @@ pub enum Event<'a> {
         /// The last offset of the old history that came.
         last: Option<Offset>,
     },
+    /// The history goes on under another name: all that came of it is part of the new one.
+    Continued {
+        /// The topic.
+        topic: &'a TopicName,
+        /// Its name from now on.
+        epoch: Epoch,
+        /// What is wanted next.
+        at: Offset,
+    },
     /// The server lost what it had sent us from `at` on.
     Diverged {
         /// The topic.

@@ -679,9 +679,20 @@ impl<'a, O: Observer> Listener<'a, O> {
             )));
         };
         let before = self.tracks[at].last();
-        let first_time = self.tracks[at].position().is_none();
+        let known = self.tracks[at].position();
+        let first_time = known.is_none();
         let (grant, unfinished) = self.tracks[at].on_subscribed(granted);
         self.tell_blocks(at, unfinished, now)?;
+        if let Some(known) = known.filter(|known| known.epoch != granted.epoch)
+            && matches!(grant, Grant::AsAsked | Grant::Gap { .. })
+        {
+            let event = Event::Continued {
+                topic: &granted.topic,
+                epoch: granted.epoch,
+                at: known.offset,
+            };
+            self.observer.on_event(&event, now)?;
+        }
         self.tell_grant(session, granted, &grant, before, now)?;
         let event = Event::Granted {
             topic: &granted.topic,
@@ -717,24 +728,22 @@ impl<'a, O: Observer> Listener<'a, O> {
             Grant::AsAsked => return Ok(()),
             Grant::Gap { from } if from >= granted.from => return Ok(()),
             Grant::Gap { from } => {
-                let since = self.loss.as_ref().map(|loss| loss.since.mono);
                 session.missed = session.missed.worse(MissedMeanwhile::Told);
-                Event::Gap {
-                    topic,
-                    from,
-                    to: granted.from,
-                    reason: Missed::Retention,
-                    away: since.map(|since| Duration::from_nanos(now.mono.saturating_sub(since))),
-                }
+                self.gap(topic, from, granted.from, now)
             }
-            Grant::Diverged { at } => {
+            Grant::Diverged { at, from } => {
                 session.missed = session.missed.worse(MissedMeanwhile::History);
-                Event::Diverged {
+                let diverged = Event::Diverged {
                     topic,
                     epoch: granted.epoch,
                     at,
                     last,
+                };
+                if at >= from {
+                    return self.observer.on_event(&diverged, now);
                 }
+                self.observer.on_event(&diverged, now)?;
+                self.gap(topic, at, from, now)
             }
             Grant::Reset => {
                 session.missed = session.missed.worse(MissedMeanwhile::History);
@@ -748,6 +757,18 @@ impl<'a, O: Observer> Listener<'a, O> {
             }
         };
         self.observer.on_event(&event, now)
+    }
+
+    /// Offsets that the topic no longer kept when we came back.
+    fn gap<'t>(&self, topic: &'t TopicName, from: Offset, to: Offset, now: Now) -> Event<'t> {
+        let since = self.loss.as_ref().map(|loss| loss.since.mono);
+        Event::Gap {
+            topic,
+            from,
+            to,
+            reason: Missed::Retention,
+            away: since.map(|since| Duration::from_nanos(now.mono.saturating_sub(since))),
+        }
     }
 
     fn on_error(

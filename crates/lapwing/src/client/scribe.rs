@@ -77,6 +77,11 @@ fn note(event: &Event<'_>) -> Option<Note> {
             first,
             last,
         },
+        Event::Continued { topic, epoch, at } => Note::Continued {
+            topic: topic.clone(),
+            epoch,
+            at,
+        },
         Event::Diverged { topic, epoch, at, last } => Note::Diverged {
             topic: topic.clone(),
             epoch,

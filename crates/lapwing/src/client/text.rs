@@ -296,7 +296,11 @@ impl Talk {
                 );
                 Sentence::warning(text, None)
             }
-            Event::Message(_) | Event::Retry(_) | Event::Granted { .. } | Event::Repeat { .. } => return None,
+            Event::Message(_)
+            | Event::Retry(_)
+            | Event::Granted { .. }
+            | Event::Continued { .. }
+            | Event::Repeat { .. } => return None,
         };
         Some(sentence)
     }

@@ -60,10 +60,12 @@ pub enum Grant {
         /// The first offset that is gone.
         from: Offset,
     },
-    /// The server lost what it had sent from `at` on.
+    /// The server lost what it had sent from `at` on, and what it has instead is gone before `from`.
     Diverged {
         /// From which offset on.
         at: Offset,
+        /// Where it goes on.
+        from: Offset,
     },
     /// Another history.
     Reset,
@@ -160,7 +162,8 @@ impl Track {
                     .min(granted.from),
             },
             Answer::Diverged => Grant::Diverged {
-                at: granted.diverged_at.unwrap_or(granted.from),
+                at: granted.diverged_at.unwrap_or(granted.from).min(granted.from),
+                from: granted.from,
             },
             Answer::Reset => Grant::Reset,
         };

@@ -29,7 +29,9 @@ impl Marks {
             Note::Reset {
                 topic, epoch, first, ..
             } => self.set(topic, *epoch, *first),
-            Note::Diverged { topic, epoch, at, .. } => self.set(topic, Some(*epoch), *at),
+            Note::Continued { topic, epoch, at } | Note::Diverged { topic, epoch, at, .. } => {
+                self.set(topic, Some(*epoch), *at)
+            }
             Note::Positions { topics } => self.0.extend(topics.iter().map(|(topic, mark)| (topic.clone(), *mark))),
             Note::Start(_) | Note::Reconnect { .. } | Note::Block(_) | Note::ClockStep { .. } => {}
         }

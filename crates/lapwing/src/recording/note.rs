@@ -43,6 +43,15 @@ pub enum Note {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last: Option<Offset>,
     },
+    /// The history goes on under another name: all of it that stands above is part of the new one too.
+    Continued {
+        /// The topic.
+        topic: TopicName,
+        /// Its name from here on.
+        epoch: Epoch,
+        /// What is wanted next.
+        at: Offset,
+    },
     /// The server lost messages that this file holds: those from `at` on are orphans.
     Diverged {
         /// The topic.

@@ -358,6 +358,15 @@ impl Proof {
                 }
                 self.begin(at, epoch, Some(first.get()));
             }
+            Note::Continued { topic, epoch, at: said } => {
+                let Some(at) = self.topic(&topic) else { return };
+                let said = said.get();
+                match self.topics[at].next {
+                    Some(next) if said != next => self.find(Some(at), What::Contradiction { said, next }),
+                    _ => {}
+                }
+                self.begin(at, Some(epoch), Some(said));
+            }
             Note::Diverged {
                 topic, epoch, at: from, ..
             } => {

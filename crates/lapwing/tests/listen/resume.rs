@@ -9,7 +9,8 @@ use lapwing_wire::start::Start;
 
 use crate::feed::{Feed, granted};
 use crate::foreign::recorded;
-use crate::program::lapwing;
+use crate::program::{Finished, lapwing};
+use crate::verify::verify;
 
 #[test]
 fn each_topic_is_asked_for_and_shown_with_its_place() {
@@ -223,6 +224,66 @@ fn a_server_that_lost_what_it_sent_is_told_from_where() {
         .into_iter()
         .find(|note| matches!(note, Note::Diverged { .. }));
     assert!(matches!(diverged, Some(Note::Diverged { at, .. }) if at.get() == 1));
+}
+
+/// Three messages of epoch 7, then the grant of another server run, then messages from its place on; gives what verify says.
+fn verified_after(grant: &Subscribed, allow: &[&str]) -> Finished {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("feed.ndjson");
+    let feed = Feed::bind();
+    let path = log.to_str().expect("UTF-8");
+    let listener = lapwing(&["listen", &feed.url(), "--count", "5", "--log", path]);
+    let mut guest = feed.accept_lapwing();
+    guest.welcome_and_grant(7, &[("users", 0)]);
+    guest.messages("users", 0..3);
+    listener.shows("[2]");
+    guest.vanish();
+    let mut guest = feed.accept_lapwing();
+    guest.welcome(&["users"]);
+    guest.subscribe();
+    guest.grant(grant);
+    guest.messages("users", grant.from.get()..grant.from.get() + 2);
+    listener.finish().with_code(0);
+    verify(allow, &log)
+}
+
+#[test]
+fn a_history_that_goes_on_under_another_name_is_recorded_and_proven() {
+    let proven = verified_after(
+        &Subscribed {
+            from: Offset::new(3),
+            ..granted("users", 8, 3)
+        },
+        &[],
+    );
+    proven.with_code(0);
+}
+
+#[test]
+fn a_gap_into_another_name_of_the_history_is_recorded_and_announced() {
+    let gone = Subscribed {
+        answer: Answer::Gap,
+        missing_from: Some(Offset::new(3)),
+        first: Offset::new(9),
+        from: Offset::new(9),
+        ..granted("users", 8, 20)
+    };
+    verified_after(&gone, &[]).with_code(3);
+    verified_after(&gone, &["--allow-gaps"]).with_code(0);
+}
+
+#[test]
+fn what_was_lost_and_what_is_gone_behind_it_are_both_recorded() {
+    let lost = Subscribed {
+        answer: Answer::Diverged,
+        diverged_at: Some(Offset::new(1)),
+        missing_from: Some(Offset::new(1)),
+        first: Offset::new(9),
+        from: Offset::new(9),
+        ..granted("users", 8, 20)
+    };
+    verified_after(&lost, &[]).with_code(3);
+    verified_after(&lost, &["--allow-gaps"]).with_code(0);
 }
 
 #[test]

@@ -263,6 +263,25 @@ fn a_history_that_changes_without_a_word_is_told() {
 }
 
 #[test]
+fn a_history_that_goes_on_under_another_name_misses_nothing() {
+    let continued = |at| Note::Continued {
+        topic: topic("users"),
+        epoch: Epoch::from_bits(2),
+        at: Offset::new(at),
+    };
+    let made = Made::default()
+        .messages("users", 1, 0..3)
+        .note(continued(3))
+        .messages("users", 2, 3..5);
+    assert_eq!(made.found(), []);
+    let made = Made::default()
+        .messages("users", 1, 0..3)
+        .note(continued(4))
+        .messages("users", 2, 4..5);
+    assert_eq!(made.found(), [(4, What::Contradiction { said: 4, next: 3 })]);
+}
+
+#[test]
 fn positions_that_say_otherwise_are_told() {
     let made = Made::default()
         .messages("users", 1, 0..3)
