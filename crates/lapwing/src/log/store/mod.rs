@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod directory;
 pub mod disk;
+pub mod dump;
 #[cfg(all(test, not(feature = "loom")))]
 mod fake;
 pub mod file;
@@ -11,6 +12,7 @@ pub mod index;
 pub mod notice;
 pub mod page;
 mod recovery;
+pub mod repair;
 pub mod scan;
 pub mod state;
 pub mod survey;
