@@ -632,6 +632,47 @@ fn f24_a_newer_format_is_refused_and_left_alone() {
     assert_eq!(disk.read(&path), b"{\"format\":9,\"anything\":[]}");
 }
 
+/// A directory as version 1 of the format has it: two segments, closed.
+const FORMAT_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-format-1");
+
+#[test]
+fn f24_a_directory_of_format_1_is_read_and_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let topics = dir.path().join("topics/orders");
+    std::fs::create_dir_all(&topics).expect("made");
+    let from = std::path::Path::new(FORMAT_1);
+    std::fs::copy(from.join(directory::MARKER), dir.path().join(directory::MARKER)).expect("copied");
+    for entry in std::fs::read_dir(from.join("topics/orders")).expect("the data are there") {
+        let entry = entry.expect("readable");
+        std::fs::copy(entry.path(), topics.join(entry.file_name())).expect("copied");
+    }
+    let data = DataDir::open(dir.path()).expect("ours");
+    let mut opened = data.topic(&topic(), FSYNC, Epoch::from_bits(2), now(0)).expect("opens");
+    assert_eq!((findings(&opened), opened.store.files().len()), (vec![], 2));
+    assert_eq!(
+        opened.store.lineage().epochs(),
+        [(Epoch::from_bits(0x51d2_e7b0), at(0))]
+    );
+    let batches = [
+        batch_at(0, 4, 0, now(1)),
+        batch_at(4, 5, 0, now(200)),
+        batch_at(10, 2, 0, now(201)),
+    ];
+    let mut expect = frames_of(&batches);
+    expect[3] = frames_of(&[batch_at(3, 1, 0, now(2))]).remove(0);
+    assert_eq!(
+        read(&opened.store),
+        Read {
+            frames: expect,
+            missing: vec![(9..10, GapReason::Purge)]
+        }
+    );
+    assert_eq!(opened.retries.find(&key(4, 0)), Some(at(4)..at(9)));
+    assert_eq!(opened.store.since(now(150).wall).expect("readable"), Some(at(4)));
+    opened.writer.append(&batch(12, 1, 0)).expect("room");
+    opened.writer.close().expect("closed");
+}
+
 #[test]
 fn files_of_another_topic_are_refused() {
     let disk = written(FSYNC, &[(0, 5)]);
