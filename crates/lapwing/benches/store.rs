@@ -98,15 +98,16 @@ fn os(data: &DataDir) {
     tell("os, batches of 100", median(rates) / 1e6, "M msg/s");
 }
 
-/// Groups that are synced, against the same bytes written and synced without a store, in turns.
+/// Groups that are synced, against the same bytes written and synced without a store: in turns, and ratios are of one turn.
 fn fsync(data: &DataDir, directory: &Path) {
     for group in [1, 100, 1000] {
-        let (mut ours, mut growing, mut reserved) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut rates, mut to_growing, mut to_reserved) = (Vec::new(), Vec::new(), Vec::new());
         let mut opened = open(data, &format!("fsync-{group}"), Level::Fsync);
         let mut batch = template(group);
-        let rounds = if group == 1000 { 100 } else { 400 };
+        let rounds = if group == 1000 { 40 } else { 150 };
         let mut base = 0;
-        for _ in 0..7 {
+        for _ in 0..21 {
+            let growing = bare(directory, &batch.frames, rounds, false).as_secs_f64();
             let began = Instant::now();
             for _ in 0..rounds {
                 advance(&mut batch, base);
@@ -114,29 +115,18 @@ fn fsync(data: &DataDir, directory: &Path) {
                 opened.writer.sync().expect("synced");
                 base += group;
             }
-            ours.push(began.elapsed().as_secs_f64());
-            for (times, reserve) in [(&mut growing, false), (&mut reserved, true)] {
-                times.push(bare(directory, &batch.frames, rounds, reserve).as_secs_f64());
-            }
+            let ours = began.elapsed().as_secs_f64();
+            let reserved = bare(directory, &batch.frames, rounds, true).as_secs_f64();
+            rates.push(f64::from(rounds) * group as f64 / ours / 1e3);
+            to_growing.push(growing / ours);
+            to_reserved.push(reserved / ours);
         }
         opened.writer.close().expect("closed");
-        let (ours, growing, reserved) = (median(ours), median(growing), median(reserved));
-        let rate = |seconds: f64| rounds as f64 * group as f64 / seconds / 1e3;
-        tell(&format!("fsync, groups of {group}"), rate(ours), "k msg/s");
-        tell(
-            &format!("bare append and fdatasync, groups of {group}"),
-            rate(growing),
-            "k msg/s",
-        );
-        tell(
-            &format!("bare, room asked for ahead, groups of {group}"),
-            rate(reserved),
-            "k msg/s",
-        );
-        tell(&format!("ratio to bare, groups of {group}"), growing / ours, "x");
+        tell(&format!("fsync, groups of {group}"), median(rates), "k msg/s");
+        tell(&format!("ratio to bare, groups of {group}"), median(to_growing), "x");
         tell(
             &format!("ratio to bare with room ahead, groups of {group}"),
-            reserved / ours,
+            median(to_reserved),
             "x",
         );
     }

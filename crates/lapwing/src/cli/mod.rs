@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod listen;
+pub mod log;
 pub mod manual;
 pub mod publish;
 pub mod serve;
@@ -47,6 +48,8 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Send lines from stdin into a topic of a running server
     Publish(publish::PublishArgs),
+    /// Print what a data directory holds, or repair it
+    Log(log::LogArgs),
     /// See it work: a server and two listeners in this process, for a minute
     Demo(demo::DemoArgs),
     /// Print completions for a shell
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Listen(args) => listen::run(args, color),
         Command::Verify(args) => verify::run(args, color),
         Command::Publish(args) => publish::run(args, color),
+        Command::Log(args) => log::run(args),
         Command::Demo(args) => demo::run(args, color),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),

@@ -19,6 +19,7 @@ mod front;
 mod generators;
 mod leaving;
 mod listening;
+mod log;
 mod manual;
 mod origin;
 mod pace;

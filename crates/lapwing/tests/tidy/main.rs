@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "failure",
+            "log",
             "random",
             "recording",
             "server",

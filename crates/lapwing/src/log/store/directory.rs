@@ -16,7 +16,7 @@ use super::{Level, Opened, StoreOptions, recovery};
 use crate::clock::Now;
 use crate::lock::{self, LockError};
 
-/// A locked data directory.
+/// A locked data directory; to be kept for as long as one of its topics is written.
 pub struct DataDir {
     path: PathBuf,
     disk: Arc<dyn Disk>,

@@ -99,16 +99,16 @@ impl Index {
 
     /// Where to begin reading for `offset`: a batch at or before it. None when there is none.
     #[must_use]
-    pub fn position(&self, offset: Offset) -> Option<u64> {
+    pub fn mark(&self, offset: Offset) -> Option<Mark> {
         let behind = self.marks.partition_point(|mark| mark.offset <= offset);
-        Some(self.marks.get(behind.saturating_sub(1))?.position)
+        self.marks.get(behind.saturating_sub(1)).copied()
     }
 
     /// Where to begin reading for the first message at `wall` or later.
     #[must_use]
-    pub fn position_since(&self, wall: WallTime) -> Option<u64> {
+    pub fn mark_since(&self, wall: WallTime) -> Option<Mark> {
         let behind = self.marks.partition_point(|mark| mark.wall_before < wall);
-        Some(self.marks.get(behind.saturating_sub(1))?.position)
+        self.marks.get(behind.saturating_sub(1)).copied()
     }
 
     /// The bytes of its file.

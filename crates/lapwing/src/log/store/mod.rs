@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod directory;
 pub mod disk;
+pub mod dump;
 #[cfg(all(test, not(feature = "loom")))]
 mod fake;
 pub mod file;
@@ -11,6 +12,7 @@ pub mod index;
 pub mod notice;
 pub mod page;
 mod recovery;
+pub mod repair;
 pub mod scan;
 pub mod state;
 pub mod survey;
@@ -139,8 +141,8 @@ pub struct Store {
 struct Unsynced {
     /// The file being written.
     active: Option<Arc<dyn DiskFile>>,
-    /// Files that were sealed since.
-    sealed: Vec<Arc<dyn DiskFile>>,
+    /// Files that were sealed since; opened for it, so that they hold no descriptors until then.
+    sealed: Vec<Arc<SegmentFile>>,
     /// Whether files were made or deleted.
     names: bool,
 }
@@ -238,21 +240,22 @@ impl Store {
         };
         let (bytes, from) = {
             let index = file.index();
-            (index.bytes, index.position_since(wall))
+            (index.bytes, index.mark_since(wall))
         };
-        let Some(mut at) = from else {
+        let Some(mark) = from else {
             return Ok(None);
         };
         let handle = file.open(&*self.disk)?;
         let mut window = Window::in_pieces(&*handle, bytes, page::PIECE_BYTES);
-        while let Some(view) = window.batch(at, file.epoch, file.base)? {
+        let (mut at, mut next) = (mark.position, mark.offset);
+        while let Some(view) = window.batch(at, file.epoch, next)? {
             if let Some(row) = view.rows().find(|row| row.entry.wall >= wall) {
                 return Ok(Some(row.entry.offset));
             }
-            at += u64::from(view.header().bytes);
+            (at, next) = (at + u64::from(view.header().bytes), view.header().next);
         }
         // Only damage can lie there; who reads on meets it.
-        Ok(Some(file.base))
+        Ok(Some(next))
     }
 
     /// Damage that readers found since the last call, and files that could not be deleted.
@@ -271,7 +274,23 @@ impl Store {
             let sealed = std::mem::take(&mut unsynced.sealed);
             (unsynced.active.clone(), sealed, std::mem::take(&mut unsynced.names))
         };
-        let mut synced = sealed.iter().try_for_each(|file| file.sync());
+        let mut synced = Ok(());
+        for (nth, file) in sealed.iter().enumerate() {
+            synced = match file.open(&*self.disk) {
+                // Retention was quicker.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                Err(error) if writer::is_shortage(&error) => {
+                    let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+                    unsynced.sealed.extend_from_slice(&sealed[nth..]);
+                    unsynced.names |= names;
+                    return Err(writer::shortage(self, error));
+                }
+                file => file.and_then(|file| file.sync()),
+            };
+            if synced.is_err() {
+                break;
+            }
+        }
         if let (Ok(()), Some(active)) = (&synced, active) {
             synced = active.sync_data();
         }

@@ -87,14 +87,14 @@ impl Store {
     fn page_of(&self, file: &SegmentFile, cursor: Offset) -> io::Result<Option<Page>> {
         let (bytes, next, from) = {
             let index = file.index();
-            (index.bytes, index.next, index.position(cursor))
+            (index.bytes, index.next, index.mark(cursor))
         };
-        let Some(mut at) = from.filter(|_| cursor < next) else {
+        let Some(mark) = from.filter(|_| cursor < next) else {
             return Ok(None);
         };
         let handle = file.open(&*self.disk)?;
         let mut window = Window::in_pieces(&*handle, bytes, PIECE_BYTES);
-        let mut expected = file.base;
+        let (mut at, mut expected) = (mark.position, mark.offset);
         let (mut base, mut frames, mut entries) = (cursor, Vec::new(), Vec::<Entry>::new());
         while at < bytes && frames.len() < PAGE_BYTES {
             let Some(view) = window.batch(at, file.epoch, expected)? else {

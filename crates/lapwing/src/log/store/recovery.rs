@@ -256,8 +256,8 @@ impl Opening<'_> {
         {
             let synced = self.disk.open(&segment.path, Access::Write).and_then(|file| {
                 if tail == Tail::Kept && segment.scan.index.next > survey.durable {
-                    let from = segment.scan.index.position(survey.durable);
-                    write_again(&*file, from.unwrap_or(0), segment.scan.index.bytes)?;
+                    let from = segment.scan.index.mark(survey.durable);
+                    write_again(&*file, from.map_or(0, |mark| mark.position), segment.scan.index.bytes)?;
                 }
                 file.sync()
             });

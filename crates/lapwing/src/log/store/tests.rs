@@ -627,6 +627,47 @@ fn f24_a_newer_format_is_refused_and_left_alone() {
     assert_eq!(disk.read(&path), b"{\"format\":9,\"anything\":[]}");
 }
 
+/// A directory as version 1 of the format has it: two segments, closed.
+const FORMAT_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/store-format-1");
+
+#[test]
+fn f24_a_directory_of_format_1_is_read_and_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let topics = dir.path().join("topics/orders");
+    std::fs::create_dir_all(&topics).expect("made");
+    let from = std::path::Path::new(FORMAT_1);
+    std::fs::copy(from.join(directory::MARKER), dir.path().join(directory::MARKER)).expect("copied");
+    for entry in std::fs::read_dir(from.join("topics/orders")).expect("the data are there") {
+        let entry = entry.expect("readable");
+        std::fs::copy(entry.path(), topics.join(entry.file_name())).expect("copied");
+    }
+    let data = DataDir::open(dir.path()).expect("ours");
+    let mut opened = data.topic(&topic(), FSYNC, Epoch::from_bits(2), now(0)).expect("opens");
+    assert_eq!((findings(&opened), opened.store.files().len()), (vec![], 2));
+    assert_eq!(
+        opened.store.lineage().epochs(),
+        [(Epoch::from_bits(0x51d2_e7b0), at(0))]
+    );
+    let batches = [
+        batch_at(0, 4, 0, now(1)),
+        batch_at(4, 5, 0, now(200)),
+        batch_at(10, 2, 0, now(201)),
+    ];
+    let mut expect = frames_of(&batches);
+    expect[3] = frames_of(&[batch_at(3, 1, 0, now(2))]).remove(0);
+    assert_eq!(
+        read(&opened.store),
+        Read {
+            frames: expect,
+            missing: vec![(9..10, GapReason::Purge)]
+        }
+    );
+    assert_eq!(opened.retries.find(&key(4, 0)), Some(at(4)..at(9)));
+    assert_eq!(opened.store.since(now(150).wall).expect("readable"), Some(at(4)));
+    opened.writer.append(&batch(12, 1, 0)).expect("room");
+    opened.writer.close().expect("closed");
+}
+
 #[test]
 fn files_of_another_topic_are_refused() {
     let disk = written(FSYNC, &[(0, 5)]);
@@ -875,6 +916,125 @@ fn what_is_written_at_os_is_synced_in_the_background() {
         assert!(std::time::Instant::now() < deadline, "it was never synced");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// What a dump tells, as text.
+fn dumped(disk: &FakeDisk) -> Vec<String> {
+    let mut told = Vec::new();
+    dump::dump(disk, &dir(), &mut |item| {
+        told.push(match item {
+            dump::Item::Message { row, .. } => row.entry.offset.to_string(),
+            dump::Item::Gap { offsets, reason } => format!("gap {offsets:?} {reason:?}"),
+            dump::Item::Damage { offsets, .. } => format!("damage {offsets:?}"),
+            dump::Item::Unfinished { .. } => "unfinished".to_owned(),
+            dump::Item::Newer { format, .. } => format!("format {format}"),
+        });
+        Ok(())
+    })
+    .expect("readable");
+    told
+}
+
+fn repaired(disk: &FakeDisk) -> Vec<repair::Repair> {
+    repair::repair(disk, &dir(), &topic(), now(5), |_, _| {}).expect("repaired")
+}
+
+/// Repairs, and checks that a second repair finds nothing, and that the topic is open for writing again.
+fn check_repair(disk: &Arc<FakeDisk>, options: StoreOptions, kept: &[u64], gaps: &[(Range<u64>, GapReason)]) {
+    assert!(open(&disk.crash(Crash::Kill), options, 2).read_only.is_some());
+    assert!(!repaired(disk).is_empty());
+    assert_eq!(repaired(disk), []);
+    disk.restart_machine();
+    let mut opened = open(disk, options, 2);
+    assert!(opened.read_only.is_none(), "{:?}", opened.notices);
+    let read = read(&opened.store);
+    assert_eq!((offsets(&read), &read.missing[..]), (kept.to_vec(), gaps));
+    let next = opened.store.next().get();
+    opened
+        .writer
+        .append(&batch(next, 1, 0))
+        .expect("it takes messages again");
+    opened.writer.sync().expect("synced");
+    let told = dumped(disk);
+    let told: Vec<_> = told.iter().filter(|line| line.starts_with("gap")).collect();
+    let expect = gaps
+        .iter()
+        .map(|(gap, reason)| format!("gap {}..{} {reason:?}", gap.start, gap.end));
+    assert!(told.into_iter().eq(&expect.collect::<Vec<_>>()));
+}
+
+#[test]
+fn f5_a_repair_makes_the_damage_a_hole_and_keeps_the_damaged_bytes() {
+    for byte in [0, 5, 17, 40, 70, 130] {
+        let disk = written(FSYNC, &[(0, 2), (2, 2), (4, 2)]);
+        let whole = disk.read(&segment(0));
+        let header = header::Header::read(&whole).expect("whole").1 as usize;
+        let (first, second) = (
+            batch(0, 2, 0).disk_bytes() as usize,
+            batch(2, 2, 0).disk_bytes() as usize,
+        );
+        let mut flipped = whole.clone();
+        flipped[header + first + byte] ^= 0x40;
+        disk.put(&segment(0), &flipped);
+        assert_eq!(dumped(&disk), ["0", "1", "damage 2..4", "4", "5"]);
+        check_repair(&disk, FSYNC, &[0, 1, 4, 5], &[(2..4, GapReason::Damage)]);
+        let saved = segment(0).with_extension(format!("{}.damaged", header + first));
+        assert_eq!(disk.read(&saved), flipped[header + first..header + first + second]);
+    }
+}
+
+#[test]
+fn f5_a_damaged_header_is_repaired_without_a_loss() {
+    let disk = written(FSYNC, &[(0, 2), (2, 2)]);
+    let mut flipped = disk.read(&segment(0));
+    flipped[30] ^= 1;
+    disk.put(&segment(0), &flipped);
+    check_repair(&disk, FSYNC, &[0, 1, 2, 3], &[]);
+}
+
+#[test]
+fn damage_in_a_sealed_segment_and_a_last_segment_that_is_gone_are_repaired() {
+    let (disk, options, bases) = several_segments(FSYNC);
+    let mut bytes = disk.read(&segment(bases[1]));
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    disk.put(&segment(bases[1]), &bytes);
+    let last = *bases.last().expect("several");
+    disk.lose(&segment(last));
+    let found = repaired(&disk.crash(Crash::Kill));
+    let lost = found[0].offsets.clone();
+    assert_eq!((found.len(), lost.end.since(lost.start)), (2, 50));
+    let lost = lost.start.get()..lost.end.get();
+    let kept: Vec<_> = (0..last).filter(|offset| !lost.contains(offset)).collect();
+    check_repair(
+        &disk,
+        options,
+        &kept,
+        &[(lost, GapReason::Damage), (last..3000, GapReason::Damage)],
+    );
+}
+
+#[test]
+fn all_segments_gone_are_repaired_to_a_log_that_goes_on() {
+    let disk = written(FSYNC, &[(0, 7)]);
+    drop(open(&disk, FSYNC, 2));
+    disk.lose(&segment(0));
+    check_repair(&disk, FSYNC, &[], &[]);
+    assert_eq!(open(&disk, FSYNC, 2).store.next(), at(8));
+}
+
+#[test]
+fn a_dump_tells_messages_gaps_and_an_unfinished_end() {
+    let disk = written(FSYNC, &[(0, 2), (5, 1)]);
+    let mut bytes = disk.read(&segment(0));
+    let end = open(&disk.crash(Crash::Kill), FSYNC, 2).store.bytes() as usize;
+    bytes[end..end + 10].copy_from_slice(&batch::MAGIC.repeat(3)[..10]);
+    disk.put(&segment(0), &bytes);
+    assert_eq!(dumped(&disk), ["0", "1", "gap 2..5 Purge", "5", "unfinished"]);
+    let (disk, _, bases) = several_segments(OS);
+    disk.lose(&segment(bases[2]));
+    let told = dumped(&disk);
+    assert!(told.contains(&format!("gap {}..{} Damage", bases[2], bases[3])));
 }
 
 /// What happens to a topic between two starts.

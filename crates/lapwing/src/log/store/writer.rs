@@ -274,10 +274,7 @@ impl Writing {
         let made = SegmentFile::create(&*store.disk, &store.directory, &header, now, sync);
         let (file, handle) = made.map_err(|error| match error {
             error if is_full(&error) => full(store, 0, error),
-            error if is_shortage(&error) => WriteError::Shortage {
-                topic: store.topic.clone(),
-                error: Arc::new(error),
-            },
+            error if is_shortage(&error) => shortage(store, error),
             error => store.fail("begin a segment", error),
         })?;
         file.hold(Some(handle.clone()));
@@ -287,15 +284,20 @@ impl Writing {
             let mut unsynced = lock(store);
             unsynced.active = Some(handle.clone());
             unsynced.names |= !sync;
-            unsynced
-                .sealed
-                .extend(self.active.as_ref().map(|sealed| sealed.handle.clone()));
+            if !sync {
+                unsynced
+                    .sealed
+                    .extend(self.active.as_ref().map(|sealed| sealed.file.clone()));
+            }
         }
         let sealed = self.active.replace(Active::new(file, handle, now));
         if let Some(sealed) = sealed {
             let bytes = sealed.file.index().bytes;
             let cut = sealed.handle.truncate(bytes);
             cut.map_err(|error| store.fail("cut", error))?;
+            if sync {
+                sealed.handle.sync().map_err(|error| store.fail("sync", error))?;
+            }
             // An index is a cache: where it cannot be written, the next start takes longer.
             let _ = sealed.file.seal(&*store.disk, sync);
             sealed.file.hold(None);
@@ -365,12 +367,19 @@ fn full(store: &Store, bytes: u64, error: io::Error) -> WriteError {
     }
 }
 
+pub(super) fn shortage(store: &Store, error: io::Error) -> WriteError {
+    WriteError::Shortage {
+        topic: store.topic.clone(),
+        error: Arc::new(error),
+    }
+}
+
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-fn is_shortage(error: &io::Error) -> bool {
+pub(super) fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::MFILE, Errno::NFILE, Errno::NOMEM]
         .iter()
@@ -393,8 +402,8 @@ pub enum WriteError {
         /// What the system says.
         error: Arc<io::Error>,
     },
-    /// Out of descriptors or memory for a new segment. The files are as before; trying again later may work.
-    #[error("{topic} cannot begin a new segment file: {error}")]
+    /// Out of descriptors or memory to open a file. The files are as before; trying again later may work.
+    #[error("{topic} cannot open a segment file: {error}")]
     Shortage {
         /// The topic.
         topic: TopicName,
