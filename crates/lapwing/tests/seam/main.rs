@@ -3,6 +3,7 @@
 //! Small stories are told in all orders, longer ones from seeds. However a story goes, each client is given each offset
 //! once and in order, or is told the gap; and when everything heals, everyone has everything.
 
+mod retention;
 mod world;
 
 use lapwing::log::lag::OnLag;
