@@ -344,6 +344,10 @@ fn told(what: What) -> (&'static str, String, String) {
         _ => format!("{from}-{}", to.saturating_sub(1)),
     };
     let offsets = |from: u64, to: u64| form::counted(to - from, "offset");
+    let came = |from: u64, to: u64, when: &str| match to - from {
+        1 => format!("it came {when}"),
+        more => format!("these {} offsets came {when}", form::count(more)),
+    };
     match what {
         What::Missing { from, to } => (
             "missing",
@@ -368,8 +372,8 @@ fn told(what: What) -> (&'static str, String, String) {
                 reason_word(reason)
             ),
         ),
-        What::Repeated { offset } => ("repeated", offset.to_string(), "it has come before".to_owned()),
-        What::OutOfOrder { offset } => ("late", offset.to_string(), "it came behind a later one".to_owned()),
+        What::Repeated { from, to } => ("repeated", range(from, to), came(from, to, "before")),
+        What::OutOfOrder { from, to } => ("late", range(from, to), came(from, to, "behind a later one")),
         What::Reset { last } => (
             "reset",
             last.to_string(),
@@ -522,8 +526,11 @@ fn history_object(history: &History) -> serde_json::Value {
 fn finding_object(recording: &Recording, finding: &Finding) -> serde_json::Value {
     let (kind, _, words) = told(finding.what);
     let (from, to) = match finding.what {
-        What::Missing { from, to } | What::Gap { from, to, .. } | What::Orphaned { from, to } => (Some(from), Some(to)),
-        What::Repeated { offset } | What::OutOfOrder { offset } => (Some(offset), Some(offset + 1)),
+        What::Missing { from, to }
+        | What::Gap { from, to, .. }
+        | What::Orphaned { from, to }
+        | What::Repeated { from, to }
+        | What::OutOfOrder { from, to } => (Some(from), Some(to)),
         _ => (None, None),
     };
     let file = recording.files.get(finding.part).unwrap_or(&recording.base);

@@ -85,15 +85,19 @@ pub enum What {
         /// The first that is there.
         to: u64,
     },
-    /// An offset that has come before.
+    /// Offsets `from` up to, not including, `to`, one after the other, that have come before.
     Repeated {
-        /// Which.
-        offset: u64,
+        /// The first.
+        from: u64,
+        /// The first behind them.
+        to: u64,
     },
-    /// An offset that came behind a later one.
+    /// Offsets `from` up to, not including, `to`, one after the other, that came behind a later one.
     OutOfOrder {
-        /// Which.
-        offset: u64,
+        /// The first.
+        from: u64,
+        /// The first behind them.
+        to: u64,
     },
     /// Offsets that did not come, as the recording says.
     Gap {
@@ -446,9 +450,10 @@ impl Proof {
             return;
         }
         let late = topic.missing.iter().any(|&(from, to)| (from..to).contains(&offset));
+        let (from, to) = (offset, offset + 1);
         let what = match late {
-            true => What::OutOfOrder { offset },
-            false => What::Repeated { offset },
+            true => What::OutOfOrder { from, to },
+            false => What::Repeated { from, to },
         };
         self.find(Some(at), what);
     }
@@ -612,6 +617,9 @@ impl Proof {
             What::Damaged(_) | What::NotUnderstood | What::TooManyTopics => tally.damaged += 1,
             What::Torn { .. } => tally.torn += 1,
         }
+        if self.findings.last_mut().is_some_and(|last| last.goes_on_with(&finding)) {
+            return;
+        }
         match self.findings.len() < FINDINGS_MAX {
             true => self.findings.push(finding),
             false => self.tally.findings_beyond += 1,
@@ -626,6 +634,25 @@ impl Topic {
             self.missing.push((from, to));
         }
         self.next = Some(to);
+    }
+}
+
+impl Finding {
+    /// Takes a repeat of the offset behind it as part of itself: a run that is there twice is one finding.
+    fn goes_on_with(&mut self, next: &Self) -> bool {
+        if (self.part, &self.topic) != (next.part, &next.topic) {
+            return false;
+        }
+        match (&mut self.what, next.what) {
+            (What::Repeated { to, .. }, What::Repeated { from, to: end })
+            | (What::OutOfOrder { to, .. }, What::OutOfOrder { from, to: end })
+                if *to == from =>
+            {
+                *to = end;
+                true
+            }
+            _ => false,
+        }
     }
 }
 

@@ -78,6 +78,10 @@ impl Recorder {
         let (writer, found) = Writer::open_recording(path)?;
         let mut recorder = Self::new(writer, keeping).map_err(OpenError::Io)?;
         recorder.look_around(now).map_err(OpenError::Io)?;
+        if recorder.is_file() && found.checkpoint.end == 0 && keeping.sync != Sync::None {
+            // What the disk keeps of a new file is worth nothing without its name.
+            parts::sync_folder(path).map_err(OpenError::Io)?;
+        }
         Ok((recorder, found))
     }
 

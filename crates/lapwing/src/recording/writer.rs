@@ -244,7 +244,8 @@ fn create(path: &Path) -> io::Result<File> {
 
 /// Whether the first line is a record, whole or damaged: a damaged recording is still one.
 ///
-/// A first line without end is the one that a crash tore, if it begins as every recording does.
+/// A first line without end is the one that a crash tore, if it begins as every recording does; or a power cut left the length of
+/// a file and nothing of what was in it, which reads as zeroes.
 fn begins_as_recording(file: &mut File) -> io::Result<bool> {
     file.seek(SeekFrom::Start(0))?;
     let mut line = Vec::new();
@@ -253,7 +254,7 @@ fn begins_as_recording(file: &mut File) -> io::Result<bool> {
         .read_until(b'\n', &mut line)?;
     Ok(match line.strip_suffix(b"\n") {
         Some(line) => line::check(line) != Err(SealError::Missing),
-        None => line.starts_with(RECORD_BEGIN) || RECORD_BEGIN.starts_with(&line),
+        None => line.starts_with(RECORD_BEGIN) || RECORD_BEGIN.starts_with(&line) || line.iter().all(|&byte| byte == 0),
     })
 }
 
@@ -305,6 +306,7 @@ mod tests {
             (&damaged, damaged.len()),
             (&torn, whole.len()),
             (b"{\"record\":\"start\",\"ver", 0),
+            (&[0; 4096], 0),
         ] {
             std::fs::write(&path, taken).expect("written");
             let (_, found) = Writer::open_recording(&path).expect("taken");

@@ -51,7 +51,7 @@ fn each_fault_is_named_with_its_line_and_ends_it_with_3() {
     );
     assert_eq!(said.last().expect("a verdict"), "not proven: 1 missing");
     let said = with(&|lines| lines.insert(5, lines[4].clone()));
-    assert_eq!(said[2], "  line 6   users   repeated   5   it has come before");
+    assert_eq!(said[2], "  line 6   users   repeated   5   it came before");
     let said = with(&|lines| lines[4] = lines[4].replace("[5]", "[6]"));
     assert_eq!(
         said[2],

@@ -169,12 +169,19 @@ fn what_is_missing_repeated_and_late_is_named_with_its_line() {
     let missing = What::Missing { from: 5, to: 7 };
     let expect = [
         (3, missing),
-        (4, What::Repeated { offset: 4 }),
-        (5, What::OutOfOrder { offset: 5 }),
-        (7, What::Repeated { offset: 8 }),
+        (4, What::Repeated { from: 4, to: 5 }),
+        (5, What::OutOfOrder { from: 5, to: 6 }),
+        (7, What::Repeated { from: 8, to: 9 }),
     ];
     assert_eq!(made.found(), expect);
     assert!(!made.proven().tally.is_proven(Gaps::Allowed));
+}
+
+#[test]
+fn a_run_that_is_there_twice_is_one_finding() {
+    let made = Made::default().messages("users", 1, 0..9).messages("users", 1, 2..7);
+    assert_eq!(made.found(), [(10, What::Repeated { from: 2, to: 7 })]);
+    assert_eq!(made.proven().tally.repeated, 5);
 }
 
 #[test]
