@@ -211,6 +211,8 @@ pub enum Event {
         at: u64,
         /// How many seconds there were.
         seconds: u64,
+        /// Files that had not reached the end by then.
+        behind: Vec<String>,
     },
 }
 

@@ -675,7 +675,11 @@ impl Model {
             self.read(client, u64::MAX >> 1);
         }
         let at = self.tick();
-        self.events.push(Event::Drained { at, seconds: 0 });
+        self.events.push(Event::Drained {
+            at,
+            seconds: 0,
+            behind: Vec::new(),
+        });
     }
 
     fn evidence(mut self) -> Memory {

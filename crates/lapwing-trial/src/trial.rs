@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Listener};
 use crate::checker::{Verdict, check};
 use crate::clock::mono;
 use crate::dice::Dice;
@@ -37,11 +37,12 @@ const DRAIN: Duration = Duration::from_secs(90);
 /// How often the files are looked at meanwhile.
 const DRAIN_LOOK: Duration = Duration::from_millis(100);
 
-/// What of a file's end is looked at; all topics end at the same time, so each has a line there.
-const TAIL_BYTES: u64 = 2 << 20;
+/// What of a file's end is looked at first. All topics end at the same time, but a listener that catches up reads one after
+/// the other, up to all that they keep.
+const TAIL_BYTES: u64 = 256 << 20;
 
-/// Seconds of messages that the small topics keep: less than a listener stays away.
-const SMALL_SECONDS: f64 = 2.0;
+/// Seconds of messages that the small topics keep: less than a listener stays away, more than a repetition takes.
+const SMALL_SECONDS: f64 = 1.0;
 
 /// Bytes of a message with its envelope, on the average.
 const MESSAGE_BYTES: f64 = 400.0;
@@ -52,7 +53,7 @@ const KEEP_BYTES_MIN: f64 = 65_536.0;
 /// Bytes that the other topics keep.
 const KEEP_BYTES: u64 = 64 << 20;
 
-/// Publishers of each topic: several, so that bodies of several are appended at once.
+/// Publishers of a topic that keeps much: several, so that bodies of several are appended at once.
 const PUBLISHERS: u32 = 2;
 
 /// What is asked of a trial.
@@ -301,7 +302,7 @@ impl Trial {
         for plan in self.publishers() {
             let name = format!("publisher-{}", plan.source);
             let journal = Journal::new(&arena.folder, &name).map_err(Trouble::file(arena.folder.join(name)))?;
-            // What is kept for seconds only must not wait in a proxy: its repetitions would come too late to be known.
+            // What is kept for seconds only must not wait in a proxy: its repetitions could come too late to be known.
             let server = match (plan.has_large, arena.proxies.last()) {
                 (true, Some(proxy)) => Arc::new(Mutex::new(Some(proxy.address()))),
                 _ => Arc::clone(&arena.whereabouts),
@@ -361,16 +362,23 @@ impl Trial {
     }
 
     fn publishers(&self) -> Vec<Plan> {
-        let rate = self.order.rate / self.topics.len() as f64 / f64::from(PUBLISHERS);
-        let pairs = self.topics.iter().flat_map(|topic| (0..PUBLISHERS).map(move |_| topic));
+        let of_each = self.order.rate / self.topics.len() as f64;
+        let plans = self.topics.iter().flat_map(|topic| {
+            let is_small = topic.keep_bytes != KEEP_BYTES;
+            // Alone in a small topic: a body is only recognised while it is retained, and here nothing drives it out
+            // between one try and the next.
+            let count = if is_small { 1 } else { PUBLISHERS };
+            (0..count).map(move |_| (topic.name.clone(), of_each / f64::from(count), !is_small))
+        });
+        let seed = self.order.seed;
         (0..)
-            .zip(pairs)
-            .map(|(source, topic)| Plan {
+            .zip(plans)
+            .map(|(source, (topic, rate, has_large))| Plan {
                 source,
-                topic: topic.name.clone(),
+                topic,
                 rate,
-                seed: self.order.seed,
-                has_large: topic.keep_bytes == KEEP_BYTES,
+                seed,
+                has_large,
             })
             .collect()
     }
@@ -379,10 +387,9 @@ impl Trial {
     async fn wait_for_listeners(&self, arena: &Arena) -> Result<(), Trouble> {
         let deadline = Instant::now() + DRAIN;
         for listener in &arena.listeners {
-            while !tail_of(&listener.file)
-                .iter()
-                .any(|line| matches!(line, Line::Positions(_)))
-            {
+            let mut follower = Follower::new(&listener.file);
+            while !follower.has_positions {
+                follower.read_on();
                 if Instant::now() > deadline {
                     return Err(Trouble::Usage(format!("{} never told its positions", listener.name)));
                 }
@@ -409,22 +416,24 @@ impl Trial {
             ends.insert(topic.name.clone(), (told.epoch, told.next));
         }
         arena.note_ends().await;
-        let is_there = |listener: &crate::arena::Listener| {
-            let lines = tail_of(&listener.file);
-            listener.topics.iter().all(|topic| {
-                let end = ends.get(topic);
-                lines
-                    .iter()
-                    .rev()
-                    .any(|line| is_at(line, topic, end.map(|(_, next)| *next)))
-            })
-        };
-        while !arena.listeners.iter().all(is_there) && began.elapsed() < DRAIN {
+        let mut behind: Vec<(&Listener, Follower)> = arena
+            .listeners
+            .iter()
+            .map(|listener| (listener, Follower::new(&listener.file)))
+            .collect();
+        while !behind.is_empty() && began.elapsed() < DRAIN {
+            behind.retain_mut(|(listener, follower)| {
+                follower.read_on();
+                let is_at = |topic: &String| follower.places.get(topic) == ends.get(topic).map(|(_, next)| next);
+                !listener.topics.iter().all(is_at)
+            });
             sleep(DRAIN_LOOK).await;
         }
+        let behind = behind.iter().map(|(listener, _)| listener.name.clone()).collect();
         arena.journal.note(&Event::Drained {
             at: mono(),
             seconds: began.elapsed().as_secs(),
+            behind,
         });
         Ok(Drained {
             ends,
@@ -461,29 +470,64 @@ struct Drained {
     seconds: f64,
 }
 
-/// The last lines of a file, as far as they can be read.
-fn tail_of(path: &Path) -> Vec<Line<'static>> {
-    let read = || {
-        let mut file = std::fs::File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok::<_, std::io::Error>(bytes)
-    };
-    let bytes = read().unwrap_or_default();
-    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
-    lines.map(|line| line::read(line, Proof::Must).into_owned()).collect()
+/// Reads a file as it grows, and knows the place of each topic in it.
+struct Follower {
+    path: PathBuf,
+    at: u64,
+    rest: Vec<u8>,
+    /// One above the last offset of each topic.
+    places: HashMap<String, u64>,
+    has_positions: bool,
 }
 
-/// Whether a line says that nothing of the topic is missing before `next`.
-fn is_at(line: &Line<'_>, topic: &str, next: Option<u64>) -> bool {
-    let place = match line {
-        Line::Message { topic: of, offset, .. } if *of == topic => Some(offset + 1),
-        Line::Gap { topic: of, to, .. } if of == topic => Some(*to),
-        _ => None,
-    };
-    place.is_some() && place == next
+impl Follower {
+    /// Begins close enough to the end that each topic has a line there.
+    fn new(path: &Path) -> Self {
+        let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let at = length.saturating_sub(TAIL_BYTES);
+        Self {
+            path: path.to_owned(),
+            at,
+            rest: Vec::new(),
+            places: HashMap::new(),
+            has_positions: false,
+        }
+    }
+
+    /// Reads what is new. A file that cannot be read has nothing new; the deadline of the drain then tells.
+    fn read_on(&mut self) {
+        let mut read = || {
+            let mut file = std::fs::File::open(&self.path)?;
+            file.seek(SeekFrom::Start(self.at))?;
+            file.read_to_end(&mut self.rest)
+        };
+        let Ok(length) = read() else { return };
+        self.at += length as u64;
+        let whole = self
+            .rest
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        for text in self.rest[..whole].split_inclusive(|byte| *byte == b'\n') {
+            match line::read(text, Proof::Must) {
+                Line::Message { topic, offset, .. } => {
+                    self.places.insert(topic.into_owned(), offset + 1);
+                }
+                Line::Gap { topic, to, .. } => {
+                    self.places.insert(topic, to);
+                }
+                Line::Reset { topic, first, .. } => {
+                    self.places.insert(topic, first);
+                }
+                Line::Diverged { topic, at, .. } => {
+                    self.places.insert(topic, at);
+                }
+                Line::Positions(_) => self.has_positions = true,
+                _ => {}
+            }
+        }
+        self.rest.drain(..whole);
+    }
 }
 
 fn topics(order: &Order, possible: &Possible) -> Vec<TopicSetup> {

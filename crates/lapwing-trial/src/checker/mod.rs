@@ -287,7 +287,18 @@ impl Checker {
                     },
                 );
             }
-            Event::Drained { seconds, .. } => self.drained = Some(seconds),
+            Event::Drained { at, seconds, behind } => {
+                self.drained = Some(seconds);
+                for name in behind {
+                    let place = Place {
+                        origin: &name,
+                        line: 0,
+                        at: Some(at),
+                    };
+                    let said = format!("it had not caught up {seconds} s after the last fault");
+                    self.blame(Invariant::I10, 0, None, place, said);
+                }
+            }
         }
     }
 
