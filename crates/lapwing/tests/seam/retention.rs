@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing::clock::Now;
+use lapwing::log::Log;
+use lapwing::log::batch::NewMessage;
 use lapwing::log::reader::{Next, Reader};
 use lapwing::log::retention::Retention;
 use lapwing::log::stored::View;
-use lapwing::log::{Log, NewMessage};
 use lapwing_wire::control::Answer;
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::position::{Epoch, Offset, Position};
@@ -89,7 +90,7 @@ fn live(deeds: &[Deed]) -> (Arc<Log>, Model, Now) {
             }
         };
         let appended = appended.expect("nobody ends it");
-        model.extend((appended.start.get()..appended.end.get()).map(|offset| (offset, now)));
+        model.extend((appended.offsets.start.get()..appended.offsets.end.get()).map(|offset| (offset, now)));
         check_kept(&log, &model, now);
     }
     (Arc::new(log), model, now)
@@ -97,7 +98,7 @@ fn live(deeds: &[Deed]) -> (Arc<Log>, Model, Now) {
 
 /// What is kept is an end of what was appended: within its bytes, and no younger message goes while there is room.
 fn check_kept(log: &Log, model: &Model, now: Now) {
-    let bytes = log.bytes();
+    let bytes = log.memory().bytes();
     assert!(bytes <= KEEPS.bytes, "{bytes} bytes are kept");
     let (first, let_go) = (log.first().get(), log.let_go().get());
     assert!(let_go <= first && first <= log.next().get());
