@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lapwing::recording::note::Note;
+use lapwing::recording::note::{Missed, Note};
 use lapwing::recording::reader::{Reader, Record};
 use lapwing_wire::control::{Answer, Subscribed};
 use lapwing_wire::position::{Epoch, Offset};
@@ -161,6 +161,50 @@ fn topics_that_are_not_followed_now_keep_their_place() {
     guest.message("users", 6);
     listener.finish().with_code(0);
     verify(&[], &log).with_code(0);
+}
+
+#[test]
+fn a_recording_of_a_plain_stream_goes_on_as_far_as_its_offsets_say() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("feed.ndjson");
+    let path = log.to_str().expect("UTF-8");
+    for offsets in [4..7, 9..12, 0..3] {
+        let feed = Feed::bind();
+        let url = format!("{}/?topics=users", feed.url());
+        let listener = lapwing(&["listen", &url, "--count", "3", "--log", path]);
+        feed.accept_plain().messages("users", offsets);
+        listener.finish().with_code(0);
+    }
+    let found: Vec<_> = notes(&log)
+        .into_iter()
+        .filter_map(|note| match note {
+            Note::Gap { from, to, reason, .. } => Some((from.get(), to.get(), reason == Missed::Away)),
+            Note::Reset { first, last, .. } => Some((first.get(), last.map_or(0, Offset::get), false)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(found, [(7, 9, true), (0, 11, false)]);
+    verify(&[], &log).with_code(3);
+    verify(&["--allow-gaps"], &log).with_code(0);
+}
+
+#[test]
+fn a_recording_of_a_feed_without_offsets_goes_on_and_says_that_nothing_is_proven() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("feed.ndjson");
+    for _ in 0..2 {
+        let feed = Feed::bind();
+        let listener = listen(&feed, &log, &["--count", "2"]);
+        let mut guest = feed.accept_plain();
+        guest.send("1");
+        guest.send("hello");
+        listener.finish().with_code(0);
+    }
+    let end = verify(&[], &log).with_code(0);
+    assert_eq!(
+        end.stdout.last().expect("a verdict"),
+        "intact: every line is as it was written; without offsets nothing else can be proven"
+    );
 }
 
 #[test]
