@@ -458,3 +458,22 @@ async fn whoever_waits_for_room_is_woken_when_the_slowest_reader_moves_or_goes()
     room.await.expect("it is woken");
     drop(other);
 }
+
+#[test]
+fn a_reader_whose_cursors_are_all_stuck_lets_go_of_what_the_log_let_go() {
+    let log = log(64 << 10, 60);
+    append(&log, "1", at(0));
+    let mut reader = Reader::new(log.clone(), View::Canonical);
+    let mut segments = std::collections::VecDeque::new();
+    log.memory().copy_segments(&mut segments);
+    let oldest = Arc::downgrade(&segments[0]);
+    drop(segments);
+    let payload = format!("\"{}\"", "x".repeat(1000));
+    while log.first() == Offset::ZERO {
+        append(&log, &payload, at(0));
+    }
+    assert!(oldest.upgrade().is_some(), "until it looks");
+    // What a delivery thread does whenever its bell was rung, whoever of its sessions may have a turn.
+    reader.refresh();
+    assert!(oldest.upgrade().is_none());
+}
