@@ -616,10 +616,6 @@ fn offset_of(line: &[u8]) -> Option<u64> {
 /// Histories with their starts, from the file beside a topic's log.
 fn lineage_of(state: &Path) -> Option<Vec<(String, u64)>> {
     let state: serde_json::Value = serde_json::from_slice(&std::fs::read(state).ok()?).ok()?;
-    let entry = |entry: &serde_json::Value| {
-        let epoch = entry.get("epoch").or_else(|| entry.get(0))?.as_str()?.to_owned();
-        let start = entry.get("start").or_else(|| entry.get(1))?.as_u64()?;
-        Some((epoch, start))
-    };
+    let entry = |entry: &serde_json::Value| Some((entry["epoch"].as_str()?.to_owned(), entry["begin"].as_u64()?));
     state.get("lineage")?.as_array()?.iter().map(entry).collect()
 }

@@ -72,17 +72,19 @@ impl Abilities {
         self.log
     }
 
-    /// Policies for slow clients that the help of topics lists.
+    /// Policies for slow clients that the help of topics lists, but `wait`: with it publishers wait for listeners that the
+    /// nemesis keeps away.
     pub fn policies(&self) -> Vec<&'static str> {
         let listed = self
             .serve
-            .lines()
-            .find(|line| line.trim_start().starts_with("slow=skip"))
+            .split("slow=skip")
+            .nth(1)
+            .and_then(|rest| rest.split("end=keep").next())
             .unwrap_or("");
-        ["skip", "close", "latest"]
+        let others = ["close", "latest"]
             .into_iter()
-            .filter(|word| listed.contains(word))
-            .collect()
+            .filter(|word| listed.contains(&format!("{word}:")));
+        std::iter::once("skip").chain(others).collect()
     }
 }
 
