@@ -47,8 +47,6 @@ pub struct Listener {
 pub struct Arena {
     /// The trial's folder.
     pub folder: PathBuf,
-    /// The program under test.
-    pub program: PathBuf,
     /// What it can do.
     pub abilities: Abilities,
     /// The topics.
@@ -85,7 +83,6 @@ impl Arena {
     ) -> Self {
         Self {
             folder: folder.to_owned(),
-            program: plan.program.clone(),
             abilities,
             topics,
             plan,
@@ -109,7 +106,7 @@ impl Arena {
             self.folder.join(format!("listen-{number}.ndjson")),
         );
         let address = self.proxies[number].address();
-        let program = start_listener(&self.program, address, &name, &topics, &file, &self.log(&name))?;
+        let program = start_listener(&self.plan, address, &name, &topics, &file, &self.log(&name))?;
         self.listeners.push(Listener {
             name,
             topics,
@@ -415,7 +412,7 @@ impl Arena {
         let address = self.proxies[number].address();
         let log = self.log(&listener.name);
         *program = start_listener(
-            &self.program,
+            &self.plan,
             address,
             &listener.name,
             &listener.topics,
@@ -514,7 +511,7 @@ impl Arena {
             return Ok(());
         };
         for topic in self.topics.iter().filter(|topic| topic.level != Level::None) {
-            let output = Command::new(&self.program)
+            let output = Command::new(&self.plan.program)
                 .args(["log", "dump"])
                 .arg(data)
                 .arg(&topic.name)
@@ -522,7 +519,7 @@ impl Arena {
                 .output()
                 .await
                 .map_err(|error| Trouble::Start {
-                    program: self.program.display().to_string(),
+                    program: self.plan.program.display().to_string(),
                     error,
                 })?;
             // 3 says that there are gaps or damage; the checker will see for itself.
@@ -616,10 +613,6 @@ fn offset_of(line: &[u8]) -> Option<u64> {
 /// Histories with their starts, from the file beside a topic's log.
 fn lineage_of(state: &Path) -> Option<Vec<(String, u64)>> {
     let state: serde_json::Value = serde_json::from_slice(&std::fs::read(state).ok()?).ok()?;
-    let entry = |entry: &serde_json::Value| {
-        let epoch = entry.get("epoch").or_else(|| entry.get(0))?.as_str()?.to_owned();
-        let start = entry.get("start").or_else(|| entry.get(1))?.as_u64()?;
-        Some((epoch, start))
-    };
+    let entry = |entry: &serde_json::Value| Some((entry["epoch"].as_str()?.to_owned(), entry["begin"].as_u64()?));
     state.get("lineage")?.as_array()?.iter().map(entry).collect()
 }

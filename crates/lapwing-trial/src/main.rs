@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lapwing_trial::checker::{Verdict, check};
 use lapwing_trial::history::{Folder, Level};
+use lapwing_trial::process::BUGS;
 use lapwing_trial::schedule::Kind;
 use lapwing_trial::trial::{Order, Outcome, Trial, look};
 use lapwing_trial::trouble::Trouble;
@@ -29,6 +30,15 @@ struct Typed {
 enum Command {
     /// Run a trial
     Run(Run),
+    /// Run a trial for each bug that was planted into the program, and fail when one is not caught
+    Planted {
+        #[command(flatten)]
+        run: Run,
+
+        /// Only this bug
+        #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(BUGS))]
+        bug: Option<String>,
+    },
     /// Check the evidence that a trial left
     Check {
         /// The trial's folder
@@ -122,7 +132,8 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 
 fn main() -> ExitCode {
     let code = match Typed::parse().command {
-        Command::Run(typed) => run(&typed),
+        Command::Run(typed) => run(&typed, None).map(|caught| if caught.is_empty() { PROVEN } else { DIFFERS }),
+        Command::Planted { run, bug } => run_planted(&run, bug.as_deref()),
         Command::Check { folder, json } => check_again(&folder, json),
     };
     match code {
@@ -157,12 +168,33 @@ fn check_again(folder: &Path, json: bool) -> Result<u8, Trouble> {
     Ok(if verdict.is_proven() { PROVEN } else { DIFFERS })
 }
 
-fn run(typed: &Run) -> Result<u8, Trouble> {
+/// Runs a trial for each planted bug; all must be caught.
+fn run_planted(typed: &Run, only: Option<&str>) -> Result<u8, Trouble> {
+    let mut missed = Vec::new();
+    for bug in BUGS.into_iter().filter(|bug| only.is_none_or(|only| only == *bug)) {
+        say(&format!("planted: {bug}"));
+        let caught = run(typed, Some(bug))?;
+        if caught.is_empty() {
+            missed.push(bug);
+        }
+        say(&format!(
+            "planted: {bug}: {}",
+            if caught.is_empty() { "NOT CAUGHT" } else { &caught }
+        ));
+    }
+    Ok(if missed.is_empty() { PROVEN } else { DIFFERS })
+}
+
+/// Runs a trial; returns what differs, in words, which is nothing if all is proven.
+fn run(typed: &Run, planted: Option<&'static str>) -> Result<String, Trouble> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = typed.seed.unwrap_or(now.as_millis() as u64 % 1_000_000);
     let folder = match &typed.into {
-        Some(folder) => folder.clone(),
-        None => std::env::temp_dir().join(format!("lapwing-trial-{seed}-{}", std::process::id())),
+        Some(folder) => folder.join(planted.unwrap_or_default()),
+        None => {
+            let name = format!("lapwing-trial-{seed}-{}", std::process::id());
+            std::env::temp_dir().join(name).join(planted.unwrap_or_default())
+        }
     };
     std::fs::create_dir_all(&folder).map_err(Trouble::file(&folder))?;
     if folder.read_dir().map_err(Trouble::file(&folder))?.next().is_some() {
@@ -182,6 +214,7 @@ fn run(typed: &Run) -> Result<u8, Trouble> {
         kinds: typed.faults.0.clone(),
         is_long: typed.long,
         program: program(typed.program.as_deref())?,
+        planted,
         folder: folder.clone(),
     };
     let socket = |error| Trouble::Socket {
@@ -205,12 +238,24 @@ fn run(typed: &Run) -> Result<u8, Trouble> {
     } else {
         tell_outcome(&outcome);
     }
-    if outcome.is_proven() && typed.into.is_none() {
+    // What a planted bug leaves is of use only when it was not caught.
+    if outcome.is_proven() == planted.is_none() && typed.into.is_none() {
         std::fs::remove_dir_all(&folder).map_err(Trouble::file(&folder))?;
     } else if !typed.json {
         say(&format!("evidence: {}", folder.display()));
     }
-    Ok(if outcome.is_proven() { PROVEN } else { DIFFERS })
+    let broken: Vec<String> = outcome
+        .verdict
+        .broken()
+        .iter()
+        .map(|invariant| format!("{invariant:?}"))
+        .collect();
+    // An accident is a difference, too; but a planted bug must be caught by the checker.
+    Ok(if planted.is_none() && !outcome.accidents.is_empty() {
+        "accidents".to_owned()
+    } else {
+        broken.join(", ")
+    })
 }
 
 /// The program under test: as it was told, or the one that stands beside this one.

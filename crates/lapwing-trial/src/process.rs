@@ -20,6 +20,22 @@ const READY_SECONDS: u64 = 60;
 /// How long a program may take to end after it was asked to.
 const END_SECONDS: u64 = 30;
 
+/// The variable that names a planted bug.
+const PLANTED: &str = "LAPWING_PLANTED";
+
+/// Bugs that can be planted into a program which was built for that.
+pub const BUGS: [&str; 9] = [
+    "retry-twice",
+    "offset-reused",
+    "ack-before-fsync",
+    "epoch-kept",
+    "torn-tail",
+    "silent-gap",
+    "resume-off-by-one",
+    "replayed-one",
+    "reordered",
+];
+
 /// What the help of the program under test says that it can do.
 #[derive(Clone, Debug, Default)]
 pub struct Abilities {
@@ -72,17 +88,19 @@ impl Abilities {
         self.log
     }
 
-    /// Policies for slow clients that the help of topics lists.
+    /// Policies for slow clients that the help of topics lists, but `wait`: with it publishers wait for listeners that the
+    /// nemesis keeps away.
     pub fn policies(&self) -> Vec<&'static str> {
         let listed = self
             .serve
-            .lines()
-            .find(|line| line.trim_start().starts_with("slow=skip"))
+            .split("slow=skip")
+            .nth(1)
+            .and_then(|rest| rest.split("end=keep").next())
             .unwrap_or("");
-        ["skip", "close", "latest"]
+        let others = ["close", "latest"]
             .into_iter()
-            .filter(|word| listed.contains(word))
-            .collect()
+            .filter(|word| listed.contains(&format!("{word}:")));
+        std::iter::once("skip").chain(others).collect()
     }
 }
 
@@ -191,6 +209,8 @@ pub struct ServerPlan {
     pub data: Option<(PathBuf, &'static str)>,
     /// A file that stands for the kernel's boot id; needs a mount namespace.
     pub boot_id: Option<PathBuf>,
+    /// A bug that the program is told to have, if it was built with them.
+    pub planted: Option<&'static str>,
     /// Where its words go.
     pub log: PathBuf,
 }
@@ -225,6 +245,7 @@ pub async fn start_server(plan: &ServerPlan) -> Result<(Program, SocketAddr), Tr
     if let Some((data, level)) = &plan.data {
         command.arg("--data").arg(data).args(["--durability", level]);
     }
+    command.envs(plan.planted.map(|bug| (PLANTED, bug)));
     let mut server = Program::start(command, &plan.log, true)?;
     let not_ready = || Trouble::NotReady {
         seconds: READY_SECONDS,
@@ -263,16 +284,16 @@ async fn wait_until_ready(stdout: ChildStdout, log: &Path) -> Option<SocketAddr>
     None
 }
 
-/// Starts a listener that records to a file.
+/// Starts a listener of the same program as the server, which records to a file.
 pub fn start_listener(
-    program: &Path,
+    plan: &ServerPlan,
     server: SocketAddr,
     name: &str,
     topics: &[String],
     file: &Path,
     log: &Path,
 ) -> Result<Program, Trouble> {
-    let mut command = Command::new(program);
+    let mut command = Command::new(&plan.program);
     command.args([
         "listen",
         &format!("ws://{server}"),
@@ -283,5 +304,6 @@ pub fn start_listener(
         "--quiet",
     ]);
     command.args(["--topics", &topics.join(",")]).arg("--log").arg(file);
+    command.envs(plan.planted.map(|bug| (PLANTED, bug)));
     Program::start(command, log, false)
 }

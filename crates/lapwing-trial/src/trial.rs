@@ -75,6 +75,8 @@ pub struct Order {
     pub is_long: bool,
     /// The program under test.
     pub program: PathBuf,
+    /// A bug that the program is told to have.
+    pub planted: Option<&'static str>,
     /// An empty folder for all evidence.
     pub folder: PathBuf,
 }
@@ -275,6 +277,7 @@ impl Trial {
             topics: self.topics.iter().map(|topic| self.spec(topic)).collect(),
             data: has_data.then(|| (base.join("data"), default.word())),
             boot_id: disk.is_some().then(|| folder.join("boot-id")),
+            planted: self.order.planted,
             log: folder.join("server.log"),
         };
         let journal = Arc::new(Journal::new(folder, "nemesis").map_err(Trouble::file(folder.join("events")))?);

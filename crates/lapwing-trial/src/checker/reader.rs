@@ -33,6 +33,11 @@ impl Track {
             .any(|(of, start, end)| *of == history && (*start..*end).contains(&offset))
     }
 
+    /// One above the last offset that the file has.
+    pub fn end(&self) -> Option<u64> {
+        self.spans.last().map(|(.., end)| *end)
+    }
+
     /// The highest offset that the file has of a history, plus one.
     pub fn end_of(&self, history: usize) -> Option<u64> {
         self.spans

@@ -79,9 +79,14 @@ fn is_near(violation: &Violation, origin: Origin<'_>, number: u64, line: &Line<'
             && line.topic().is_none_or(|topic| topic == violation.topic)
             && !matches!(line, Line::Positions(_));
     }
-    let (Line::Message { topic, offset, .. }, Some(place)) = (line, violation.offset) else {
+    let Line::Message {
+        topic, offset, epoch, ..
+    } = line
+    else {
         return false;
     };
-    let reach = if matches!(origin, Origin::Dump(_)) { AROUND } else { 1 };
-    *topic == violation.topic && offset.abs_diff(place) <= reach
+    let reach = if matches!(origin, Origin::Dump(_)) { AROUND } else { 0 };
+    *topic == violation.topic
+        && violation.offset.is_some_and(|place| offset.abs_diff(place) <= reach)
+        && (violation.epoch == *epoch || matches!(origin, Origin::Dump(_)))
 }

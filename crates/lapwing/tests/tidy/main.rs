@@ -127,7 +127,11 @@ fn the_wire_has_no_sockets_clocks_tasks_or_output() {
 
 #[test]
 fn unsafe_code_stays_in_the_segment() {
-    for folder in ["crates/lapwing/src", "crates/lapwing-wire/src"] {
+    for folder in [
+        "crates/lapwing/src",
+        "crates/lapwing-wire/src",
+        "crates/lapwing-trial/src",
+    ] {
         for (path, text) in sources(folder) {
             if path.ends_with("log/segment.rs") {
                 continue;
@@ -143,8 +147,26 @@ fn unsafe_code_stays_in_the_segment() {
 }
 
 #[test]
+fn who_checks_shares_nothing_with_what_is_checked() {
+    let manifest = root().join("crates/lapwing-trial/Cargo.toml");
+    let manifest = std::fs::read_to_string(manifest).expect("the manifest is there");
+    let lines = manifest
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.starts_with("name"));
+    assert!(
+        !lines
+            .into_iter()
+            .any(|line| line.starts_with("lapwing") || line.starts_with("crc32c"))
+    );
+}
+
+#[test]
 fn every_file_says_first_what_it_is() {
-    for folder in ["crates/lapwing/src", "crates/lapwing-wire/src"] {
+    for folder in [
+        "crates/lapwing/src",
+        "crates/lapwing-wire/src",
+        "crates/lapwing-trial/src",
+    ] {
         for (path, text) in sources(folder) {
             let first = text.lines().next().unwrap_or("");
             let inner_tests = path.file_name().is_some_and(|name| name == "tests.rs");
@@ -173,6 +195,7 @@ fn every_test_that_the_documents_name_is_there() {
     }
     let mut tests = std::collections::HashSet::new();
     tests_below(&root().join("crates"), "fn ", "rs", &mut tests);
+    tests_below(&root().join("crates"), "async fn ", "rs", &mut tests);
     tests_below(&root().join("tests/foreign"), "def ", "py", &mut tests);
     tests_below(&root().join("tests/foreign"), "async def ", "py", &mut tests);
     let mut named = 0;
