@@ -58,6 +58,17 @@ pub enum Line<'a> {
         /// When it was told.
         mono: Option<u64>,
     },
+    /// The history goes on under another name, and misses nothing.
+    Continued {
+        /// The topic.
+        topic: String,
+        /// Its name from `at` on.
+        epoch: Epoch,
+        /// What is wanted next.
+        at: u64,
+        /// When it was told.
+        mono: Option<u64>,
+    },
     /// The server lost what it had sent from `at` on.
     Diverged {
         /// The topic.
@@ -208,6 +219,12 @@ enum WireRecord {
         last: Option<u64>,
         mono: Option<u64>,
     },
+    Continued {
+        topic: String,
+        epoch: Epoch,
+        at: u64,
+        mono: Option<u64>,
+    },
     Diverged {
         topic: String,
         epoch: Epoch,
@@ -269,6 +286,7 @@ fn read_record(line: &[u8]) -> Option<Line<'static>> {
             last,
             mono,
         },
+        WireRecord::Continued { topic, epoch, at, mono } => Line::Continued { topic, epoch, at, mono },
         WireRecord::Diverged { topic, epoch, at, mono } => Line::Diverged { topic, epoch, at, mono },
         WireRecord::Reconnect { mono } => Line::Reconnect { mono },
         WireRecord::Block(block) => Line::Block(block),
@@ -294,6 +312,7 @@ impl Line<'_> {
             Self::Message { topic, .. } => Some(topic),
             Self::Gap { topic, .. }
             | Self::Reset { topic, .. }
+            | Self::Continued { topic, .. }
             | Self::Diverged { topic, .. }
             | Self::Lineage { topic, .. } => Some(topic),
             Self::Block(block) => Some(&block.topic),
@@ -345,6 +364,7 @@ impl Line<'_> {
                 last,
                 mono,
             },
+            Self::Continued { topic, epoch, at, mono } => Line::Continued { topic, epoch, at, mono },
             Self::Diverged { topic, epoch, at, mono } => Line::Diverged { topic, epoch, at, mono },
             Self::Reconnect { mono } => Line::Reconnect { mono },
             Self::Block(block) => Line::Block(block),

@@ -693,6 +693,7 @@ impl Checker {
                 mono,
                 ..
             } => self.on_reset(reader, topic, epoch, first, last, place(mono)),
+            Line::Continued { epoch, at, mono, .. } => self.on_continued(reader, topic, epoch, at, place(mono)),
             Line::Diverged { epoch, at, mono, .. } => self.on_diverged(reader, topic, epoch, at, place(mono)),
             Line::Reconnect { mono } => {
                 self.verdict.figures.reconnects += 1;
@@ -922,6 +923,34 @@ impl Checker {
                 self.topics[topic].level().word()
             );
             self.blame(Invariant::I7, topic, at, place, said);
+        }
+    }
+
+    /// Every offset below is one of both histories: that they hold the same there is a matter of I1.
+    fn on_continued(&mut self, reader: &mut Reader, topic: usize, epoch: Epoch, at: u64, place: Place<'_>) {
+        let history = self.topics[topic].history_of(epoch);
+        let track = reader.tracks.entry(topic).or_default();
+        let (before, expected) = (track.history, track.expected);
+        (track.history, track.disturbed) = (Some(history), Some(at));
+        let said = match before {
+            Some(before) if before == history => Some("a new history is told, and it is the old one".to_owned()),
+            Some(before) => match self.topics[topic].cut_between(before, history) {
+                Some(cut) if at > cut => Some(format!("the history is said to go on at {at}, but it was cut at {cut}")),
+                _ => None,
+            },
+            None => None,
+        };
+        let said = said.or_else(|| {
+            expected
+                .filter(|&expected| expected != at)
+                .map(|expected| format!("the history is said to go on at {at}, but the file is at {expected}"))
+        });
+        if let Some(said) = said {
+            self.blame(Invariant::I7, topic, Some((history, at)), place, said);
+        }
+        if self.topics[topic].level() != Level::Os || self.turns_of(Turn::PowerCut) == 0 {
+            let said = "the server changed its history, and no power cut excuses it".to_owned();
+            self.blame(Invariant::I9, topic, Some((history, at)), place, said);
         }
     }
 
