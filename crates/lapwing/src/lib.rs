@@ -7,6 +7,8 @@ pub mod config;
 pub mod failure;
 pub mod lock;
 pub mod log;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod random;
 pub mod recording;
 pub mod server;

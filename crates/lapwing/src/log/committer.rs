@@ -86,8 +86,11 @@ impl Run {
             }
             written += 1;
         }
+        let syncs = self.log.level() == Level::Fsync;
+        #[cfg(feature = "planted")]
+        let syncs = syncs && !crate::planted::is(crate::planted::Bug::AckBeforeFsync);
         if written > 0
-            && self.log.level() == Level::Fsync
+            && syncs
             && let Err(error) = self.writer.sync()
         {
             // Whether these bytes will be there after a crash nobody knows, so nobody is told that they are.

@@ -95,11 +95,32 @@ impl Memory {
 
     /// Takes all of a batch, to be read as soon as the log's end is behind it.
     pub fn show(&self, writer: &mut MemoryWriter, batch: &Batch, now: Now) {
+        #[cfg(feature = "planted")]
+        if crate::planted::is(crate::planted::Bug::Reordered) && batch.entries.len() > 1 {
+            self.show_reordered(writer, batch, now);
+        } else {
+            batch
+                .frames()
+                .for_each(|(entry, frame)| self.push(writer, *entry, frame, now));
+        }
+        #[cfg(not(feature = "planted"))]
         for (entry, frame) in batch.frames() {
             self.push(writer, *entry, frame, now);
         }
         if let Some(active) = &writer.active {
             active.publish();
+        }
+    }
+
+    /// The first two messages change places.
+    #[cfg(feature = "planted")]
+    fn show_reordered(&self, writer: &mut MemoryWriter, batch: &Batch, now: Now) {
+        let mut frames: Vec<_> = batch.frames().map(|(entry, frame)| (*entry, frame)).collect();
+        let (first, second) = (frames[0].0.offset, frames[1].0.offset);
+        frames.swap(0, 1);
+        (frames[0].0.offset, frames[1].0.offset) = (first, second);
+        for (entry, frame) in frames {
+            self.push(writer, entry, frame, now);
         }
     }
 

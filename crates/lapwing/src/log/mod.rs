@@ -31,6 +31,8 @@ use lapwing_wire::topic::TopicName;
 use thiserror::Error;
 
 use crate::clock::Now;
+#[cfg(feature = "planted")]
+use crate::planted::{self, Bug};
 use batch::{Batch, NewMessage};
 use bell::Ring;
 use hold::Hold;
@@ -328,7 +330,10 @@ impl Log {
     /// Appends what was not appended before under this key; gives the offsets it has, and whether it had them already.
     pub fn append_once(&self, key: RetryKey, messages: &[NewMessage<'_>], now: Now) -> Result<Appended, AppendError> {
         let mut appender = self.lock();
-        if let Some(offsets) = appender.retries.find(&key) {
+        let known = appender.retries.find(&key);
+        #[cfg(feature = "planted")]
+        let known = known.filter(|_| !planted::is(Bug::RetryTwice));
+        if let Some(offsets) = known {
             // The first try may not be written yet; then both learn it together.
             let receipt = (offsets.end > self.next()).then(|| appender.queue.wait(offsets.end));
             return Ok(Appended {
@@ -478,6 +483,13 @@ impl Log {
     #[must_use]
     pub fn grant(&self, start: Start, now: Now) -> Grant {
         let (first, next) = (self.first(), self.next());
+        #[cfg(feature = "planted")]
+        if planted::is(Bug::ResumeOffByOne)
+            && let Start::Position(Position { offset, .. }) = start
+            && (first..next).contains(&offset)
+        {
+            return Grant::at(offset.next(), first, next);
+        }
         match start {
             Start::Latest => Grant::at(next, first, next),
             Start::Earliest => Grant::at(first, first, next),
@@ -643,6 +655,12 @@ impl Grant {
 
     /// From `offset`, if that can be.
     fn from(offset: Offset, first: Offset, next: Offset) -> Self {
+        #[cfg(feature = "planted")]
+        let offset = if planted::is(Bug::SilentGap) {
+            offset.max(first)
+        } else {
+            offset
+        };
         if offset > next {
             Self {
                 answer: Answer::Reset,

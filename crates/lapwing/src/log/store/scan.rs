@@ -56,6 +56,26 @@ pub fn scan(
     let mut index = Index::new(base, header_bytes);
     let mut durable = Offset::ZERO;
     while let Some(view) = window.batch(index.bytes, epoch, index.next)? {
+        #[cfg(feature = "planted")]
+        if crate::planted::is(crate::planted::Bug::OffsetReused) {
+            let (end, next) = (index.bytes + u64::from(view.header().bytes), view.header().next);
+            if window.batch(end, epoch, next)?.is_none() {
+                let (position, zero) = (index.bytes, false);
+                return Ok(Scan {
+                    index,
+                    bad: Some(Bad { position, zero }),
+                    behind: Vec::new(),
+                    durable,
+                });
+            }
+            let Some(view) = window.batch(index.bytes, epoch, index.next)? else {
+                break;
+            };
+            durable = durable.max(view.header().durable);
+            index.add_view(&view);
+            on_batch(&view);
+            continue;
+        }
         durable = durable.max(view.header().durable);
         index.add_view(&view);
         on_batch(&view);

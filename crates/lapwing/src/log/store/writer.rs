@@ -126,6 +126,12 @@ impl StoreWriter {
         let end = begin + bytes;
         batch.encode(store.lineage.current(), store.durable(), head);
         active.reserve(end, segment_bytes, allocates);
+        #[cfg(feature = "planted")]
+        if crate::planted::is(crate::planted::Bug::TornTail) {
+            // Time for a kill in the middle of the write; an error of the first half comes again with the whole.
+            let _ = write_full(&*active.handle, head, &batch.frames[..batch.frames.len() / 2], begin);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         if let Err(error) = write_full(&*active.handle, head, &batch.frames, begin) {
             if !is_full(&error) {
                 return Err(store.fail("write", error));
