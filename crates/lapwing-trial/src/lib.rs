@@ -20,7 +20,7 @@
 //! | server, listeners, disk, and the faults that befall them | [`arena`], [`process`], [`disk`] |
 //! | the network between them | [`proxy`] |
 //! | numbered messages, repeated until their outcome is known | [`publisher`], [`payload`] |
-//! | evidence: events, dumps, the listeners' files | [`journal`], [`probe`], [`history`], [`line`] |
+//! | evidence: events, dumps, the listeners' files | [`journal`], [`probe`], [`history`], [`mod@line`] |
 //! | the invariants I1 to I16 | [`checker`] |
 //! | all of it in order | [`trial`] |
 //!

@@ -189,13 +189,9 @@ fn run_planted(typed: &Run, only: Option<&str>) -> Result<u8, Trouble> {
 fn run(typed: &Run, planted: Option<&'static str>) -> Result<String, Trouble> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = typed.seed.unwrap_or(now.as_millis() as u64 % 1_000_000);
-    let folder = match &typed.into {
-        Some(folder) => folder.join(planted.unwrap_or_default()),
-        None => {
-            let name = format!("lapwing-trial-{seed}-{}", std::process::id());
-            std::env::temp_dir().join(name).join(planted.unwrap_or_default())
-        }
-    };
+    let name = format!("lapwing-trial-{seed}-{}", std::process::id());
+    let base = typed.into.clone().unwrap_or_else(|| std::env::temp_dir().join(name));
+    let folder = planted.map_or_else(|| base.clone(), |bug| base.join(bug));
     std::fs::create_dir_all(&folder).map_err(Trouble::file(&folder))?;
     if folder.read_dir().map_err(Trouble::file(&folder))?.next().is_some() {
         return Err(Trouble::Usage(format!("{} is not empty", folder.display())));

@@ -130,7 +130,7 @@ pub async fn look(order: &Order) -> Result<Possible, Trouble> {
     let mut levels = order.levels.clone();
     if !abilities.has_durable_topics() && levels.iter().any(|level| *level != Level::None) {
         levels.retain(|level| *level == Level::None);
-        skipped.push("levels os and fsync: the program has no durable topics".to_owned());
+        skipped.push("durable-levels: the program has no durable topics".to_owned());
     }
     if levels.is_empty() {
         return Err(Trouble::Usage(
