@@ -2,16 +2,24 @@
 //!
 //! `LAPWING_BENCH_DIR` names the disk, `LAPWING_BENCH_MESSAGES` how many messages are written for the scan.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lapwing::clock::Now;
+use lapwing::log::batch::NewMessage;
+use lapwing::log::committer::{Committer, OnTrouble};
+use lapwing::log::reader::{Next, Reader, fetch};
+use lapwing::log::retention::Retention;
 use lapwing::log::segment::Entry;
 use lapwing::log::store::disk::{Access, Disk, RealDisk};
 use lapwing::log::store::scan::scan;
 use lapwing::log::store::survey::read_header;
 use lapwing::log::store::{Batch, DataDir, Level, Opened, Page, StoreOptions};
+use lapwing::log::stored::View;
+use lapwing::log::{AppendError, Log};
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
@@ -132,6 +140,90 @@ fn fsync(data: &DataDir, directory: &Path) {
     }
 }
 
+/// The same two through the whole log, as a publisher has it: envelopes are written, a committer writes and syncs, the messages
+/// become visible and are read, and each publish is acknowledged. `window` publishes are on their way at a time.
+fn through_the_log(data: &DataDir, directory: &Path) {
+    let payload = format!("\"{}\"", "x".repeat(FRAME_BYTES - 2));
+    for (level, group, window, rounds) in [
+        (Level::Os, 100, 16, 2000),
+        (Level::Fsync, 100, 1, 150),
+        (Level::Fsync, 1000, 1, 40),
+        (Level::Fsync, 1000, 2, 40),
+    ] {
+        let messages = vec![NewMessage::new(Kind::Json, payload.as_bytes()); group];
+        let Opened {
+            store, writer, retries, ..
+        } = open(data, &format!("log-{level:?}-{group}-{window}"), level);
+        let topic = store.topic().clone();
+        let log = Arc::new(Log::durable(topic, store, retries, None, Retention::TAIL));
+        let committer = Committer::start(log.clone(), writer, Untroubled).expect("a thread");
+        let mut reader = Reader::new(log.clone(), View::Canonical);
+        let (mut rates, mut to_bare) = (Vec::new(), Vec::new());
+        let mut cursor = Offset::ZERO;
+        for _ in 0..11 {
+            let mut on_their_way = VecDeque::new();
+            let began = Instant::now();
+            for _ in 0..rounds {
+                let appended = log.append(&messages, Now::read()).expect("taken");
+                on_their_way.push_back(appended);
+                if on_their_way.len() == window {
+                    let oldest = on_their_way.pop_front().expect("a window of one or more");
+                    oldest.kept_blocking().expect("kept");
+                }
+            }
+            on_their_way
+                .into_iter()
+                .map(|appended| appended.kept_blocking().expect("kept"))
+                .for_each(drop);
+            let ours = began.elapsed().as_secs_f64();
+            let mut frames = Vec::new();
+            while cursor < log.next() {
+                reader.refresh();
+                match reader.read(cursor, 64 << 10) {
+                    Next::Frames(run) => {
+                        frames.extend_from_slice(run.bytes());
+                        cursor = run.entries().last().expect("a run is not empty").offset.next();
+                    }
+                    Next::OnDisk => reader.put(fetch(&log, cursor).expect("readable")),
+                    _ => unreachable!("everything is kept"),
+                }
+            }
+            rates.push((rounds * group) as f64 / ours);
+            if level == Level::Fsync {
+                let bytes = frames.len() / rounds;
+                let bare = bare(directory, &frames[..bytes], rounds as u32, false).as_secs_f64();
+                to_bare.push(bare / ours);
+            }
+        }
+        committer.stop();
+        match level {
+            Level::Os => tell("os through the log, batches of 100", median(rates) / 1e6, "M msg/s"),
+            Level::Fsync => {
+                tell(
+                    &format!("fsync through the log, groups of {group}, {window} at a time"),
+                    median(rates) / 1e3,
+                    "k msg/s",
+                );
+                tell(
+                    &format!("ratio to bare through the log, groups of {group}, {window} at a time"),
+                    median(to_bare),
+                    "x",
+                );
+            }
+        }
+    }
+}
+
+struct Untroubled;
+
+impl OnTrouble for Untroubled {
+    fn on_trouble(&mut self, error: &AppendError, _: Now) {
+        panic!("{error}");
+    }
+
+    fn on_recovered(&mut self) {}
+}
+
 fn bare(directory: &Path, bytes: &[u8], rounds: u32, reserve: bool) -> Duration {
     use std::io::Write as _;
     let path = directory.join("bare");
@@ -232,6 +324,7 @@ fn main() {
     let data = DataDir::open(&directory.path().join("data")).expect("a data directory");
     os(&data);
     fsync(&data, directory.path());
+    through_the_log(&data, directory.path());
     read(&data, directory.path(), messages);
     starts(&data, messages);
 }
