@@ -16,6 +16,8 @@ pub struct Socket {
     rest_sent: usize,
     /// The kernel takes no more until it says so.
     blocked: bool,
+    /// The kernel knows that nothing more is sent.
+    finished: bool,
 }
 
 impl Socket {
@@ -27,6 +29,7 @@ impl Socket {
             rest: Vec::new(),
             rest_sent: 0,
             blocked: false,
+            finished: false,
         }
     }
 
@@ -99,8 +102,11 @@ impl Socket {
 
     /// Says that nothing more is sent; what the kernel holds still goes out.
     pub fn finish(&mut self) {
-        // The peer may be gone already.
-        let _ = self.stream.shutdown(Shutdown::Write);
+        // Only once: to say so wakes our own poll, and whoever said it again at each waking would never sleep.
+        if !std::mem::replace(&mut self.finished, true) {
+            // The peer may be gone already.
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
     }
 
     fn forget_rest(&mut self) {

@@ -180,3 +180,27 @@ fn bytes_on_the_wire(frame: &Frame) -> usize {
     };
     header + frame.payload.len()
 }
+
+#[test]
+fn a_client_that_never_answers_a_close_costs_no_work_while_it_is_waited_for() {
+    let server = Server::start(&["--topic", "feed=push"]);
+    let mut client = Raw::follow(&server, "topics=feed");
+    let before = work_of(&server);
+    // Without a mask: the server closes, and waits for an answer that does not come.
+    client.send(&[FIN | TEXT, 1, b'x']);
+    assert_eq!(client.frame().unwrap().first_byte, FIN | CLOSE);
+    let left = server.event("left", |_| true);
+    assert_eq!(left["code"], 1002);
+    // In hundredths of a second of a processor; to be busy for as long as it waits would be 200.
+    let work = work_of(&server) - before;
+    assert!(work < 50, "{work}");
+}
+
+/// What the server has had of the processors so far, in hundredths of a second.
+fn work_of(server: &Server) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid().as_raw_pid())).unwrap();
+    // The name stands in parentheses and may hold anything; user and system time are fields 14 and 15.
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let times = fields.split_whitespace().skip(11).take(2);
+    times.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}

@@ -15,6 +15,7 @@ mod demo;
 mod disk;
 mod durable;
 mod exec;
+mod flood;
 mod front;
 mod generators;
 mod leaving;
