@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod bell;
 pub mod committer;
+pub mod cut;
 pub mod hold;
 pub mod lag;
 pub mod lineage;
@@ -15,7 +16,6 @@ pub mod retention;
 pub mod retries;
 pub mod segment;
 pub mod store;
-pub mod stored;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -295,12 +295,12 @@ impl Log {
 
     /// Appends messages at the end, visible all at once, and wakes those who follow; gives their offsets.
     pub fn append(&self, messages: &[NewMessage<'_>], now: Now) -> Result<Appended, AppendError> {
-        self.take(self.lock(), Offset::ZERO, None, messages, now)
+        self.take(self.lock(), Offset::ZERO, None, messages, usize::MAX, now)
     }
 
     /// Appends messages from `offset` on, which may lie beyond the end: the offsets between are a hole, read as missed.
     pub fn append_at(&self, offset: Offset, messages: &[NewMessage<'_>], now: Now) -> Result<Appended, AppendError> {
-        self.take(self.lock(), offset, None, messages, now)
+        self.take(self.lock(), offset, None, messages, usize::MAX, now)
     }
 
     /// Appends as many of these messages as there is room for, in their order: all, unless the topic holds back its source.
@@ -308,21 +308,15 @@ impl Log {
         let mut appender = self.lock();
         let taking = &mut *appender;
         if !self.holds() {
-            return self.take(appender, Offset::ZERO, None, messages, now);
+            return self.take(appender, Offset::ZERO, None, messages, usize::MAX, now);
         }
         if !self.make_room(taking) {
             let end = taking.taken;
             return taking.check(messages).map(|()| Appended::nothing(end));
         }
         // As much as a segment holds at once, so that the bound is passed by no more than that.
-        let mut bytes = 0;
-        let fit = messages.iter().take_while(|message| {
-            let before = bytes;
-            bytes += message.payload.len();
-            before < self.memory.retention().segment_bytes()
-        });
-        let fit = fit.count();
-        self.take(appender, Offset::ZERO, None, &messages[..fit], now)
+        let frame_bytes = self.memory.retention().segment_bytes();
+        self.take(appender, Offset::ZERO, None, messages, frame_bytes, now)
     }
 
     /// Appends what was not appended before under this key; gives the offsets it has, and whether it had them already.
@@ -337,15 +331,17 @@ impl Log {
                 receipt,
             });
         }
-        self.take(appender, Offset::ZERO, Some(key), messages, now)
+        self.take(appender, Offset::ZERO, Some(key), messages, usize::MAX, now)
     }
 
+    /// Takes the first of these messages: as many as have frames within `frame_bytes`, but at least one.
     fn take(
         &self,
         mut appender: MutexGuard<'_, Appender>,
         offset: Offset,
         key: Option<RetryKey>,
         messages: &[NewMessage<'_>],
+        frame_bytes: usize,
         now: Now,
     ) -> Result<Appended, AppendError> {
         let taking = &mut *appender;
@@ -357,6 +353,10 @@ impl Log {
         taking.batch.begin(begin);
         for message in messages {
             taking.batch.push(&mut taking.envelope, message, now);
+            if taking.batch.frames.len() > frame_bytes && taking.batch.entries.len() > 1 {
+                taking.batch.pop();
+                break;
+            }
         }
         let offsets = begin..taking.batch.end();
         // Remembered under the same lock: a second try that comes at the same time waits for the first.
@@ -380,7 +380,7 @@ impl Log {
         } else {
             self.become_visible(taking, offsets.end, now);
             drop(appender);
-            // Ring after unlocking: a reader that wakes may want a view, which takes this lock.
+            // Ring after unlocking: others may append while readers are woken.
             self.ring();
         }
         Ok(Appended {
@@ -607,11 +607,6 @@ impl Log {
             }
             (found, _) => found.map_or(self.next(), |(offset, _)| offset),
         }
-    }
-
-    /// Counts a reader of bare payloads, and makes sure that the segment being written has that view.
-    fn on_payload_reader(&self) {
-        self.memory.on_payload_reader(&mut self.lock().writer);
     }
 }
 

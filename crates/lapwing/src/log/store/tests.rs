@@ -123,8 +123,7 @@ fn read(store: &Store) -> Read {
                 read.missing.push((offsets.start.get()..offsets.end.get(), reason));
                 cursor = offsets.end;
             }
-            Page::Frames(stored) => {
-                let segment = stored.canonical();
+            Page::Frames(segment) => {
                 let from = segment.find(cursor);
                 assert_eq!(segment.entries()[from].offset, cursor);
                 for (nth, entry) in segment.entries().iter().enumerate().skip(from) {
@@ -180,10 +179,10 @@ fn what_was_written_is_read_back_with_all_that_is_known_of_it() {
                     missing: Vec::new()
                 }
             );
-            let Page::Frames(stored) = opened.store.page(at(3)).expect("there") else {
+            let Page::Frames(page) = opened.store.page(at(3)).expect("there") else {
                 panic!("a page")
             };
-            let entry = stored.canonical().entries()[stored.canonical().find(at(3))];
+            let entry = page.entries()[page.find(at(3))];
             let expect = batches[1].entries[0];
             assert_eq!(
                 Entry {
@@ -846,11 +845,11 @@ fn a_page_holds_whole_batches_and_is_shared() {
     };
     let first = page(0);
     assert!(Arc::ptr_eq(&first, &page(7)), "read once");
-    let entries = first.canonical().entries();
+    let entries = first.entries();
     assert_eq!(entries.len() % 20, 0);
-    let bytes = first.canonical().frames(0..entries.len()).len();
+    let bytes = first.frames(0..entries.len()).len();
     assert!((page::PAGE_BYTES..page::PAGE_BYTES * 2).contains(&bytes), "{bytes}");
-    assert_eq!(page(47).canonical().base(), first.canonical().base());
+    assert_eq!(page(47).base(), first.base());
 }
 
 #[test]
