@@ -588,11 +588,14 @@ impl Log {
         room
     }
 
-    /// Files below this offset may be let go: where the source is held back, only what every reader has read.
-    fn let_go_below(&self) -> Offset {
-        match self.holds() {
-            true => self.hold.places().floor().unwrap_or_default(),
-            false => Offset::new(u64::MAX),
+    /// Has files let go below the offset that it gives: where the source is held back, only what every reader has read, and
+    /// nobody is granted a place there meanwhile.
+    fn let_go_of_files(&self, below: &mut dyn FnMut(Offset)) {
+        if self.holds() {
+            let places = self.hold.places();
+            below(places.floor().unwrap_or_default());
+        } else {
+            below(Offset::new(u64::MAX));
         }
     }
 

@@ -17,6 +17,7 @@ mod durable;
 mod exec;
 mod front;
 mod generators;
+mod held;
 mod leaving;
 mod listening;
 mod log;
