@@ -427,7 +427,7 @@ pub enum WriteError {
         error: Arc<io::Error>,
     },
     /// It was found damaged when it was opened.
-    #[error("{topic} is read-only: {}", read_only.notice)]
+    #[error("{topic} is read-only: {}", read_only.notice.text())]
     ReadOnly {
         /// The topic.
         topic: TopicName,
