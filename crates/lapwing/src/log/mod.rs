@@ -132,6 +132,8 @@ pub struct Grant {
     pub missing_from: Option<Offset>,
     /// With [`Answer::Diverged`]: what the reader holds from here on is no part of this history.
     pub diverged_at: Option<Offset>,
+    /// What is gone below it was let go; what is missing from it on never was.
+    pub let_go: Offset,
     /// The lowest offset retained.
     pub first: Offset,
     /// The offset of the next message.
@@ -478,7 +480,7 @@ impl Log {
     #[must_use]
     pub fn grant(&self, start: Start, now: Now) -> Grant {
         let (first, next) = (self.first(), self.next());
-        match start {
+        let grant = match start {
             Start::Latest => Grant::at(next, first, next),
             Start::Earliest => Grant::at(first, first, next),
             Start::Last(count) => Grant::at(Offset::new(next.get().saturating_sub(count)).max(first), first, next),
@@ -502,6 +504,11 @@ impl Log {
                     ..Grant::at(from, first, next)
                 },
             },
+        };
+        Grant {
+            // Looked at behind `first`: a hole may so count as let go, but nothing that was let go as a hole.
+            let_go: self.let_go().min(grant.from),
+            ..grant
         }
     }
 
@@ -634,6 +641,7 @@ impl Grant {
             answer: Answer::Ok,
             missing_from: None,
             diverged_at: None,
+            let_go: first,
             first,
             next,
         }

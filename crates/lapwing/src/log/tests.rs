@@ -386,6 +386,24 @@ fn where_a_reader_begins() {
 }
 
 #[test]
+fn a_hole_at_the_front_is_no_part_of_what_was_let_go() {
+    let log = log(1 << 20, 60);
+    append(&log, "0", at(0));
+    log.tick(at(61));
+    log.append_at(Offset::new(5), &[NewMessage::new(Kind::Json, b"5")], at(61))
+        .expect("open");
+    for (asked, missing_from) in [(0, Some(0)), (3, Some(3)), (5, None)] {
+        let grant = log.grant(Start::Offset(Offset::new(asked)), at(61));
+        assert_eq!(
+            (grant.from.get(), grant.missing_from.map(Offset::get)),
+            (5, missing_from)
+        );
+        assert_eq!(grant.let_go, log.let_go());
+    }
+    assert_eq!(log.let_go(), Offset::new(1));
+}
+
+#[test]
 fn the_appender_and_readers_agree_under_load() {
     let log = log(256 << 10, 3600);
     let writer = std::thread::spawn({
