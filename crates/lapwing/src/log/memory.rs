@@ -89,7 +89,7 @@ impl Memory {
     }
 
     /// The largest segment held, in bytes of frames and index.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "loom")))]
     pub(super) fn segment_bytes_max(&self) -> u64 {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         segments.iter().map(|segment| segment.bytes()).max().unwrap_or(0)
