@@ -275,8 +275,8 @@ fn read(data: &DataDir, directory: &Path, messages: u64) {
     let began = Instant::now();
     let (mut cursor, mut bytes) = (Offset::ZERO, 0);
     while let Page::Frames(stored) = opened.store.page(cursor).expect("readable") {
-        let entries = stored.canonical().entries();
-        bytes += stored.canonical().frames(0..entries.len()).len();
+        let entries = stored.entries();
+        bytes += stored.frames(0..entries.len()).len();
         cursor = entries.last().expect("a page holds messages").offset.next();
     }
     assert_eq!(cursor.get(), messages);

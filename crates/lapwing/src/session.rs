@@ -11,8 +11,7 @@ use lapwing_wire::topic::TopicName;
 
 use crate::log::Log;
 use crate::log::lag::OnLag;
-use crate::log::reader::{Next as Read, Reader, Run, Split};
-use crate::log::stored::View;
+use crate::log::reader::{Next as Read, Reader, Run, Split, View};
 
 /// How a client wants its messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +78,9 @@ impl Cursor {
 pub trait Readers {
     /// The reader of a topic in this view.
     fn reader(&self, topic: u32, view: View) -> &Reader;
+
+    /// Makes what that reader will give at `cursor`, in a view that the log does not hold.
+    fn prepare(&mut self, topic: u32, view: View, cursor: Offset);
 
     /// The log of a topic.
     fn log(&self, topic: u32, view: View) -> &Arc<Log> {
@@ -188,7 +190,7 @@ impl Session {
     }
 
     /// What goes out next. Control frames come first: they are few and small, and a pong must not wait behind a backlog.
-    pub fn next<'s, 'r>(&'s mut self, readers: &'r impl Readers, bytes_max: usize) -> Next<'s, 'r> {
+    pub fn next<'s, 'r>(&'s mut self, readers: &'r mut impl Readers, bytes_max: usize) -> Next<'s, 'r> {
         if self.close_written {
             return Next::Closed;
         }
@@ -206,8 +208,14 @@ impl Session {
         self.next_of_log(readers, bytes_max)
     }
 
-    fn next_of_log<'r>(&mut self, readers: &'r impl Readers, bytes_max: usize) -> Next<'static, 'r> {
+    fn next_of_log<'r>(&mut self, readers: &'r mut impl Readers, bytes_max: usize) -> Next<'static, 'r> {
         let view = self.mode.view();
+        if view != View::Canonical {
+            for cursor in &self.cursors {
+                readers.prepare(cursor.topic, view, cursor.offset);
+            }
+        }
+        let readers = &*readers;
         let mut loading = false;
         let mut ended = 0;
         for step in 0..self.cursors.len() {

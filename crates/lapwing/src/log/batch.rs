@@ -104,6 +104,12 @@ impl Batch {
         });
     }
 
+    /// Takes back the last message.
+    pub fn pop(&mut self) {
+        self.entries.pop();
+        self.frames.truncate(begin_of(&self.entries, self.entries.len()));
+    }
+
     /// Appends all of `other`, which must begin where this ends.
     ///
     /// # Panics

@@ -67,7 +67,10 @@ impl Run {
                 Work::None => {}
                 Work::Stop => break,
             }
-            if self.writer.retire(Now::read(), self.log.let_go_below()) {
+            if self
+                .writer
+                .retire(Now::read(), |let_go| self.log.let_go_of_files(let_go))
+            {
                 self.log.ring();
             }
         }

@@ -1,7 +1,7 @@
 //! The messages of a log that are held in memory: all that a topic keeps, or the tail of a durable one.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,18 +10,16 @@ use lapwing_wire::position::Offset;
 use super::batch::Batch;
 use super::retention::Retention;
 use super::segment::{Entry, Segment, SegmentWriter};
-use super::stored::{Stored, push_payload};
 use crate::clock::Now;
 
 /// Segments, oldest first; the last may still grow.
 pub struct Memory {
     retention: Retention,
     /// Readers keep their own list and look here when `version` moved.
-    segments: RwLock<VecDeque<Arc<Stored>>>,
+    segments: RwLock<VecDeque<Arc<Segment>>>,
     version: AtomicU64,
     first: AtomicU64,
     let_go: AtomicU64,
-    payload_readers: AtomicUsize,
 }
 
 /// The one writer's side of it.
@@ -31,9 +29,7 @@ pub struct MemoryWriter {
 }
 
 struct Active {
-    stored: Arc<Stored>,
-    canonical: SegmentWriter,
-    payload: Option<SegmentWriter>,
+    segment: SegmentWriter,
     began: u64,
 }
 
@@ -47,7 +43,6 @@ impl Memory {
             version: AtomicU64::new(0),
             first: AtomicU64::new(next.get()),
             let_go: AtomicU64::new(next.get()),
-            payload_readers: AtomicUsize::new(0),
         }
     }
 
@@ -82,7 +77,7 @@ impl Memory {
     }
 
     /// Brings a reader's list of segments up to date.
-    pub fn copy_segments(&self, into: &mut VecDeque<Arc<Stored>>) {
+    pub fn copy_segments(&self, into: &mut VecDeque<Arc<Segment>>) {
         into.clone_from(&self.segments.read().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -90,7 +85,14 @@ impl Memory {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.iter().map(|stored| stored.bytes()).sum()
+        segments.iter().map(|segment| segment.bytes()).sum()
+    }
+
+    /// The largest segment held, in bytes of frames and index.
+    #[cfg(all(test, not(feature = "loom")))]
+    pub(super) fn segment_bytes_max(&self) -> u64 {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.iter().map(|segment| segment.bytes()).max().unwrap_or(0)
     }
 
     /// Takes all of a batch, to be read as soon as the log's end is behind it.
@@ -108,7 +110,7 @@ impl Memory {
             self.push(writer, *entry, frame, now);
         }
         if let Some(active) = &writer.active {
-            active.publish();
+            active.segment.publish();
         }
     }
 
@@ -128,15 +130,12 @@ impl Memory {
         let fits = writer
             .active
             .as_ref()
-            .is_some_and(|active| active.canonical.has_room(frame.len()) && !self.is_old(active, now));
+            .is_some_and(|active| active.segment.has_room(frame.len()) && !self.is_old(active, now));
         if !fits {
             writer.active = Some(self.roll(writer.active.take(), entry.offset, frame.len(), now));
         }
         let active = writer.active.as_mut().expect("there is one, or it was made above");
-        active.canonical.push(frame, entry);
-        if let Some(payload) = &mut active.payload {
-            push_payload(payload, frame, &entry);
-        }
+        active.segment.push(frame, entry);
     }
 
     /// Seals a segment that is old, so that it can be let go.
@@ -149,19 +148,14 @@ impl Memory {
     /// Seals the active segment and begins one that has room for at least `frame_bytes`.
     fn roll(&self, sealed: Option<Active>, base: Offset, frame_bytes: usize, now: Now) -> Active {
         let used = sealed.map(|active| {
-            active.publish();
-            active.canonical.used()
+            active.segment.publish();
+            active.segment.used()
         });
         let room = self.retention.next_room(used);
-        let (canonical, segment) = Segment::create(base, room.bytes.max(frame_bytes), room.entries);
-        let stored = Arc::new(Stored::new(segment));
-        let wanted = self.payload_readers.load(Ordering::SeqCst) > 0;
-        let payload = if wanted { stored.begin_payload() } else { None };
-        self.change(base, |segments| segments.push_back(stored.clone()));
+        let (writer, segment) = Segment::create(base, room.bytes.max(frame_bytes), room.entries);
+        self.change(base, |segments| segments.push_back(segment));
         Active {
-            stored,
-            canonical,
-            payload,
+            segment: writer,
             began: now.mono,
         }
     }
@@ -176,16 +170,16 @@ impl Memory {
         let mut gone = 0;
         {
             let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-            let mut bytes: u64 = segments.iter().map(|stored| stored.bytes()).sum();
-            for (at, stored) in segments.iter().enumerate() {
-                let last = stored.canonical().entries().last();
+            let mut bytes: u64 = segments.iter().map(|segment| segment.bytes()).sum();
+            for (at, segment) in segments.iter().enumerate() {
+                let last = segment.entries().last();
                 let old = last.is_none_or(|last| age(now, last.mono) >= self.retention.age);
                 // The last one may still grow, and what it holds is within the bound of one segment.
                 let newest = at + 1 == segments.len();
                 if (bytes <= self.retention.bytes || newest) && !old {
                     break;
                 }
-                bytes -= stored.bytes();
+                bytes -= segment.bytes();
                 gone += 1;
             }
         }
@@ -201,17 +195,17 @@ impl Memory {
         let (mut gone, mut needed) = (0, None);
         {
             let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-            let mut bytes: u64 = segments.iter().map(|stored| stored.bytes()).sum();
-            for (at, stored) in segments.iter().enumerate() {
+            let mut bytes: u64 = segments.iter().map(|segment| segment.bytes()).sum();
+            for (at, segment) in segments.iter().enumerate() {
                 if bytes < self.retention.bytes {
                     break;
                 }
-                let end = segments.get(at + 1).map_or(next, |next| next.canonical().base());
+                let end = segments.get(at + 1).map_or(next, |next| next.base());
                 if floor.is_none_or(|floor| floor < end) {
                     needed = Some(end);
                     break;
                 }
-                bytes -= stored.bytes();
+                bytes -= segment.bytes();
                 gone += 1;
             }
         }
@@ -230,7 +224,7 @@ impl Memory {
     }
 
     /// Changes the list of segments, and lets readers know.
-    fn change(&self, next: Offset, change: impl FnOnce(&mut VecDeque<Arc<Stored>>)) {
+    fn change(&self, next: Offset, change: impl FnOnce(&mut VecDeque<Arc<Segment>>)) {
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut segments);
         self.first.store(front(&segments, next).get(), Ordering::Release);
@@ -241,9 +235,9 @@ impl Memory {
     #[must_use]
     pub fn since(&self, now: Now, ago: Duration) -> Option<(Offset, bool)> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        let first = segments.front()?.canonical().base();
-        segments.iter().find_map(|stored| {
-            let entries = stored.canonical().entries();
+        let first = segments.front()?.base();
+        segments.iter().find_map(|segment| {
+            let entries = segment.entries();
             let at = entries.partition_point(|entry| age(now, entry.mono) > ago);
             entries.get(at).map(|entry| (entry.offset, entry.offset > first))
         })
@@ -255,9 +249,9 @@ impl Memory {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let of = |offset: Offset| {
             let at = segments
-                .partition_point(|stored| stored.canonical().base() <= offset)
+                .partition_point(|segment| segment.base() <= offset)
                 .checked_sub(1)?;
-            let segment = segments[at].canonical();
+            let segment = &segments[at];
             segment
                 .entries()
                 .get(segment.find(offset))
@@ -265,21 +259,6 @@ impl Memory {
                 .map(|entry| entry.mono)
         };
         Some((of(offset)?, of(last)?))
-    }
-
-    /// Counts a reader of bare payloads, and makes sure that the segment being written has that view.
-    pub fn on_payload_reader(&self, writer: &mut MemoryWriter) {
-        self.payload_readers.fetch_add(1, Ordering::SeqCst);
-        if let Some(active) = &mut writer.active
-            && active.payload.is_none()
-        {
-            active.payload = active.stored.begin_payload();
-        }
-    }
-
-    /// One such reader less.
-    pub fn on_payload_reader_gone(&self) {
-        self.payload_readers.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -290,18 +269,9 @@ impl MemoryWriter {
     }
 }
 
-impl Active {
-    fn publish(&self) {
-        if let Some(payload) = &self.payload {
-            payload.publish();
-        }
-        self.canonical.publish();
-    }
-}
-
 /// The offset with which these segments begin, or the log's end.
-fn front(segments: &VecDeque<Arc<Stored>>, next: Offset) -> Offset {
-    segments.front().map_or(next, |stored| stored.canonical().base())
+fn front(segments: &VecDeque<Arc<Segment>>, next: Offset) -> Offset {
+    segments.front().map_or(next, |segment| segment.base())
 }
 
 fn age(now: Now, mono: u64) -> Duration {

@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod bell;
 pub mod committer;
+pub mod cut;
 pub mod hold;
 pub mod lag;
 pub mod lineage;
@@ -15,7 +16,6 @@ pub mod retention;
 pub mod retries;
 pub mod segment;
 pub mod store;
-pub mod stored;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -134,6 +134,8 @@ pub struct Grant {
     pub missing_from: Option<Offset>,
     /// With [`Answer::Diverged`]: what the reader holds from here on is no part of this history.
     pub diverged_at: Option<Offset>,
+    /// What is gone below it was let go; what is missing from it on never was.
+    pub let_go: Offset,
     /// The lowest offset retained.
     pub first: Offset,
     /// The offset of the next message.
@@ -297,12 +299,12 @@ impl Log {
 
     /// Appends messages at the end, visible all at once, and wakes those who follow; gives their offsets.
     pub fn append(&self, messages: &[NewMessage<'_>], now: Now) -> Result<Appended, AppendError> {
-        self.take(self.lock(), Offset::ZERO, None, messages, now)
+        self.take(self.lock(), Offset::ZERO, None, messages, usize::MAX, now)
     }
 
     /// Appends messages from `offset` on, which may lie beyond the end: the offsets between are a hole, read as missed.
     pub fn append_at(&self, offset: Offset, messages: &[NewMessage<'_>], now: Now) -> Result<Appended, AppendError> {
-        self.take(self.lock(), offset, None, messages, now)
+        self.take(self.lock(), offset, None, messages, usize::MAX, now)
     }
 
     /// Appends as many of these messages as there is room for, in their order: all, unless the topic holds back its source.
@@ -310,21 +312,15 @@ impl Log {
         let mut appender = self.lock();
         let taking = &mut *appender;
         if !self.holds() {
-            return self.take(appender, Offset::ZERO, None, messages, now);
+            return self.take(appender, Offset::ZERO, None, messages, usize::MAX, now);
         }
         if !self.make_room(taking) {
             let end = taking.taken;
             return taking.check(messages).map(|()| Appended::nothing(end));
         }
         // As much as a segment holds at once, so that the bound is passed by no more than that.
-        let mut bytes = 0;
-        let fit = messages.iter().take_while(|message| {
-            let before = bytes;
-            bytes += message.payload.len();
-            before < self.memory.retention().segment_bytes()
-        });
-        let fit = fit.count();
-        self.take(appender, Offset::ZERO, None, &messages[..fit], now)
+        let frame_bytes = self.memory.retention().segment_bytes();
+        self.take(appender, Offset::ZERO, None, messages, frame_bytes, now)
     }
 
     /// Appends what was not appended before under this key; gives the offsets it has, and whether it had them already.
@@ -342,15 +338,17 @@ impl Log {
                 receipt,
             });
         }
-        self.take(appender, Offset::ZERO, Some(key), messages, now)
+        self.take(appender, Offset::ZERO, Some(key), messages, usize::MAX, now)
     }
 
+    /// Takes the first of these messages: as many as have frames within `frame_bytes`, but at least one.
     fn take(
         &self,
         mut appender: MutexGuard<'_, Appender>,
         offset: Offset,
         key: Option<RetryKey>,
         messages: &[NewMessage<'_>],
+        frame_bytes: usize,
         now: Now,
     ) -> Result<Appended, AppendError> {
         let taking = &mut *appender;
@@ -362,6 +360,10 @@ impl Log {
         taking.batch.begin(begin);
         for message in messages {
             taking.batch.push(&mut taking.envelope, message, now);
+            if taking.batch.frames.len() > frame_bytes && taking.batch.entries.len() > 1 {
+                taking.batch.pop();
+                break;
+            }
         }
         let offsets = begin..taking.batch.end();
         // Remembered under the same lock: a second try that comes at the same time waits for the first.
@@ -385,7 +387,7 @@ impl Log {
         } else {
             self.become_visible(taking, offsets.end, now);
             drop(appender);
-            // Ring after unlocking: a reader that wakes may want a view, which takes this lock.
+            // Ring after unlocking: others may append while readers are woken.
             self.ring();
         }
         Ok(Appended {
@@ -490,7 +492,7 @@ impl Log {
         {
             return Grant::at(offset.next(), first, next);
         }
-        match start {
+        let grant = match start {
             Start::Latest => Grant::at(next, first, next),
             Start::Earliest => Grant::at(first, first, next),
             Start::Last(count) => Grant::at(Offset::new(next.get().saturating_sub(count)).max(first), first, next),
@@ -514,6 +516,11 @@ impl Log {
                     ..Grant::at(from, first, next)
                 },
             },
+        };
+        Grant {
+            // Looked at behind `first`: a hole may so count as let go, but nothing that was let go as a hole.
+            let_go: self.let_go().min(grant.from),
+            ..grant
         }
     }
 
@@ -600,11 +607,14 @@ impl Log {
         room
     }
 
-    /// Files below this offset may be let go: where the source is held back, only what every reader has read.
-    fn let_go_below(&self) -> Offset {
-        match self.holds() {
-            true => self.hold.places().floor().unwrap_or_default(),
-            false => Offset::new(u64::MAX),
+    /// Has files let go below the offset that it gives: where the source is held back, only what every reader has read, and
+    /// nobody is granted a place there meanwhile.
+    fn let_go_of_files(&self, below: &mut dyn FnMut(Offset)) {
+        if self.holds() {
+            let places = self.hold.places();
+            below(places.floor().unwrap_or_default());
+        } else {
+            below(Offset::new(u64::MAX));
         }
     }
 
@@ -619,11 +629,6 @@ impl Log {
             }
             (found, _) => found.map_or(self.next(), |(offset, _)| offset),
         }
-    }
-
-    /// Counts a reader of bare payloads, and makes sure that the segment being written has that view.
-    fn on_payload_reader(&self) {
-        self.memory.on_payload_reader(&mut self.lock().writer);
     }
 }
 
@@ -648,6 +653,7 @@ impl Grant {
             answer: Answer::Ok,
             missing_from: None,
             diverged_at: None,
+            let_go: first,
             first,
             next,
         }

@@ -9,16 +9,31 @@ use lapwing_wire::control::GapReason;
 use lapwing_wire::position::Offset;
 
 use super::Log;
+use super::cut::Cuts;
 use super::segment::{Entry, Segment, begin_of};
 use super::store::Page;
-use super::stored::{Stored, View};
+
+/// A form in which the frames of a log can be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum View {
+    /// Text frames with the envelope: what the log holds.
+    Canonical,
+    /// The bare payload: text frames for JSON and text, binary frames for bytes.
+    Payload,
+}
 
 /// One thread's way to read one view of one log; any number of cursors share it.
 pub struct Reader {
+    held: Held,
+    /// Of a view that the log does not hold: what was made of it.
+    cuts: Option<Cuts>,
+}
+
+/// The canonical frames, as far as this thread knows of them.
+struct Held {
     log: Arc<Log>,
-    view: View,
     version: u64,
-    segments: VecDeque<Arc<Stored>>,
+    segments: VecDeque<Arc<Segment>>,
     /// What was brought last of what is no longer in memory, newest first: laggards at a few places share it.
     pages: VecDeque<Page>,
 }
@@ -52,15 +67,17 @@ impl Reader {
     /// A reader of one view.
     #[must_use]
     pub fn new(log: Arc<Log>, view: View) -> Self {
-        if view == View::Payload {
-            log.on_payload_reader();
-        }
         let mut reader = Self {
-            log,
-            view,
-            version: u64::MAX,
-            segments: VecDeque::new(),
-            pages: VecDeque::new(),
+            held: Held {
+                log,
+                version: u64::MAX,
+                segments: VecDeque::new(),
+                pages: VecDeque::new(),
+            },
+            cuts: match view {
+                View::Canonical => None,
+                View::Payload => Some(Cuts::default()),
+            },
         };
         reader.refresh();
         reader
@@ -69,7 +86,7 @@ impl Reader {
     /// The log.
     #[must_use]
     pub fn log(&self) -> &Arc<Log> {
-        &self.log
+        &self.held.log
     }
 
     /// Brings the list of segments up to date: an atomic load while nothing was sealed or let go. Gives the visible end up to
@@ -78,19 +95,68 @@ impl Reader {
     /// The end is looked at before the list. The other way round an append between the two looks would count as seen though
     /// the list lacks it, and whoever waits for a new end would sleep over it.
     pub fn refresh(&mut self) -> (Offset, bool) {
-        let ended = self.log.has_ended();
-        let next = self.log.next();
-        let version = self.log.memory().version();
-        if version != self.version {
-            self.log.memory().copy_segments(&mut self.segments);
-            self.version = version;
+        let held = &mut self.held;
+        let ended = held.log.has_ended();
+        let next = held.log.next();
+        let version = held.log.memory().version();
+        if version != held.version {
+            held.log.memory().copy_segments(&mut held.segments);
+            held.version = version;
         }
         (next, ended)
     }
 
+    /// Makes what [`Reader::read`] will give at `cursor`, in a view that the log does not hold.
+    pub fn prepare(&mut self, cursor: Offset) {
+        let Some(cuts) = &mut self.cuts else { return };
+        if cursor >= self.held.log.next() || cuts.hold(cursor) {
+            return;
+        }
+        let mut from = cursor;
+        for _ in 0..READS_PER_CUT {
+            let Next::Frames(run) = self.held.read(from, CUT_FROM_BYTES) else {
+                break;
+            };
+            match cuts.push(&run) {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+    }
+
     /// What lies at `cursor`: at most about `bytes_max` of frames, but at least one whole frame.
+    ///
+    /// In a view that the log does not hold, frames are found where [`Reader::prepare`] was asked for them.
     #[must_use]
     pub fn read(&self, cursor: Offset, bytes_max: usize) -> Next<'_> {
+        let Some(cuts) = &self.cuts else {
+            return self.held.read(cursor, bytes_max);
+        };
+        if let Some(run) = cuts.read(cursor, bytes_max) {
+            return Next::Frames(run);
+        }
+        match self.held.read(cursor, bytes_max) {
+            // They came after the cursor was prepared, and their bell is rung.
+            Next::Frames(_) => Next::CaughtUp,
+            other => other,
+        }
+    }
+
+    /// Whether the list of segments is behind the log's.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.held.is_stale()
+    }
+
+    /// Takes a page, so that [`Reader::read`] finds what is on it.
+    pub fn put(&mut self, page: Page) {
+        self.held.pages.truncate(PAGES_MAX - 1);
+        self.held.pages.push_front(page);
+    }
+}
+
+impl Held {
+    fn read(&self, cursor: Offset, bytes_max: usize) -> Next<'_> {
         // The end is looked at before the segments: an append in between is seen at the next turn, its bell is rung.
         let ended = self.log.has_ended();
         let next = self.log.next();
@@ -98,20 +164,13 @@ impl Reader {
         if cursor >= next {
             return if ended { Next::Ended } else { Next::CaughtUp };
         }
-        if self
-            .segments
-            .front()
-            .is_none_or(|stored| cursor < stored.canonical().base())
+        if self.segments.front().is_none_or(|segment| cursor < segment.base())
             && let Some(store) = self.log.store()
         {
             return self.read_loaded(cursor, store.first(), next, bytes_max);
         }
-        let holding = self
-            .segments
-            .partition_point(|stored| stored.canonical().base() <= cursor)
-            .saturating_sub(1);
-        for stored in self.segments.range(holding..) {
-            if let Some(found) = read_segment(stored.view(self.view), cursor, next, bytes_max) {
+        for segment in self.segments.range(self.holding(cursor)..) {
+            if let Some(found) = read_segment(segment, cursor, next, bytes_max) {
                 return found;
             }
         }
@@ -123,16 +182,19 @@ impl Reader {
         }
     }
 
-    /// Whether the list of segments is behind the log's.
-    #[must_use]
-    pub fn is_stale(&self) -> bool {
-        self.version != self.log.memory().version()
+    /// Which segment holds an offset, if one does. Most cursors are in the newest, so that one is looked at first.
+    fn holding(&self, offset: Offset) -> usize {
+        match self.segments.back() {
+            Some(newest) if newest.base() <= offset => self.segments.len() - 1,
+            _ => self
+                .segments
+                .partition_point(|segment| segment.base() <= offset)
+                .saturating_sub(1),
+        }
     }
 
-    /// Takes a page, so that [`Reader::read`] finds what is on it.
-    pub fn put(&mut self, page: Page) {
-        self.pages.truncate(PAGES_MAX - 1);
-        self.pages.push_front(page);
+    fn is_stale(&self) -> bool {
+        self.version != self.log.memory().version()
     }
 
     /// Reads at a cursor that is behind what is in memory.
@@ -144,9 +206,7 @@ impl Reader {
             Page::Missing { offsets, reason } if offsets.contains(&cursor) => {
                 Some(Next::Lost(cursor..offsets.end.min(next), *reason))
             }
-            Page::Frames(stored) if stored.canonical().base() <= cursor => {
-                read_segment(stored.view(self.view), cursor, next, bytes_max)
-            }
+            Page::Frames(segment) if segment.base() <= cursor => read_segment(segment, cursor, next, bytes_max),
             Page::Missing { .. } | Page::Frames(_) | Page::End => None,
         });
         found.unwrap_or(Next::OnDisk)
@@ -158,9 +218,9 @@ pub fn fetch(log: &Log, cursor: Offset) -> io::Result<Page> {
     let store = log.store().ok_or(io::ErrorKind::NotFound)?;
     let page = store.page(cursor)?;
     let found = match &page {
-        Page::Frames(stored) => {
-            let entries = stored.canonical().entries();
-            stored.canonical().base() <= cursor && entries.last().is_some_and(|last| cursor <= last.offset)
+        Page::Frames(segment) => {
+            let last = segment.entries().last();
+            segment.base() <= cursor && last.is_some_and(|last| cursor <= last.offset)
         }
         Page::Missing { offsets, .. } => offsets.contains(&cursor),
         Page::End => false,
@@ -174,6 +234,10 @@ pub fn fetch(log: &Log, cursor: Offset) -> io::Result<Page> {
 
 /// Pages that one thread holds of one topic, each of about 128 KiB.
 const PAGES_MAX: usize = 4;
+/// Canonical frames that are looked at together when payloads are cut.
+const CUT_FROM_BYTES: usize = 64 << 10;
+/// Short payloads lie in long envelopes: more are looked at until a write is full, and no more than this for one turn.
+const READS_PER_CUT: usize = 4;
 
 /// What lies at `cursor` in a segment that begins at it or before it; none when the segment ends before it.
 fn read_segment(segment: &Segment, cursor: Offset, next: Offset, bytes_max: usize) -> Option<Next<'_>> {
@@ -189,14 +253,6 @@ fn read_segment(segment: &Segment, cursor: Offset, next: Offset, bytes_max: usiz
     })
 }
 
-impl Drop for Reader {
-    fn drop(&mut self) {
-        if self.view == View::Payload {
-            self.log.memory().on_payload_reader_gone();
-        }
-    }
-}
-
 /// The frames from entry `at` on: of consecutive offsets below `end`, at least one, and no more than `bytes_max` beyond
 /// that; none when not even the first is below `end`.
 fn run(segment: &Segment, at: usize, bytes_max: usize, end: Offset) -> Option<Run<'_>> {
@@ -207,23 +263,37 @@ fn run(segment: &Segment, at: usize, bytes_max: usize, end: Offset) -> Option<Ru
     if rest.is_empty() {
         return None;
     }
-    let fit = rest
-        .partition_point(|entry| entry.end as usize - begin <= bytes_max)
-        .max(1);
+    let fit = fitting(rest, begin, bytes_max);
     let dense = |entry: &Entry, nth: usize| entry.offset.since(rest[0].offset) == nth as u64;
     let count = if dense(&rest[fit - 1], fit - 1) {
         fit
     } else {
         (1..fit).find(|&nth| !dense(&rest[nth], nth)).unwrap_or(fit)
     };
-    Some(Run {
-        bytes: segment.frames(at..at + count),
-        entries: &rest[..count],
-        begin,
-    })
+    Some(Run::new(segment.frames(at..at + count), &rest[..count], begin))
+}
+
+/// How many of these frames, of which the first begins at `begin`, are no longer than `bytes_max` together; at least one.
+#[must_use]
+pub fn fitting(entries: &[Entry], begin: usize, bytes_max: usize) -> usize {
+    entries
+        .partition_point(|entry| entry.end as usize - begin <= bytes_max)
+        .max(1)
 }
 
 impl<'a> Run<'a> {
+    /// Frames that begin at `begin` of what their entries count from.
+    #[must_use]
+    pub fn new(bytes: &'a [u8], entries: &'a [Entry], begin: usize) -> Self {
+        Self { bytes, entries, begin }
+    }
+
+    /// Where in its bytes the frame of one of its entries ends.
+    #[must_use]
+    pub fn end_of(&self, entry: &Entry) -> usize {
+        entry.end as usize - self.begin
+    }
+
     /// All frames as bytes for a socket.
     #[must_use]
     pub fn bytes(&self) -> &'a [u8] {
@@ -239,7 +309,7 @@ impl<'a> Run<'a> {
     /// What it means that a socket took the first `written` bytes.
     #[must_use]
     pub fn split(&self, written: usize) -> Split<'a> {
-        let ends = |entry: &Entry| entry.end as usize - self.begin;
+        let ends = |entry: &Entry| self.end_of(entry);
         let whole = self.entries.partition_point(|entry| ends(entry) <= written);
         let whole_end = whole.checked_sub(1).map_or(0, |last| ends(&self.entries[last]));
         // A frame cut in the middle is the socket's to finish: the cursor goes behind it.

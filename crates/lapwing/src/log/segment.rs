@@ -97,16 +97,10 @@ impl Segment {
         self.base
     }
 
-    /// How many bytes of frames it can hold.
+    /// Memory of frames and index; what is asked for counts, not only what is filled.
     #[must_use]
-    pub fn frame_bytes_max(&self) -> usize {
-        self.frames.len()
-    }
-
-    /// How many frames it can hold.
-    #[must_use]
-    pub fn entries_max(&self) -> usize {
-        self.index.len()
+    pub fn bytes(&self) -> u64 {
+        (self.frames.len() + self.index.len() * size_of::<Entry>()) as u64
     }
 
     /// The index of what is visible now.

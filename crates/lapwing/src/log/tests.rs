@@ -1,5 +1,4 @@
-use super::reader::{Next, Reader};
-use super::stored::View;
+use super::reader::{Next, Reader, View};
 use super::*;
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::frame::{self, Opcode};
@@ -38,6 +37,7 @@ fn drain(reader: &mut Reader, mut cursor: Offset, bytes_max: usize) -> (Vec<u64>
     let (mut offsets, mut missed) = (Vec::new(), Vec::new());
     loop {
         reader.refresh();
+        reader.prepare(cursor);
         match reader.read(cursor, bytes_max) {
             Next::Frames(run) => {
                 offsets.extend(run.entries().iter().map(|entry| entry.offset.get()));
@@ -206,12 +206,89 @@ fn bare_payloads_are_a_view_with_the_same_offsets() {
     let mut bytes = Vec::new();
     let mut cursor = Offset::ZERO;
     reader.refresh();
-    while let Next::Frames(run) = reader.read(cursor, 4096) {
+    loop {
+        reader.prepare(cursor);
+        let Next::Frames(run) = reader.read(cursor, 4096) else {
+            break;
+        };
         bytes.extend_from_slice(run.bytes());
         cursor = run.entries().last().expect("at least one").offset.next();
     }
     assert_eq!(bytes, expect);
     assert_eq!(drain(&mut reader, Offset::ZERO, 4096).0, [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn bare_payloads_are_the_same_from_every_offset_and_however_they_are_cut() {
+    let log = log(1 << 20, 60);
+    for n in 0..3000u64 {
+        let payload = format!("\"{}\"", "x".repeat(usize::try_from(n % 300).expect("small")));
+        append(&log, &payload, at(n / 100));
+        if n % 700 == 0 {
+            log.append_at(log.next().plus(3), &[NewMessage::new(Kind::Json, b"1")], at(n / 100))
+                .expect("open");
+        }
+    }
+    let canonical = &mut Reader::new(log.clone(), View::Canonical);
+    let bare = &mut Reader::new(log.clone(), View::Payload);
+    let first = log.first().get();
+    for begin in (first..log.next().get()).step_by(97) {
+        for bytes_max in [1, 5000, 1 << 20] {
+            let begin = Offset::new(begin);
+            assert_eq!(drain(bare, begin, bytes_max), drain(canonical, begin, 1 << 20));
+        }
+    }
+}
+
+/// Two logs to which the same is appended, one of which has bare readers at many places: nobody can tell them apart.
+#[track_caller]
+fn check_bare_readers_cost_nothing(on_lag: OnLag, payload_bytes: usize) {
+    let new = || Arc::new(Arc::into_inner(log(256 << 10, 3600)).expect("new").with_lag(on_lag));
+    let (alone, read) = (new(), new());
+    let pins = [&alone, &read].map(|log| log.grant_pinned(Start::Earliest, at(0)).1);
+    let payload = format!("\"{}\"", "x".repeat(payload_bytes));
+    let message = NewMessage::new(Kind::Json, payload.as_bytes());
+    let mut bare: Vec<Reader> = (0..3).map(|_| Reader::new(read.clone(), View::Payload)).collect();
+    let mut slow = Reader::new(read.clone(), View::Canonical);
+    for round in 0..60 {
+        for log in [&alone, &read] {
+            log.append_fitting(&vec![message; 200], at(0)).expect("open");
+        }
+        for (nth, bare) in bare.iter_mut().enumerate() {
+            let from = read.first().plus(nth as u64 * 100).min(read.next());
+            drain(bare, from, 16 << 10);
+        }
+        let held = |log: &Log| (log.first(), log.next(), log.memory().bytes());
+        assert_eq!(held(&alone), held(&read), "round {round}");
+        let retention = read.memory().retention();
+        let segment = read.memory().segment_bytes_max();
+        let bytes = read.memory().bytes();
+        assert!(
+            bytes <= retention.bytes + segment,
+            "round {round}: {bytes} bytes with segments of {segment}"
+        );
+        // Whoever reads envelopes at the same time finds all that is kept.
+        let (offsets, missed) = drain(&mut slow, read.first(), 16 << 10);
+        assert_eq!(
+            (offsets.len() as u64, missed.len()),
+            (read.next().since(read.first()), 0)
+        );
+        if round % 10 == 9 {
+            pins.iter()
+                .flatten()
+                .zip([&alone, &read])
+                .for_each(|(pin, log)| pin.put(Some(log.next())));
+        }
+    }
+    assert!(read.first() > Offset::ZERO, "it was full");
+}
+
+#[test]
+fn bare_readers_of_history_cost_a_full_topic_no_memory_and_others_nothing() {
+    for payload_bytes in [0, 100, 5000] {
+        check_bare_readers_cost_nothing(OnLag::Skip, payload_bytes);
+        check_bare_readers_cost_nothing(OnLag::Wait, payload_bytes);
+    }
 }
 
 #[test]
@@ -306,6 +383,24 @@ fn where_a_reader_begins() {
     check_grant(position(1, 70), 70, Answer::Ok, None);
     check_grant(position(1, 3), 40, Answer::Gap, Some(3));
     check_grant(position(2, 70), 40, Answer::Reset, None);
+}
+
+#[test]
+fn a_hole_at_the_front_is_no_part_of_what_was_let_go() {
+    let log = log(1 << 20, 60);
+    append(&log, "0", at(0));
+    log.tick(at(61));
+    log.append_at(Offset::new(5), &[NewMessage::new(Kind::Json, b"5")], at(61))
+        .expect("open");
+    for (asked, missing_from) in [(0, Some(0)), (3, Some(3)), (5, None)] {
+        let grant = log.grant(Start::Offset(Offset::new(asked)), at(61));
+        assert_eq!(
+            (grant.from.get(), grant.missing_from.map(Offset::get)),
+            (5, missing_from)
+        );
+        assert_eq!(grant.let_go, log.let_go());
+    }
+    assert_eq!(log.let_go(), Offset::new(1));
 }
 
 #[test]

@@ -7,9 +7,8 @@ use lapwing_wire::position::Offset;
 
 use super::topics::{Topic, TopicId, Topics};
 use crate::log::hold::Pin;
-use crate::log::reader::Reader;
+use crate::log::reader::{Reader, View};
 use crate::log::store::Page;
-use crate::log::stored::View;
 use crate::session::{Mode, Readers};
 
 /// One worker's view of all topics.
@@ -143,6 +142,12 @@ impl Readers for Feeds {
         match (view, &feed.payload) {
             (View::Payload, Some(payload)) => payload,
             _ => &feed.canonical,
+        }
+    }
+    fn prepare(&mut self, topic: u32, view: View, cursor: Offset) {
+        let feed = &mut self.feeds[topic as usize];
+        if let (View::Payload, Some(payload)) = (view, &mut feed.payload) {
+            payload.prepare(cursor);
         }
     }
 }

@@ -9,9 +9,8 @@ use lapwing_wire::position::Offset;
 use super::common::Common;
 use super::topics::TopicId;
 use super::worker::{Command, Hand};
-use crate::log::reader;
+use crate::log::reader::{self, View};
 use crate::log::store::Page;
-use crate::log::stored::View;
 
 /// What a connection waits for.
 pub struct Wanted {
@@ -45,10 +44,6 @@ pub fn start(number: usize, common: Arc<Common>, worker: Hand) -> io::Result<Sen
 fn run(wanted: &Receiver<Wanted>, common: &Common, worker: &Hand) {
     for wanted in wanted {
         let page = reader::fetch(&common.topics.get(wanted.topic).log, wanted.offset);
-        if let Ok(Page::Frames(stored)) = &page {
-            // Made here if it is not there: a delivery thread would make everyone wait for it.
-            let _ = stored.view(wanted.view);
-        }
         worker.send(Command::Loaded(Loaded { wanted, page }));
     }
 }

@@ -146,6 +146,7 @@ impl Server {
         // Answers that are under way; whoever does not take them is not waited for.
         let _ = tokio::time::timeout(Limits::CLOSE_TIMEOUT, self.front.tasks.wait()).await;
         self.keeping.stop().await;
+        storage::tell_findings(&self.common);
         let (messages, bytes) = self.common.roster.sent();
         let ran = Duration::from_nanos(Now::read().mono.saturating_sub(self.started.mono));
         let mut missed = Tally::default();
@@ -177,12 +178,13 @@ impl SourceEvents for ToConsole {
     }
 }
 
-/// Lets quiet topics forget what is too old.
+/// Lets quiet topics forget what is too old, and tells what was found in files meanwhile.
 async fn tick(common: Arc<Common>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     loop {
         every.tick().await;
         let now = Now::read();
         common.topics.iter().for_each(|topic| topic.log.tick(now));
+        storage::tell_findings(&common);
     }
 }

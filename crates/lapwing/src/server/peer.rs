@@ -286,8 +286,15 @@ impl Peer {
 
     /// Offsets that were gone already when they were asked for are counted like those missed later.
     pub fn tell_gap(&mut self, topic: &Topic, grant: &Grant, common: &Common) {
-        if let Some(from) = grant.missing_from {
-            self.tell_missed(topic, from..grant.from, GapReason::Retention, common);
+        let Some(from) = grant.missing_from else { return };
+        let let_go = grant.let_go.max(from);
+        for (range, reason) in [
+            (from..let_go, GapReason::Retention),
+            (let_go..grant.from, GapReason::Purge),
+        ] {
+            if !range.is_empty() {
+                self.tell_missed(topic, range, reason, common);
+            }
         }
     }
 

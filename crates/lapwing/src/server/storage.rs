@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_wire::control::Level;
+use lapwing_wire::escape::escaped;
 use lapwing_wire::position::Epoch;
 use lapwing_wire::topic::TopicName;
 use thiserror::Error;
@@ -15,7 +16,7 @@ use crate::clock::Now;
 use crate::config::StorageSpec;
 use crate::log::committer::{Committer, OnTrouble};
 use crate::log::retention::Retention;
-use crate::log::store::{self, DataDir, DataDirError, OpenError, StoreOptions, StoreWriter};
+use crate::log::store::{self, DataDir, DataDirError, Notice, OpenError, StoreOptions, StoreWriter};
 use crate::log::{AppendError, Log};
 use crate::source::spec::TopicSpec;
 
@@ -38,6 +39,7 @@ impl Storage {
             notices: Vec::new(),
             data,
         };
+        storage.find_others(&topics, default);
         for topic in topics {
             let level = topic.source.keep.level(default);
             let retention = topic.source.keep.retention(level);
@@ -51,6 +53,25 @@ impl Storage {
             storage.topics.push((topic, log));
         }
         Ok(storage)
+    }
+
+    /// Notes the topics that have files and are not served from them.
+    fn find_others(&mut self, topics: &[TopicSpec], default: Level) {
+        let Some(data) = &self.data else { return };
+        let durable = |topic: &&TopicSpec| topic.source.keep.level(default) != Level::None;
+        let known: Vec<_> = topics.iter().filter(durable).map(|topic| topic.name.clone()).collect();
+        let others = data.other_topics(&known);
+        let more = others.len().saturating_sub(OTHERS_TOLD_MAX);
+        for (at, topic) in others.into_iter().take(OTHERS_TOLD_MAX).enumerate() {
+            let mut text = match topics.iter().any(|served| served.name == topic) {
+                true => "is served from memory; its files in the data directory are left as they are".to_owned(),
+                false => format!("has files in the data directory and is not served; --topic {topic}=push serves them"),
+            };
+            if at + 1 == OTHERS_TOLD_MAX && more > 0 {
+                text += &format!("; {more} more topics have files too");
+            }
+            self.notices.push((topic, text));
+        }
     }
 
     fn open_durable(
@@ -73,11 +94,14 @@ impl Storage {
         let opened = data
             .topic(topic, options, random_epoch(), Now::read())
             .map_err(StorageError::Topic)?;
-        let notices = opened.notices.iter().map(|notice| (topic.clone(), notice.to_string()));
-        self.notices.extend(notices);
+        self.notices.extend(opened.notices.iter().map(told));
         let closed = opened.read_only.map(|found| AppendError::ReadOnly {
-            why: found.notice.to_string(),
+            why: found.notice.text(),
         });
+        if closed.is_some() {
+            let text = "is read-only: what it has can be read, and nothing is taken".to_owned();
+            self.notices.push((topic.clone(), text));
+        }
         let tail = Retention {
             bytes: Retention::TAIL.bytes.min(retention.bytes),
             ..Retention::TAIL
@@ -112,6 +136,26 @@ impl Storage {
             data: self.data,
         })
     }
+}
+
+/// Tells what readers of files, and those who delete them, have found since the last time.
+pub fn tell_findings(common: &Common) {
+    let stores = common.topics.iter().filter_map(|topic| topic.log.store());
+    for (topic, text) in stores
+        .flat_map(|store| store.take_notices())
+        .map(|notice| told(&notice))
+    {
+        common.console.tell(Event::Storage { topic, text });
+    }
+}
+
+/// A finding and what to do about it.
+fn told(notice: &Notice) -> (TopicName, String) {
+    let text = match notice.finding.advice() {
+        Some(advice) => format!("{}; {advice}", notice.text()),
+        None => notice.text(),
+    };
+    (notice.topic.clone(), escaped(&text))
 }
 
 /// Durable topics that are being written.
@@ -190,3 +234,5 @@ fn random_epoch() -> Epoch {
 
 /// A disk that stays full is told of this often.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(10);
+/// Topics that are not served are named up to so many: a start shall not scroll away.
+const OTHERS_TOLD_MAX: usize = 20;

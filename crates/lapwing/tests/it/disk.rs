@@ -200,3 +200,93 @@ fn f13_the_largest_file_size_is_as_a_full_disk_and_kills_nobody() {
         assert_eq!(reader.message().data[0], number);
     }
 }
+
+#[test]
+fn f5_a_flipped_bit_below_durable_is_a_gap_for_its_readers_and_named_once_on_the_console() {
+    const BODY: u64 = 100;
+    let dir = tempfile::tempdir().unwrap();
+    let segment = dir.path().join("topics/orders").join(format!("{:020}.log", 0));
+    let start = || {
+        let mut args = args(dir.path());
+        args[3] += "?keep_bytes=1MiB";
+        Server::start(&args.each_ref().map(String::as_str))
+    };
+    let mut server = start();
+    let mut end = 0;
+    while std::fs::read_dir(dir.path().join("topics/orders")).unwrap().count() < 6 {
+        let body: String = (end..end + BODY).map(|number| format!("{number}\n")).collect();
+        let answer = post(&server, PATH, "application/x-ndjson", body);
+        assert_eq!(answer.json()["first"], end, "{answer:?}");
+        end += BODY;
+    }
+    server.interrupt();
+    assert!(server.wait().success());
+    // A bit of the third body, which is a batch of its own.
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let batches = bytes
+        .windows(4)
+        .enumerate()
+        .filter(|(_, magic)| *magic == *b"\xfeLB\xff");
+    let batches: Vec<usize> = batches.map(|(at, _)| at).collect();
+    let damaged = batches[2];
+    bytes[damaged + 500] ^= 4;
+    std::fs::write(&segment, bytes).unwrap();
+    let server = start();
+    assert_eq!(server.events("storage"), [] as [Value; 0], "nothing was read yet");
+    for reader in 0..2 {
+        let mut client = speak(&server, "topics=orders&from=earliest");
+        client.control("welcome");
+        client.control("subscribed");
+        for offset in (0..2 * BODY).chain(3 * BODY..end) {
+            if offset == 3 * BODY {
+                let gap = client.find_control("gap");
+                assert_eq!(
+                    (&gap["from"], &gap["to"], &gap["reason"]),
+                    (&json!(2 * BODY), &json!(3 * BODY), &json!("damage")),
+                    "reader {reader}: {gap}"
+                );
+            }
+            let message = client.message();
+            assert_eq!((message.offset, message.data), (offset, json!(offset)));
+        }
+    }
+    let told = server.event("storage", |_| true);
+    let text = told["text"].as_str().unwrap();
+    let expect = format!(
+        "{} is damaged at byte {damaged}: {} bytes, offsets {}-{}; nothing was cut; restore",
+        segment.display(),
+        batches[3] - damaged,
+        2 * BODY,
+        3 * BODY - 1
+    );
+    assert!(text.starts_with(&expect) && told["topic"] == "orders", "{told}");
+    assert!(text.contains("lapwing log repair"), "{told}");
+    // The damage is behind: what comes is taken.
+    assert_eq!(publish(&server, end).status, 201);
+    server.interrupt();
+    let mut server = server;
+    assert!(server.wait().success());
+    assert_eq!(server.events("storage").len(), 1, "once, whoever read it");
+}
+
+#[test]
+fn topics_in_the_directory_that_are_not_served_are_told_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let mut server = Server::start(&["--data", path, "--topic", "orders=push", "--topic", "bills=push"]);
+    server.interrupt();
+    assert!(server.wait().success());
+    let mut server = Server::start(&["--data", path, "--topic", "bills=push?durability=none"]);
+    let told = |topic: &str| server.event("storage", |told| told["topic"] == topic)["text"].clone();
+    assert_eq!(
+        told("orders"),
+        "has files in the data directory and is not served; --topic orders=push serves them"
+    );
+    assert_eq!(
+        told("bills"),
+        "is served from memory; its files in the data directory are left as they are"
+    );
+    server.interrupt();
+    assert!(server.wait().success());
+    assert_eq!(server.events("storage").len(), 2);
+}

@@ -18,6 +18,7 @@ mod exec;
 mod flood;
 mod front;
 mod generators;
+mod held;
 mod leaving;
 mod listening;
 mod log;

@@ -309,7 +309,7 @@ impl World {
         let taken = take(&link.rest, &mut link.on_the_way);
         link.rest.drain(..taken);
         while link.rest.is_empty() {
-            let blocked = match link.session.next(&self.feeds, Limits::WRITE_BYTES_MAX) {
+            let blocked = match link.session.next(&mut self.feeds, Limits::WRITE_BYTES_MAX) {
                 Next::Control(bytes) => {
                     let taken = take(bytes, &mut link.on_the_way);
                     link.rest = link.session.on_control_written(taken);

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lineage::Lineage;
 use super::retries::Retries;
-use super::stored::Stored;
+use super::segment::Segment;
 pub use batch::Batch;
 pub use directory::{DataDir, DataDirError, OpenError};
 use disk::{Disk, DiskFile};
@@ -106,7 +106,7 @@ pub struct Opened {
 /// What lies at a cursor.
 pub enum Page {
     /// Frames: of whole batches, from the one with the cursor on.
-    Frames(Arc<Stored>),
+    Frames(Arc<Segment>),
     /// These offsets are gone or never were; reading goes on at the end of the range.
     Missing {
         /// Which.

@@ -85,57 +85,63 @@ pub enum IndexFault {
 
 impl std::fmt::Display for Notice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (topic, file) = (&self.topic, self.file.display());
+        write!(f, "{}: {}", self.topic, self.text())
+    }
+}
+
+impl Notice {
+    /// What was found, where the topic is named beside it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let file = self.file.display();
         match &self.finding {
-            Finding::TornTail { position, bytes, next } => write!(
-                f,
-                "{topic}: {bytes} bytes of an unfinished write were cut from {file} at byte {position}; nothing in them was \
+            Finding::TornTail { position, bytes, next } => format!(
+                "{bytes} bytes of an unfinished write were cut from {file} at byte {position}; nothing in them was \
                  acknowledged, the next message has offset {next}"
             ),
-            Finding::NewHistory { epoch, at } => write!(
-                f,
-                "{topic}: the machine or a write stopped before the newest messages were on stable storage, so a new history \
+            Finding::NewHistory { epoch, at } => format!(
+                "the machine or a write stopped before the newest messages were on stable storage, so a new history \
                  {epoch} begins at offset {at}"
             ),
             Finding::Damage {
                 position,
                 bytes,
                 offsets,
-            } => write!(
-                f,
-                "{topic}: {file} is damaged at byte {position}: {bytes} bytes, offsets {} up to {}; nothing was cut",
-                offsets.start, offsets.end
+            } => format!(
+                "{file} is damaged at byte {position}: {bytes} bytes, {}; nothing was cut",
+                named(offsets)
             ),
-            Finding::MissingSegment { offsets } => write!(
-                f,
-                "{topic}: the segment file before {file} is gone; offsets {} up to {} are told as missing",
-                offsets.start, offsets.end
+            Finding::MissingSegment { offsets } => format!(
+                "the segment file before {file} is gone, with {}; they are told as missing",
+                named(offsets)
             ),
-            Finding::Behind { next, durable } => write!(
-                f,
-                "{topic}: {file} ends at offset {next}, but all below {durable} was on stable storage; nothing was cut"
-            ),
+            Finding::Behind { next, durable } => {
+                format!("{file} ends at offset {next}, but all below {durable} was on stable storage; nothing was cut")
+            }
             Finding::IndexRebuilt { why } => {
                 let why = match why {
                     IndexFault::Missing => "missing",
                     IndexFault::Damaged => "damaged",
                     IndexFault::Stale => "of another length than its segment",
                 };
-                write!(
-                    f,
-                    "{topic}: the index {file} was {why}, and was made anew; nothing is lost"
-                )
+                format!("the index {file} was {why}, and was made anew; nothing is lost")
             }
             Finding::StateRebuilt => {
-                write!(
-                    f,
-                    "{topic}: {file} was missing or damaged, and was made anew from the segments"
-                )
+                format!("{file} was missing or damaged, and was made anew from the segments")
             }
             Finding::NotDeleted { error } => {
-                write!(f, "{topic}: {file} is no longer kept but cannot be deleted: {error}")
+                format!("{file} is no longer kept but cannot be deleted: {error}")
             }
         }
+    }
+}
+
+/// Offsets by the first and the last, as gaps are told everywhere.
+fn named(offsets: &Range<Offset>) -> String {
+    match offsets.end.since(offsets.start) {
+        0 => "no offsets".to_owned(),
+        1 => format!("offset {}", offsets.start),
+        _ => format!("offsets {}-{}", offsets.start, offsets.end.get() - 1),
     }
 }
 

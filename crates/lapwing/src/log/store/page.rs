@@ -1,4 +1,4 @@
-//! Reading stored messages: a run of batches at a cursor becomes a segment, as the log in memory has them.
+//! Reading segment messages: a run of batches at a cursor becomes a segment, as the log in memory has them.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -15,30 +15,29 @@ use super::notice::Finding;
 use super::scan::Window;
 use super::{Page, Store};
 use crate::log::segment::{Entry, Segment};
-use crate::log::stored::Stored;
 
 /// Pages that were read lately, shared by all readers of a topic: those who lag together read each page once.
 #[derive(Default)]
 pub struct Pages {
-    held: VecDeque<(Range<Offset>, Arc<Stored>)>,
+    held: VecDeque<(Range<Offset>, Arc<Segment>)>,
     /// Damage that was told: file and position.
     told: HashSet<(Offset, u64)>,
 }
 
 impl Pages {
-    fn find(&mut self, cursor: Offset) -> Option<Arc<Stored>> {
+    fn find(&mut self, cursor: Offset) -> Option<Arc<Segment>> {
         let at = self.held.iter().position(|(offsets, _)| offsets.contains(&cursor))?;
         let page = self.held.remove(at)?;
-        let stored = page.1.clone();
+        let segment = page.1.clone();
         self.held.push_back(page);
-        Some(stored)
+        Some(segment)
     }
 
-    fn keep(&mut self, offsets: Range<Offset>, stored: Arc<Stored>) {
+    fn keep(&mut self, offsets: Range<Offset>, segment: Arc<Segment>) {
         if self.held.len() == PAGES_MAX {
             self.held.pop_front();
         }
-        self.held.push_back((offsets, stored));
+        self.held.push_back((offsets, segment));
     }
 
     /// Forgets pages that lie wholly below `first`.
@@ -55,8 +54,8 @@ impl Store {
             return Ok(Page::End);
         }
         let held = self.pages.lock().unwrap_or_else(PoisonError::into_inner).find(cursor);
-        if let Some(stored) = held {
-            return Ok(Page::Frames(stored));
+        if let Some(segment) = held {
+            return Ok(Page::Frames(segment));
         }
         let (file, behind) = {
             let files = self.files();
@@ -143,12 +142,12 @@ impl Store {
             return Ok(None);
         }
         let small = frames.len() <= HELD_BYTES_MAX;
-        let stored = Arc::new(Stored::new(Segment::sealed(base, frames, entries)));
+        let segment = Segment::sealed(base, frames, entries);
         if small {
             let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-            pages.keep(base..expected, stored.clone());
+            pages.keep(base..expected, segment.clone());
         }
-        Ok(Some(Page::Frames(stored)))
+        Ok(Some(Page::Frames(segment)))
     }
 
     fn tell_damage(&self, file: &SegmentFile, place: Range<u64>, offsets: Range<Offset>) {

@@ -69,7 +69,10 @@ fn key(base: u64, tag: u64) -> RetryKey {
 }
 
 /// Retention may let go of everything.
-const ALL: Offset = Offset::new(u64::MAX);
+/// Everything may be let go.
+fn all(let_go: &mut dyn FnMut(Offset)) {
+    let_go(Offset::new(u64::MAX));
+}
 
 const FSYNC: StoreOptions = StoreOptions {
     level: Level::Fsync,
@@ -123,8 +126,7 @@ fn read(store: &Store) -> Read {
                 read.missing.push((offsets.start.get()..offsets.end.get(), reason));
                 cursor = offsets.end;
             }
-            Page::Frames(stored) => {
-                let segment = stored.canonical();
+            Page::Frames(segment) => {
                 let from = segment.find(cursor);
                 assert_eq!(segment.entries()[from].offset, cursor);
                 for (nth, entry) in segment.entries().iter().enumerate().skip(from) {
@@ -180,10 +182,10 @@ fn what_was_written_is_read_back_with_all_that_is_known_of_it() {
                     missing: Vec::new()
                 }
             );
-            let Page::Frames(stored) = opened.store.page(at(3)).expect("there") else {
+            let Page::Frames(page) = opened.store.page(at(3)).expect("there") else {
                 panic!("a page")
             };
-            let entry = stored.canonical().entries()[stored.canonical().find(at(3))];
+            let entry = page.entries()[page.find(at(3))];
             let expect = batches[1].entries[0];
             assert_eq!(
                 Entry {
@@ -705,7 +707,7 @@ fn retention_by_bytes_lets_go_of_whole_segments_and_never_of_the_last() {
     let mut next = 0;
     while opened.store.first() == at(0) {
         opened.writer.append(&batch(next, 50, 0)).expect("room");
-        opened.writer.retire(now(1), ALL);
+        opened.writer.retire(now(1), all);
         next += 50;
         assert!(opened.store.bytes() <= options.bytes + options.segment_bytes());
     }
@@ -748,10 +750,10 @@ fn g1_age_is_monotonic_and_a_clock_that_steps_an_hour_deletes_nothing() {
         mono: now(60).mono,
     };
     for _ in 0..20 {
-        assert!(!opened.writer.retire(stepped, ALL));
+        assert!(!opened.writer.retire(stepped, all));
     }
-    assert!(!opened.writer.retire(now(88), ALL));
-    assert!(opened.writer.retire(now(90), ALL));
+    assert!(!opened.writer.retire(now(88), all));
+    assert!(opened.writer.retire(now(90), all));
     assert_eq!(opened.store.first(), at(10));
     opened.writer.close().expect("closed");
     // Started with a wrong clock, all seems old: one segment goes at each check.
@@ -760,7 +762,7 @@ fn g1_age_is_monotonic_and_a_clock_that_steps_an_hour_deletes_nothing() {
         mono: 5_000_000_000,
     };
     let mut opened = recovery::open(disk, dir(), &topic(), options, Epoch::from_bits(2), wrong).expect("opens");
-    assert!(opened.writer.retire(wrong, ALL));
+    assert!(opened.writer.retire(wrong, all));
     assert_eq!(opened.store.first(), at(20));
 }
 
@@ -773,7 +775,7 @@ fn the_next_offset_survives_when_all_is_gone() {
     };
     let mut opened = open(&disk, options, 1);
     opened.writer.append(&batch_at(0, 7, 0, now(1))).expect("room");
-    assert!(opened.writer.retire(now(60), ALL));
+    assert!(opened.writer.retire(now(60), all));
     assert_eq!((opened.store.first(), opened.store.next()), (at(7), at(7)));
     for crash in [Crash::Kill, Crash::PowerCut] {
         let mut opened = open(&disk.crash(crash), options, 2);
@@ -846,11 +848,11 @@ fn a_page_holds_whole_batches_and_is_shared() {
     };
     let first = page(0);
     assert!(Arc::ptr_eq(&first, &page(7)), "read once");
-    let entries = first.canonical().entries();
+    let entries = first.entries();
     assert_eq!(entries.len() % 20, 0);
-    let bytes = first.canonical().frames(0..entries.len()).len();
+    let bytes = first.frames(0..entries.len()).len();
     assert!((page::PAGE_BYTES..page::PAGE_BYTES * 2).contains(&bytes), "{bytes}");
-    assert_eq!(page(47).canonical().base(), first.canonical().base());
+    assert_eq!(page(47).base(), first.base());
 }
 
 #[test]
@@ -1163,7 +1165,7 @@ fn check_lives(options: StoreOptions, seed: u64, lives: &[Life]) -> Result<(), T
                     }
                 }
                 Step::Retire => {
-                    o.writer.retire(now(1), ALL);
+                    o.writer.retire(now(1), all);
                 }
             }
             if crashed {

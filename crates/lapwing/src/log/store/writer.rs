@@ -171,7 +171,10 @@ impl StoreWriter {
     /// before; says whether any went.
     ///
     /// By age at most one goes at a time: a clock that was wrong at the start does not empty the log at once.
-    pub fn retire(&mut self, now: Now, below: Offset) -> bool {
+    ///
+    /// `let_go` calls what it is given with the offset below which files may go. Readers find them gone when that returns, so
+    /// whoever must not be granted a place among them waits that long, and not for the disk.
+    pub fn retire(&mut self, now: Now, let_go: impl FnOnce(&mut dyn FnMut(Offset))) -> bool {
         let store = self.store.clone();
         let Ok(writing) = writes(&store, &mut self.mode) else {
             return false;
@@ -184,7 +187,7 @@ impl StoreWriter {
             let _ = writing.roll(&store, store.next(), now);
         }
         let mut gone = Vec::new();
-        {
+        let_go(&mut |below| {
             let files = store.files();
             let mut bytes: u64 = files.iter().map(|file| file.index().bytes).sum();
             for (file, next) in files.iter().zip(files.iter().skip(1)) {
@@ -198,12 +201,15 @@ impl StoreWriter {
                 bytes -= file.index().bytes;
                 gone.push(file.clone());
             }
-        }
+            drop(files);
+            if !gone.is_empty() {
+                // Readers stop looking there before anything is deleted.
+                store.change_files(|files| drop(files.drain(..gone.len())));
+            }
+        });
         if gone.is_empty() {
             return false;
         }
-        // Readers stop looking there first.
-        store.change_files(|files| drop(files.drain(..gone.len())));
         store
             .pages
             .lock()
@@ -427,7 +433,7 @@ pub enum WriteError {
         error: Arc<io::Error>,
     },
     /// It was found damaged when it was opened.
-    #[error("{topic} is read-only: {}", read_only.notice)]
+    #[error("{topic} is read-only: {}", read_only.notice.text())]
     ReadOnly {
         /// The topic.
         topic: TopicName,
