@@ -191,7 +191,7 @@ fn a_client_that_never_answers_a_close_costs_no_work_while_it_is_waited_for() {
     assert_eq!(client.frame().unwrap().first_byte, FIN | CLOSE);
     let left = server.event("left", |_| true);
     assert_eq!(left["code"], 1002);
-    // In hundredths of a second of a processor; to be busy for as long as it waits would be 200.
+    // In hundredths of a second of a processor; to be busy for as long as it waits would be up to 200.
     let work = work_of(&server) - before;
     assert!(work < 50, "{work}");
 }
