@@ -132,7 +132,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 
 fn main() -> ExitCode {
     let code = match Typed::parse().command {
-        Command::Run(typed) => run(&typed, None).map(|caught| if caught.is_empty() { PROVEN } else { DIFFERS }),
+        Command::Run(typed) => run(&typed, None).map(|ran| if ran.broken.is_empty() { PROVEN } else { DIFFERS }),
         Command::Planted { run, bug } => run_planted(&run, bug.as_deref()),
         Command::Check { folder, json } => check_again(&folder, json),
     };
@@ -173,7 +173,7 @@ fn run_planted(typed: &Run, only: Option<&str>) -> Result<u8, Trouble> {
     let mut missed = Vec::new();
     for bug in BUGS.into_iter().filter(|bug| only.is_none_or(|only| only == *bug)) {
         say(&format!("planted: {bug}"));
-        let mut caught = String::new();
+        let mut ran = Ran::default();
         // Where a kill falls decides whether a bug shows at all: what one seed does not show, the next may.
         for more in 0..SEEDS_A_BUG {
             let seed = typed.seed.map(|seed| seed + more);
@@ -182,18 +182,25 @@ fn run_planted(typed: &Run, only: Option<&str>) -> Result<u8, Trouble> {
                 // Only a power cut shows it, and one that does not come right after the file system wrote by itself.
                 (typed.level, typed.faults) = (Levels::Fsync, Kinds(vec![Kind::PowerCut]));
             }
-            caught = run(&typed, Some(bug))?;
-            if !caught.is_empty() {
+            ran = run(&typed, Some(bug))?;
+            if !ran.broken.is_empty() || !ran.could {
                 break;
             }
         }
-        if caught.is_empty() {
-            missed.push(bug);
-        }
-        say(&format!(
-            "planted: {bug}: {}",
-            if caught.is_empty() { "NOT CAUGHT" } else { &caught }
-        ));
+        let said = match ran {
+            Ran { could: false, .. } => {
+                say(&format!(
+                    "left out: planted-{bug}: what would show it cannot be done here"
+                ));
+                "left out".to_owned()
+            }
+            Ran { broken, .. } if broken.is_empty() => {
+                missed.push(bug);
+                "NOT CAUGHT".to_owned()
+            }
+            Ran { broken, .. } => broken,
+        };
+        say(&format!("planted: {bug}: {said}"));
     }
     Ok(if missed.is_empty() { PROVEN } else { DIFFERS })
 }
@@ -201,8 +208,17 @@ fn run_planted(typed: &Run, only: Option<&str>) -> Result<u8, Trouble> {
 /// So many seeds may go by before a planted bug counts as not caught.
 const SEEDS_A_BUG: u64 = 3;
 
-/// Runs a trial; returns what differs, in words, which is nothing if all is proven.
-fn run(typed: &Run, planted: Option<&'static str>) -> Result<String, Trouble> {
+/// What came of a trial.
+#[derive(Default)]
+struct Ran {
+    /// What differs, in words, which is nothing if all is proven.
+    broken: String,
+    /// Whether any of the faults asked for could be carried out.
+    could: bool,
+}
+
+/// Runs a trial.
+fn run(typed: &Run, planted: Option<&'static str>) -> Result<Ran, Trouble> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = typed.seed.unwrap_or(now.as_millis() as u64 % 1_000_000);
     let name = format!("lapwing-trial-{seed}-{}", std::process::id());
@@ -263,10 +279,13 @@ fn run(typed: &Run, planted: Option<&'static str>) -> Result<String, Trouble> {
         .map(|invariant| format!("{invariant:?}"))
         .collect();
     // An accident is a difference, too; but a planted bug must be caught by the checker.
-    Ok(if planted.is_none() && !outcome.accidents.is_empty() {
-        "accidents".to_owned()
-    } else {
-        broken.join(", ")
+    Ok(Ran {
+        broken: if planted.is_none() && !outcome.accidents.is_empty() {
+            "accidents".to_owned()
+        } else {
+            broken.join(", ")
+        },
+        could: outcome.skipped.len() < typed.faults.0.len(),
     })
 }
 

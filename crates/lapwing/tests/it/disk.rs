@@ -46,7 +46,10 @@ fn publish_until_refused(server: &Server, from: u64) -> (u64, Answer) {
 
 #[test]
 fn f9_on_a_full_disk_publishers_get_507_readers_go_on_and_it_recovers_by_itself() {
-    let Some(disk) = SmallDisk::mount("f9 server", 2048) else {
+    let Some(disk) = SmallDisk::mount(
+        "f9_on_a_full_disk_publishers_get_507_readers_go_on_and_it_recovers_by_itself",
+        2048,
+    ) else {
         return;
     };
     let server = serve(disk.path());
@@ -91,7 +94,7 @@ fn f9_on_a_full_disk_publishers_get_507_readers_go_on_and_it_recovers_by_itself(
 
 #[test]
 fn f10_a_failed_sync_is_final_for_its_topic_until_a_restart_and_acknowledges_nothing() {
-    if !can_inject("f10") {
+    if !can_inject("f10_a_failed_sync_is_final_for_its_topic_until_a_restart_and_acknowledges_nothing") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -131,7 +134,7 @@ fn f10_a_failed_sync_is_final_for_its_topic_until_a_restart_and_acknowledges_not
 
 #[test]
 fn f11_a_slow_sync_delays_its_acknowledgement_and_nothing_else() {
-    if !can_inject("f11") {
+    if !can_inject("f11_a_slow_sync_delays_its_acknowledgement_and_nothing_else") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -166,7 +169,7 @@ fn f11_a_slow_sync_delays_its_acknowledgement_and_nothing_else() {
 
 #[test]
 fn f12_a_disk_that_turns_read_only_is_final_for_its_topic_and_readers_go_on() {
-    if !can_inject("f12") {
+    if !can_inject("f12_a_disk_that_turns_read_only_is_final_for_its_topic_and_readers_go_on") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
