@@ -276,8 +276,9 @@ fn tell(topic: &TopicName, repair: &Repair, json: bool) {
         0 => "written anew, no message lost".to_owned(),
         1 => format!("offset {} is told as missing from now on", offsets.start),
         _ => format!(
-            "offsets {} up to {} are told as missing from now on",
-            offsets.start, offsets.end
+            "offsets {}-{} are told as missing from now on",
+            offsets.start,
+            offsets.end.previous().unwrap_or_default()
         ),
     };
     let kept = saved

@@ -169,25 +169,25 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
     let console = Console::start(format, color, config.limits.console_bytes_max);
-    let topics = config.topics.clone();
-    let seed = config.seed;
     let address = listener.local_addr().map_err(broken)?;
     match format {
         OutputFormat::Text => banner(address, &config, color),
         OutputFormat::Json => {
-            let slow = topics
-                .iter()
-                .map(|topic| (topic.name.clone(), topic.source.on_lag.as_str()))
-                .collect();
-            let topics = topics
-                .iter()
-                .map(|topic| (topic.name.clone(), topic.source.text.clone()))
-                .collect();
+            let topics = || config.topics.iter();
+            let default = config.storage.as_ref().map_or(Level::None, |storage| storage.level);
             console.tell(Event::Ready {
                 address,
-                topics,
-                slow,
-                seed,
+                topics: topics()
+                    .map(|topic| (topic.name.clone(), topic.source.text.clone()))
+                    .collect(),
+                slow: topics()
+                    .map(|topic| (topic.name.clone(), topic.source.on_lag.as_str()))
+                    .collect(),
+                level: topics()
+                    .map(|topic| (topic.name.clone(), topic.source.keep.level(default)))
+                    .collect(),
+                data: config.storage.as_ref().map(|storage| storage.data.clone()),
+                seed: config.seed,
             });
         }
     }

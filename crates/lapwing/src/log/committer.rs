@@ -45,6 +45,11 @@ impl Committer {
         Ok(Self { log, thread })
     }
 
+    /// Asks it to write what waits and to end; [`Committer::stop`] waits for that.
+    pub fn begin_stop(&self) {
+        self.log.stop_committer();
+    }
+
     /// Writes what waits, marks the files as cleanly closed, and ends. Blocks until then.
     pub fn stop(self) {
         self.log.stop_committer();

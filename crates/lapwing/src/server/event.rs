@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_wire::block::Flags;
 use lapwing_wire::close::CloseCode;
-use lapwing_wire::control::GapReason;
+use lapwing_wire::control::{GapReason, Level};
 use lapwing_wire::escape::{escaped, escaped_cut};
 use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
@@ -27,6 +28,11 @@ pub enum Event {
         topics: BTreeMap<TopicName, String>,
         /// What becomes of clients that fall behind, by topic: `skip`, `close`, `latest`, `wait`.
         slow: BTreeMap<TopicName, &'static str>,
+        /// What an acknowledgement means, by topic.
+        level: BTreeMap<TopicName, Level>,
+        /// Where durable topics are kept, if anywhere.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<PathBuf>,
         /// The seed of all random feeds.
         seed: u64,
     },

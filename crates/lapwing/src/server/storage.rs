@@ -165,14 +165,16 @@ pub struct Keeping {
 }
 
 impl Keeping {
-    /// Writes what waits, marks every topic as cleanly closed, and lets go of the directory.
+    /// Writes what waits, marks every topic as cleanly closed, and lets go of the directory. A disk that does not answer is
+    /// waited for no longer than [`CLOSE_MAX`]: the next start finds the topics as after a crash.
     pub async fn stop(self) {
         let stop = tokio::task::spawn_blocking(move || {
+            self.committers.iter().for_each(Committer::begin_stop);
             self.committers.into_iter().for_each(Committer::stop);
             drop(self.data);
         });
-        // A committer that panicked is looked after at the next start.
-        let _ = stop.await;
+        // A committer that panicked is looked after at the next start, too.
+        let _ = tokio::time::timeout(CLOSE_MAX, stop).await;
     }
 }
 
@@ -232,6 +234,8 @@ fn random_epoch() -> Epoch {
     Epoch::from_bits(u128::from(crate::random::word()) << 64 | u128::from(crate::random::word()))
 }
 
+/// Far longer than a slow disk takes for what may wait to be written.
+const CLOSE_MAX: Duration = Duration::from_secs(30);
 /// A disk that stays full is told of this often.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(10);
 /// Topics that are not served are named up to so many: a start shall not scroll away.

@@ -193,6 +193,9 @@ fn a_topic_in_memory_stands_beside_durable_ones() {
         ])
     };
     let server = start();
+    let ready = server.event("ready", |_| true);
+    assert_eq!(ready["level"], json!({"kept": "fsync", "live": "none"}));
+    assert_eq!(ready["data"], path);
     for topic in ["kept", "live"] {
         let answer = post(&server, &format!("/topics/{topic}/messages"), "application/json", "1");
         assert_eq!(answer.json()["level"], if topic == "kept" { "fsync" } else { "none" });
