@@ -1,6 +1,7 @@
 //! The one writer of a durable topic's files: a thread that writes what was taken meanwhile together, and then makes it visible.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -41,7 +42,13 @@ impl Committer {
         let thread = std::thread::Builder::new()
             .name("committer".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || run.run())?;
+            .spawn(move || {
+                let log = run.log.clone();
+                // Publishers wait for answers, and must not wait for ever for an error of ours.
+                if catch_unwind(AssertUnwindSafe(|| run.run())).is_err() {
+                    log.on_written(&[], Some(AppendError::broken()), Now::read());
+                }
+            })?;
         Ok(Self { log, thread })
     }
 
@@ -118,3 +125,76 @@ impl Run {
 const RETIRE_INTERVAL: Duration = Duration::from_secs(1);
 /// There may be many topics, and a committer calls nothing deep.
 const STACK_BYTES: usize = 256 << 10;
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use lapwing_wire::envelope::Kind;
+    use lapwing_wire::position::{Epoch, Offset};
+    use lapwing_wire::topic::TopicName;
+
+    use super::*;
+    use crate::log::batch::NewMessage;
+    use crate::log::retention::Retention;
+    use crate::log::store::{self, DataDir, Opened, StoreOptions};
+
+    struct Untroubled;
+
+    impl OnTrouble for Untroubled {
+        fn on_trouble(&mut self, _: &AppendError, _: Now) {}
+        fn on_recovered(&mut self) {}
+    }
+
+    fn opened(data: &DataDir) -> (Arc<Log>, StoreWriter) {
+        let topic = TopicName::parse("t").expect("valid");
+        let options = StoreOptions {
+            level: store::Level::Os,
+            bytes: 1 << 20,
+            age: None,
+        };
+        let opened = data.topic(&topic, options, Epoch::from_bits(1), Now::read());
+        let Opened {
+            store, writer, retries, ..
+        } = opened.expect("it opens");
+        (
+            Arc::new(Log::durable(topic, store, retries, None, Retention::TAIL)),
+            writer,
+        )
+    }
+
+    fn append(log: &Log) -> Result<u64, AppendError> {
+        let appended = log.append(&[NewMessage::new(Kind::Json, b"1")], Now::read())?;
+        appended.kept_blocking().map(|offsets| offsets.start.get())
+    }
+
+    #[test]
+    fn an_error_of_ours_in_the_committer_answers_whoever_waits_and_whoever_comes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let data = DataDir::open(&dir.path().join("data")).expect("a data directory");
+        let (log, mut writer) = opened(&data);
+        let mut envelope = lapwing_wire::envelope::EnvelopeWriter::new(log.topic());
+        let mut batch = Batch::default();
+        batch.begin(Offset::ZERO);
+        batch.push(&mut envelope, &NewMessage::new(Kind::Json, b"0"), Now::read());
+        // Behind the log's back: the next append gets an offset that is there, and the writer does not stand for that.
+        writer.append(&batch).expect("room");
+        let committer = Committer::start(log.clone(), writer, Untroubled).expect("a thread");
+        assert_eq!(append(&log), Err(AppendError::broken()));
+        assert_eq!(append(&log), Err(AppendError::broken()));
+        assert_eq!(log.next(), Offset::ZERO);
+        committer.stop();
+    }
+
+    #[test]
+    fn whoever_comes_when_the_committer_has_ended_is_told_so() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let data = DataDir::open(&dir.path().join("data")).expect("a data directory");
+        let (log, writer) = opened(&data);
+        let committer = Committer::start(log.clone(), writer, Untroubled).expect("a thread");
+        assert_eq!(append(&log), Ok(0));
+        committer.stop();
+        assert_eq!(append(&log), Err(AppendError::stopped()));
+        drop(log);
+        let (log, _) = opened(&data);
+        assert_eq!(log.next(), Offset::new(1));
+    }
+}

@@ -418,7 +418,11 @@ impl Log {
         let (mut appender, _) = waiting.unwrap_or_else(PoisonError::into_inner);
         match appender.queue.take() {
             batches if !batches.is_empty() => Work::Batches(batches),
-            _ if appender.stopping => Work::Stop,
+            _ if appender.stopping => {
+                // Nobody writes after this.
+                appender.closed.get_or_insert(AppendError::stopped());
+                Work::Stop
+            }
             _ => Work::None,
         }
     }
@@ -735,6 +739,12 @@ impl AppendError {
     fn stopped() -> Self {
         Self::ReadOnly {
             why: "the server is stopping".to_owned(),
+        }
+    }
+
+    fn broken() -> Self {
+        Self::ReadOnly {
+            why: "an error in this server; nothing more is kept until a restart".to_owned(),
         }
     }
 }
