@@ -166,7 +166,7 @@ pub struct Keeping {
 
 impl Keeping {
     /// Writes what waits, marks every topic as cleanly closed, and lets go of the directory. A disk that does not answer is
-    /// waited for no longer than [`CLOSE_MAX`]: the next start finds the topics as after a crash.
+    /// waited for no longer than 30 s: the next start finds the topics as after a crash.
     pub async fn stop(self) {
         let stop = tokio::task::spawn_blocking(move || {
             self.committers.iter().for_each(Committer::begin_stop);
