@@ -58,8 +58,10 @@ impl Hold {
         let mut places = self.places();
         let changed = change(&mut places);
         let room = places.floor().is_some_and(|floor| floor >= places.needed);
+        // Looked at before the lock is given back: another who makes room takes the wish away, and nobody would be woken.
+        let wake = room && self.wanted.load(Ordering::Acquire);
         drop(places);
-        if room && self.wanted.load(Ordering::Acquire) {
+        if wake {
             self.moved.notify_waiters();
         }
         changed
