@@ -40,7 +40,7 @@ use crate::terminal::paint::ColorChoice;
 
 /// The flags of `lapwing listen`.
 #[derive(clap::Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, after_long_help = DETAILS)]
 pub struct ListenArgs {
     /// The server: ws://HOST:PORT, or wss:// for TLS; any WebSocket feed will do
     #[arg(value_name = "URL", default_value = "ws://127.0.0.1:8765", help_heading = "What")]
@@ -522,6 +522,15 @@ Examples:
   lapwing listen --log feed.ndjson --rotate 100MB,24h --rotate-compress
   lapwing listen --from earliest --count 100
   lapwing listen wss://feed.example.org --for 10m --output json | jq .data";
+
+const DETAILS: &str = "\
+Examples:
+  lapwing listen --topics arrays --block 10 --log feed.ndjson
+  lapwing listen --log feed.ndjson --rotate 100MB,24h --rotate-compress
+  lapwing listen --from earliest --count 100
+  lapwing listen wss://feed.example.org --for 10m --output json | jq .data
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 something is missing (--fail-on-gap), 130 ended at once by a second signal";
 
 /// 1 KB: a file holds at least its header and a few messages.
 const ROTATE_BYTES_MIN: u64 = 1000;

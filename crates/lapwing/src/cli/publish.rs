@@ -261,4 +261,6 @@ fn say(line: &str) {
 const EXAMPLES: &str = "\
 Examples:
   vmstat 1 | lapwing publish machine
-  lapwing publish ws://127.0.0.1:8765 orders < orders.ndjson";
+  lapwing publish ws://127.0.0.1:8765 orders < orders.ndjson
+
+Exit codes: 0 all published, 1 something was not, 2 wrong use, 130 ended at once by a second signal";

@@ -562,7 +562,7 @@ Examples:
   lapwing verify --allow-gaps --json feed.ndjson | jq .verdict
   zcat old.ndjson.gz | lapwing verify -
 
-Exit codes: 0 complete, 3 anything is missing, repeated, damaged or out of order";
+Exit codes: 0 complete, 1 could not be read to its end, 2 wrong use, 3 anything is missing, repeated, damaged or out of order";
 
 /// What stands for stdin.
 const STDIN: &str = "-";

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use lapwing_wire::control::Level;
 use lapwing_wire::handshake::Refusal;
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
@@ -48,6 +49,9 @@ pub struct Ack {
     pub last: Offset,
     /// How many.
     pub count: u64,
+    /// What they survive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
 }
 
 /// A connection, opened when there is something to post.

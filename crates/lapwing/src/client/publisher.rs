@@ -188,7 +188,12 @@ impl<L: Onlooker> Publisher<'_, L> {
                 true => Delivery::Unknown,
                 false => Delivery::Unsent,
             };
-            let Verdict::Retry(told) = error.verdict() else {
+            // What 500 says of a topic stays so until somebody has looked after its files.
+            let verdict = match error.status() {
+                Some(500) => Verdict::Stop,
+                _ => error.verdict(),
+            };
+            let Verdict::Retry(told) = verdict else {
                 return Err(error.failure(&self.to.target, Purpose::Publish));
             };
             if self.stop.is_cancelled() {

@@ -192,7 +192,7 @@ mod tests {
         let committer = Committer::start(log.clone(), writer, Untroubled).expect("a thread");
         assert_eq!(append(&log), Ok(0));
         committer.stop();
-        assert_eq!(append(&log), Err(AppendError::stopped()));
+        assert_eq!(append(&log), Err(AppendError::Stopped));
         drop(log);
         let (log, _) = opened(&data);
         assert_eq!(log.next(), Offset::new(1));

@@ -51,6 +51,8 @@ pub struct Log {
     memory: Memory,
     /// The files of a durable topic.
     store: Option<Arc<Store>>,
+    /// They were found damaged: what lies behind the damage is not shown, and nothing is appended before they are repaired.
+    is_damaged: bool,
     on_lag: OnLag,
     hold: Hold,
     /// Everything that only an appender needs; readers never take this lock.
@@ -105,7 +107,7 @@ impl Appended {
         match self.receipt {
             Some(receipt) => receipt
                 .await
-                .unwrap_or(Err(AppendError::stopped()))
+                .unwrap_or(Err(AppendError::Stopped))
                 .map(|()| self.offsets),
             None => Ok(self.offsets),
         }
@@ -116,7 +118,7 @@ impl Appended {
         match self.receipt {
             Some(receipt) => receipt
                 .blocking_recv()
-                .unwrap_or(Err(AppendError::stopped()))
+                .unwrap_or(Err(AppendError::Stopped))
                 .map(|()| self.offsets),
             None => Ok(self.offsets),
         }
@@ -172,12 +174,14 @@ impl Log {
         closed: Option<AppendError>,
     ) -> Self {
         let next = memory.first();
+        let is_damaged = closed.is_some();
         let envelope = EnvelopeWriter::new(&topic);
         Self {
             topic,
             lineage,
             memory,
             store,
+            is_damaged,
             on_lag: OnLag::default(),
             hold: Hold::default(),
             appender: Mutex::new(Appender {
@@ -420,7 +424,7 @@ impl Log {
             batches if !batches.is_empty() => Work::Batches(batches),
             _ if appender.stopping => {
                 // Nobody writes after this.
-                appender.closed.get_or_insert(AppendError::stopped());
+                appender.closed.get_or_insert(AppendError::Stopped);
                 Work::Stop
             }
             _ => Work::None,
@@ -502,6 +506,12 @@ impl Log {
             Start::Last(count) => Grant::at(Offset::new(next.get().saturating_sub(count)).max(first), first, next),
             Start::Ago(ago) => Grant::at(self.since(now, ago), first, next),
             Start::Offset(offset) => Grant::from(offset, first, next),
+            // It holds what lies behind the damage already, and goes on there when that is repaired.
+            Start::Position(Position { epoch, offset })
+                if self.is_damaged && epoch == self.epoch() && offset > next =>
+            {
+                Grant::at(offset, first, next)
+            }
             Start::Position(Position { epoch, offset }) => match self.lineage.answer(epoch, offset, first, next) {
                 Resume::Ok { from } => Grant::at(from, first, next),
                 Resume::Gap { missing } => Grant {
@@ -727,6 +737,9 @@ pub enum AppendError {
         /// What the system says.
         why: String,
     },
+    /// Nothing is written any more; a server that starts again takes it.
+    #[error("the server is stopping")]
+    Stopped,
     /// The topic can be read, and is not written any more before somebody has looked after it.
     #[error("{why}")]
     ReadOnly {
@@ -736,12 +749,6 @@ pub enum AppendError {
 }
 
 impl AppendError {
-    fn stopped() -> Self {
-        Self::ReadOnly {
-            why: "the server is stopping".to_owned(),
-        }
-    }
-
     fn broken() -> Self {
         Self::ReadOnly {
             why: "an error in this server; nothing more is kept until a restart".to_owned(),

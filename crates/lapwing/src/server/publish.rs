@@ -233,14 +233,25 @@ fn not_kept(topic: &Topic, error: &AppendError) -> Box<Answer> {
         AppendError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
         AppendError::Held => (
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("topic {name} is full and waits for its slowest client; nothing was appended"),
+            format!(
+                "topic {name} is full and waits for {}; nothing was appended",
+                match topic.log.is_followed() {
+                    true => "its slowest client",
+                    false => "a first client, which takes what is there",
+                }
+            ),
         ),
         AppendError::Busy => (StatusCode::TOO_MANY_REQUESTS, format!("topic {name}: {error}")),
         AppendError::Full { .. } => (
             StatusCode::INSUFFICIENT_STORAGE,
             format!("topic {name}: {error}; nothing was appended, try again when there is room"),
         ),
-        AppendError::ReadOnly { .. } => (StatusCode::SERVICE_UNAVAILABLE, format!("topic {name}: {error}")),
+        AppendError::Stopped => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{error}; nothing was appended"),
+        ),
+        // Not 503: coming again does not help before somebody has looked after the files.
+        AppendError::ReadOnly { .. } => (StatusCode::INTERNAL_SERVER_ERROR, format!("topic {name}: {error}")),
     };
     let mut answer = refuse(status, &sentence);
     if *error == AppendError::Busy {

@@ -61,7 +61,7 @@ impl Inlet {
                     since.get_or_insert_with(Instant::now);
                     sleep(ROOM_INTERVAL).await;
                 }
-                Err(AppendError::ReadOnly { .. }) => std::future::pending().await,
+                Err(AppendError::ReadOnly { .. } | AppendError::Stopped) => std::future::pending().await,
                 Err(error @ (AppendError::Ended | AppendError::TooLarge { .. })) => return Err(error),
             }
         }

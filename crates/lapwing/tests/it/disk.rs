@@ -112,9 +112,9 @@ fn f10_a_failed_sync_is_final_for_its_topic_until_a_restart_and_acknowledges_not
         }
     }
     let (number, answer) = refused.expect("a sync has failed");
-    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert_eq!(answer.status, 500, "{}", answer.body);
     assert!(answer.body.contains("until a restart"), "{}", answer.body);
-    assert_eq!(publish(&server, number).status, 503, "it is not tried again");
+    assert_eq!(publish(&server, number).status, 500, "it is not tried again");
     let mut reader = follow(&server, "topics=orders&from=earliest");
     assert_eq!(
         reader.data(number as usize),
@@ -183,8 +183,8 @@ fn f12_a_disk_that_turns_read_only_is_final_for_its_topic_and_readers_go_on() {
         taken += 1;
         assert!(taken < 100, "no write has failed");
     };
-    assert_eq!(refused.status, 503, "{}", refused.body);
-    assert_eq!(publish(&server, taken).status, 503);
+    assert_eq!(refused.status, 500, "{}", refused.body);
+    assert_eq!(publish(&server, taken).status, 500);
     let mut reader = follow(&server, "topics=orders&from=earliest");
     assert_eq!(reader.messages(taken as usize).len() as u64, taken);
     drop(server);

@@ -294,3 +294,40 @@ fn messages_below_what_disk_keeps_are_a_gap_that_is_told() {
         }
     }
 }
+
+#[test]
+fn f5_a_client_beyond_the_damage_waits_where_it_is_and_is_told_of_no_new_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(dir.path(), "fsync");
+    let epoch = publish(&server, 0..10)["epoch"].clone();
+    publish(&server, 10..20);
+    publish(&server, 20..30);
+    kill(server);
+    let file = dir.path().join("topics/orders/00000000000000000000.log");
+    let mut bytes = std::fs::read(&file).unwrap();
+    // In the middle of the file there are good batches behind it, so this is damage and no torn end.
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[used / 2] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let server = serve(dir.path(), "fsync");
+    let answer = post(&server, PATH, "application/json", "1");
+    assert_eq!(answer.status, 500, "{}", answer.body);
+    assert!(answer.header("retry-after").is_none());
+    let mut client = speak(&server, "");
+    client.control("welcome");
+    client.command(&json!({"type": "subscribe", "topic": "orders", "epoch": epoch, "offset": 30}));
+    let subscribed = client.control("subscribed");
+    assert_eq!(
+        (&subscribed["answer"], &subscribed["from"]),
+        (&json!("ok"), &json!(30)),
+        "{subscribed}"
+    );
+    assert!(subscribed["next"].as_u64().unwrap() < 30);
+    let mut publisher = std::process::Command::new(crate::support::server::LAPWING)
+        .args(["publish", &server.url(), "orders"])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut publisher.stdin.take().unwrap(), b"1\n").unwrap();
+    assert_eq!(publisher.wait().unwrap().code(), Some(1), "it does not try for ever");
+}

@@ -40,7 +40,10 @@ fn b1_a_durable_topic_waits_for_its_slow_reader_loses_nothing_and_its_files_stay
         let most = watcher.join().unwrap();
         assert!(most <= KEEP_BYTES + 3 * SEGMENT_BYTES, "{most} bytes of files");
         let kept = file_bytes(dir.path());
-        assert!(kept > KEEP_BYTES / 2, "nothing is let go before it is full: {kept} bytes of files");
+        assert!(
+            kept > KEEP_BYTES / 2,
+            "nothing is let go before it is full: {kept} bytes of files"
+        );
     });
     assert_eq!(server.events("gap"), [] as [serde_json::Value; 0]);
 }

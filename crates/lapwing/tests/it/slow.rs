@@ -240,7 +240,7 @@ fn wait_lets_publishers_wait_and_then_refuses_them_with_a_time_to_come_back() {
         (refusal.status, refusal.body.trim_end()),
         (
             503,
-            "topic small is full and waits for its slowest client; nothing was appended"
+            "topic small is full and waits for a first client, which takes what is there; nothing was appended"
         )
     );
     assert_eq!(refusal.header("retry-after"), Some("2"));
