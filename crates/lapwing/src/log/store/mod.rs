@@ -133,6 +133,8 @@ pub struct Store {
     pages: Mutex<Pages>,
     notices: Mutex<Vec<Notice>>,
     unsynced: Mutex<Unsynced>,
+    /// Held for the whole of a sync: who finds nothing left to sync must know that it is synced, not that another is at it.
+    syncing: Mutex<()>,
     failed: OnceLock<(&'static str, Arc<io::Error>)>,
 }
 
@@ -173,6 +175,7 @@ impl Store {
             pages: Mutex::default(),
             notices: Mutex::default(),
             unsynced: Mutex::default(),
+            syncing: Mutex::default(),
             failed: OnceLock::new(),
         }
     }
@@ -266,6 +269,7 @@ impl Store {
 
     /// Brings everything that was written before this call to stable storage.
     fn sync(&self) -> Result<(), WriteError> {
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
         let next = self.next();
         // Behind reading `next`: a file that was sealed since is in the list, and one that is active holds the rest.

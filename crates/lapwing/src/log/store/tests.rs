@@ -1,5 +1,5 @@
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use lapwing_wire::topic::TopicName;
 use proptest::prelude::*;
 use rustix::io::Errno;
 
+use super::disk::Access;
 use super::fake::{Crash, FakeDisk, Op};
 use super::notice::IndexFault;
 use super::*;
@@ -1225,4 +1226,136 @@ proptest! {
         let _ = header::Header::read(&noise);
         let _ = state::State::read(&noise);
     }
+}
+
+/// A disk on which the sync of a file that was opened to be read takes until it is let go.
+struct SlowSync {
+    inner: Arc<FakeDisk>,
+    gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    /// Whether a sync has come to it, and whether it is open.
+    state: Mutex<(bool, bool)>,
+    changed: std::sync::Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock().expect("no panic");
+        state.0 = true;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |(_, open)| !*open).expect("no panic"));
+    }
+
+    fn wait(&self) {
+        let state = self.state.lock().expect("no panic");
+        drop(self.changed.wait_while(state, |(came, _)| !*came).expect("no panic"));
+    }
+
+    fn open(&self) {
+        self.state.lock().expect("no panic").1 = true;
+        self.changed.notify_all();
+    }
+}
+
+struct SlowFile {
+    inner: Arc<dyn DiskFile>,
+    gate: Option<Arc<Gate>>,
+}
+
+impl Disk for SlowSync {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.inner.create(path)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        let inner = self.inner.open(path, access)?;
+        let gate = (access == Access::Read).then(|| self.gate.clone());
+        Ok(Arc::new(SlowFile { inner, gate }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        self.inner.list(directory)
+    }
+
+    fn make_directory(&self, directory: &Path) -> io::Result<()> {
+        self.inner.make_directory(directory)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        self.inner.sync_directory(directory)
+    }
+
+    fn life(&self, directory: &Path) -> Option<String> {
+        self.inner.life(directory)
+    }
+}
+
+impl DiskFile for SlowFile {
+    fn bytes(&self) -> io::Result<u64> {
+        self.inner.bytes()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        self.inner.read_at(buffer, at)
+    }
+
+    fn write_at(&self, parts: &[io::IoSlice<'_>], at: u64) -> io::Result<usize> {
+        self.inner.write_at(parts, at)
+    }
+
+    fn allocate(&self, at: u64, bytes: u64) -> io::Result<()> {
+        self.inner.allocate(at, bytes)
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.inner.truncate(bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.inner.sync_data()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if let Some(gate) = &self.gate {
+            gate.pass();
+        }
+        self.inner.sync()
+    }
+}
+
+#[test]
+fn f10_a_close_waits_for_a_sync_under_way_and_is_not_clean_when_that_fails() {
+    let disk = FakeDisk::new(1);
+    let gate = Arc::<Gate>::default();
+    let slow = Arc::new(SlowSync {
+        inner: disk.clone(),
+        gate: gate.clone(),
+    });
+    let opened = recovery::open(slow, dir(), &topic(), OS, Epoch::from_bits(1), now(0));
+    let Opened { store, mut writer, .. } = opened.expect("opens");
+    while store.files().len() < 2 {
+        writer.append(&batch(store.next().get(), 200, 0)).expect("room");
+    }
+    let syncer = std::thread::spawn(move || store.sync().is_ok());
+    gate.wait();
+    let closer = std::thread::spawn(move || writer.close().is_ok());
+    // One that does not wait has time to be wrong; one that waits is right however long this is.
+    std::thread::sleep(Duration::from_millis(100));
+    disk.fail(Op::Sync, 0, 1, Errno::IO);
+    gate.open();
+    assert!(!syncer.join().expect("no panic"));
+    assert!(!closer.join().expect("no panic"));
+    let state = state::State::read(&disk.read(&dir().join(state::FILE))).expect("whole");
+    assert!(!state.clean);
 }

@@ -248,6 +248,8 @@ impl StoreWriter {
             // An index is a cache: without it the next start takes longer.
             let _ = active.file.seal(disk, true);
         }
+        // Whatever failed on another thread meanwhile.
+        store.check()?;
         writing.state.durable = store.next();
         writing.state.clean = true;
         let saved = writing.state.save(disk, &store.directory);
