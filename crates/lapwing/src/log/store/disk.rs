@@ -25,6 +25,9 @@ pub trait Disk: Send + Sync {
     /// What tells this start of the machine, this device and this directory from all others; none when the system does not
     /// say. While it stays the same, whatever was written can be read, synced or not.
     fn life(&self, directory: &Path) -> Option<String>;
+    /// What tells this directory from a copy of it, and stays when the machine or its mounts are started anew; none when the
+    /// system does not say.
+    fn place(&self, directory: &Path) -> Option<String>;
 }
 
 /// For what a file is opened.
@@ -97,6 +100,14 @@ impl Disk for RealDisk {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let place = std::fs::metadata(directory).ok()?;
         Some(format!("{}/{}/{}", boot.trim(), place.dev(), place.ino()))
+    }
+
+    fn place(&self, directory: &Path) -> Option<String> {
+        let place = std::fs::metadata(directory).ok()?;
+        // The number alone may be given again to a copy that is made when the original is deleted. The device is left out:
+        // its number may be another after each mount.
+        let made = place.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(format!("{}/{}", place.ino(), made.as_nanos()))
     }
 }
 

@@ -34,6 +34,7 @@ struct World {
     synced_names: BTreeMap<PathBuf, usize>,
     pending: Vec<(PathBuf, Option<usize>)>,
     life: u64,
+    place: u64,
     /// The machine or the process ends at this operation from now.
     crash_in: Option<u64>,
     dead: bool,
@@ -75,6 +76,7 @@ impl FakeDisk {
                 synced_names: BTreeMap::new(),
                 pending: Vec::new(),
                 life: 0,
+                place: 0,
                 crash_in: None,
                 dead: false,
                 faults: Vec::new(),
@@ -120,6 +122,7 @@ impl FakeDisk {
                 (inodes.collect(), names, world.life + 1)
             }
         };
+        let place = world.place;
         let (synced_names, pending) = match crash {
             Crash::Kill => (world.synced_names.clone(), world.pending.clone()),
             Crash::PowerCut => (names.clone(), Vec::new()),
@@ -131,6 +134,7 @@ impl FakeDisk {
                 synced_names,
                 pending,
                 life,
+                place,
                 crash_in: None,
                 dead: false,
                 faults: Vec::new(),
@@ -143,6 +147,17 @@ impl FakeDisk {
     /// The machine was started anew, and nothing was lost.
     pub fn restart_machine(&self) {
         self.world().life += 1;
+    }
+
+    /// The files are a copy of what they were, made without a sync.
+    pub fn copy(&self) {
+        let mut world = self.world();
+        world.place += 1;
+        world.life += 1;
+        for inode in &mut world.inodes {
+            inode.dirty.extend(0..=inode.data.len() / PAGE_BYTES);
+            inode.synced.clear();
+        }
     }
 
     /// Every file, by name.
@@ -322,6 +337,10 @@ impl Disk for FakeDisk {
 
     fn life(&self, _directory: &Path) -> Option<String> {
         Some(self.world().life.to_string())
+    }
+
+    fn place(&self, _directory: &Path) -> Option<String> {
+        Some(self.world().place.to_string())
     }
 }
 

@@ -47,6 +47,9 @@ pub fn open(
         Ok(state) if state.clean || (state.life == life && life.is_some()) => Tail::Kept,
         _ => Tail::Suspect,
     };
+    let place = disk.place(&directory);
+    let written_at = survey.state.as_ref().ok().and_then(|state| state.place.as_ref());
+    let copied = matches!((written_at, &place), (Some(then), Some(now)) if then != now);
     let verdict = judge(&survey, tail);
     let opening = Opening {
         disk,
@@ -55,6 +58,8 @@ pub fn open(
         options,
         now,
         life,
+        place,
+        copied,
         notices: Vec::new(),
     };
     if verdict.damage.is_some() {
@@ -103,6 +108,9 @@ struct Opening<'a> {
     options: StoreOptions,
     now: Now,
     life: Option<String>,
+    place: Option<String>,
+    /// Whether the files were written in another directory.
+    copied: bool,
     notices: Vec<Notice>,
 }
 
@@ -136,8 +144,9 @@ impl Opening<'_> {
         let clean = survey.state.as_ref().is_ok_and(|state| state.clean);
         let (next, cut) = (verdict.next, verdict.cut);
         // At `fsync` nothing above the cut was ever visible. At `os` it may have been, so its offsets are not given again
-        // in the same history.
-        let renew = began && level == Level::Os && (cut.is_some() || tail == Tail::Suspect);
+        // in the same history. Nor are those that the original of a copy may have given.
+        let lost = level == Level::Os && (cut.is_some() || tail == Tail::Suspect);
+        let renew = began && (lost || self.copied);
         // All messages of a file are of one history. And a file says where the log ends, when all others are gone.
         let begin = if verdict.keep > 0 { renew } else { next > Offset::ZERO };
         let mut lineage = survey.lineage.clone().unwrap_or_else(|| Lineage::new(fresh));
@@ -151,12 +160,18 @@ impl Opening<'_> {
             let path = survey.segments[cut.segment].path.clone();
             self.tell(path, Finding::TornTail { position, bytes, next });
         }
-        if !clean {
+        if !clean || self.copied {
             self.make_durable(&survey, verdict, tail)?;
         }
         if renew {
             lineage.branch(fresh, next);
-            self.tell(self.directory.clone(), Finding::NewHistory { epoch: fresh, at: next });
+            let (epoch, at) = (fresh, next);
+            let finding = if self.copied {
+                Finding::Copied { epoch, at }
+            } else {
+                Finding::NewHistory { epoch, at }
+            };
+            self.tell(self.directory.clone(), finding);
         }
         let was_read: Vec<_> = survey.segments.iter().map(|segment| segment.was_read).collect();
         let (mut files, retries) = self.files(survey, verdict.keep);
@@ -178,13 +193,9 @@ impl Opening<'_> {
             file.hold(Some(handle));
             files.push(Arc::new(file));
         }
-        let state = State::new(
-            self.topic.clone(),
-            &lineage,
-            self.options.level,
-            next,
-            self.life.clone(),
-        );
+        let mut state = State::new(self.topic.clone(), &lineage, self.options.level, next);
+        state.life.clone_from(&self.life);
+        state.place.clone_from(&self.place);
         let saved = state.save(&*self.disk, &self.directory);
         saved.map_err(|error| (self.directory.join(state::FILE), error))?;
         // The last file goes on being written; all others that were read anew get an index, so that they are not again.
@@ -252,7 +263,7 @@ impl Opening<'_> {
     fn make_durable(&self, survey: &Survey, verdict: &Verdict, tail: Tail) -> At<()> {
         for segment in survey.segments[..verdict.keep]
             .iter()
-            .filter(|segment| segment.was_read)
+            .filter(|segment| segment.was_read || self.copied)
         {
             let synced = self.disk.open(&segment.path, Access::Write).and_then(|file| {
                 if tail == Tail::Kept && segment.scan.index.next > survey.durable {

@@ -1299,6 +1299,10 @@ impl Disk for SlowSync {
     fn life(&self, directory: &Path) -> Option<String> {
         self.inner.life(directory)
     }
+
+    fn place(&self, directory: &Path) -> Option<String> {
+        self.inner.place(directory)
+    }
 }
 
 impl DiskFile for SlowFile {
@@ -1358,4 +1362,59 @@ fn f10_a_close_waits_for_a_sync_under_way_and_is_not_clean_when_that_fails() {
     assert!(!closer.join().expect("no panic"));
     let state = state::State::read(&disk.read(&dir().join(state::FILE))).expect("whole");
     assert!(!state.clean);
+}
+
+#[test]
+fn a_copy_of_a_directory_goes_on_in_a_new_history_and_a_machine_that_restarts_does_not() {
+    for options in [OS, FSYNC] {
+        let disk = FakeDisk::new(1);
+        for life in 1..4 {
+            let mut opened = open(&disk, options, life);
+            assert_eq!(opened.store.lineage().epochs().len(), 1);
+            let next = opened.store.next().get();
+            opened.writer.append(&batch(next, 5, 0)).expect("room");
+            opened.writer.close().expect("closes");
+            disk.restart_machine();
+        }
+        disk.copy();
+        let opened = open(&disk, options, 9);
+        let copied = Finding::Copied {
+            epoch: Epoch::from_bits(9),
+            at: at(15),
+        };
+        assert_eq!(findings(&opened), [copied]);
+        assert_eq!(opened.store.lineage().current_begin(), at(15));
+        // What is told as durable is on this disk too.
+        let cut = disk.crash(Crash::PowerCut);
+        let again = open(&cut, options, 10);
+        assert!(again.read_only.is_none());
+        assert_eq!(offsets(&read(&again.store)), (0..15).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_real_directory_that_is_put_back_from_a_copy_begins_a_new_history() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, aside) = (dir.path().join("data"), dir.path().join("aside"));
+    let epochs = |epoch| {
+        let data = DataDir::open(&path).expect("a data directory");
+        let mut opened = data
+            .topic(&topic(), FSYNC, Epoch::from_bits(epoch), now(0))
+            .expect("opens");
+        let next = opened.store.next().get();
+        opened.writer.append(&batch(next, 5, 0)).expect("room");
+        let epochs = opened.store.lineage().epochs().len();
+        opened.writer.close().expect("closes");
+        epochs
+    };
+    assert_eq!((epochs(1), epochs(2)), (1, 1));
+    let copy = |from: &Path, to: &Path| {
+        let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status();
+        assert!(copied.expect("it runs").success());
+    };
+    copy(&path, &aside);
+    assert_eq!(epochs(3), 1);
+    std::fs::remove_dir_all(&path).expect("deleted");
+    copy(&aside, &path);
+    assert_eq!((epochs(4), epochs(5)), (2, 2));
 }
