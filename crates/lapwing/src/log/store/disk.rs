@@ -20,8 +20,12 @@ pub trait Disk: Send + Sync {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     /// Makes a directory and those above it.
     fn make_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Opens a directory, to sync it.
+    fn open_directory(&self, directory: &Path) -> io::Result<Arc<dyn Directory>>;
     /// Brings creations, renames and deletions in a directory to stable storage.
-    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        self.open_directory(directory)?.sync()
+    }
     /// What tells this start of the machine, this device and this directory from all others; none when the system does not
     /// say. While it stays the same, whatever was written can be read, synced or not.
     fn life(&self, directory: &Path) -> Option<String>;
@@ -37,6 +41,12 @@ pub enum Access {
     Read,
     /// To write too.
     Write,
+}
+
+/// An open directory.
+pub trait Directory: Send + Sync {
+    /// Brings creations, renames and deletions in it to stable storage.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// An open file.
@@ -92,8 +102,8 @@ impl Disk for RealDisk {
         std::fs::create_dir_all(directory)
     }
 
-    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        File::open(directory)?.sync_all()
+    fn open_directory(&self, directory: &Path) -> io::Result<Arc<dyn Directory>> {
+        Ok(Arc::new(RealFile(File::open(directory)?)))
     }
 
     fn life(&self, directory: &Path) -> Option<String> {
@@ -143,6 +153,12 @@ impl DiskFile for RealFile {
         self.0.sync_data()
     }
 
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
+impl Directory for RealFile {
     fn sync(&self) -> io::Result<()> {
         self.0.sync_all()
     }

@@ -9,7 +9,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use rustix::io::Errno;
 
-use super::disk::{Access, Disk, DiskFile};
+use super::disk::{Access, Directory, Disk, DiskFile};
 
 /// A disk that can be crashed.
 pub struct FakeDisk {
@@ -25,6 +25,7 @@ pub enum Op {
     Truncate,
     Sync,
     Rename,
+    OpenDirectory,
     SyncDirectory,
 }
 
@@ -327,12 +328,11 @@ impl Disk for FakeDisk {
         Ok(())
     }
 
-    fn sync_directory(&self, _directory: &Path) -> io::Result<()> {
-        let mut world = self.world();
-        world.step_whole(Op::SyncDirectory)?;
-        world.synced_names = world.names.clone();
-        world.pending.clear();
-        Ok(())
+    fn open_directory(&self, _directory: &Path) -> io::Result<Arc<dyn Directory>> {
+        self.world().step_whole(Op::OpenDirectory)?;
+        Ok(Arc::new(FakeDirectory {
+            world: self.world.clone(),
+        }))
     }
 
     fn life(&self, _directory: &Path) -> Option<String> {
@@ -350,6 +350,20 @@ impl FakeDisk {
             world: self.world.clone(),
             inode,
         })
+    }
+}
+
+struct FakeDirectory {
+    world: Arc<Mutex<World>>,
+}
+
+impl Directory for FakeDirectory {
+    fn sync(&self) -> io::Result<()> {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.step_whole(Op::SyncDirectory)?;
+        world.synced_names = world.names.clone();
+        world.pending.clear();
+        Ok(())
     }
 }
 

@@ -39,7 +39,7 @@ use super::retries::Retries;
 use super::segment::Segment;
 pub use batch::Batch;
 pub use directory::{DataDir, DataDirError, OpenError};
-use disk::{Disk, DiskFile};
+use disk::{Directory, Disk, DiskFile};
 use file::SegmentFile;
 pub use notice::{Finding, Notice, ReadOnly};
 use page::Pages;
@@ -122,6 +122,8 @@ pub enum Page {
 pub struct Store {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
+    /// Held open: no descriptor may be left when it must be synced.
+    names: Arc<dyn Directory>,
     topic: TopicName,
     options: StoreOptions,
     lineage: Lineage,
@@ -154,6 +156,7 @@ impl Store {
     fn new(
         disk: Arc<dyn Disk>,
         directory: PathBuf,
+        names: Arc<dyn Directory>,
         topic: TopicName,
         options: StoreOptions,
         lineage: Lineage,
@@ -165,6 +168,7 @@ impl Store {
         Self {
             disk,
             directory,
+            names,
             topic,
             options,
             lineage,
@@ -299,7 +303,7 @@ impl Store {
             synced = active.sync_data();
         }
         if synced.is_ok() && names {
-            synced = self.disk.sync_directory(&self.directory);
+            synced = self.names.sync();
         }
         synced.map_err(|error| self.fail("sync", error))?;
         self.durable.fetch_max(next.get(), Ordering::AcqRel);

@@ -8,7 +8,7 @@ use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
 
 use super::directory::OpenError;
-use super::disk::{Access, Disk, DiskFile, FRESH, read_full};
+use super::disk::{Access, Directory, Disk, DiskFile, FRESH, read_full};
 use super::file::{SegmentFile, delete, index_path};
 use super::header::{self, Header, HeaderFault};
 use super::notice::{Finding, Notice, ReadOnly};
@@ -40,6 +40,8 @@ pub fn open(
     };
     disk.make_directory(&directory)
         .map_err(|error| at("make")((directory.clone(), error)))?;
+    let names = disk.open_directory(&directory);
+    let names = names.map_err(|error| at("open")((directory.clone(), error)))?;
     let survey = Survey::of(&*disk, &directory, false).map_err(at("read"))?;
     check_ours(&survey, &directory, topic)?;
     let life = disk.life(&directory);
@@ -54,6 +56,7 @@ pub fn open(
     let opening = Opening {
         disk,
         directory,
+        names,
         topic,
         options,
         now,
@@ -104,6 +107,7 @@ fn check_ours(survey: &Survey, directory: &Path, topic: &TopicName) -> Result<()
 struct Opening<'a> {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
+    names: Arc<dyn Directory>,
     topic: &'a TopicName,
     options: StoreOptions,
     now: Now,
@@ -274,7 +278,7 @@ impl Opening<'_> {
             });
             synced.map_err(|error| (segment.path.clone(), error))?;
         }
-        let synced = self.disk.sync_directory(&self.directory);
+        let synced = self.names.sync();
         synced.map_err(|error| (self.directory.clone(), error))
     }
 
@@ -307,6 +311,7 @@ impl Opening<'_> {
         Arc::new(Store::new(
             disk,
             self.directory.clone(),
+            self.names.clone(),
             topic,
             self.options,
             lineage,

@@ -11,7 +11,7 @@ use lapwing_wire::topic::TopicName;
 use proptest::prelude::*;
 use rustix::io::Errno;
 
-use super::disk::Access;
+use super::disk::{Access, Directory};
 use super::fake::{Crash, FakeDisk, Op};
 use super::notice::IndexFault;
 use super::*;
@@ -1292,8 +1292,8 @@ impl Disk for SlowSync {
         self.inner.make_directory(directory)
     }
 
-    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        self.inner.sync_directory(directory)
+    fn open_directory(&self, directory: &Path) -> io::Result<Arc<dyn Directory>> {
+        self.inner.open_directory(directory)
     }
 
     fn life(&self, directory: &Path) -> Option<String> {
@@ -1417,4 +1417,21 @@ fn a_real_directory_that_is_put_back_from_a_copy_begins_a_new_history() {
     std::fs::remove_dir_all(&path).expect("deleted");
     copy(&aside, &path);
     assert_eq!((epochs(4), epochs(5)), (2, 2));
+}
+
+#[test]
+fn f19_out_of_descriptors_when_files_are_let_go_or_synced_stops_nothing() {
+    for options in [OS, FSYNC] {
+        let disk = FakeDisk::new(1);
+        let mut opened = open(&disk, options, 1);
+        while opened.store.bytes() <= options.bytes {
+            let next = opened.store.next().get();
+            opened.writer.append(&batch(next, 200, 0)).expect("room");
+        }
+        disk.fail(Op::OpenDirectory, 0, u64::MAX, Errno::MFILE);
+        assert!(opened.writer.retire(now(2), all));
+        opened.writer.sync().expect("synced");
+        let next = opened.store.next().get();
+        opened.writer.append(&batch(next, 1, 0)).expect("room");
+    }
 }

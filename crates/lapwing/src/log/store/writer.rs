@@ -224,7 +224,7 @@ impl StoreWriter {
         match writing.options.level {
             Level::Os => lock(&store).names = true,
             Level::Fsync => {
-                if let Err(error) = store.disk.sync_directory(&store.directory) {
+                if let Err(error) = store.names.sync() {
                     // It is the answer to the next append.
                     store.fail("sync", error);
                 }
