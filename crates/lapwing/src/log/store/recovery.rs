@@ -66,7 +66,7 @@ pub fn open(
         notices: Vec::new(),
     };
     if verdict.damage.is_some() {
-        return Ok(opening.read_only(survey, verdict, fresh));
+        return opening.read_only(survey, verdict, tail, fresh).map_err(at("sync"));
     }
     opening.writable(survey, &verdict, tail, fresh).map_err(at("repair"))
 }
@@ -119,27 +119,27 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Opens what is good before the damage, and changes nothing.
-    fn read_only(mut self, survey: Survey, verdict: Verdict, fresh: Epoch) -> Opened {
+    /// Opens what is good before the damage, and changes nothing; but what is shown is on stable storage before, as ever.
+    fn read_only(mut self, survey: Survey, verdict: Verdict, tail: Tail, fresh: Epoch) -> At<Opened> {
         let lineage = survey.lineage.clone().unwrap_or_else(|| Lineage::new(fresh));
         let (segment, finding) = verdict.damage.clone().expect("the caller saw damage");
         let file = survey.segments.get(segment).map(|segment| segment.path.clone());
-        let durable = survey.durable.min(verdict.next);
+        self.make_durable(&survey, &verdict, tail)?;
         self.tell_missing(&survey, &verdict);
         let file = file.unwrap_or_else(|| self.directory.clone());
         self.tell(file, finding);
         let notice = self.notices.last().expect("it was told above").clone();
         let (files, retries) = self.files(survey, verdict.keep);
         let read_only = ReadOnly { notice };
-        let store = self.store(lineage, files, durable, verdict.next);
+        let store = self.store(lineage, files, verdict.next, verdict.next);
         let writer = StoreWriter::read_only(store.clone(), read_only.clone());
-        Opened {
+        Ok(Opened {
             store,
             writer,
             retries,
             notices: self.notices,
             read_only: Some(read_only),
-        }
+        })
     }
 
     fn writable(mut self, survey: Survey, verdict: &Verdict, tail: Tail, fresh: Epoch) -> At<Opened> {

@@ -1435,3 +1435,27 @@ fn f19_out_of_descriptors_when_files_are_let_go_or_synced_stops_nothing() {
         opened.writer.append(&batch(next, 1, 0)).expect("room");
     }
 }
+
+#[test]
+fn f5_a_read_only_topic_shows_nothing_that_a_power_cut_could_take() {
+    let disk = written(FSYNC, &[(0, 5)]);
+    let mut opened = open(&disk, FSYNC, 1);
+    opened.writer.append(&batch(5, 5, 0)).expect("room");
+    let damaged = opened.store.files().back().expect("one").index().bytes;
+    opened.writer.append(&batch(10, 5, 0)).expect("room");
+    opened.writer.append(&batch(15, 5, 0)).expect("room");
+    drop(opened);
+    let bit = disk.read(&segment(0))[damaged as usize + 70] ^ 1;
+    let file = disk::Disk::open(&*disk, &segment(0), Access::Write).expect("there");
+    file.write_at(&[io::IoSlice::new(&[bit])], damaged + 70).expect("room");
+    let opened = open(&disk.crash(Crash::Kill), FSYNC, 2);
+    assert!(opened.read_only.is_some());
+    assert_eq!((opened.store.next(), opened.store.durable()), (at(10), at(10)));
+    let shown = read(&opened.store);
+    for _ in 0..8 {
+        let killed = disk.crash(Crash::Kill);
+        drop(open(&killed, FSYNC, 3));
+        let again = open(&killed.crash(Crash::PowerCut), FSYNC, 4);
+        assert!(read(&again.store).frames.starts_with(&shown.frames));
+    }
+}
