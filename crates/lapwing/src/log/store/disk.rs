@@ -20,11 +20,18 @@ pub trait Disk: Send + Sync {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     /// Makes a directory and those above it.
     fn make_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Opens a directory, to sync it.
+    fn open_directory(&self, directory: &Path) -> io::Result<Arc<dyn Directory>>;
     /// Brings creations, renames and deletions in a directory to stable storage.
-    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        self.open_directory(directory)?.sync()
+    }
     /// What tells this start of the machine, this device and this directory from all others; none when the system does not
     /// say. While it stays the same, whatever was written can be read, synced or not.
     fn life(&self, directory: &Path) -> Option<String>;
+    /// What tells this directory from a copy of it, and stays when the machine or its mounts are started anew; none when the
+    /// system does not say.
+    fn place(&self, directory: &Path) -> Option<String>;
 }
 
 /// For what a file is opened.
@@ -34,6 +41,12 @@ pub enum Access {
     Read,
     /// To write too.
     Write,
+}
+
+/// An open directory.
+pub trait Directory: Send + Sync {
+    /// Brings creations, renames and deletions in it to stable storage.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// An open file.
@@ -89,14 +102,22 @@ impl Disk for RealDisk {
         std::fs::create_dir_all(directory)
     }
 
-    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        File::open(directory)?.sync_all()
+    fn open_directory(&self, directory: &Path) -> io::Result<Arc<dyn Directory>> {
+        Ok(Arc::new(RealFile(File::open(directory)?)))
     }
 
     fn life(&self, directory: &Path) -> Option<String> {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let place = std::fs::metadata(directory).ok()?;
         Some(format!("{}/{}/{}", boot.trim(), place.dev(), place.ino()))
+    }
+
+    fn place(&self, directory: &Path) -> Option<String> {
+        let place = std::fs::metadata(directory).ok()?;
+        // The number alone may be given again to a copy that is made when the original is deleted. The device is left out:
+        // its number may be another after each mount.
+        let made = place.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(format!("{}/{}", place.ino(), made.as_nanos()))
     }
 }
 
@@ -132,6 +153,12 @@ impl DiskFile for RealFile {
         self.0.sync_data()
     }
 
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
+impl Directory for RealFile {
     fn sync(&self) -> io::Result<()> {
         self.0.sync_all()
     }

@@ -9,7 +9,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use rustix::io::Errno;
 
-use super::disk::{Access, Disk, DiskFile};
+use super::disk::{Access, Directory, Disk, DiskFile};
 
 /// A disk that can be crashed.
 pub struct FakeDisk {
@@ -25,6 +25,7 @@ pub enum Op {
     Truncate,
     Sync,
     Rename,
+    OpenDirectory,
     SyncDirectory,
 }
 
@@ -34,6 +35,7 @@ struct World {
     synced_names: BTreeMap<PathBuf, usize>,
     pending: Vec<(PathBuf, Option<usize>)>,
     life: u64,
+    place: u64,
     /// The machine or the process ends at this operation from now.
     crash_in: Option<u64>,
     dead: bool,
@@ -75,6 +77,7 @@ impl FakeDisk {
                 synced_names: BTreeMap::new(),
                 pending: Vec::new(),
                 life: 0,
+                place: 0,
                 crash_in: None,
                 dead: false,
                 faults: Vec::new(),
@@ -120,6 +123,7 @@ impl FakeDisk {
                 (inodes.collect(), names, world.life + 1)
             }
         };
+        let place = world.place;
         let (synced_names, pending) = match crash {
             Crash::Kill => (world.synced_names.clone(), world.pending.clone()),
             Crash::PowerCut => (names.clone(), Vec::new()),
@@ -131,6 +135,7 @@ impl FakeDisk {
                 synced_names,
                 pending,
                 life,
+                place,
                 crash_in: None,
                 dead: false,
                 faults: Vec::new(),
@@ -143,6 +148,17 @@ impl FakeDisk {
     /// The machine was started anew, and nothing was lost.
     pub fn restart_machine(&self) {
         self.world().life += 1;
+    }
+
+    /// The files are a copy of what they were, made without a sync.
+    pub fn copy(&self) {
+        let mut world = self.world();
+        world.place += 1;
+        world.life += 1;
+        for inode in &mut world.inodes {
+            inode.dirty.extend(0..=inode.data.len() / PAGE_BYTES);
+            inode.synced.clear();
+        }
     }
 
     /// Every file, by name.
@@ -312,16 +328,19 @@ impl Disk for FakeDisk {
         Ok(())
     }
 
-    fn sync_directory(&self, _directory: &Path) -> io::Result<()> {
-        let mut world = self.world();
-        world.step_whole(Op::SyncDirectory)?;
-        world.synced_names = world.names.clone();
-        world.pending.clear();
-        Ok(())
+    fn open_directory(&self, _directory: &Path) -> io::Result<Arc<dyn Directory>> {
+        self.world().step_whole(Op::OpenDirectory)?;
+        Ok(Arc::new(FakeDirectory {
+            world: self.world.clone(),
+        }))
     }
 
     fn life(&self, _directory: &Path) -> Option<String> {
         Some(self.world().life.to_string())
+    }
+
+    fn place(&self, _directory: &Path) -> Option<String> {
+        Some(self.world().place.to_string())
     }
 }
 
@@ -331,6 +350,20 @@ impl FakeDisk {
             world: self.world.clone(),
             inode,
         })
+    }
+}
+
+struct FakeDirectory {
+    world: Arc<Mutex<World>>,
+}
+
+impl Directory for FakeDirectory {
+    fn sync(&self) -> io::Result<()> {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.step_whole(Op::SyncDirectory)?;
+        world.synced_names = world.names.clone();
+        world.pending.clear();
+        Ok(())
     }
 }
 

@@ -39,7 +39,7 @@ use super::retries::Retries;
 use super::segment::Segment;
 pub use batch::Batch;
 pub use directory::{DataDir, DataDirError, OpenError};
-use disk::{Disk, DiskFile};
+use disk::{Directory, Disk, DiskFile};
 use file::SegmentFile;
 pub use notice::{Finding, Notice, ReadOnly};
 use page::Pages;
@@ -122,6 +122,8 @@ pub enum Page {
 pub struct Store {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
+    /// Held open: no descriptor may be left when it must be synced.
+    names: Arc<dyn Directory>,
     topic: TopicName,
     options: StoreOptions,
     lineage: Lineage,
@@ -133,6 +135,8 @@ pub struct Store {
     pages: Mutex<Pages>,
     notices: Mutex<Vec<Notice>>,
     unsynced: Mutex<Unsynced>,
+    /// Held for the whole of a sync: who finds nothing left to sync must know that it is synced, not that another is at it.
+    syncing: Mutex<()>,
     failed: OnceLock<(&'static str, Arc<io::Error>)>,
 }
 
@@ -152,6 +156,7 @@ impl Store {
     fn new(
         disk: Arc<dyn Disk>,
         directory: PathBuf,
+        names: Arc<dyn Directory>,
         topic: TopicName,
         options: StoreOptions,
         lineage: Lineage,
@@ -163,6 +168,7 @@ impl Store {
         Self {
             disk,
             directory,
+            names,
             topic,
             options,
             lineage,
@@ -173,6 +179,7 @@ impl Store {
             pages: Mutex::default(),
             notices: Mutex::default(),
             unsynced: Mutex::default(),
+            syncing: Mutex::default(),
             failed: OnceLock::new(),
         }
     }
@@ -266,6 +273,7 @@ impl Store {
 
     /// Brings everything that was written before this call to stable storage.
     fn sync(&self) -> Result<(), WriteError> {
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
         let next = self.next();
         // Behind reading `next`: a file that was sealed since is in the list, and one that is active holds the rest.
@@ -295,7 +303,7 @@ impl Store {
             synced = active.sync_data();
         }
         if synced.is_ok() && names {
-            synced = self.disk.sync_directory(&self.directory);
+            synced = self.names.sync();
         }
         synced.map_err(|error| self.fail("sync", error))?;
         self.durable.fetch_max(next.get(), Ordering::AcqRel);

@@ -36,6 +36,13 @@ pub enum Finding {
         /// Where it begins.
         at: Offset,
     },
+    /// The directory is a copy: the original may have gone on, so a new history begins.
+    Copied {
+        /// Its name.
+        epoch: Epoch,
+        /// Where it begins.
+        at: Offset,
+    },
     /// Bytes that were once good are not any more. The topic is read-only from here on, or, when it was found by a reader,
     /// these offsets are told as missing.
     Damage {
@@ -103,6 +110,10 @@ impl Notice {
                 "the machine or a write stopped before the newest messages were on stable storage, so a new history \
                  {epoch} begins at offset {at}"
             ),
+            Finding::Copied { epoch, at } => format!(
+                "{file} is a copy of the directory that was written, which may have gone on, so a new history {epoch} begins \
+                 at offset {at}"
+            ),
             Finding::Damage {
                 position,
                 bytes,
@@ -155,7 +166,11 @@ impl Finding {
             ),
             Self::MissingSegment { .. } => Some("restore the file from a copy while no server runs, if there is one"),
             Self::NotDeleted { .. } => Some("look at the permissions of the directory"),
-            Self::TornTail { .. } | Self::NewHistory { .. } | Self::IndexRebuilt { .. } | Self::StateRebuilt => None,
+            Self::TornTail { .. }
+            | Self::NewHistory { .. }
+            | Self::Copied { .. }
+            | Self::IndexRebuilt { .. }
+            | Self::StateRebuilt => None,
         }
     }
 
@@ -164,7 +179,11 @@ impl Finding {
     pub fn is_loss(&self) -> bool {
         matches!(
             self,
-            Self::NewHistory { .. } | Self::Damage { .. } | Self::MissingSegment { .. } | Self::Behind { .. }
+            Self::NewHistory { .. }
+                | Self::Copied { .. }
+                | Self::Damage { .. }
+                | Self::MissingSegment { .. }
+                | Self::Behind { .. }
         )
     }
 }

@@ -8,7 +8,7 @@ use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
 
 use super::directory::OpenError;
-use super::disk::{Access, Disk, DiskFile, FRESH, read_full};
+use super::disk::{Access, Directory, Disk, DiskFile, FRESH, read_full};
 use super::file::{SegmentFile, delete, index_path};
 use super::header::{self, Header, HeaderFault};
 use super::notice::{Finding, Notice, ReadOnly};
@@ -40,6 +40,8 @@ pub fn open(
     };
     disk.make_directory(&directory)
         .map_err(|error| at("make")((directory.clone(), error)))?;
+    let names = disk.open_directory(&directory);
+    let names = names.map_err(|error| at("open")((directory.clone(), error)))?;
     let survey = Survey::of(&*disk, &directory, false).map_err(at("read"))?;
     check_ours(&survey, &directory, topic)?;
     let life = disk.life(&directory);
@@ -47,18 +49,24 @@ pub fn open(
         Ok(state) if state.clean || (state.life == life && life.is_some()) => Tail::Kept,
         _ => Tail::Suspect,
     };
+    let place = disk.place(&directory);
+    let written_at = survey.state.as_ref().ok().and_then(|state| state.place.as_ref());
+    let copied = matches!((written_at, &place), (Some(then), Some(now)) if then != now);
     let verdict = judge(&survey, tail);
     let opening = Opening {
         disk,
         directory,
+        names,
         topic,
         options,
         now,
         life,
+        place,
+        copied,
         notices: Vec::new(),
     };
     if verdict.damage.is_some() {
-        return Ok(opening.read_only(survey, verdict, fresh));
+        return opening.read_only(survey, verdict, tail, fresh).map_err(at("sync"));
     }
     opening.writable(survey, &verdict, tail, fresh).map_err(at("repair"))
 }
@@ -99,35 +107,39 @@ fn check_ours(survey: &Survey, directory: &Path, topic: &TopicName) -> Result<()
 struct Opening<'a> {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
+    names: Arc<dyn Directory>,
     topic: &'a TopicName,
     options: StoreOptions,
     now: Now,
     life: Option<String>,
+    place: Option<String>,
+    /// Whether the files were written in another directory.
+    copied: bool,
     notices: Vec<Notice>,
 }
 
 impl Opening<'_> {
-    /// Opens what is good before the damage, and changes nothing.
-    fn read_only(mut self, survey: Survey, verdict: Verdict, fresh: Epoch) -> Opened {
+    /// Opens what is good before the damage, and changes nothing; but what is shown is on stable storage before, as ever.
+    fn read_only(mut self, survey: Survey, verdict: Verdict, tail: Tail, fresh: Epoch) -> At<Opened> {
         let lineage = survey.lineage.clone().unwrap_or_else(|| Lineage::new(fresh));
         let (segment, finding) = verdict.damage.clone().expect("the caller saw damage");
         let file = survey.segments.get(segment).map(|segment| segment.path.clone());
-        let durable = survey.durable.min(verdict.next);
+        self.make_durable(&survey, &verdict, tail)?;
         self.tell_missing(&survey, &verdict);
         let file = file.unwrap_or_else(|| self.directory.clone());
         self.tell(file, finding);
         let notice = self.notices.last().expect("it was told above").clone();
         let (files, retries) = self.files(survey, verdict.keep);
         let read_only = ReadOnly { notice };
-        let store = self.store(lineage, files, durable, verdict.next);
+        let store = self.store(lineage, files, verdict.next, verdict.next);
         let writer = StoreWriter::read_only(store.clone(), read_only.clone());
-        Opened {
+        Ok(Opened {
             store,
             writer,
             retries,
             notices: self.notices,
             read_only: Some(read_only),
-        }
+        })
     }
 
     fn writable(mut self, survey: Survey, verdict: &Verdict, tail: Tail, fresh: Epoch) -> At<Opened> {
@@ -136,8 +148,9 @@ impl Opening<'_> {
         let clean = survey.state.as_ref().is_ok_and(|state| state.clean);
         let (next, cut) = (verdict.next, verdict.cut);
         // At `fsync` nothing above the cut was ever visible. At `os` it may have been, so its offsets are not given again
-        // in the same history.
-        let renew = began && level == Level::Os && (cut.is_some() || tail == Tail::Suspect);
+        // in the same history. Nor are those that the original of a copy may have given.
+        let lost = level == Level::Os && (cut.is_some() || tail == Tail::Suspect);
+        let renew = began && (lost || self.copied);
         // All messages of a file are of one history. And a file says where the log ends, when all others are gone.
         let begin = if verdict.keep > 0 { renew } else { next > Offset::ZERO };
         let mut lineage = survey.lineage.clone().unwrap_or_else(|| Lineage::new(fresh));
@@ -151,12 +164,18 @@ impl Opening<'_> {
             let path = survey.segments[cut.segment].path.clone();
             self.tell(path, Finding::TornTail { position, bytes, next });
         }
-        if !clean {
+        if !clean || self.copied {
             self.make_durable(&survey, verdict, tail)?;
         }
         if renew {
             lineage.branch(fresh, next);
-            self.tell(self.directory.clone(), Finding::NewHistory { epoch: fresh, at: next });
+            let (epoch, at) = (fresh, next);
+            let finding = if self.copied {
+                Finding::Copied { epoch, at }
+            } else {
+                Finding::NewHistory { epoch, at }
+            };
+            self.tell(self.directory.clone(), finding);
         }
         let was_read: Vec<_> = survey.segments.iter().map(|segment| segment.was_read).collect();
         let (mut files, retries) = self.files(survey, verdict.keep);
@@ -178,13 +197,9 @@ impl Opening<'_> {
             file.hold(Some(handle));
             files.push(Arc::new(file));
         }
-        let state = State::new(
-            self.topic.clone(),
-            &lineage,
-            self.options.level,
-            next,
-            self.life.clone(),
-        );
+        let mut state = State::new(self.topic.clone(), &lineage, self.options.level, next);
+        state.life.clone_from(&self.life);
+        state.place.clone_from(&self.place);
         let saved = state.save(&*self.disk, &self.directory);
         saved.map_err(|error| (self.directory.join(state::FILE), error))?;
         // The last file goes on being written; all others that were read anew get an index, so that they are not again.
@@ -252,7 +267,7 @@ impl Opening<'_> {
     fn make_durable(&self, survey: &Survey, verdict: &Verdict, tail: Tail) -> At<()> {
         for segment in survey.segments[..verdict.keep]
             .iter()
-            .filter(|segment| segment.was_read)
+            .filter(|segment| segment.was_read || self.copied)
         {
             let synced = self.disk.open(&segment.path, Access::Write).and_then(|file| {
                 if tail == Tail::Kept && segment.scan.index.next > survey.durable {
@@ -263,7 +278,7 @@ impl Opening<'_> {
             });
             synced.map_err(|error| (segment.path.clone(), error))?;
         }
-        let synced = self.disk.sync_directory(&self.directory);
+        let synced = self.names.sync();
         synced.map_err(|error| (self.directory.clone(), error))
     }
 
@@ -296,6 +311,7 @@ impl Opening<'_> {
         Arc::new(Store::new(
             disk,
             self.directory.clone(),
+            self.names.clone(),
             topic,
             self.options,
             lineage,

@@ -26,6 +26,9 @@ pub struct State {
     pub clean: bool,
     /// On which start of which machine and device it was written: [`Disk::life`].
     pub life: Option<String>,
+    /// In which directory: [`Disk::place`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +58,7 @@ pub enum StateFault {
 impl State {
     /// The state of a topic while it is written.
     #[must_use]
-    pub fn new(topic: TopicName, lineage: &Lineage, level: Level, durable: Offset, life: Option<String>) -> Self {
+    pub fn new(topic: TopicName, lineage: &Lineage, level: Level, durable: Offset) -> Self {
         let history = |&(epoch, begin): &(Epoch, Offset)| History { epoch, begin };
         Self {
             format: FORMAT,
@@ -64,7 +67,8 @@ impl State {
             level,
             durable,
             clean: false,
-            life,
+            life: None,
+            place: None,
         }
     }
 

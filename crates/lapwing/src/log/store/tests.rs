@@ -1,5 +1,5 @@
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use lapwing_wire::topic::TopicName;
 use proptest::prelude::*;
 use rustix::io::Errno;
 
+use super::disk::{Access, Directory};
 use super::fake::{Crash, FakeDisk, Op};
 use super::notice::IndexFault;
 use super::*;
@@ -1224,5 +1225,237 @@ proptest! {
         let _ = index::Index::read(&noise);
         let _ = header::Header::read(&noise);
         let _ = state::State::read(&noise);
+    }
+}
+
+/// A disk on which the sync of a file that was opened to be read takes until it is let go.
+struct SlowSync {
+    inner: Arc<FakeDisk>,
+    gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    /// Whether a sync has come to it, and whether it is open.
+    state: Mutex<(bool, bool)>,
+    changed: std::sync::Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock().expect("no panic");
+        state.0 = true;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |(_, open)| !*open).expect("no panic"));
+    }
+
+    fn wait(&self) {
+        let state = self.state.lock().expect("no panic");
+        drop(self.changed.wait_while(state, |(came, _)| !*came).expect("no panic"));
+    }
+
+    fn open(&self) {
+        self.state.lock().expect("no panic").1 = true;
+        self.changed.notify_all();
+    }
+}
+
+struct SlowFile {
+    inner: Arc<dyn DiskFile>,
+    gate: Option<Arc<Gate>>,
+}
+
+impl Disk for SlowSync {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.inner.create(path)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        let inner = self.inner.open(path, access)?;
+        let gate = (access == Access::Read).then(|| self.gate.clone());
+        Ok(Arc::new(SlowFile { inner, gate }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        self.inner.list(directory)
+    }
+
+    fn make_directory(&self, directory: &Path) -> io::Result<()> {
+        self.inner.make_directory(directory)
+    }
+
+    fn open_directory(&self, directory: &Path) -> io::Result<Arc<dyn Directory>> {
+        self.inner.open_directory(directory)
+    }
+
+    fn life(&self, directory: &Path) -> Option<String> {
+        self.inner.life(directory)
+    }
+
+    fn place(&self, directory: &Path) -> Option<String> {
+        self.inner.place(directory)
+    }
+}
+
+impl DiskFile for SlowFile {
+    fn bytes(&self) -> io::Result<u64> {
+        self.inner.bytes()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        self.inner.read_at(buffer, at)
+    }
+
+    fn write_at(&self, parts: &[io::IoSlice<'_>], at: u64) -> io::Result<usize> {
+        self.inner.write_at(parts, at)
+    }
+
+    fn allocate(&self, at: u64, bytes: u64) -> io::Result<()> {
+        self.inner.allocate(at, bytes)
+    }
+
+    fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.inner.truncate(bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.inner.sync_data()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if let Some(gate) = &self.gate {
+            gate.pass();
+        }
+        self.inner.sync()
+    }
+}
+
+#[test]
+fn f10_a_close_waits_for_a_sync_under_way_and_is_not_clean_when_that_fails() {
+    let disk = FakeDisk::new(1);
+    let gate = Arc::<Gate>::default();
+    let slow = Arc::new(SlowSync {
+        inner: disk.clone(),
+        gate: gate.clone(),
+    });
+    let opened = recovery::open(slow, dir(), &topic(), OS, Epoch::from_bits(1), now(0));
+    let Opened { store, mut writer, .. } = opened.expect("opens");
+    while store.files().len() < 2 {
+        writer.append(&batch(store.next().get(), 200, 0)).expect("room");
+    }
+    let syncer = std::thread::spawn(move || store.sync().is_ok());
+    gate.wait();
+    let closer = std::thread::spawn(move || writer.close().is_ok());
+    // One that does not wait has time to be wrong; one that waits is right however long this is.
+    std::thread::sleep(Duration::from_millis(100));
+    disk.fail(Op::Sync, 0, 1, Errno::IO);
+    gate.open();
+    assert!(!syncer.join().expect("no panic"));
+    assert!(!closer.join().expect("no panic"));
+    let state = state::State::read(&disk.read(&dir().join(state::FILE))).expect("whole");
+    assert!(!state.clean);
+}
+
+#[test]
+fn a_copy_of_a_directory_goes_on_in_a_new_history_and_a_machine_that_restarts_does_not() {
+    for options in [OS, FSYNC] {
+        let disk = FakeDisk::new(1);
+        for life in 1..4 {
+            let mut opened = open(&disk, options, life);
+            assert_eq!(opened.store.lineage().epochs().len(), 1);
+            let next = opened.store.next().get();
+            opened.writer.append(&batch(next, 5, 0)).expect("room");
+            opened.writer.close().expect("closes");
+            disk.restart_machine();
+        }
+        disk.copy();
+        let opened = open(&disk, options, 9);
+        let copied = Finding::Copied {
+            epoch: Epoch::from_bits(9),
+            at: at(15),
+        };
+        assert_eq!(findings(&opened), [copied]);
+        assert_eq!(opened.store.lineage().current_begin(), at(15));
+        // What is told as durable is on this disk too.
+        let cut = disk.crash(Crash::PowerCut);
+        let again = open(&cut, options, 10);
+        assert!(again.read_only.is_none());
+        assert_eq!(offsets(&read(&again.store)), (0..15).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_real_directory_that_is_put_back_from_a_copy_begins_a_new_history() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, aside) = (dir.path().join("data"), dir.path().join("aside"));
+    let epochs = |epoch| {
+        let data = DataDir::open(&path).expect("a data directory");
+        let mut opened = data
+            .topic(&topic(), FSYNC, Epoch::from_bits(epoch), now(0))
+            .expect("opens");
+        let next = opened.store.next().get();
+        opened.writer.append(&batch(next, 5, 0)).expect("room");
+        let epochs = opened.store.lineage().epochs().len();
+        opened.writer.close().expect("closes");
+        epochs
+    };
+    assert_eq!((epochs(1), epochs(2)), (1, 1));
+    let copy = |from: &Path, to: &Path| {
+        let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status();
+        assert!(copied.expect("it runs").success());
+    };
+    copy(&path, &aside);
+    assert_eq!(epochs(3), 1);
+    std::fs::remove_dir_all(&path).expect("deleted");
+    copy(&aside, &path);
+    assert_eq!((epochs(4), epochs(5)), (2, 2));
+}
+
+#[test]
+fn f19_out_of_descriptors_when_files_are_let_go_or_synced_stops_nothing() {
+    for options in [OS, FSYNC] {
+        let disk = FakeDisk::new(1);
+        let mut opened = open(&disk, options, 1);
+        while opened.store.bytes() <= options.bytes {
+            let next = opened.store.next().get();
+            opened.writer.append(&batch(next, 200, 0)).expect("room");
+        }
+        disk.fail(Op::OpenDirectory, 0, u64::MAX, Errno::MFILE);
+        assert!(opened.writer.retire(now(2), all));
+        opened.writer.sync().expect("synced");
+        let next = opened.store.next().get();
+        opened.writer.append(&batch(next, 1, 0)).expect("room");
+    }
+}
+
+#[test]
+fn f5_a_read_only_topic_shows_nothing_that_a_power_cut_could_take() {
+    let disk = written(FSYNC, &[(0, 5)]);
+    let mut opened = open(&disk, FSYNC, 1);
+    opened.writer.append(&batch(5, 5, 0)).expect("room");
+    let damaged = opened.store.files().back().expect("one").index().bytes;
+    opened.writer.append(&batch(10, 5, 0)).expect("room");
+    opened.writer.append(&batch(15, 5, 0)).expect("room");
+    drop(opened);
+    let bit = disk.read(&segment(0))[damaged as usize + 70] ^ 1;
+    let file = disk::Disk::open(&*disk, &segment(0), Access::Write).expect("there");
+    file.write_at(&[io::IoSlice::new(&[bit])], damaged + 70).expect("room");
+    let opened = open(&disk.crash(Crash::Kill), FSYNC, 2);
+    assert!(opened.read_only.is_some());
+    assert_eq!((opened.store.next(), opened.store.durable()), (at(10), at(10)));
+    let shown = read(&opened.store);
+    for _ in 0..8 {
+        let killed = disk.crash(Crash::Kill);
+        drop(open(&killed, FSYNC, 3));
+        let again = open(&killed.crash(Crash::PowerCut), FSYNC, 4);
+        assert!(read(&again.store).frames.starts_with(&shown.frames));
     }
 }

@@ -224,7 +224,7 @@ impl StoreWriter {
         match writing.options.level {
             Level::Os => lock(&store).names = true,
             Level::Fsync => {
-                if let Err(error) = store.disk.sync_directory(&store.directory) {
+                if let Err(error) = store.names.sync() {
                     // It is the answer to the next append.
                     store.fail("sync", error);
                 }
@@ -248,6 +248,8 @@ impl StoreWriter {
             // An index is a cache: without it the next start takes longer.
             let _ = active.file.seal(disk, true);
         }
+        // Whatever failed on another thread meanwhile.
+        store.check()?;
         writing.state.durable = store.next();
         writing.state.clean = true;
         let saved = writing.state.save(disk, &store.directory);
