@@ -257,6 +257,11 @@ impl Recorder {
     /// made by the next flush.
     pub fn rotate(&mut self, header: &[u8], now: Now) -> Result<(), RecordError> {
         self.end_file()?;
+        if !self.writer.is_in_place().map_err(RecordError::Write)? {
+            // What is at the path is somebody else's, or nothing: the next look finds that, and it is still due until then.
+            self.look_at = 0;
+            return Ok(());
+        }
         let mut part = parts::name(self.writer.path(), self.part);
         // Somebody else's file is not written over.
         while part.exists() || parts::packed(&part).exists() {
@@ -374,6 +379,24 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&path).expect("there"), "header\ntwo\n");
             std::fs::remove_file(&path).expect("there");
         }
+    }
+
+    #[test]
+    fn a_rotation_leaves_alone_what_another_program_put_at_its_path() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("feed.ndjson");
+        let (mut recorder, _) = Recorder::open(&path, keeping(Some(20), None), at(0)).expect("free");
+        recorder.append_header(b"header\n", at(0));
+        recorder.append(b"one\n");
+        assert!(!recorder.was_moved(at(0)).expect("known"));
+        std::fs::rename(&path, dir.path().join("away")).expect("there");
+        std::fs::write(&path, "theirs").expect("written");
+        recorder.rotate(b"header\n", at(0)).expect("nothing to do");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "theirs");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 2);
+        assert!(recorder.was_moved(at(0)).expect("known"), "and it is found at once");
+        let error = recorder.begin_anew(b"header\n", at(0)).expect_err("not ours");
+        assert!(matches!(error, RecordError::Write(error) if error.kind() == io::ErrorKind::AlreadyExists));
     }
 
     #[test]
