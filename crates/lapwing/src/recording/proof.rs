@@ -7,7 +7,7 @@ use lapwing_wire::topic::TopicName;
 use super::glance::{self, Glance, RECEIVED_BYTES};
 use super::line;
 use super::lines::{Line, Text};
-use super::note::{Missed, Note};
+use super::note::{CLOCK_STEP_MS, Missed, Note};
 use super::reader::{Damage, Record};
 
 /// Takes a recording line by line, and finds what is wrong with it.
@@ -553,9 +553,10 @@ impl Proof {
                 let nanos = |text| Some(WallTime::parse(std::str::from_utf8(text).ok()?)?.nanos());
                 let by = nanos(before)
                     .zip(nanos(received))
-                    .map_or(0, |(before, now)| before.abs_diff(now));
-                if self.back.is_none() {
-                    self.back = Some((self.finding(None, What::TimeBack { by_ns: by }), mono));
+                    .map(|(before, now)| before.abs_diff(now));
+                if self.back.is_none() && by.is_none_or(|by| by > CORRECTION_NS) {
+                    let by_ns = by.unwrap_or_default();
+                    self.back = Some((self.finding(None, What::TimeBack { by_ns }), mono));
                 }
             }
             _ => {}
@@ -722,6 +723,9 @@ fn is_later_record(line: &Line<'_>) -> bool {
 
 /// 5 s: a listener looks at its clocks five times a second, and may be held up.
 const STEP_TOLD_NS: u64 = 5_000_000_000;
+
+/// So far a wall clock goes back that is corrected and not set.
+const CORRECTION_NS: u64 = CLOCK_STEP_MS as u64 * 1_000_000;
 
 /// As a listener takes them: no honest log is this long, and sums of smaller offsets fit.
 const OFFSET_MAX: u64 = 1 << 62;

@@ -368,6 +368,17 @@ fn torn_and_damaged_lines_are_told() {
 }
 
 #[test]
+fn g1_a_wall_clock_that_goes_back_by_less_than_a_step_is_corrected_and_no_fault() {
+    let set = |ms| {
+        let made = Made::default().messages("users", 1, 0..3).clock_set(ms);
+        made.messages("users", 1, 3..5).found()
+    };
+    // A millisecond passes between two lines.
+    assert_eq!(set(-101), []);
+    assert_eq!(set(-102), [(4, What::TimeBack { by_ns: 101_000_000 })]);
+}
+
+#[test]
 fn g1_a_wall_clock_that_was_set_is_no_fault_and_one_that_was_not_is() {
     let back = Made::default()
         .messages("users", 1, 0..3)
