@@ -186,9 +186,8 @@ impl Log {
             text,
             Some("what came before is in the file that was moved; --rotate does this without a word"),
         );
-        self.recorder.begin_anew(&header(), now);
-        let flushed = self.recorder.flush();
-        self.unless_held(flushed, now)
+        let began = self.recorder.begin_anew(&header(), now);
+        self.unless_held(began, now)
     }
 
     /// Lets an error that can pass by itself hold the feed, if that is wanted.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::Now;
+use crate::recording::note::CLOCK_STEP_MS;
 
 /// The beat by which everything is looked after, and what it says about ourselves.
 #[derive(Default)]
@@ -45,7 +46,7 @@ impl Ticks {
         self.stalled |= mono > TICK + STALL + std::mem::take(&mut self.busy);
         let wall = now.wall.nanos().saturating_sub(before.wall.nanos());
         let step = (wall as f64 - mono.as_nanos() as f64) / 1e6;
-        if step.abs() > CLOCK_STEP_MS {
+        if step.abs() > f64::from(CLOCK_STEP_MS) {
             self.clock_step = Some(self.clock_step.unwrap_or_default() + step);
         }
     }
@@ -56,9 +57,6 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// A beat this much late is a stall: stopped, or suspended. Being slow is none, and shows in the block times.
 const STALL: Duration = Duration::from_secs(2);
-
-/// Slower corrections of the clock are drift, not steps.
-const CLOCK_STEP_MS: f64 = 100.0;
 
 #[cfg(test)]
 mod tests {

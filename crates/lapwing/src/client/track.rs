@@ -20,6 +20,7 @@ pub struct Track {
     epoch: Option<Epoch>,
     /// The offset expected next; none before the first message of a plain feed.
     next: Option<Offset>,
+    /// The last offset that came of this history.
     last: Option<Offset>,
     /// How many messages came: the place of a message in a feed without offsets.
     arrivals: u64,
@@ -120,7 +121,7 @@ impl Track {
         self.epoch
     }
 
-    /// The last offset that came.
+    /// The last offset that came of this history; gone on with, the one before what is wanted next.
     #[must_use]
     pub fn last(&self) -> Option<Offset> {
         self.last
@@ -203,6 +204,12 @@ impl Track {
         if known.is_none() || grant != Grant::AsAsked {
             self.next = Some(granted.from);
         }
+        self.last = match &grant {
+            Grant::AsAsked | Grant::Gap { .. } => self.last,
+            // What came from there on is no part of the history that goes on.
+            Grant::Diverged { at, .. } => self.last.min(at.previous()),
+            Grant::Reset => None,
+        };
         self.epoch = Some(granted.epoch);
         (grant, unfinished)
     }
@@ -394,6 +401,19 @@ mod tests {
             offset: Offset::new(5),
         };
         Track::resumed(track().topic, NonZeroU64::new(2).expect("not zero"), mark)
+    }
+
+    #[test]
+    fn the_last_offset_is_one_of_the_history_that_goes_on() {
+        let mut track = following(0..4);
+        track.on_subscribed(&granted(Answer::Gap, 1, 9, 9, 9));
+        assert_eq!(track.last(), Some(Offset::new(3)));
+        let mut diverged = granted(Answer::Diverged, 2, 0, 2, 2);
+        diverged.diverged_at = Some(Offset::new(2));
+        track.on_subscribed(&diverged);
+        assert_eq!(track.last(), Some(Offset::new(1)));
+        track.on_subscribed(&granted(Answer::Reset, 3, 0, 0, 0));
+        assert_eq!(track.last(), None);
     }
 
     #[test]

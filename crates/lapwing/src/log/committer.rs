@@ -76,7 +76,7 @@ impl Run {
         loop {
             match self.log.wait_for_work(RETIRE_INTERVAL) {
                 Work::Batches(batches) => self.commit(&batches),
-                Work::None => {}
+                Work::None => self.on_quiet(),
                 Work::Stop => break,
             }
             if self
@@ -88,6 +88,18 @@ impl Run {
         }
         if let Err(error) = self.writer.close() {
             self.trouble.on_trouble(&error.into(), Now::read());
+        }
+    }
+
+    /// Nothing has come for a while.
+    fn on_quiet(&mut self) {
+        if let Err(error) = self.writer.note_durable() {
+            let error = AppendError::from(error);
+            let now = Now::read();
+            self.trouble.on_trouble(&error, now);
+            if matches!(error, AppendError::ReadOnly { .. }) {
+                self.log.on_written(&[], Some(error), now);
+            }
         }
     }
 

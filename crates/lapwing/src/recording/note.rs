@@ -194,3 +194,7 @@ pub struct StampedNote {
     /// Nanoseconds of the monotonic clock.
     pub mono: u64,
 }
+
+/// 100 ms: a wall clock that moves less against the monotonic one between two looks is corrected, not set, and no
+/// [`Note::ClockStep`] says so.
+pub const CLOCK_STEP_MS: u32 = 100;

@@ -7,7 +7,7 @@ use lapwing_wire::topic::TopicName;
 use super::glance::{self, Glance, RECEIVED_BYTES};
 use super::line;
 use super::lines::{Line, Text};
-use super::note::{Missed, Note};
+use super::note::{CLOCK_STEP_MS, Missed, Note};
 use super::reader::{Damage, Record};
 
 /// Takes a recording line by line, and finds what is wrong with it.
@@ -351,10 +351,11 @@ impl Proof {
             } => {
                 let Some(at) = self.topic(&topic) else { return };
                 let before = self.topics[at].next.and_then(|next| next.checked_sub(1));
-                if let (Some(said), Some(next)) = (last, self.topics[at].next)
-                    && said.get().saturating_add(1) != next
+                if let (Some(last), Some(next)) = (last, self.topics[at].next)
+                    && let said = last.get().saturating_add(1)
+                    && said != next
+                    && !self.topics[at].misses_all_from(said)
                 {
-                    let said = said.get().saturating_add(1);
                     self.find(Some(at), What::Contradiction { said, next });
                 }
                 if let Some(last) = before {
@@ -369,7 +370,7 @@ impl Proof {
                     Some(next) if said != next => self.find(Some(at), What::Contradiction { said, next }),
                     _ => {}
                 }
-                self.begin(at, Some(epoch), Some(said));
+                self.go_on(at, epoch, said);
             }
             Note::Diverged {
                 topic, epoch, at: from, ..
@@ -381,7 +382,7 @@ impl Proof {
                     Some(next) if from > next => self.find(Some(at), What::Contradiction { said: from, next }),
                     _ => {}
                 }
-                self.begin(at, Some(epoch), Some(from));
+                self.go_on(at, epoch, from);
             }
         }
     }
@@ -481,6 +482,17 @@ impl Proof {
         topic.missing.clear();
     }
 
+    /// Goes on under another name at `next`, where what did not come before is still missing.
+    fn go_on(&mut self, at: usize, epoch: Epoch, next: u64) {
+        let mut missing = std::mem::take(&mut self.topics[at].missing);
+        missing.retain_mut(|(from, to)| {
+            *to = (*to).min(next);
+            from < to
+        });
+        self.begin(at, Some(epoch), Some(next));
+        self.topics[at].missing = missing;
+    }
+
     fn hold(&mut self, topic: TopicName, epoch: Option<Epoch>) -> Option<usize> {
         if self.histories.len() == HISTORIES_MAX {
             self.tally.histories_beyond += 1;
@@ -541,9 +553,10 @@ impl Proof {
                 let nanos = |text| Some(WallTime::parse(std::str::from_utf8(text).ok()?)?.nanos());
                 let by = nanos(before)
                     .zip(nanos(received))
-                    .map_or(0, |(before, now)| before.abs_diff(now));
-                if self.back.is_none() {
-                    self.back = Some((self.finding(None, What::TimeBack { by_ns: by }), mono));
+                    .map(|(before, now)| before.abs_diff(now));
+                if self.back.is_none() && by.is_none_or(|by| by > CORRECTION_NS) {
+                    let by_ns = by.unwrap_or_default();
+                    self.back = Some((self.finding(None, What::TimeBack { by_ns }), mono));
                 }
             }
             _ => {}
@@ -630,10 +643,20 @@ impl Proof {
 impl Topic {
     /// Goes on behind offsets that did not come.
     fn miss(&mut self, from: u64, to: u64) {
-        if self.missing.len() < MISSING_MAX {
-            self.missing.push((from, to));
+        let is_full = self.missing.len() == MISSING_MAX;
+        match self.missing.last_mut() {
+            Some(last) if last.1 == from => last.1 = to,
+            // The last one says whether anything came behind it.
+            Some(last) if is_full => *last = (from, to),
+            _ => self.missing.push((from, to)),
         }
         self.next = Some(to);
+    }
+
+    /// Whether nothing from `from` on has come, and all of it up to what comes next is found missing.
+    fn misses_all_from(&self, from: u64) -> bool {
+        let behind = self.missing.last().filter(|(_, to)| Some(*to) == self.next);
+        behind.is_some_and(|missing| (missing.0..missing.1).contains(&from))
     }
 }
 
@@ -700,6 +723,9 @@ fn is_later_record(line: &Line<'_>) -> bool {
 
 /// 5 s: a listener looks at its clocks five times a second, and may be held up.
 const STEP_TOLD_NS: u64 = 5_000_000_000;
+
+/// So far a wall clock goes back that is corrected and not set.
+const CORRECTION_NS: u64 = CLOCK_STEP_MS as u64 * 1_000_000;
 
 /// As a listener takes them: no honest log is this long, and sums of smaller offsets fit.
 const OFFSET_MAX: u64 = 1 << 62;

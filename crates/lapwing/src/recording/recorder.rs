@@ -68,6 +68,8 @@ pub struct Recorder {
     compressor: Option<Compressor>,
     /// Up to which length the file is synced, or will be by the sync under way.
     synced: u64,
+    /// The disk is yet to be asked to keep the name of a new file.
+    owes_name: bool,
     sync_at: u64,
     look_at: u64,
 }
@@ -79,7 +81,6 @@ impl Recorder {
         let mut recorder = Self::new(writer, keeping).map_err(OpenError::Io)?;
         recorder.look_around(now).map_err(OpenError::Io)?;
         if recorder.is_file() && found.checkpoint.end == 0 && keeping.sync != Sync::None {
-            // What the disk keeps of a new file is worth nothing without its name.
             parts::sync_folder(path).map_err(OpenError::Io)?;
         }
         Ok((recorder, found))
@@ -107,6 +108,7 @@ impl Recorder {
             began: None,
             header_end: 0,
             synced: 0,
+            owes_name: false,
             sync_at: 0,
             look_at: 0,
         })
@@ -168,16 +170,21 @@ impl Recorder {
 
     /// Writes what waits, and syncs it where each read is synced.
     pub fn settle(&mut self) -> Result<(), RecordError> {
-        self.writer.flush().map_err(RecordError::Write)?;
+        self.flush()?;
         match self.keeping.sync {
             Sync::Each => self.sync_now(),
             Sync::None | Sync::Interval => Ok(()),
         }
     }
 
-    /// Writes what waits.
+    /// Writes what waits. What the disk keeps of a new file is worth nothing without its name, so that is synced first of all.
     pub fn flush(&mut self) -> Result<(), RecordError> {
-        self.writer.flush().map_err(RecordError::Write)
+        self.writer.flush().map_err(RecordError::Write)?;
+        if self.owes_name {
+            parts::sync_folder(self.writer.path()).map_err(RecordError::Sync)?;
+            self.owes_name = false;
+        }
+        Ok(())
     }
 
     /// Begins a sync when one is due, and tells how the one before it went.
@@ -206,12 +213,30 @@ impl Recorder {
         Ok(!self.writer.is_in_place().map_err(RecordError::Write)?)
     }
 
-    /// Goes on in a new file, where the one that was written is no longer at its path. What waits must have been written.
-    pub fn begin_anew(&mut self, header: &[u8], now: Now) {
+    /// Goes on in a new file that begins with `header`, where the one that was written is no longer at its path.
+    ///
+    /// When it cannot make the new file, that is made by the next flush.
+    pub fn begin_anew(&mut self, header: &[u8], now: Now) -> Result<(), RecordError> {
+        self.end_file()?;
+        self.begin_file(header, now)
+    }
+
+    /// Writes and syncs all of the file: the one behind it says that everything before it is kept.
+    fn end_file(&mut self) -> Result<(), RecordError> {
+        self.flush()?;
+        match self.keeping.sync {
+            Sync::None => Ok(()),
+            Sync::Interval | Sync::Each => self.sync_now(),
+        }
+    }
+
+    fn begin_file(&mut self, header: &[u8], now: Now) -> Result<(), RecordError> {
         self.writer.begin_anew(header);
         self.header_end = header.len() as u64;
         self.began = Some(i128::from(now.mono));
         self.synced = 0;
+        self.owes_name = self.keeping.sync != Sync::None;
+        self.flush()
     }
 
     /// Whether the file should be rotated away before `more` bytes are added.
@@ -231,9 +256,11 @@ impl Recorder {
     /// When it cannot write what waits, nothing has happened, and it is still due. When it cannot make the new file, that is
     /// made by the next flush.
     pub fn rotate(&mut self, header: &[u8], now: Now) -> Result<(), RecordError> {
-        self.writer.flush().map_err(RecordError::Write)?;
-        if self.keeping.sync != Sync::None {
-            self.sync_now()?;
+        self.end_file()?;
+        if !self.writer.is_in_place().map_err(RecordError::Write)? {
+            // What is at the path is somebody else's, or nothing: the next look finds that, and it is still due until then.
+            self.look_at = 0;
+            return Ok(());
         }
         let mut part = parts::name(self.writer.path(), self.part);
         // Somebody else's file is not written over.
@@ -243,15 +270,10 @@ impl Recorder {
         }
         std::fs::rename(self.writer.path(), &part).map_err(RecordError::Write)?;
         self.part += 1;
-        self.begin_anew(header, now);
         if let Some(compressor) = &self.compressor {
             compressor.take(part);
         }
-        self.writer.flush().map_err(RecordError::Write)?;
-        match self.keeping.sync {
-            Sync::None => Ok(()),
-            Sync::Interval | Sync::Each => parts::sync_folder(self.writer.path()).map_err(RecordError::Sync),
-        }
+        self.begin_file(header, now)
     }
 
     /// A part that could not be compressed, if there is one to tell of.
@@ -261,13 +283,7 @@ impl Recorder {
 
     /// Writes everything, and waits until it is kept as was asked.
     pub fn finish(&mut self) -> Result<(), RecordError> {
-        self.writer.flush().map_err(RecordError::Write)?;
-        if let Some(syncer) = &mut self.syncer {
-            syncer.finish().map_err(RecordError::Sync)?;
-        }
-        if self.keeping.sync != Sync::None {
-            self.sync_now()?;
-        }
+        self.end_file()?;
         if let Some(compressor) = &mut self.compressor {
             compressor.finish(COMPRESS_WAIT);
         }
@@ -338,6 +354,49 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).expect("there");
         assert_eq!(read("feed.000001.ndjson"), "header\none\n");
         assert_eq!(read("feed.ndjson"), "header\ntwo\n");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_whole_before_the_next_begins() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("feed.ndjson");
+        for sync in [Sync::None, Sync::Interval, Sync::Each] {
+            let keeping = Keeping {
+                sync,
+                ..keeping(None, None)
+            };
+            let (mut recorder, _) = Recorder::open(&path, keeping, at(0)).expect("free");
+            recorder.append_header(b"header\n", at(0));
+            recorder.append(b"one\n");
+            let away = dir.path().join("away");
+            std::fs::rename(&path, &away).expect("there");
+            assert!(recorder.was_moved(at(1)).expect("known"));
+            recorder.begin_anew(b"header\n", at(1)).expect("room");
+            assert!(!recorder.owes_name, "the name is kept");
+            recorder.append(b"two\n");
+            recorder.finish().expect("room");
+            assert_eq!(std::fs::read_to_string(&away).expect("there"), "header\none\n");
+            assert_eq!(std::fs::read_to_string(&path).expect("there"), "header\ntwo\n");
+            std::fs::remove_file(&path).expect("there");
+        }
+    }
+
+    #[test]
+    fn a_rotation_leaves_alone_what_another_program_put_at_its_path() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("feed.ndjson");
+        let (mut recorder, _) = Recorder::open(&path, keeping(Some(20), None), at(0)).expect("free");
+        recorder.append_header(b"header\n", at(0));
+        recorder.append(b"one\n");
+        assert!(!recorder.was_moved(at(0)).expect("known"));
+        std::fs::rename(&path, dir.path().join("away")).expect("there");
+        std::fs::write(&path, "theirs").expect("written");
+        recorder.rotate(b"header\n", at(0)).expect("nothing to do");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "theirs");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 2);
+        assert!(recorder.was_moved(at(0)).expect("known"), "and it is found at once");
+        let error = recorder.begin_anew(b"header\n", at(0)).expect_err("not ours");
+        assert!(matches!(error, RecordError::Write(error) if error.kind() == io::ErrorKind::AlreadyExists));
     }
 
     #[test]

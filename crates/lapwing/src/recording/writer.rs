@@ -46,7 +46,7 @@ impl Writer {
         let (mut writer, file) = Self::open_locked(path)?;
         let mut found = Found::default();
         if let (Some(mut file), Some(len)) = (file, writer.end) {
-            if len > 0 && !begins_as_recording(&mut file).map_err(OpenError::Io)? {
+            if len > 0 && !begins_as_recording(&mut file, len).map_err(OpenError::Io)? {
                 return Err(OpenError::Foreign);
             }
             let checkpoint = Checkpoint::of_recording(&mut file, path).map_err(OpenError::Io)?;
@@ -244,16 +244,18 @@ fn create(path: &Path) -> io::Result<File> {
 
 /// Whether the first line is a record, whole or damaged: a damaged recording is still one.
 ///
-/// A first line without end is the one that a crash tore, if it begins as every recording does; or a power cut left the length of
-/// a file and nothing of what was in it, which reads as zeroes.
-fn begins_as_recording(file: &mut File) -> io::Result<bool> {
+/// A first line without end is the one that a crash tore, if it is all there is and begins as every recording does; or a power cut
+/// left the length of a file and nothing of what was in it, which reads as zeroes.
+fn begins_as_recording(file: &mut File, len: u64) -> io::Result<bool> {
     file.seek(SeekFrom::Start(0))?;
     let mut line = Vec::new();
-    BufReader::new(file)
+    let read = BufReader::new(file)
         .take(line::LINE_BYTES_MAX as u64)
         .read_until(b'\n', &mut line)?;
     Ok(match line.strip_suffix(b"\n") {
         Some(line) => line::check(line) != Err(SealError::Missing),
+        // What was not looked at may be somebody's.
+        None if (read as u64) < len => false,
         None => line.starts_with(RECORD_BEGIN) || RECORD_BEGIN.starts_with(&line) || line.iter().all(|&byte| byte == 0),
     })
 }
@@ -322,6 +324,23 @@ mod tests {
             );
             assert_eq!(std::fs::read(&path).expect("there"), other);
         }
+    }
+
+    #[test]
+    fn zeroes_are_what_a_power_cut_left_only_where_nothing_stands_behind_them() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("feed.ndjson");
+        let zeroes = line::LINE_BYTES_MAX as u64 + (1 << 20);
+        // A hole reads as zeroes, and costs nothing.
+        let mut file = File::create(&path).expect("made");
+        file.set_len(zeroes).expect("room");
+        file.seek(SeekFrom::End(0)).expect("a file");
+        file.write_all(b"theirs").expect("room");
+        assert!(matches!(Writer::open_recording(&path), Err(OpenError::Foreign)));
+        assert_eq!(file.metadata().expect("there").len(), zeroes + 6);
+        file.set_len(1 << 20).expect("shorter");
+        let (_, found) = Writer::open_recording(&path).expect("taken");
+        assert_eq!(found.cut, 1 << 20);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, follow, speak};
+use crate::support::eventually;
 use crate::support::http::{ask, post};
 use crate::support::server::{Server, lapwing};
 
@@ -303,10 +304,9 @@ fn f5_a_client_beyond_the_damage_waits_where_it_is_and_is_told_of_no_new_history
     publish(&server, 10..20);
     publish(&server, 20..30);
     kill(server);
-    let file = dir.path().join("topics/orders/00000000000000000000.log");
+    let (file, used) = newest_file(dir.path());
     let mut bytes = std::fs::read(&file).unwrap();
     // In the middle of the file there are good batches behind it, so this is damage and no torn end.
-    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
     bytes[used / 2] ^= 1;
     std::fs::write(&file, bytes).unwrap();
     let server = serve(dir.path(), "fsync");
@@ -330,4 +330,48 @@ fn f5_a_client_beyond_the_damage_waits_where_it_is_and_is_told_of_no_new_history
         .unwrap();
     std::io::Write::write_all(&mut publisher.stdin.take().unwrap(), b"1\n").unwrap();
     assert_eq!(publisher.wait().unwrap().code(), Some(1), "it does not try for ever");
+}
+
+/// The newest file of the topic, and where its used part ends.
+fn newest_file(dir: &Path) -> (std::path::PathBuf, usize) {
+    let file = dir.join("topics/orders/00000000000000000000.log");
+    let bytes = std::fs::read(&file).unwrap();
+    (file, bytes.iter().rposition(|byte| *byte != 0).unwrap())
+}
+
+#[test]
+fn f5_damage_to_the_last_batch_before_a_quiet_time_is_no_torn_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(dir.path(), "fsync");
+    publish(&server, 0..10);
+    publish(&server, 10..20);
+    let state = dir.path().join("topics/orders/state.json");
+    eventually("what is durable is noted", || {
+        std::fs::read_to_string(&state).unwrap().contains("\"durable\":20")
+    });
+    kill(server);
+    let (file, used) = newest_file(dir.path());
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[used - 5] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let server = serve(dir.path(), "fsync");
+    let answer = post(&server, PATH, "application/json", "1");
+    assert_eq!(answer.status, 500, "its offsets are not given again: {}", answer.body);
+    assert_numbers(&mut follow(&server, "topics=orders&from=0"), 0..10);
+}
+
+#[test]
+fn f14_a_directory_that_was_deleted_is_told_and_takes_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = serve(&data, "fsync");
+    publish(&server, 0..1);
+    std::fs::remove_dir_all(&data).unwrap();
+    post(&server, PATH, "application/json", "1");
+    server.event("storage", |event| {
+        event["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("until a restart"))
+    });
+    assert_eq!(post(&server, PATH, "application/json", "2").status, 500);
 }

@@ -103,7 +103,7 @@ impl Notice {
         let file = self.file.display();
         match &self.finding {
             Finding::TornTail { position, bytes, next } => format!(
-                "{bytes} bytes of an unfinished write were cut from {file} at byte {position}; nothing in them was \
+                "{bytes} bytes of an unfinished write were cut from {file} at byte {position}; as far as the files tell nothing in them was \
                  acknowledged, the next message has offset {next}"
             ),
             Finding::NewHistory { epoch, at } => format!(

@@ -233,6 +233,28 @@ impl StoreWriter {
         true
     }
 
+    /// Notes in the state file what is on stable storage, when it says less. Only the batch behind says so of the newest one: without
+    /// this, damage to the last batch before a quiet time would look like a write that never came to its end.
+    pub fn note_durable(&mut self) -> Result<(), WriteError> {
+        let store = self.store.clone();
+        // Of files that are not written any more there is nothing to note.
+        let Ok(writing) = writes(&store, &mut self.mode) else {
+            return Ok(());
+        };
+        let durable = store.durable();
+        if writing.state.durable >= durable {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut writing.state.durable, durable);
+        match writing.state.save(&*store.disk, &store.directory) {
+            // It is tried again at the next quiet time.
+            Err(error) if is_full(&error) || is_shortage(&error) => writing.state.durable = before,
+            Err(error) => return Err(store.fail("write the state", error)),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
     /// Syncs, and marks that nothing is missing.
     pub fn close(mut self) -> Result<(), WriteError> {
         let store = self.store.clone();

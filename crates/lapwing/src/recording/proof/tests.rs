@@ -55,6 +55,15 @@ impl Made {
         self
     }
 
+    /// The same once more, to go on in another way.
+    fn again(&self) -> Self {
+        Self {
+            writer: LineWriter::default(),
+            out: self.out.clone(),
+            ..*self
+        }
+    }
+
     fn waiting(mut self, ms: i64) -> Self {
         self.ms += ms;
         self
@@ -260,6 +269,56 @@ fn a_new_history_and_a_server_that_lost_its_end_are_told() {
 }
 
 #[test]
+fn a_history_that_ends_behind_a_gap_ends_with_what_came_before_it() {
+    let gone = Made::default()
+        .messages("users", 1, 0..5)
+        .note(gap("users", 5, 8, Missed::Retention))
+        .note(gap("users", 8, 10, Missed::Retention));
+    let (first, second, reset_to) = (
+        (
+            6,
+            What::Gap {
+                from: 5,
+                to: 8,
+                reason: Missed::Retention,
+            },
+        ),
+        (
+            7,
+            What::Gap {
+                from: 8,
+                to: 10,
+                reason: Missed::Retention,
+            },
+        ),
+        What::Reset { last: 9 },
+    );
+    // The last one that came, one that is told as gone, and the one before what is wanted next.
+    for last in [4, 6, 9] {
+        let made = gone.again().note(reset("users", 2, 0, last)).messages("users", 2, 0..2);
+        assert_eq!(made.found(), [first, second, (8, reset_to)], "{last}");
+        assert!(made.proven().tally.is_proven(Gaps::Allowed));
+    }
+    for last in [3, 10] {
+        let made = gone.again().note(reset("users", 2, 0, last));
+        let wrong = What::Contradiction {
+            said: last + 1,
+            next: 10,
+        };
+        assert_eq!(made.found(), [first, second, (8, wrong), (8, reset_to)], "{last}");
+    }
+    let came_since = gone.again().messages("users", 1, 10..11).note(reset("users", 2, 0, 4));
+    assert_eq!(came_since.found()[2], (9, What::Contradiction { said: 5, next: 11 }));
+    let continued = Note::Continued {
+        topic: topic("users"),
+        epoch: Epoch::from_bits(2),
+        at: Offset::new(10),
+    };
+    let continued = gone.again().note(continued).note(reset("users", 3, 0, 4));
+    assert_eq!(continued.found(), [first, second, (9, reset_to)]);
+}
+
+#[test]
 fn a_history_that_changes_without_a_word_is_told() {
     let made = Made::default().messages("users", 1, 0..3).messages("users", 2, 3..5);
     assert_eq!(made.found(), [(4, What::HistoryChanged)]);
@@ -306,6 +365,17 @@ fn torn_and_damaged_lines_are_told() {
     assert_eq!(made.found(), [(4, What::Torn { bytes: 12 })]);
     made.out[40] ^= 1;
     assert_eq!(made.found()[0], (1, What::Damaged(Damage::Checksum)));
+}
+
+#[test]
+fn g1_a_wall_clock_that_goes_back_by_less_than_a_step_is_corrected_and_no_fault() {
+    let set = |ms| {
+        let made = Made::default().messages("users", 1, 0..3).clock_set(ms);
+        made.messages("users", 1, 3..5).found()
+    };
+    // A millisecond passes between two lines.
+    assert_eq!(set(-101), []);
+    assert_eq!(set(-102), [(4, What::TimeBack { by_ns: 101_000_000 })]);
 }
 
 #[test]
