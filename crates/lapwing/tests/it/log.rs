@@ -73,6 +73,13 @@ fn a_dump_of_what_is_no_data_directory_says_so() {
 }
 
 #[test]
+fn a_stray_file_among_the_topics_is_no_topic() {
+    let (dir, _) = copy();
+    std::fs::write(dir.path().join("topics/notes"), "hi").unwrap();
+    assert_eq!(dump(dir.path(), &[]).1, dump(Path::new(DATA), &[]).1);
+}
+
+#[test]
 fn f5_damage_is_dumped_repaired_and_then_a_gap() {
     let (dir, topic) = copy();
     let path = topic.join("00000000000000000000.log");

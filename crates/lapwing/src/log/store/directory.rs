@@ -155,7 +155,13 @@ pub fn topics_in(disk: &dyn Disk, path: &Path) -> io::Result<Vec<TopicName>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         names => names?,
     };
-    let mut topics: Vec<_> = names.iter().filter_map(|name| TopicName::parse(name).ok()).collect();
+    // A file that somebody put there is no topic.
+    let is_folder = |name: &&String| match disk.list(&path.join(TOPICS).join(name)) {
+        Err(error) => error.kind() != io::ErrorKind::NotADirectory,
+        Ok(_) => true,
+    };
+    let topics = names.iter().filter(is_folder);
+    let mut topics: Vec<_> = topics.filter_map(|name| TopicName::parse(name).ok()).collect();
     topics.sort();
     Ok(topics)
 }
