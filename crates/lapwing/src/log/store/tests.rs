@@ -1459,3 +1459,18 @@ fn f5_a_read_only_topic_shows_nothing_that_a_power_cut_could_take() {
         assert!(read(&again.store).frames.starts_with(&shown.frames));
     }
 }
+
+#[test]
+fn f19_a_start_a_dump_and_a_repair_hold_few_files_open_however_many_there_are() {
+    let disk = FakeDisk::new(1);
+    let mut opened = open(&disk, FSYNC, 1);
+    while opened.store.files().len() < 12 {
+        let next = opened.store.next().get();
+        opened.writer.append(&batch(next, 200, 0)).expect("room");
+    }
+    drop(opened);
+    disk.open_at_most(4);
+    assert!(!dumped(&disk).is_empty());
+    assert_eq!(repaired(&disk), []);
+    assert_eq!(open(&disk, FSYNC, 2).store.files().len(), 12);
+}
