@@ -1474,3 +1474,22 @@ fn f19_a_start_a_dump_and_a_repair_hold_few_files_open_however_many_there_are() 
     assert_eq!(repaired(&disk), []);
     assert_eq!(open(&disk, FSYNC, 2).store.files().len(), 12);
 }
+
+#[test]
+fn f10_a_sync_that_fails_when_nobody_waits_for_it_is_told_once() {
+    let disk = FakeDisk::new(1);
+    let mut opened = open(&disk, OS, 1);
+    opened.writer.append(&batch(0, 5, 0)).expect("room");
+    disk.fail(Op::Sync, 0, 1, Errno::IO);
+    opened.store.sync_behind();
+    opened.store.sync_behind();
+    let told = opened.store.take_notices();
+    let [notice] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(
+        matches!(notice.finding, Finding::Failed { doing: "sync", .. }),
+        "{notice}"
+    );
+    assert!(opened.writer.append(&batch(5, 1, 0)).is_err());
+}

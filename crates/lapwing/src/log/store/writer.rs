@@ -184,7 +184,9 @@ impl StoreWriter {
         let quiet = writing.active.as_ref();
         if quiet.is_some_and(|active| active.file.index().messages > 0 && is_old(&active.file)) {
             // A topic that fell silent forgets too. Where no file can be made now, a later check does it.
-            let _ = writing.roll(&store, store.next(), now);
+            if let Err(error) = writing.roll(&store, store.next(), now) {
+                store.tell_failure(&error);
+            }
         }
         let mut gone = Vec::new();
         let_go(&mut |below| {
@@ -225,8 +227,8 @@ impl StoreWriter {
             Level::Os => lock(&store).names = true,
             Level::Fsync => {
                 if let Err(error) = store.names.sync() {
-                    // It is the answer to the next append.
-                    store.fail("sync", error);
+                    // It is the answer to the next append too.
+                    store.tell_failure(&store.fail("sync", error));
                 }
             }
         }
