@@ -177,6 +177,11 @@ impl Opening<'_> {
             };
             self.tell(self.directory.clone(), finding);
         }
+        // A clean state stays until something is written: a start that comes to nothing leaves all as it was.
+        let stays = survey.state.as_ref().is_ok_and(|found| {
+            let same = found.lineage().as_ref() == Some(&lineage) && found.place == self.place;
+            found.clean && found.durable == next && same && cut.is_none() && !begin
+        });
         let was_read: Vec<_> = survey.segments.iter().map(|segment| segment.was_read).collect();
         let (mut files, retries) = self.files(survey, verdict.keep);
         let sync = self.options.level == Level::Fsync;
@@ -200,8 +205,10 @@ impl Opening<'_> {
         let mut state = State::new(self.topic.clone(), &lineage, self.options.level, next);
         state.life.clone_from(&self.life);
         state.place.clone_from(&self.place);
-        let saved = state.save(&*self.disk, &self.directory);
-        saved.map_err(|error| (self.directory.join(state::FILE), error))?;
+        if !stays {
+            let saved = state.save(&*self.disk, &self.directory);
+            saved.map_err(|error| (self.directory.join(state::FILE), error))?;
+        }
         // The last file goes on being written; all others that were read anew get an index, so that they are not again.
         let last = files.len().saturating_sub(1);
         for (file, _) in files[..last].iter().zip(was_read).filter(|(_, was_read)| *was_read) {
@@ -213,7 +220,7 @@ impl Opening<'_> {
             None => None,
         };
         let store = self.store(lineage, files, next, next);
-        let writer = StoreWriter::new(store.clone(), self.options, state, active);
+        let writer = StoreWriter::new(store.clone(), self.options, state, !stays, active);
         Ok(Opened {
             store,
             writer,

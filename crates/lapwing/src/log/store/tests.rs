@@ -1493,3 +1493,22 @@ fn f10_a_sync_that_fails_when_nobody_waits_for_it_is_told_once() {
     );
     assert!(opened.writer.append(&batch(5, 1, 0)).is_err());
 }
+
+#[test]
+fn a_start_that_writes_nothing_leaves_a_clean_topic_clean() {
+    for options in [OS, FSYNC] {
+        let disk = FakeDisk::new(3);
+        let mut opened = open(&disk, options, 1);
+        opened.writer.append(&batch(0, 5, 0)).expect("room");
+        opened.writer.close().expect("closes");
+        // Another topic could not be opened, so the server ends.
+        drop(open(&disk, options, 2));
+        disk.restart_machine();
+        let mut opened = open(&disk, options, 3);
+        assert_eq!(findings(&opened), []);
+        assert_eq!(opened.store.lineage().epochs().len(), 1);
+        opened.writer.append(&batch(5, 5, 0)).expect("room");
+        let state = state::State::read(&disk.read(&dir().join(state::FILE))).expect("whole");
+        assert!(!state.clean);
+    }
+}

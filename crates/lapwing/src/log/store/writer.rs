@@ -34,6 +34,8 @@ enum Mode {
 struct Writing {
     options: StoreOptions,
     state: State,
+    /// Whether the state on disk says that files are being written.
+    begun: bool,
     active: Option<Active>,
     /// Some file systems cannot ask for room ahead.
     allocates: bool,
@@ -67,12 +69,19 @@ impl Active {
 }
 
 impl StoreWriter {
-    pub(super) fn new(store: Arc<Store>, options: StoreOptions, state: State, active: Option<Active>) -> Self {
+    pub(super) fn new(
+        store: Arc<Store>,
+        options: StoreOptions,
+        state: State,
+        begun: bool,
+        active: Option<Active>,
+    ) -> Self {
         let writer = Self {
             store,
             mode: Mode::Writes(Box::new(Writing {
                 options,
                 state,
+                begun,
                 active: None,
                 allocates: true,
             })),
@@ -117,6 +126,7 @@ impl StoreWriter {
             wall: last.wall,
             mono: last.mono,
         };
+        writing.begin(store)?;
         if writing.is_full(bytes, now) {
             writing.roll(store, batch.base, now)?;
         }
@@ -260,6 +270,20 @@ impl StoreWriter {
 }
 
 impl Writing {
+    /// Before the first write: from now on an end without a close is unclean.
+    fn begin(&mut self, store: &Store) -> Result<(), WriteError> {
+        if !self.begun {
+            let saved = self.state.save(&*store.disk, &store.directory);
+            saved.map_err(|error| match error {
+                error if is_full(&error) => full(store, 0, error),
+                error if is_shortage(&error) => shortage(store, error),
+                error => store.fail("write the state", error),
+            })?;
+            self.begun = true;
+        }
+        Ok(())
+    }
+
     fn is_full(&self, bytes: u64, now: Now) -> bool {
         let Some(active) = &self.active else {
             return true;
@@ -274,6 +298,7 @@ impl Writing {
 
     /// Begins a segment at `base`, and seals the one before.
     fn roll(&mut self, store: &Store, base: Offset, now: Now) -> Result<(), WriteError> {
+        self.begin(store)?;
         let sync = self.options.level == Level::Fsync;
         // First what was written, so that the new segment can say that all before it is on stable storage.
         if sync && self.active.is_some() {
