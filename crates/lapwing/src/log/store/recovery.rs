@@ -13,7 +13,7 @@ use super::file::{SegmentFile, delete, index_path};
 use super::header::{self, Header, HeaderFault};
 use super::notice::{Finding, Notice, ReadOnly};
 use super::state::{self, State, StateFault};
-use super::survey::{At, Survey};
+use super::survey::{At, Survey, Surveyed};
 use super::verdict::{Tail, Verdict, judge};
 use super::writer::{Active, StoreWriter};
 use super::{Level, Opened, Store, StoreOptions};
@@ -276,13 +276,8 @@ impl Opening<'_> {
             .iter()
             .filter(|segment| segment.was_read || self.copied)
         {
-            let synced = self.disk.open(&segment.path, Access::Write).and_then(|file| {
-                if tail == Tail::Kept && segment.scan.index.next > survey.durable {
-                    let from = segment.scan.index.mark(survey.durable);
-                    write_again(&*file, from.map_or(0, |mark| mark.position), segment.scan.index.bytes)?;
-                }
-                file.sync()
-            });
+            let again = (tail == Tail::Kept).then_some(survey.durable);
+            let synced = sync_segment(&*self.disk, segment, again);
             synced.map_err(|error| (segment.path.clone(), error))?;
         }
         let synced = self.names.sync();
@@ -345,6 +340,16 @@ impl Opening<'_> {
             finding,
         });
     }
+}
+
+/// Brings a segment to stable storage; what is good at `again` and behind it is written once more before that.
+pub(super) fn sync_segment(disk: &dyn Disk, segment: &Surveyed, again: Option<Offset>) -> io::Result<()> {
+    let file = disk.open(&segment.path, Access::Write)?;
+    let index = &segment.scan.index;
+    if let Some(again) = again.filter(|again| index.next > *again) {
+        write_again(&*file, index.mark(again).map_or(0, |mark| mark.position), index.bytes)?;
+    }
+    file.sync()
 }
 
 /// Writes the same bytes to the same place.

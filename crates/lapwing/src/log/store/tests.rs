@@ -1512,3 +1512,47 @@ fn a_start_that_writes_nothing_leaves_a_clean_topic_clean() {
         assert!(!state.clean);
     }
 }
+
+#[test]
+fn f5_a_second_repair_at_the_same_place_keeps_what_the_first_set_aside() {
+    let disk = written(FSYNC, &[(0, 2), (2, 2), (4, 2)]);
+    let whole = disk.read(&segment(0));
+    let header = header::Header::read(&whole).expect("whole").1;
+    let damage = |bit| {
+        let mut bytes = whole.clone();
+        bytes[header as usize + 70] ^= bit;
+        disk.put(&segment(0), &bytes);
+        let saved = repaired(&disk).into_iter().find_map(|repair| repair.saved);
+        let (path, _) = saved.expect("bytes were set aside");
+        (path.clone(), disk.read(&path))
+    };
+    let (first, bytes) = damage(1);
+    let (second, _) = damage(2);
+    assert_ne!(first, second);
+    assert_eq!(disk.read(&first), bytes);
+}
+
+#[test]
+fn f5_a_hole_of_a_repair_says_nothing_durable_that_a_power_cut_could_take() {
+    for seed in 0..8 {
+        let disk = FakeDisk::new(seed);
+        let mut opened = open(&disk, OS, 1);
+        while opened.store.files().len() < 3 {
+            let next = opened.store.next().get();
+            opened.writer.append(&batch(next, 200, 0)).expect("room");
+        }
+        let next = opened.store.next().get();
+        opened.writer.append(&batch(next, 5, 0)).expect("room");
+        let last = opened.store.files().back().expect("one").path.clone();
+        drop(opened);
+        let header = header::Header::read(&disk.read(&last)).expect("whole").1;
+        let bit = disk.read(&last)[header as usize + 70] ^ 1;
+        let file = disk::Disk::open(&*disk, &last, Access::Write).expect("there");
+        file.write_at(&[io::IoSlice::new(&[bit])], header + 70).expect("room");
+        assert!(!repaired(&disk).is_empty());
+        let cut = disk.crash(Crash::PowerCut);
+        let again = open(&cut, OS, 2);
+        assert!(again.read_only.is_none(), "{:?}", again.notices);
+        assert_eq!(again.store.next(), at(next + 5));
+    }
+}
