@@ -1556,3 +1556,37 @@ fn f5_a_hole_of_a_repair_says_nothing_durable_that_a_power_cut_could_take() {
         assert_eq!(again.store.next(), at(next + 5));
     }
 }
+
+#[test]
+fn f5_a_batch_whose_values_are_not_of_their_kind_is_no_batch() {
+    let sealed = |mut batch: Batch, kind: Option<Kind>| {
+        if let Some(kind) = kind {
+            batch.entries.iter_mut().for_each(|entry| entry.kind = kind);
+        }
+        let mut bytes = Vec::new();
+        batch.encode(Epoch::from_bits(1), at(0), &mut bytes);
+        bytes.extend_from_slice(&batch.frames);
+        bytes
+    };
+    let of = |kind, payloads: &[&[u8]]| {
+        let mut envelope = EnvelopeWriter::new(&topic());
+        let mut made = Batch::default();
+        made.begin(at(0));
+        for payload in payloads {
+            made.push(&mut envelope, &NewMessage::new(kind, payload), now(1));
+        }
+        made
+    };
+    for kind in [Kind::Json, Kind::Text, Kind::Bytes] {
+        let bytes = sealed(of(kind, &[b"1", b"\"a\"", b"[2]"]), None);
+        assert!(batch::BatchView::read(&bytes).is_some(), "{kind:?}");
+    }
+    for (kind, payload, wrong) in [
+        (Kind::Json, "[1]", Kind::Text),
+        (Kind::Json, "[1]", Kind::Bytes),
+        (Kind::Text, "no base64", Kind::Bytes),
+    ] {
+        let bytes = sealed(of(kind, &[payload.as_bytes()]), Some(wrong));
+        assert!(batch::BatchView::read(&bytes).is_none(), "{kind:?} as {wrong:?}");
+    }
+}
