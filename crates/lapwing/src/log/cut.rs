@@ -146,7 +146,8 @@ fn write_frame(kind: Kind, value: &[u8], out: &mut Vec<u8>) {
     let begin = out.len();
     let payload = begin + frame::HEADER_BYTES_MAX;
     out.resize(payload, 0);
-    write_payload(kind, value, out).expect("the value was written by us, and checked when it was read");
+    write_payload(kind, value, out)
+        .expect("the value was written by us, and a batch that is read from a file is checked for it");
     let opcode = match kind {
         Kind::Bytes => Opcode::Binary,
         Kind::Json | Kind::Text => Opcode::Text,

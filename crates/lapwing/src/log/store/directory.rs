@@ -38,7 +38,7 @@ impl DataDir {
             let path = path.to_owned();
             move |error| DataDirError::Io { path, doing, error }
         };
-        std::fs::create_dir_all(path).map_err(at("make", path))?;
+        disk.make_directory(path).map_err(at("make", path))?;
         if !is_data_dir(&*disk, path)? {
             let marker = serde_json::to_vec(&Marker { format: FORMAT }).expect("it has only a number");
             let file = path.join(MARKER);
@@ -60,7 +60,7 @@ impl DataDir {
             LockError::Io(error) => at("lock", &file)(error),
         })?;
         let topics = path.join(TOPICS);
-        std::fs::create_dir_all(&topics).map_err(at("make", &topics))?;
+        disk.make_directory(&topics).map_err(at("make", &topics))?;
         disk.sync_directory(path).map_err(at("sync", path))?;
         Ok(Self {
             path: path.to_owned(),

@@ -18,7 +18,7 @@ pub trait Disk: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// The names in a directory.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
-    /// Makes a directory and those above it.
+    /// Makes a directory and those above it; the names of those that it made are on stable storage.
     fn make_directory(&self, directory: &Path) -> io::Result<()>;
     /// Opens a directory, to sync it.
     fn open_directory(&self, directory: &Path) -> io::Result<Arc<dyn Directory>>;
@@ -99,7 +99,14 @@ impl Disk for RealDisk {
     }
 
     fn make_directory(&self, directory: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(directory)
+        let missing = directory.ancestors().take_while(|above| !above.exists());
+        let missing: Vec<_> = missing.filter(|above| !above.as_os_str().is_empty()).collect();
+        std::fs::create_dir_all(directory)?;
+        for made in missing.iter().rev() {
+            let above = made.parent().filter(|above| !above.as_os_str().is_empty());
+            self.sync_directory(above.unwrap_or(Path::new(".")))?;
+        }
+        Ok(())
     }
 
     fn open_directory(&self, directory: &Path) -> io::Result<Arc<dyn Directory>> {

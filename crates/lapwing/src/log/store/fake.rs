@@ -40,6 +40,9 @@ struct World {
     crash_in: Option<u64>,
     dead: bool,
     faults: Vec<Fault>,
+    /// No more files than these are open at once.
+    open_max: usize,
+    opened: Arc<()>,
     /// A write takes at most so much at once.
     write_bytes_max: usize,
     random: Xoshiro256PlusPlus,
@@ -81,6 +84,8 @@ impl FakeDisk {
                 crash_in: None,
                 dead: false,
                 faults: Vec::new(),
+                open_max: usize::MAX,
+                opened: Arc::default(),
                 write_bytes_max: usize::MAX,
                 random: Xoshiro256PlusPlus::seed_from_u64(seed),
             })),
@@ -99,6 +104,12 @@ impl FakeDisk {
     /// After `skip` more of them, `times` operations of this kind fail.
     pub fn fail(&self, op: Op, skip: u64, times: u64, errno: Errno) {
         self.world().faults.push(Fault { op, skip, times, errno });
+    }
+
+    /// From now on so many files can be open at once.
+    pub fn open_at_most(&self, files: usize) {
+        let mut world = self.world();
+        (world.open_max, world.opened) = (files, Arc::default());
     }
 
     /// Writes are short from now on.
@@ -139,6 +150,8 @@ impl FakeDisk {
                 crash_in: None,
                 dead: false,
                 faults: Vec::new(),
+                open_max: usize::MAX,
+                opened: Arc::default(),
                 write_bytes_max: usize::MAX,
                 random,
             })),
@@ -289,12 +302,13 @@ impl Disk for FakeDisk {
         world.inodes.push(Inode::default());
         let inode = world.inodes.len() - 1;
         world.rename(path, Some(inode));
-        Ok(self.file(inode))
+        drop(world);
+        self.file(inode)
     }
 
     fn open(&self, path: &Path, _access: Access) -> io::Result<Arc<dyn DiskFile>> {
         let inode = self.world().names.get(path).copied();
-        Ok(self.file(inode.ok_or(io::ErrorKind::NotFound)?))
+        self.file(inode.ok_or(io::ErrorKind::NotFound)?)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -345,11 +359,20 @@ impl Disk for FakeDisk {
 }
 
 impl FakeDisk {
-    fn file(&self, inode: usize) -> Arc<dyn DiskFile> {
-        Arc::new(FakeFile {
+    fn file(&self, inode: usize) -> io::Result<Arc<dyn DiskFile>> {
+        let (opened, open_max) = {
+            let world = self.world();
+            (world.opened.clone(), world.open_max)
+        };
+        // The disk itself holds one, and this function one.
+        if Arc::strong_count(&opened) - 2 >= open_max {
+            return Err(Errno::MFILE.into());
+        }
+        Ok(Arc::new(FakeFile {
             world: self.world.clone(),
             inode,
-        })
+            _opened: opened,
+        }))
     }
 }
 
@@ -370,6 +393,7 @@ impl Directory for FakeDirectory {
 struct FakeFile {
     world: Arc<Mutex<World>>,
     inode: usize,
+    _opened: Arc<()>,
 }
 
 impl FakeFile {

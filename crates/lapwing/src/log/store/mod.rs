@@ -265,7 +265,7 @@ impl Store {
         Ok(Some(next))
     }
 
-    /// Damage that readers found since the last call, and files that could not be deleted.
+    /// Since the last call: damage that readers found, files that could not be deleted, and failures that answer nobody.
     #[must_use]
     pub fn take_notices(&self) -> Vec<Notice> {
         std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
@@ -310,6 +310,15 @@ impl Store {
         Ok(())
     }
 
+    /// Syncs when nobody waits for it. A failure is kept, and is the answer to the next append; until one comes it is told.
+    fn sync_behind(&self) {
+        if self.check().is_ok()
+            && let Err(error) = self.sync()
+        {
+            self.tell_failure(&error);
+        }
+    }
+
     /// Whether anything waits for a sync.
     fn is_behind(&self) -> bool {
         self.durable() < self.next()
@@ -322,6 +331,14 @@ impl Store {
             topic: self.topic.clone(),
             doing,
             error: error.clone(),
+        }
+    }
+
+    /// Tells that the files failed, when it is the answer to nobody.
+    fn tell_failure(&self, error: &WriteError) {
+        if let WriteError::Failed { doing, error, .. } = error {
+            let error = error.to_string();
+            self.tell(self.directory.clone(), Finding::Failed { doing, error });
         }
     }
 

@@ -77,6 +77,13 @@ pub enum Finding {
         /// What the system says.
         error: String,
     },
+    /// The files failed when nobody waited for them: nothing more is kept until the topic is opened again.
+    Failed {
+        /// What was tried.
+        doing: &'static str,
+        /// What the system says.
+        error: String,
+    },
 }
 
 /// In what way an index file was wrong.
@@ -143,6 +150,9 @@ impl Notice {
             Finding::NotDeleted { error } => {
                 format!("{file} is no longer kept but cannot be deleted: {error}")
             }
+            Finding::Failed { doing, error } => {
+                format!("the files in {file} failed to {doing} ({error}); nothing more is kept until a restart")
+            }
         }
     }
 }
@@ -166,6 +176,7 @@ impl Finding {
             ),
             Self::MissingSegment { .. } => Some("restore the file from a copy while no server runs, if there is one"),
             Self::NotDeleted { .. } => Some("look at the permissions of the directory"),
+            Self::Failed { .. } => Some("look at the disk: what was not yet synced may be lost when the machine stops"),
             Self::TornTail { .. }
             | Self::NewHistory { .. }
             | Self::Copied { .. }

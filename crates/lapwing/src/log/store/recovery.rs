@@ -13,7 +13,7 @@ use super::file::{SegmentFile, delete, index_path};
 use super::header::{self, Header, HeaderFault};
 use super::notice::{Finding, Notice, ReadOnly};
 use super::state::{self, State, StateFault};
-use super::survey::{At, Survey};
+use super::survey::{At, Survey, Surveyed};
 use super::verdict::{Tail, Verdict, judge};
 use super::writer::{Active, StoreWriter};
 use super::{Level, Opened, Store, StoreOptions};
@@ -177,6 +177,11 @@ impl Opening<'_> {
             };
             self.tell(self.directory.clone(), finding);
         }
+        // A clean state stays until something is written: a start that comes to nothing leaves all as it was.
+        let stays = survey.state.as_ref().is_ok_and(|found| {
+            let same = found.lineage().as_ref() == Some(&lineage) && found.place == self.place;
+            found.clean && found.durable == next && same && cut.is_none() && !begin
+        });
         let was_read: Vec<_> = survey.segments.iter().map(|segment| segment.was_read).collect();
         let (mut files, retries) = self.files(survey, verdict.keep);
         let sync = self.options.level == Level::Fsync;
@@ -200,8 +205,10 @@ impl Opening<'_> {
         let mut state = State::new(self.topic.clone(), &lineage, self.options.level, next);
         state.life.clone_from(&self.life);
         state.place.clone_from(&self.place);
-        let saved = state.save(&*self.disk, &self.directory);
-        saved.map_err(|error| (self.directory.join(state::FILE), error))?;
+        if !stays {
+            let saved = state.save(&*self.disk, &self.directory);
+            saved.map_err(|error| (self.directory.join(state::FILE), error))?;
+        }
         // The last file goes on being written; all others that were read anew get an index, so that they are not again.
         let last = files.len().saturating_sub(1);
         for (file, _) in files[..last].iter().zip(was_read).filter(|(_, was_read)| *was_read) {
@@ -213,7 +220,7 @@ impl Opening<'_> {
             None => None,
         };
         let store = self.store(lineage, files, next, next);
-        let writer = StoreWriter::new(store.clone(), self.options, state, active);
+        let writer = StoreWriter::new(store.clone(), self.options, state, !stays, active);
         Ok(Opened {
             store,
             writer,
@@ -269,13 +276,8 @@ impl Opening<'_> {
             .iter()
             .filter(|segment| segment.was_read || self.copied)
         {
-            let synced = self.disk.open(&segment.path, Access::Write).and_then(|file| {
-                if tail == Tail::Kept && segment.scan.index.next > survey.durable {
-                    let from = segment.scan.index.mark(survey.durable);
-                    write_again(&*file, from.map_or(0, |mark| mark.position), segment.scan.index.bytes)?;
-                }
-                file.sync()
-            });
+            let again = (tail == Tail::Kept).then_some(survey.durable);
+            let synced = sync_segment(&*self.disk, segment, again);
             synced.map_err(|error| (segment.path.clone(), error))?;
         }
         let synced = self.names.sync();
@@ -338,6 +340,16 @@ impl Opening<'_> {
             finding,
         });
     }
+}
+
+/// Brings a segment to stable storage; what is good at `again` and behind it is written once more before that.
+pub(super) fn sync_segment(disk: &dyn Disk, segment: &Surveyed, again: Option<Offset>) -> io::Result<()> {
+    let file = disk.open(&segment.path, Access::Write)?;
+    let index = &segment.scan.index;
+    if let Some(again) = again.filter(|again| index.next > *again) {
+        write_again(&*file, index.mark(again).map_or(0, |mark| mark.position), index.bytes)?;
+    }
+    file.sync()
 }
 
 /// Writes the same bytes to the same place.

@@ -11,6 +11,7 @@ use super::batch::encode_hole;
 use super::disk::{Access, Disk, DiskFile, FRESH, read_full, replace, write_full};
 use super::file::{index_path, log_name};
 use super::header::{Header, HeaderFault};
+use super::recovery::sync_segment;
 use super::scan::{Scan, Window, scan};
 use super::state::StateFault;
 use super::survey::{At, Survey, Surveyed};
@@ -39,6 +40,11 @@ pub fn repair(
 ) -> At<Vec<Repair>> {
     let survey = Survey::of(disk, directory, false)?;
     refuse_newer(&survey, directory)?;
+    // A hole says that all before it is on stable storage.
+    for segment in survey.segments.iter().filter(|segment| segment.was_read) {
+        let synced = sync_segment(disk, segment, Some(survey.durable));
+        synced.map_err(|error| (segment.path.clone(), error))?;
+    }
     let mut repairs = Vec::new();
     let mut next = None;
     for (nth, segment) in survey.segments.iter().enumerate() {
@@ -142,7 +148,7 @@ impl Mending<'_> {
         if before.is_some_and(|before| segment.base < before) {
             // It repeats what another has: set aside as it is.
             drop(file);
-            let aside = self.saved_path(0);
+            let aside = self.saved_path(0)?;
             self.disk.rename(path, &aside)?;
             self.disk.sync_directory(self.directory)?;
             repairs.push(Repair {
@@ -236,7 +242,7 @@ impl Mending<'_> {
         if place.start < place.end {
             let mut bytes = vec![0; (place.end - place.start) as usize];
             let read = read_full(file, &mut bytes, place.start)?;
-            let path = self.saved_path(place.start);
+            let path = self.saved_path(place.start)?;
             replace(self.disk, &path, &bytes[..read])?;
             saved = Some((path, read as u64));
         }
@@ -282,8 +288,21 @@ impl Mending<'_> {
         self.disk.sync_directory(self.directory)
     }
 
-    fn saved_path(&self, position: u64) -> PathBuf {
-        self.segment.path.with_extension(format!("{position}.damaged"))
+    /// Where damaged bytes are kept: a name that no earlier repair took.
+    fn saved_path(&self, position: u64) -> io::Result<PathBuf> {
+        let taken = self.disk.list(self.directory)?;
+        let free = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_none_or(|name| !taken.iter().any(|taken| taken == name))
+        };
+        let path = self.segment.path.with_extension(format!("{position}.damaged"));
+        if free(&path) {
+            return Ok(path);
+        }
+        let others = (2_u64..).map(|nth| self.segment.path.with_extension(format!("{position}.{nth}.damaged")));
+        Ok({ others }
+            .find(free)
+            .expect("a directory has fewer names than there are numbers"))
     }
 }
 

@@ -58,13 +58,13 @@ impl Survey {
         let mut found = Vec::with_capacity(bases.len());
         for base in bases {
             let path = directory.join(super::file::log_name(base));
+            // Not held: there may be more segments than descriptors.
             let look = || {
                 let file = disk.open(&path, Access::Read)?;
-                let bytes = file.bytes()?;
-                Ok((read_header(&*file, base)?, file, bytes))
+                Ok((read_header(&*file, base)?, file.bytes()?))
             };
-            let (header, file, bytes) = look().map_err(|error| (path.clone(), error))?;
-            found.push((base, path, header, file, bytes));
+            let (header, bytes) = look().map_err(|error| (path.clone(), error))?;
+            found.push((base, path, header, bytes));
         }
         let headers = || found.iter().filter_map(|(_, _, header, ..)| header.as_ref().ok());
         let known = state.as_ref().ok().and_then(State::lineage);
@@ -83,9 +83,9 @@ impl Survey {
             lineage,
             durable,
         };
-        for (nth, (base, path, header, file, bytes)) in found.into_iter().enumerate() {
+        for (nth, (base, path, header, bytes)) in found.into_iter().enumerate() {
             let believe = !thorough && (nth < read_from || (clean && nth == last));
-            let surveyed = survey.look(disk, believe, base, path.clone(), header, &*file, bytes);
+            let surveyed = survey.look(disk, believe, base, path.clone(), header, bytes);
             let surveyed = surveyed.map_err(|error| (path, error))?;
             survey.durable = survey.durable.max(surveyed.scan.durable);
             survey.segments.push(surveyed);
@@ -93,7 +93,6 @@ impl Survey {
         Ok(survey)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the facts of one file, gathered in two steps")]
     fn look(
         &self,
         disk: &dyn Disk,
@@ -101,7 +100,6 @@ impl Survey {
         base: Offset,
         path: PathBuf,
         header: Result<(Header, u64), HeaderFault>,
-        file: &dyn DiskFile,
         bytes: u64,
     ) -> io::Result<Surveyed> {
         let mut index_fault = None;
@@ -132,7 +130,8 @@ impl Survey {
         };
         // Without any history known no batch can be: an epoch that is in no batch finds none.
         let epoch = epoch.unwrap_or(lapwing_wire::position::Epoch::from_bits(0));
-        let scan = scan(file, bytes, base, header_bytes, epoch, |_| {})?;
+        let file = disk.open(&path, Access::Read)?;
+        let scan = scan(&*file, bytes, base, header_bytes, epoch, |_| {})?;
         Ok(Surveyed {
             base,
             path,

@@ -67,8 +67,7 @@ impl Shared {
             let stores: Vec<_> = work.stores.iter().filter_map(Weak::upgrade).collect();
             drop(work);
             for store in stores.iter().filter(|store| store.is_behind()) {
-                // A failure is kept in the store, and is the answer to its next append.
-                let _ = store.sync();
+                store.sync_behind();
             }
             drop(stores);
             work = self.work.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1459,3 +1459,134 @@ fn f5_a_read_only_topic_shows_nothing_that_a_power_cut_could_take() {
         assert!(read(&again.store).frames.starts_with(&shown.frames));
     }
 }
+
+#[test]
+fn f19_a_start_a_dump_and_a_repair_hold_few_files_open_however_many_there_are() {
+    let disk = FakeDisk::new(1);
+    let mut opened = open(&disk, FSYNC, 1);
+    while opened.store.files().len() < 12 {
+        let next = opened.store.next().get();
+        opened.writer.append(&batch(next, 200, 0)).expect("room");
+    }
+    drop(opened);
+    disk.open_at_most(4);
+    assert!(!dumped(&disk).is_empty());
+    assert_eq!(repaired(&disk), []);
+    assert_eq!(open(&disk, FSYNC, 2).store.files().len(), 12);
+}
+
+#[test]
+fn f10_a_sync_that_fails_when_nobody_waits_for_it_is_told_once() {
+    let disk = FakeDisk::new(1);
+    let mut opened = open(&disk, OS, 1);
+    opened.writer.append(&batch(0, 5, 0)).expect("room");
+    disk.fail(Op::Sync, 0, 1, Errno::IO);
+    opened.store.sync_behind();
+    opened.store.sync_behind();
+    let told = opened.store.take_notices();
+    let [notice] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(
+        matches!(notice.finding, Finding::Failed { doing: "sync", .. }),
+        "{notice}"
+    );
+    assert!(opened.writer.append(&batch(5, 1, 0)).is_err());
+}
+
+#[test]
+fn a_start_that_writes_nothing_leaves_a_clean_topic_clean() {
+    for options in [OS, FSYNC] {
+        let disk = FakeDisk::new(3);
+        let mut opened = open(&disk, options, 1);
+        opened.writer.append(&batch(0, 5, 0)).expect("room");
+        opened.writer.close().expect("closes");
+        // Another topic could not be opened, so the server ends.
+        drop(open(&disk, options, 2));
+        disk.restart_machine();
+        let mut opened = open(&disk, options, 3);
+        assert_eq!(findings(&opened), []);
+        assert_eq!(opened.store.lineage().epochs().len(), 1);
+        opened.writer.append(&batch(5, 5, 0)).expect("room");
+        let state = state::State::read(&disk.read(&dir().join(state::FILE))).expect("whole");
+        assert!(!state.clean);
+    }
+}
+
+#[test]
+fn f5_a_second_repair_at_the_same_place_keeps_what_the_first_set_aside() {
+    let disk = written(FSYNC, &[(0, 2), (2, 2), (4, 2)]);
+    let whole = disk.read(&segment(0));
+    let header = header::Header::read(&whole).expect("whole").1;
+    let damage = |bit| {
+        let mut bytes = whole.clone();
+        bytes[header as usize + 70] ^= bit;
+        disk.put(&segment(0), &bytes);
+        let saved = repaired(&disk).into_iter().find_map(|repair| repair.saved);
+        let (path, _) = saved.expect("bytes were set aside");
+        (path.clone(), disk.read(&path))
+    };
+    let (first, bytes) = damage(1);
+    let (second, _) = damage(2);
+    assert_ne!(first, second);
+    assert_eq!(disk.read(&first), bytes);
+}
+
+#[test]
+fn f5_a_hole_of_a_repair_says_nothing_durable_that_a_power_cut_could_take() {
+    for seed in 0..8 {
+        let disk = FakeDisk::new(seed);
+        let mut opened = open(&disk, OS, 1);
+        while opened.store.files().len() < 3 {
+            let next = opened.store.next().get();
+            opened.writer.append(&batch(next, 200, 0)).expect("room");
+        }
+        let next = opened.store.next().get();
+        opened.writer.append(&batch(next, 5, 0)).expect("room");
+        let last = opened.store.files().back().expect("one").path.clone();
+        drop(opened);
+        let header = header::Header::read(&disk.read(&last)).expect("whole").1;
+        let bit = disk.read(&last)[header as usize + 70] ^ 1;
+        let file = disk::Disk::open(&*disk, &last, Access::Write).expect("there");
+        file.write_at(&[io::IoSlice::new(&[bit])], header + 70).expect("room");
+        assert!(!repaired(&disk).is_empty());
+        let cut = disk.crash(Crash::PowerCut);
+        let again = open(&cut, OS, 2);
+        assert!(again.read_only.is_none(), "{:?}", again.notices);
+        assert_eq!(again.store.next(), at(next + 5));
+    }
+}
+
+#[test]
+fn f5_a_batch_whose_values_are_not_of_their_kind_is_no_batch() {
+    let sealed = |mut batch: Batch, kind: Option<Kind>| {
+        if let Some(kind) = kind {
+            batch.entries.iter_mut().for_each(|entry| entry.kind = kind);
+        }
+        let mut bytes = Vec::new();
+        batch.encode(Epoch::from_bits(1), at(0), &mut bytes);
+        bytes.extend_from_slice(&batch.frames);
+        bytes
+    };
+    let of = |kind, payloads: &[&[u8]]| {
+        let mut envelope = EnvelopeWriter::new(&topic());
+        let mut made = Batch::default();
+        made.begin(at(0));
+        for payload in payloads {
+            made.push(&mut envelope, &NewMessage::new(kind, payload), now(1));
+        }
+        made
+    };
+    for kind in [Kind::Json, Kind::Text, Kind::Bytes] {
+        let bytes = sealed(of(kind, &[b"1", b"\"a\"", b"[2]"]), None);
+        assert!(batch::BatchView::read(&bytes).is_some(), "{kind:?}");
+    }
+    for (kind, payload, wrong) in [
+        (Kind::Json, "[1]", Kind::Text),
+        (Kind::Json, "[1]", Kind::Bytes),
+        (Kind::Text, "no base64", Kind::Bytes),
+    ] {
+        let bytes = sealed(of(kind, &[payload.as_bytes()]), Some(wrong));
+        assert!(batch::BatchView::read(&bytes).is_none(), "{kind:?} as {wrong:?}");
+    }
+}

@@ -34,6 +34,8 @@ enum Mode {
 struct Writing {
     options: StoreOptions,
     state: State,
+    /// Whether the state on disk says that files are being written.
+    begun: bool,
     active: Option<Active>,
     /// Some file systems cannot ask for room ahead.
     allocates: bool,
@@ -67,12 +69,19 @@ impl Active {
 }
 
 impl StoreWriter {
-    pub(super) fn new(store: Arc<Store>, options: StoreOptions, state: State, active: Option<Active>) -> Self {
+    pub(super) fn new(
+        store: Arc<Store>,
+        options: StoreOptions,
+        state: State,
+        begun: bool,
+        active: Option<Active>,
+    ) -> Self {
         let writer = Self {
             store,
             mode: Mode::Writes(Box::new(Writing {
                 options,
                 state,
+                begun,
                 active: None,
                 allocates: true,
             })),
@@ -117,6 +126,7 @@ impl StoreWriter {
             wall: last.wall,
             mono: last.mono,
         };
+        writing.begin(store)?;
         if writing.is_full(bytes, now) {
             writing.roll(store, batch.base, now)?;
         }
@@ -184,7 +194,9 @@ impl StoreWriter {
         let quiet = writing.active.as_ref();
         if quiet.is_some_and(|active| active.file.index().messages > 0 && is_old(&active.file)) {
             // A topic that fell silent forgets too. Where no file can be made now, a later check does it.
-            let _ = writing.roll(&store, store.next(), now);
+            if let Err(error) = writing.roll(&store, store.next(), now) {
+                store.tell_failure(&error);
+            }
         }
         let mut gone = Vec::new();
         let_go(&mut |below| {
@@ -225,8 +237,8 @@ impl StoreWriter {
             Level::Os => lock(&store).names = true,
             Level::Fsync => {
                 if let Err(error) = store.names.sync() {
-                    // It is the answer to the next append.
-                    store.fail("sync", error);
+                    // It is the answer to the next append too.
+                    store.tell_failure(&store.fail("sync", error));
                 }
             }
         }
@@ -280,6 +292,20 @@ impl StoreWriter {
 }
 
 impl Writing {
+    /// Before the first write: from now on an end without a close is unclean.
+    fn begin(&mut self, store: &Store) -> Result<(), WriteError> {
+        if !self.begun {
+            let saved = self.state.save(&*store.disk, &store.directory);
+            saved.map_err(|error| match error {
+                error if is_full(&error) => full(store, 0, error),
+                error if is_shortage(&error) => shortage(store, error),
+                error => store.fail("write the state", error),
+            })?;
+            self.begun = true;
+        }
+        Ok(())
+    }
+
     fn is_full(&self, bytes: u64, now: Now) -> bool {
         let Some(active) = &self.active else {
             return true;
@@ -294,6 +320,7 @@ impl Writing {
 
     /// Begins a segment at `base`, and seals the one before.
     fn roll(&mut self, store: &Store, base: Offset, now: Now) -> Result<(), WriteError> {
+        self.begin(store)?;
         let sync = self.options.level == Level::Fsync;
         // First what was written, so that the new segment can say that all before it is on stable storage.
         if sync && self.active.is_some() {
