@@ -355,6 +355,10 @@ fn open_log(path: &Path, args: &ListenArgs, options: &Options) -> Result<(Log, F
                 format!("{path} holds something else: its first line is no record of Lapwing"),
                 "name a new file with --log, or append lines for people with --format text",
             ),
+            OpenError::Recording => Failure::usage(
+                format!("{path} holds a recording, which lines for people would damage"),
+                "name a new file with --log, or go on with the recording with --format ndjson",
+            ),
             OpenError::Io(error) => Failure::failed(
                 format!("cannot write {path}: {}", io_reason(&error)),
                 "name another file with --log",

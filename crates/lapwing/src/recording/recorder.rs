@@ -86,7 +86,7 @@ impl Recorder {
         Ok((recorder, found))
     }
 
-    /// Opens a file of text, which says nothing and is never rotated.
+    /// Opens a file of text, which says nothing and is never rotated; a recording is refused.
     pub fn open_text(path: &Path, sync: Sync) -> Result<Self, OpenError> {
         let keeping = Keeping {
             sync,
