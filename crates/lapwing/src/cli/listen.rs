@@ -88,7 +88,7 @@ pub struct ListenArgs {
         help_heading = "Record"
     )]
     sync: SyncWhen,
-    /// Rotate the file at a size or an age, or the first of both: 100MB, 1h, 1GiB,24h; at least 1KB or 1s [default: never]
+    /// Rotate the file at about a size or at an age, or the first of both: 100MB, 1h, 1GiB,24h; at least 1KB or 1s [default: never]
     #[arg(long, value_name = "LIMIT", value_parser = rotate, requires = "log", help_heading = "Record")]
     rotate: Option<Rotate>,
     /// Compress files that were rotated away, with zstd [default: off]

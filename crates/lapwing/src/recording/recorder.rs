@@ -36,7 +36,7 @@ pub enum Sync {
 /// When a file is rotated away: at the first limit that is reached, and never before it holds anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rotate {
-    /// Before it is longer than this.
+    /// Before it is longer than about this: what comes next is estimated.
     pub bytes: Option<u64>,
     /// When its first record is older than this.
     pub age: Option<Duration>,
