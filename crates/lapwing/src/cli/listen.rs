@@ -88,7 +88,7 @@ pub struct ListenArgs {
         help_heading = "Record"
     )]
     sync: SyncWhen,
-    /// Rotate the file at a size or an age, or the first of both: 100MB, 1h, 1GiB,24h; at least 1KB or 1s [default: never]
+    /// Rotate the file at about a size or at an age, or the first of both: 100MB, 1h, 1GiB,24h; at least 1KB or 1s [default: never]
     #[arg(long, value_name = "LIMIT", value_parser = rotate, requires = "log", help_heading = "Record")]
     rotate: Option<Rotate>,
     /// Compress files that were rotated away, with zstd [default: off]
@@ -354,6 +354,10 @@ fn open_log(path: &Path, args: &ListenArgs, options: &Options) -> Result<(Log, F
             OpenError::Foreign => Failure::usage(
                 format!("{path} holds something else: its first line is no record of Lapwing"),
                 "name a new file with --log, or append lines for people with --format text",
+            ),
+            OpenError::Recording => Failure::usage(
+                format!("{path} holds a recording, which lines for people would damage"),
+                "name a new file with --log, or go on with the recording with --format ndjson",
             ),
             OpenError::Io(error) => Failure::failed(
                 format!("cannot write {path}: {}", io_reason(&error)),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lapwing_wire::escape::escaped;
+use rustix::io::Errno;
 
 use super::dial::io_reason;
 use super::scribe::TextScribe;
@@ -270,7 +271,13 @@ fn may_pass(error: &io::Error) -> bool {
             | io::ErrorKind::FileTooLarge
             | io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::NotFound
-    )
+    ) || lacks_descriptors(error)
+}
+
+fn lacks_descriptors(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn reason(error: &io::Error) -> String {
@@ -292,6 +299,7 @@ fn way_out(error: &io::Error) -> &'static str {
             "raise the limit of this process and it goes on by itself; --rotate keeps files below it"
         }
         io::ErrorKind::NotFound => "make the folder again and it goes on by itself",
+        _ if lacks_descriptors(error) => "raise the limit of open files and it goes on by itself",
         _ => "let it be written again and it goes on by itself",
     }
 }

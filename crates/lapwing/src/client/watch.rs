@@ -118,7 +118,8 @@ impl Watch {
     }
 
     fn rotate_if_due(&mut self, event: &Event<'_>, now: Now) -> Result<(), Halt> {
-        // Only with a message is the length of what comes worth a look; the rest is short.
+        // Only with a message is the length of what comes worth a look; the rest is short. It is an estimate, since a new file's
+        // header says what is wanted next and must be made before the message is.
         let Event::Message(arrival) = event else { return Ok(()) };
         let Some(log) = self.log.as_mut().filter(|log| log.is_recording()) else {
             return Ok(());
@@ -257,7 +258,7 @@ fn header(scribe: &mut Scribe, now: Now) -> Vec<u8> {
     header
 }
 
-/// About how much stands around a payload in its line.
+/// 256 bytes: about how much stands around a payload in its line.
 const LINE_AROUND_BYTES: usize = 256;
 
 /// So many names fit a line.

@@ -1,6 +1,7 @@
 //! The files of one recording: those that were rotated away, and the one that is written.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,12 @@ impl Part {
 
 /// Asks the disk to keep the names in the folder of `path`.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
-    std::fs::File::open(folder(path))?.sync_all()
+    open_folder(path)?.sync_all()
+}
+
+/// The folder of `path`, to be synced.
+pub fn open_folder(path: &Path) -> io::Result<File> {
+    File::open(folder(path))
 }
 
 fn folder(path: &Path) -> &Path {

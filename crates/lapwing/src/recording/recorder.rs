@@ -36,7 +36,7 @@ pub enum Sync {
 /// When a file is rotated away: at the first limit that is reached, and never before it holds anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rotate {
-    /// Before it is longer than this.
+    /// Before it is longer than about this: what comes next is estimated.
     pub bytes: Option<u64>,
     /// When its first record is older than this.
     pub age: Option<Duration>,
@@ -86,7 +86,7 @@ impl Recorder {
         Ok((recorder, found))
     }
 
-    /// Opens a file of text, which says nothing and is never rotated.
+    /// Opens a file of text, which says nothing and is never rotated; a recording is refused.
     pub fn open_text(path: &Path, sync: Sync) -> Result<Self, OpenError> {
         let keeping = Keeping {
             sync,
@@ -181,7 +181,9 @@ impl Recorder {
     pub fn flush(&mut self) -> Result<(), RecordError> {
         self.writer.flush().map_err(RecordError::Write)?;
         if self.owes_name {
-            parts::sync_folder(self.writer.path()).map_err(RecordError::Sync)?;
+            // A folder that cannot be opened was not asked for anything: the next flush tries again.
+            let folder = parts::open_folder(self.writer.path()).map_err(RecordError::Write)?;
+            folder.sync_all().map_err(RecordError::Sync)?;
             self.owes_name = false;
         }
         Ok(())
@@ -197,7 +199,15 @@ impl Recorder {
             return Ok(());
         };
         let written = self.writer.len() - self.writer.waiting().len() as u64;
-        if now.mono >= self.sync_at && written != self.synced && syncer.begin(file).map_err(RecordError::Sync)? {
+        if now.mono < self.sync_at || written == self.synced {
+            return Ok(());
+        }
+        let begun = match syncer.begin(file) {
+            Ok(begun) => begun,
+            // No descriptor is left for the thread: the feed waits for this one.
+            Err(_) => file.sync_data().map(|()| true).map_err(RecordError::Sync)?,
+        };
+        if begun {
             self.synced = written;
             self.sync_at = now.mono + SYNC_EVERY_NS;
         }

@@ -31,7 +31,8 @@ impl Syncer {
         })
     }
 
-    /// Begins to sync a file, unless another sync is under way; tells whether it did.
+    /// Begins to sync a file, unless another sync is under way; tells whether it did. An error says that there is no other handle
+    /// of the file to be had, and nothing about what the disk keeps.
     pub fn begin(&mut self, file: &File) -> io::Result<bool> {
         if self.busy {
             return Ok(false);

@@ -25,16 +25,20 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Opens or creates the file and takes its lock.
+    /// Opens or creates the file and takes its lock; a recording is refused and stays as it is.
     ///
     /// A last line without end is left as it is and closed with a newline, so that the next one stands alone.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let (mut writer, file) = Self::open_locked(path)?;
         if let Some(mut file) = file
             && writer.end > Some(0)
-            && last_byte(&mut file).map_err(OpenError::Io)? != b'\n'
         {
-            writer.buffer.push(b'\n');
+            if is_record(&first_line(&mut file).map_err(OpenError::Io)?) {
+                return Err(OpenError::Recording);
+            }
+            if last_byte(&mut file).map_err(OpenError::Io)? != b'\n' {
+                writer.buffer.push(b'\n');
+            }
         }
         Ok(writer)
     }
@@ -46,7 +50,7 @@ impl Writer {
         let (mut writer, file) = Self::open_locked(path)?;
         let mut found = Found::default();
         if let (Some(mut file), Some(len)) = (file, writer.end) {
-            if len > 0 && !begins_as_recording(&mut file, len).map_err(OpenError::Io)? {
+            if len > 0 && !begins_as_recording(&first_line(&mut file).map_err(OpenError::Io)?, len) {
                 return Err(OpenError::Foreign);
             }
             let checkpoint = Checkpoint::of_recording(&mut file, path).map_err(OpenError::Io)?;
@@ -215,6 +219,9 @@ pub enum OpenError {
     /// It holds something that is no recording.
     #[error("it holds something else than a recording")]
     Foreign,
+    /// It holds a recording, which other lines would damage.
+    #[error("it holds a recording")]
+    Recording,
     /// The system said no.
     #[error("{0}")]
     Io(io::Error),
@@ -242,22 +249,32 @@ fn create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether the first line is a record, whole or damaged: a damaged recording is still one.
+/// Whether a file of `len` bytes is a recording by its first line, or what is left of one.
 ///
-/// A first line without end is the one that a crash tore, if it is all there is and begins as every recording does; or a power cut
-/// left the length of a file and nothing of what was in it, which reads as zeroes.
-fn begins_as_recording(file: &mut File, len: u64) -> io::Result<bool> {
+/// Of a first line that a crash tore there may be less than is known by; or a power cut left the length of a file and nothing of
+/// what was in it, which reads as zeroes.
+fn begins_as_recording(line: &[u8], len: u64) -> bool {
+    // What was not looked at may be somebody's.
+    let is_all = line.len() as u64 == len;
+    is_record(line) || is_all && (RECORD_BEGIN.starts_with(line) || line.iter().all(|&byte| byte == 0))
+}
+
+/// Whether a first line is a record: a whole one, a damaged one, or one that a crash tore.
+fn is_record(line: &[u8]) -> bool {
+    match line.strip_suffix(b"\n") {
+        Some(line) => line::check(line) != Err(SealError::Missing),
+        None => line.len() < line::LINE_BYTES_MAX && line.starts_with(RECORD_BEGIN),
+    }
+}
+
+/// The first line, or as much of it as a record can be long.
+fn first_line(file: &mut File) -> io::Result<Vec<u8>> {
     file.seek(SeekFrom::Start(0))?;
     let mut line = Vec::new();
-    let read = BufReader::new(file)
+    BufReader::new(file)
         .take(line::LINE_BYTES_MAX as u64)
         .read_until(b'\n', &mut line)?;
-    Ok(match line.strip_suffix(b"\n") {
-        Some(line) => line::check(line) != Err(SealError::Missing),
-        // What was not looked at may be somebody's.
-        None if (read as u64) < len => false,
-        None => line.starts_with(RECORD_BEGIN) || RECORD_BEGIN.starts_with(&line) || line.iter().all(|&byte| byte == 0),
-    })
+    Ok(line)
 }
 
 fn last_byte(file: &mut File) -> io::Result<u8> {
@@ -323,6 +340,21 @@ mod tests {
                 other.escape_ascii()
             );
             assert_eq!(std::fs::read(&path).expect("there"), other);
+        }
+    }
+
+    #[test]
+    fn a_recording_takes_no_other_lines() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("feed.ndjson");
+        let mut whole = Vec::new();
+        LineWriter::default().note(Note::ClockStep { ms: 1.0 }, Now::default(), &mut whole);
+        let mut damaged = whole.clone();
+        damaged[5] ^= 1;
+        for recording in [&whole[..], &damaged, b"{\"record\":\"start\",\"ver"] {
+            std::fs::write(&path, recording).expect("written");
+            assert!(matches!(Writer::open(&path), Err(OpenError::Recording)));
+            assert_eq!(std::fs::read(&path).expect("there"), recording);
         }
     }
 

@@ -122,6 +122,46 @@ fn a_file_that_holds_something_else_is_left_as_it_is() {
     assert_eq!(std::fs::read_to_string(&log).expect("there"), "import sys\nprint(1)\n");
 }
 
+#[test]
+fn a_recording_and_a_text_log_are_never_mixed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("feed.ndjson");
+    let log_text = log.to_str().expect("UTF-8");
+    for (first, second, said) in [
+        (
+            "ndjson",
+            "text",
+            "holds a recording, which lines for people would damage",
+        ),
+        (
+            "text",
+            "ndjson",
+            "holds something else: its first line is no record of Lapwing",
+        ),
+    ] {
+        let feed = Feed::bind();
+        let listener = lapwing(&[
+            "listen",
+            &feed.url(),
+            "--log",
+            log_text,
+            "--format",
+            first,
+            "--count",
+            "1",
+        ]);
+        feed.accept_plain().send("1");
+        listener.finish().with_code(0);
+        let written = std::fs::read(&log).expect("there");
+        let end = lapwing(&["listen", "ws://127.0.0.1:1", "--log", log_text, "--format", second])
+            .finish()
+            .with_code(2);
+        end.said(said);
+        assert_eq!(std::fs::read(&log).expect("there"), written, "{second} onto {first}");
+        std::fs::remove_file(&log).expect("there");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_ends_it_with_what_is_whole() {

@@ -131,6 +131,47 @@ fn f13_a_file_that_may_not_be_longer_pauses_or_ends_the_feed() {
     assert!(end.stdout[0].contains(": 600 messages, "), "{end:#?}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn f19_a_rotation_waits_for_descriptors() {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("feed.ndjson");
+    let feed = Feed::bind();
+    let url = feed.url();
+    let listener = lapwing(&[
+        "listen",
+        &url,
+        "--quiet",
+        "--count",
+        "600",
+        "--rotate",
+        "20KB",
+        "--log",
+        text(&log),
+    ]);
+    let mut guest = feed.accept_lapwing();
+    guest.welcome_and_grant(7, &[("users", 0)]);
+    guest.messages("users", 0..3);
+    wait_for(|| log.exists() && recorded(&log).len() == 3);
+    let process = Pid::from_raw(i32::try_from(listener.id()).expect("small"));
+    let limit = |current| {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        prlimit(process, Resource::Nofile, Rlimit { current, maximum }).expect("ours");
+    };
+    // No new descriptor has a number below this.
+    limit(Some(3));
+    guest.messages("users", 3..600);
+    listener.says("feed.ndjson: too many open files after ");
+    limit(getrlimit(Resource::Nofile).current);
+    listener.says("feed.ndjson: written again after ");
+    let end = listener.finish().with_code(0);
+    end.said("hint: raise the limit of open files and it goes on by itself");
+    let end = verify(&[], &log).with_code(0);
+    assert!(end.stdout[0].contains(": 600 messages, "), "{end:#?}");
+}
+
 #[test]
 fn f14_a_file_that_was_moved_away_is_gone_on_with_in_a_new_one() {
     let dir = tempfile::tempdir().expect("a directory");
