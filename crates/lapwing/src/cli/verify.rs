@@ -127,7 +127,10 @@ fn prove(recording: &Recording, bar: &ProgressBar) -> Result<Proven, Failure> {
             }
             Ok(())
         });
-        read.map_err(|error| unreadable(file, &error))?;
+        match read {
+            Err(error) if input::is_unpackable(&error) => proof.on_unpackable(),
+            read => read.map_err(|error| unreadable(file, &error))?,
+        }
     }
     Ok(proof.finish())
 }
@@ -404,6 +407,11 @@ fn told(what: What) -> (&'static str, String, String) {
         ),
         What::MonoBack { by_ns } => ("time", "-".to_owned(), format!("mono goes back by {}", span(by_ns))),
         What::Damaged(damage) => ("damaged", "-".to_owned(), damage.to_string()),
+        What::Unpackable => (
+            "damaged",
+            "-".to_owned(),
+            "the compressed file cannot be taken apart from here on".to_owned(),
+        ),
         What::NotUnderstood => ("damaged", "-".to_owned(), "intact, but it is no record".to_owned()),
         What::Torn { bytes } => (
             "torn",

@@ -24,6 +24,12 @@ pub fn plain(mut input: impl Read + Send + 'static) -> io::Result<Input> {
     })
 }
 
+/// Whether what was read was no zstd any more, and not the file that failed: the system's errors have a number.
+#[must_use]
+pub fn is_unpackable(error: &io::Error) -> bool {
+    error.raw_os_error().is_none() && matches!(error.kind(), io::ErrorKind::Other | io::ErrorKind::UnexpectedEof)
+}
+
 /// How every frame of zstd begins (RFC 8878 section 3.1.1); no recording does.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 

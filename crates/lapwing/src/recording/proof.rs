@@ -141,6 +141,8 @@ pub enum What {
     },
     /// A line that is not as it was written.
     Damaged(Damage),
+    /// A compressed file that cannot be taken apart from here on.
+    Unpackable,
     /// An intact line that says nothing that can be understood.
     NotUnderstood,
     /// The file ends within a line.
@@ -211,6 +213,11 @@ impl Proof {
     pub fn next_part(&mut self) {
         self.part += 1;
         self.line = 0;
+    }
+
+    /// The file is compressed, and damaged behind the last line taken; what it held there is told as missing by what follows.
+    pub fn on_unpackable(&mut self) {
+        self.find(None, What::Unpackable);
     }
 
     /// Takes a line.
@@ -627,7 +634,7 @@ impl Proof {
             What::Orphaned { from, to } => add(&mut tally.orphaned, to - from),
             What::HistoryChanged | What::Contradiction { .. } => tally.contradictions += 1,
             What::TimeBack { .. } | What::MonoBack { .. } => tally.back += 1,
-            What::Damaged(_) | What::NotUnderstood | What::TooManyTopics => tally.damaged += 1,
+            What::Damaged(_) | What::Unpackable | What::NotUnderstood | What::TooManyTopics => tally.damaged += 1,
             What::Torn { .. } => tally.torn += 1,
         }
         if self.findings.last_mut().is_some_and(|last| last.goes_on_with(&finding)) {

@@ -168,6 +168,29 @@ fn what_is_no_recording_is_told() {
     );
 }
 
+#[test]
+fn a_damaged_compressed_part_is_named_and_the_others_are_proven() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = recorded(dir.path());
+    let lines = std::fs::read_to_string(&log).expect("there");
+    let packed = zstd::encode_all(lines.as_bytes(), 3).expect("memory");
+    for wrong in [
+        &packed[..packed.len() - 20],
+        &[&packed[..30], &[0xff; 9], &packed[39..]].concat(),
+    ] {
+        let part = dir.path().join("other.000001.ndjson.zst");
+        std::fs::write(&part, wrong).expect("written");
+        std::fs::write(dir.path().join("other.ndjson"), &lines).expect("written");
+        let said = verify(&[], &dir.path().join("other.ndjson")).with_code(3);
+        let all = said.stdout.join("\n");
+        assert!(
+            all.contains("damaged") && all.contains("cannot be taken apart from here on"),
+            "{all}"
+        );
+        assert!(all.contains("not proven"), "{all}");
+    }
+}
+
 pub fn verify(flags: &[&str], log: &Path) -> Finished {
     let log = log.to_str().expect("UTF-8");
     lapwing(&[&["verify"], flags, &[log]].concat()).finish()

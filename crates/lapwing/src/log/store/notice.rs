@@ -110,12 +110,12 @@ impl Notice {
         let file = self.file.display();
         match &self.finding {
             Finding::TornTail { position, bytes, next } => format!(
-                "{bytes} bytes of an unfinished write were cut from {file} at byte {position}; as far as the files tell nothing in them was \
+                "{bytes} bytes of an unfinished write were cut from {file} at byte {position}; as far as the files tell, nothing in them was \
                  acknowledged, the next message has offset {next}"
             ),
             Finding::NewHistory { epoch, at } => format!(
-                "the machine or a write stopped before the newest messages were on stable storage, so a new history \
-                 {epoch} begins at offset {at}"
+                "whether the newest messages are all there is not certain (the machine or a write stopped, or the state file was \
+                 lost), so a new history {epoch} begins at offset {at}"
             ),
             Finding::Copied { epoch, at } => format!(
                 "{file} is a copy of the directory that was written, which may have gone on, so a new history {epoch} begins \
