@@ -29,6 +29,9 @@ const LOST_PERCENT: &str = "5";
 /// A server that runs so long has what it needs: from then on memory and open files are held against this moment.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// How wrong a wall clock is set.
+const HOUR_SECONDS: i64 = 3600;
+
 /// A listener of the trial.
 #[derive(Debug)]
 pub struct Listener {
@@ -232,6 +235,7 @@ impl Arena {
             Kind::Kill => self.kill_server(fault.lasts).await,
             Kind::Stop => self.stop_server(fault.lasts).await,
             Kind::Pause => self.pause_server(fault.lasts).await,
+            Kind::Clock => self.set_clock(fault).await,
             Kind::KillBoth => {
                 let (server, listener) = tokio::join!(self.kill_server(fault.lasts), self.kill_listener(fault));
                 server.and(listener)
@@ -323,6 +327,16 @@ impl Arena {
             server.signal(Signal::CONT);
         }
         Ok(())
+    }
+
+    /// An hour ahead or back, by the fault's own time, and right again when it is over.
+    async fn set_clock(&self, fault: &Fault) -> Result<(), Trouble> {
+        let Some(wall) = &self.plan.wall else { return Ok(()) };
+        let ahead = fault.at.as_millis().is_multiple_of(2);
+        let set = |seconds| wall.set(seconds).map_err(Trouble::file(self.folder.join("wall-clock")));
+        set(if ahead { HOUR_SECONDS } else { -HOUR_SECONDS })?;
+        sleep(fault.lasts).await;
+        set(0)
     }
 
     async fn cut_power(&self) -> Result<(), Trouble> {

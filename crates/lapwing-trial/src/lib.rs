@@ -53,3 +53,4 @@ pub mod publisher;
 pub mod schedule;
 pub mod trial;
 pub mod trouble;
+pub mod wall;

@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::trouble::Trouble;
+use crate::wall::Wall;
 
 /// How long a server may take until it is ready: it may have a log to look through.
 const READY_SECONDS: u64 = 60;
@@ -209,6 +210,8 @@ pub struct ServerPlan {
     pub data: Option<(PathBuf, &'static str)>,
     /// A file that stands for the kernel's boot id; needs a mount namespace.
     pub boot_id: Option<PathBuf>,
+    /// A wall clock of the trial's own.
+    pub wall: Option<Wall>,
     /// A bug that the program is told to have, if it was built with them.
     pub planted: Option<&'static str>,
     /// Where its words go.
@@ -245,6 +248,7 @@ pub async fn start_server(plan: &ServerPlan) -> Result<(Program, SocketAddr), Tr
     if let Some((data, level)) = &plan.data {
         command.arg("--data").arg(data).args(["--durability", level]);
     }
+    command.envs(plan.wall.iter().flat_map(Wall::variables));
     command.envs(plan.planted.map(|bug| (PLANTED, bug)));
     let mut server = Program::start(command, &plan.log, true)?;
     let not_ready = || Trouble::NotReady {
@@ -304,6 +308,7 @@ pub fn start_listener(
         "--quiet",
     ]);
     command.args(["--topics", &topics.join(",")]).arg("--log").arg(file);
+    command.envs(plan.wall.iter().flat_map(Wall::variables));
     command.envs(plan.planted.map(|bug| (PLANTED, bug)));
     Program::start(command, log, false)
 }

@@ -46,6 +46,8 @@ pub enum Kind {
     PauseListener,
     /// Packets are lost.
     Loss,
+    /// The wall clock of all programs is set an hour ahead or back, and later right again.
+    Clock,
 }
 
 /// Who carries a fault out: the lanes run side by side, so that faults of different lanes overlap.
@@ -68,7 +70,7 @@ impl Lane {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Kill,
         Self::Stop,
         Self::Pause,
@@ -87,6 +89,7 @@ impl Kind {
         Self::KillListener,
         Self::PauseListener,
         Self::Loss,
+        Self::Clock,
     ];
 
     /// In one word.
@@ -110,6 +113,7 @@ impl Kind {
             Self::KillListener => "kill-listener",
             Self::PauseListener => "pause-listener",
             Self::Loss => "loss",
+            Self::Clock => "clock",
         }
     }
 
@@ -122,7 +126,7 @@ impl Kind {
     pub fn lane(self) -> Lane {
         match self {
             Self::Away => Lane::Absence,
-            Self::Cut | Self::Delay | Self::Slice | Self::Rate | Self::Hole | Self::Loss => Lane::Network,
+            Self::Cut | Self::Delay | Self::Slice | Self::Rate | Self::Hole | Self::Loss | Self::Clock => Lane::Network,
             Self::KillListener | Self::PauseListener => Lane::Listeners,
             _ => Lane::Server,
         }

@@ -24,6 +24,7 @@ use crate::proxy::Proxy;
 use crate::publisher::{self, Plan};
 use crate::schedule::{self, Fault, Kind, Lane, Wish};
 use crate::trouble::Trouble;
+use crate::wall::Wall;
 
 /// Before the first fault everything must have had its first messages.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -154,6 +155,7 @@ pub async fn look(order: &Order) -> Result<Possible, Trouble> {
             kind if kind.needs_disk() && !is_root => Some("a file system can only be mounted by root".to_owned()),
             kind if kind.needs_disk() && !missing.is_empty() => Some(format!("{} is missing", missing.join(", "))),
             Kind::SlowFsync | Kind::BadFsync if !has_tool("strace") => Some("strace is missing".to_owned()),
+            Kind::Clock if crate::wall::library().is_none() => Some("libfaketime is missing".to_owned()),
             Kind::Loss if !has_tool("nft") => Some("nft is missing".to_owned()),
             Kind::Loss if std::env::var_os("LAPWING_TRIAL_NAMESPACE").is_none() => {
                 Some("not in a network namespace of its own".to_owned())
@@ -280,6 +282,12 @@ impl Trial {
             topics: self.topics.iter().map(|topic| self.spec(topic)).collect(),
             data: has_data.then(|| (base.join("data"), default.word())),
             boot_id: disk.is_some().then(|| folder.join("boot-id")),
+            wall: self
+                .possible
+                .kinds
+                .contains(&Kind::Clock)
+                .then(|| Wall::new(folder))
+                .flatten(),
             planted: self.order.planted,
             log: folder.join("server.log"),
         };

@@ -1,6 +1,6 @@
 //! A wall clock that is set back and forth under a server with a data directory.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use lapwing_trial::probe;
@@ -17,7 +17,7 @@ const MESSAGE_BYTES: usize = 10_000;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g1_a_server_whose_clock_is_set_keeps_offsets_messages_and_drift() {
     let name = "g1_a_server_whose_clock_is_set_keeps_offsets_messages_and_drift";
-    let Some(library) = faketime() else {
+    let Some(library) = lapwing_trial::wall::library() else {
         return skip(name, "libfaketime is not there");
     };
     let dir = tempfile::tempdir().expect("a directory");
@@ -140,11 +140,4 @@ fn set(clock: &Path, by: &str) {
     let new = clock.with_extension("new");
     std::fs::write(&new, by).expect("written");
     std::fs::rename(new, clock).expect("there");
-}
-
-fn faketime() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").ok()?;
-    folders
-        .filter_map(|folder| Some(folder.ok()?.path().join("faketime/libfaketimeMT.so.1")))
-        .find(|library| library.exists())
 }
