@@ -14,7 +14,6 @@ from lapwing_bench import ROOT, machine  # noqa: E402
 GOALS = [
     ("os, batches of 100", 1, "M messages a second of 250 bytes"),
     ("os through the log, batches of 100", 1, "M messages a second of 250 bytes, each publish acknowledged"),
-    ("ratio to bare through the log, groups of 1000, 2 at a time", 0.8, "of a bare append and fdatasync"),
     ("ratio to bare, groups of 100", 0.8, "of a bare append and fdatasync"),
     ("ratio to bare, groups of 1000", 0.8, "of a bare append and fdatasync"),
     ("scan of", 1, "GB/s from the page cache"),

@@ -148,6 +148,7 @@ fn through_the_log(data: &DataDir, directory: &Path) {
         (Level::Fsync, 100, 1, 150),
         (Level::Fsync, 1000, 1, 40),
         (Level::Fsync, 1000, 2, 40),
+        (Level::Fsync, 1000, 4, 40),
     ] {
         let messages = vec![NewMessage::new(Kind::Json, payload.as_bytes()); group];
         let Opened {
