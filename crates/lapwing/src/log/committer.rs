@@ -94,12 +94,7 @@ impl Run {
     /// Nothing has come for a while.
     fn on_quiet(&mut self) {
         if let Err(error) = self.writer.note_durable() {
-            let error = AppendError::from(error);
-            let now = Now::read();
-            self.trouble.on_trouble(&error, now);
-            if matches!(error, AppendError::ReadOnly { .. }) {
-                self.log.on_written(&[], Some(error), now);
-            }
+            self.conclude(&[], Some(error.into()));
         }
     }
 
@@ -124,12 +119,17 @@ impl Run {
             written = 0;
             failure = Some(AppendError::from(error));
         }
+        self.conclude(&batches[..written], failure);
+    }
+
+    /// Tells what came of it: the log, and people where something is to be told.
+    fn conclude(&mut self, written: &[Batch], failure: Option<AppendError>) {
         let now = Now::read();
         match &failure {
             Some(failure) => self.trouble.on_trouble(failure, now),
             None => self.trouble.on_recovered(),
         }
-        self.log.on_written(&batches[..written], failure, now);
+        self.log.on_written(written, failure, now);
     }
 }
 

@@ -29,20 +29,20 @@ impl Plan {
 
     /// As [`Plan::new`], with at most so many open files.
     pub fn with_open_files(count: u32, args: &[&str]) -> Self {
-        let mut shell = Command::new("sh");
-        shell
-            .arg("-c")
-            .arg(format!("ulimit -n {count} && exec \"$0\" \"$@\""))
-            .arg(LAPWING);
-        Self::from_command(shell, args)
+        Self::limited(&format!("ulimit -n {count}"), args)
     }
 
     /// As [`Plan::new`], with no file larger than so many KiB.
     pub fn with_file_size(kib: u32, args: &[&str]) -> Self {
+        Self::limited(&format!("ulimit -f {kib}"), args)
+    }
+
+    /// bash, because its `ulimit -f` counts in KiB everywhere.
+    fn limited(limit: &str, args: &[&str]) -> Self {
         let mut shell = Command::new("bash");
         shell
             .arg("-c")
-            .arg(format!("ulimit -f {kib} && exec \"$0\" \"$@\""))
+            .arg(format!("{limit} && exec \"$0\" \"$@\""))
             .arg(LAPWING);
         Self::from_command(shell, args)
     }
