@@ -520,21 +520,23 @@ fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
-const EXAMPLES: &str = "\
+macro_rules! examples {
+    () => {
+        "\
 Examples:
   lapwing listen --topics arrays --block 10 --log feed.ndjson
   lapwing listen --log feed.ndjson --rotate 100MB,24h --rotate-compress
   lapwing listen --from earliest --count 100
-  lapwing listen wss://feed.example.org --for 10m --output json | jq .data";
+  lapwing listen wss://feed.example.org --for 10m --output json | jq .data"
+    };
+}
 
-const DETAILS: &str = "\
-Examples:
-  lapwing listen --topics arrays --block 10 --log feed.ndjson
-  lapwing listen --log feed.ndjson --rotate 100MB,24h --rotate-compress
-  lapwing listen --from earliest --count 100
-  lapwing listen wss://feed.example.org --for 10m --output json | jq .data
+const EXAMPLES: &str = examples!();
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 3 something is missing (--fail-on-gap), 130 ended at once by a second signal";
+const DETAILS: &str = concat!(
+    examples!(),
+    "\n\nExit codes: 0 done, 1 failed, 2 wrong use, 3 something is missing (--fail-on-gap), 130 ended at once by a second signal"
+);
 
 /// 1 KB: a file holds at least its header and a few messages.
 const ROTATE_BYTES_MIN: u64 = 1000;
