@@ -13,7 +13,9 @@ use crate::utf8::{self, InvalidUtf8, Utf8};
 /// half received is kept, in a part that exists only for that time and grows by what came, never by what a header claims.
 pub struct Decoder {
     open: Option<Box<Open>>,
-    limits: DecoderLimits,
+    // Beside each connection stands a decoder, so both are as small as they can be.
+    message_bytes_max: u32,
+    fragments_max: u16,
     role: Role,
     ended: bool,
 }
@@ -24,7 +26,8 @@ impl Decoder {
     pub const fn new(role: Role, limits: DecoderLimits) -> Self {
         Self {
             open: None,
-            limits,
+            message_bytes_max: limits.message_bytes_max,
+            fragments_max: limits.fragments_max,
             role,
             ended: false,
         }
@@ -114,7 +117,7 @@ impl Decoder {
                 }
                 self.open().begin(&header, payload_bytes);
             }
-            let message_bytes_max = self.limits.message_bytes_max;
+            let message_bytes_max = self.message_bytes_max as usize;
             let (taken, found) = self.open().receive(&mut input[at..], message_bytes_max)?;
             at += taken;
             match found {
@@ -159,20 +162,15 @@ impl Decoder {
             (_, None) => (0, 0),
             (_, Some(_)) => return Err(ProtocolError::MessageInsideMessage),
         };
-        let DecoderLimits {
-            message_bytes_max,
-            fragments_max,
-        } = self.limits;
         // The length has 63 bits and what came before fits in memory: the sum fits in 64.
         let bytes = header.payload_bytes + before as u64;
-        if bytes > message_bytes_max as u64 {
-            return Err(ProtocolError::MessageTooBig {
-                bytes,
-                limit: message_bytes_max,
-            });
+        if bytes > u64::from(self.message_bytes_max) {
+            let limit = self.message_bytes_max;
+            return Err(ProtocolError::MessageTooBig { bytes, limit });
         }
-        if fragments >= fragments_max {
-            return Err(ProtocolError::TooManyFragments { limit: fragments_max });
+        if fragments >= self.fragments_max {
+            let limit = self.fragments_max;
+            return Err(ProtocolError::TooManyFragments { limit });
         }
         Ok(header.payload_bytes as usize)
     }
@@ -186,9 +184,9 @@ impl Decoder {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DecoderLimits {
     /// The longest message, all its fragments together.
-    pub message_bytes_max: usize,
+    pub message_bytes_max: u32,
     /// The most frames that one message comes in; empty ones count too.
-    pub fragments_max: u32,
+    pub fragments_max: u16,
 }
 
 impl Default for DecoderLimits {
@@ -309,13 +307,13 @@ pub enum ProtocolError {
         /// How long the message would be, as far as its frames were announced.
         bytes: u64,
         /// The limit.
-        limit: usize,
+        limit: u32,
     },
     /// A message over [`DecoderLimits::fragments_max`].
     #[error("message has more than {limit} fragments")]
     TooManyFragments {
         /// The limit.
-        limit: u32,
+        limit: u16,
     },
 }
 
@@ -441,7 +439,7 @@ struct Frame {
 /// The message whose end has not come yet.
 struct Message {
     opcode: Opcode,
-    fragments: u32,
+    fragments: u16,
     utf8: Utf8,
     payload: Vec<u8>,
 }
@@ -902,7 +900,7 @@ mod tests {
 
     #[test]
     fn every_error_fits_a_close_reason() {
-        let (bytes, at, limit) = (u64::MAX, usize::MAX, usize::MAX);
+        let (bytes, at, limit) = (u64::MAX, usize::MAX, u32::MAX);
         let code = CloseCode::new(u16::MAX);
         for error in [
             ProtocolError::ReservedBits { bits: 7 },
@@ -920,7 +918,7 @@ mod tests {
             ProtocolError::CloseCode { code },
             ProtocolError::CloseReason { at },
             ProtocolError::MessageTooBig { bytes, limit },
-            ProtocolError::TooManyFragments { limit: u32::MAX },
+            ProtocolError::TooManyFragments { limit: u16::MAX },
         ] {
             let reason = error.to_string();
             assert!(reason.is_ascii() && reason.len() <= REASON_BYTES_MAX, "{reason}");

@@ -324,8 +324,8 @@ fn peer(role: Role, incoming: &[u8]) -> WebSocket<Pipe> {
         Role::Client => tungstenite::protocol::Role::Client,
     };
     let config = WebSocketConfig::default()
-        .max_message_size(Some(LIMITS.message_bytes_max))
-        .max_frame_size(Some(LIMITS.message_bytes_max));
+        .max_message_size(Some(LIMITS.message_bytes_max as usize))
+        .max_frame_size(Some(LIMITS.message_bytes_max as usize));
     let pipe = Pipe {
         incoming: incoming.iter().copied().collect(),
         outgoing: Vec::new(),
@@ -394,7 +394,7 @@ proptest! {
         for bytes in [&garbage, &[&frames[..], &garbage].concat()] {
             let feed = cut(role, bytes, &places);
             let came = 2 * bytes.len();
-            let bound = came.min(LIMITS.message_bytes_max + 64 * 1024) + 512;
+            let bound = came.min(LIMITS.message_bytes_max as usize + 64 * 1024) + 512;
             prop_assert!(feed.held_bytes_max <= bound, "{} of {bound}", feed.held_bytes_max);
         }
     }
@@ -523,7 +523,7 @@ fn c9_invalid_text_is_refused_at_every_split() {
 /// A message at the limit is taken and held within it, one byte more is not.
 #[test]
 fn c5_a_message_in_small_reads_is_held_within_its_limit() {
-    let limit = LIMITS.message_bytes_max;
+    let limit = LIMITS.message_bytes_max as usize;
     for fin in [true, false] {
         let mut bytes = Vec::new();
         write_fragment(&mut bytes, Opcode::Binary, fin, &vec![7; limit], Some(KEY));
@@ -540,7 +540,7 @@ fn c5_a_message_in_small_reads_is_held_within_its_limit() {
     let bytes_claimed = limit as u64 + 1;
     let error = ProtocolError::MessageTooBig {
         bytes: bytes_claimed,
-        limit,
+        limit: LIMITS.message_bytes_max,
     };
     assert_eq!(whole(Role::Server, &bytes[..8]).error, Some(error));
 }

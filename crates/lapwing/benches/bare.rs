@@ -14,7 +14,7 @@ use lapwing::config::Limits;
 use lapwing::log::Log;
 use lapwing::log::batch::NewMessage;
 use lapwing::log::retention::Retention;
-use lapwing::server::feeds::Feeds;
+use lapwing::server::feeds::{Feeds, Key};
 use lapwing::server::topics::{TopicId, Topics};
 use lapwing::session::{Cursor, Mode, Next, Session};
 use lapwing::source::spec::parse_topic;
@@ -47,7 +47,7 @@ fn round(mode: Mode, count: usize, batch: usize) -> f64 {
     let mut sessions: Vec<Session> = (0..count)
         .map(|_| Session::new(mode, vec![Cursor::new(topic.0, log.next())]))
         .collect();
-    (0..count).for_each(|key| feeds.follow(topic, mode, key));
+    (0..count).for_each(|key| feeds.follow(topic, mode, Key::new(key)));
     let payload = format!("\"{}\"", "x".repeat(248));
     let messages = vec![NewMessage::new(Kind::Json, payload.as_bytes()); batch];
     let batches = (DELIVERIES / (count * batch)).max(100);

@@ -43,9 +43,9 @@ pub struct Limits {
     /// where few are allowed, as many as the server does not need itself.
     pub connections_max: usize,
     /// A message from a client; larger ones are closed with 1009.
-    pub message_bytes_max: usize,
+    pub message_bytes_max: u32,
     /// Frames of one message from a client, empty ones too (CVE-2026-62389 of another library).
-    pub fragments_max: u32,
+    pub fragments_max: u16,
     /// A fragmented message must be whole by then.
     pub fragment_timeout: Duration,
     /// A silent connection is pinged this often.

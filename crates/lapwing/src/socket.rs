@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mio::net::TcpStream;
 
-/// A connected socket that never blocks.
+/// A connected socket that never blocks. It takes memory beside itself only while a frame is half out.
 ///
 /// It keeps no queue. When the kernel takes only part of a frame, the rest of that one frame is copied here and goes out
 /// first ([`Socket::keep`]), so that whatever comes next begins at a frame's boundary.
 pub struct Socket {
     stream: TcpStream,
-    rest: Vec<u8>,
-    rest_sent: usize,
+    rest: Option<Box<Rest>>,
     /// The kernel takes no more until it says so.
     blocked: bool,
     /// The kernel knows that nothing more is sent.
@@ -26,8 +25,7 @@ impl Socket {
     pub fn new(stream: TcpStream) -> Self {
         Self {
             stream,
-            rest: Vec::new(),
-            rest_sent: 0,
+            rest: None,
             blocked: false,
             finished: false,
         }
@@ -52,12 +50,12 @@ impl Socket {
     /// Whether a frame is only half out.
     #[must_use]
     pub fn has_rest(&self) -> bool {
-        !self.rest.is_empty()
+        self.rest.is_some()
     }
 
     /// Writes as much as the kernel takes at once; gives how much that was.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        debug_assert!(self.rest.is_empty(), "a frame must not begin inside another");
+        debug_assert!(self.rest.is_none(), "a frame must not begin inside another");
         let written = write(&mut self.stream, bytes)?;
         self.blocked = written < bytes.len();
         Ok(written)
@@ -72,16 +70,17 @@ impl Socket {
             RESTS.fetch_sub(rest.len(), Ordering::Relaxed);
             return Err(RestsFull);
         }
-        self.rest = rest.to_vec();
-        self.rest_sent = 0;
+        let bytes = rest.to_vec();
+        self.rest = Some(Box::new(Rest { bytes, sent: 0 }));
         Ok(())
     }
 
     /// Writes more of the kept rest; gives how many bytes went out.
     pub fn flush(&mut self) -> io::Result<usize> {
-        let written = write(&mut self.stream, &self.rest[self.rest_sent..])?;
-        self.rest_sent += written;
-        self.blocked = self.rest_sent < self.rest.len();
+        let Some(rest) = &mut self.rest else { return Ok(0) };
+        let written = write(&mut self.stream, &rest.bytes[rest.sent..])?;
+        rest.sent += written;
+        self.blocked = rest.sent < rest.bytes.len();
         if !self.blocked {
             self.forget_rest();
         }
@@ -110,9 +109,9 @@ impl Socket {
     }
 
     fn forget_rest(&mut self) {
-        RESTS.fetch_sub(self.rest.len(), Ordering::Relaxed);
-        self.rest = Vec::new();
-        self.rest_sent = 0;
+        if let Some(rest) = self.rest.take() {
+            RESTS.fetch_sub(rest.bytes.len(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -131,6 +130,12 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The rest of a frame that was cut.
+struct Rest {
+    bytes: Vec<u8>,
+    sent: usize,
 }
 
 /// The rests of cut frames of all connections together are at their limit.

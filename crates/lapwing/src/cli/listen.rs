@@ -547,10 +547,10 @@ const TOPICS_SHOWN: usize = 5;
 const TIME_MS_MAX: u64 = 366 * 24 * 3_600_000;
 
 /// 64 MiB: feeds of others send what they like, and a recorder takes it.
-const MESSAGE_BYTES_MAX: usize = 64 << 20;
+const MESSAGE_BYTES_MAX: u32 = 64 << 20;
 
-/// At 1 KiB each they make the longest message.
-const FRAGMENTS_MAX: u32 = 65_536;
+/// At a little over 1 KiB each they make the longest message.
+const FRAGMENTS_MAX: u16 = u16::MAX;
 
 #[cfg(test)]
 mod tests {

@@ -315,22 +315,24 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
         LIMIT_SPAN_MIN,
     );
     span(args.drain, file.drain, "drain", &mut limits.drain, Duration::ZERO);
-    let mut size = |asked: Option<bytesize::ByteSize>, name: &str, place: &mut usize| {
-        let Some(asked) = asked else { return };
-        match usize::try_from(asked.as_u64()) {
-            Ok(bytes) if (1..=MESSAGE_MAX).contains(&bytes) => *place = bytes,
-            _ => note(Failure::usage(
+    let mut size = |asked: Option<bytesize::ByteSize>, name: &str| {
+        let asked = asked?;
+        let bytes = u32::try_from(asked.as_u64()).ok();
+        let fits = bytes.filter(|bytes| (1..=MESSAGE_MAX).contains(bytes));
+        if fits.is_none() {
+            note(Failure::usage(
                 format!("--{name} {asked} is out of range: 1B to 64MiB"),
                 "write a size such as 1MiB",
-            )),
+            ));
         }
+        fits
     };
-    size(
-        args.max_message.or(file.max_message),
-        "max-message",
-        &mut limits.message_bytes_max,
-    );
-    size(args.max_body.or(file.max_body), "max-body", &mut limits.body_bytes_max);
+    if let Some(bytes) = size(args.max_message.or(file.max_message), "max-message") {
+        limits.message_bytes_max = bytes;
+    }
+    if let Some(bytes) = size(args.max_body.or(file.max_body), "max-body") {
+        limits.body_bytes_max = bytes as usize;
+    }
     match args.max_connections.or(file.max_connections) {
         Some(0) => note(Failure::usage("--max-connections 0 would serve nobody", "at least 1")),
         Some(connections) => limits.connections_max = connections,
@@ -613,7 +615,7 @@ const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Add
 const LIMIT_SPAN_MIN: Duration = Duration::from_millis(100);
 const LIMIT_SPAN_MAX: Duration = Duration::from_secs(300);
 /// Frames are parsed in memory: what is not 64 MiB long is no message.
-const MESSAGE_MAX: usize = 64 << 20;
+const MESSAGE_MAX: u32 = 64 << 20;
 /// A seed that was drawn is short enough to be typed again.
 const SEED_SHOWN: u64 = 100_000;
 

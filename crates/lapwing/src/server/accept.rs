@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::common::Common;
 use super::event::Event;
 use super::front::{Front, Guest};
-use super::seat::Seat;
+use super::seat::{Seat, SharedSeat};
 use crate::config::Limits;
 
 /// Opens a listening socket with a queue long enough for a crowd that comes back at once.
@@ -91,7 +91,10 @@ fn welcome(stream: TcpStream, address: SocketAddr, front: &Arc<Front>) {
     let front = front.clone();
     front.tasks.clone().spawn(async move {
         let common = front.common.clone();
-        let guest = Guest { address, seat };
+        let guest = Guest {
+            address,
+            seat: SharedSeat::new(seat),
+        };
         let timeout = front.common.limits.handshake_timeout;
         let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(guest.clone());

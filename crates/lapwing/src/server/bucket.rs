@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use super::tick::Tick;
+
 /// Eight bytes that hold one peer to a rate.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket {
     /// Tokens left, in thousandths.
     left: u32,
-    /// When it was last filled, in milliseconds; wraps after 49 days, which costs one peer one refill.
-    filled_ms: u32,
+    /// When it was last filled; after 49 days the time wraps, which costs one peer one refill.
+    filled: Tick,
 }
 
 impl Bucket {
@@ -17,28 +19,24 @@ impl Bucket {
     pub fn full(burst: u32, now: Duration) -> Self {
         Self {
             left: burst * 1000,
-            filled_ms: millis(now),
+            filled: Tick::at(now),
         }
     }
 
     /// Takes one token, if there is one.
     pub fn take(&mut self, (per_second, burst): (u32, u32), now: Duration) -> bool {
-        let now_ms = millis(now);
-        let passed = u64::from(now_ms.wrapping_sub(self.filled_ms));
+        let now = Tick::at(now);
+        // Below 24 days, so the milliseconds fit.
+        let passed = now.since(self.filled).as_millis() as u64;
         let filled = u64::from(self.left) + passed * u64::from(per_second);
         self.left = u32::try_from(filled.min(u64::from(burst) * 1000)).expect("bursts are small");
-        self.filled_ms = now_ms;
+        self.filled = now;
         let has = self.left >= 1000;
         if has {
             self.left -= 1000;
         }
         has
     }
-}
-
-fn millis(time: Duration) -> u32 {
-    // Cut on purpose: only differences count.
-    time.as_millis() as u32
 }
 
 #[cfg(test)]

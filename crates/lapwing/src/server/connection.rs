@@ -1,7 +1,6 @@
 //! One connection's turn: what came is read, then at most one write.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
@@ -13,6 +12,7 @@ use super::common::Common;
 use super::feeds::Feeds;
 use super::peer::Peer;
 use super::seat::Seat;
+use super::tick::Tick;
 use super::topics::TopicId;
 use super::worker::Stop;
 use crate::config::Limits;
@@ -28,10 +28,10 @@ pub struct Connection {
     /// Waits for its turn.
     pub queued: bool,
     /// Our close frame is out, or cannot leave; by then the connection ends.
-    pub close_by: Option<Duration>,
+    pub close_by: Option<Tick>,
     decoder: Decoder,
     /// Bytes that were read and not yet looked at: those behind the handshake, and those after which answers piled up.
-    unheard: Vec<u8>,
+    unheard: Box<[u8]>,
     /// The poll said that bytes have come, and they are not all read.
     readable: bool,
     /// The peer sends nothing more.
@@ -39,7 +39,7 @@ pub struct Connection {
     /// What the socket keeps is the rest of control frames, and not of a message.
     keeps_control: bool,
     /// Given back when the connection is gone.
-    _seat: Arc<Seat>,
+    _seat: Seat,
 }
 
 /// What a turn came to.
@@ -71,7 +71,7 @@ pub struct Surroundings<'a> {
 impl Connection {
     /// A connection whose handshake is done; `unheard` are the bytes that came behind it.
     #[must_use]
-    pub fn new(peer: Peer, socket: Socket, unheard: Vec<u8>, limits: &Limits, seat: Arc<Seat>) -> Self {
+    pub fn new(peer: Peer, socket: Socket, unheard: Vec<u8>, limits: &Limits, seat: Seat) -> Self {
         let limits = DecoderLimits {
             message_bytes_max: limits.message_bytes_max,
             fragments_max: limits.fragments_max,
@@ -82,7 +82,7 @@ impl Connection {
             queued: false,
             close_by: None,
             decoder: Decoder::new(Role::Server, limits),
-            unheard,
+            unheard: unheard.into(),
             readable: true,
             at_end: false,
             keeps_control: false,
@@ -151,7 +151,7 @@ impl Connection {
     fn hear(&mut self, mut bytes: &mut [u8], around: &mut Surroundings<'_>) {
         loop {
             if self.peer.session.control_bytes() > CONTROL_BYTES_HELD {
-                self.unheard = bytes.to_vec();
+                self.unheard = (&*bytes).into();
                 break;
             }
             match self.decoder.decode(bytes) {
@@ -264,7 +264,7 @@ impl Connection {
             return Turn::Over(None);
         }
         self.socket.finish();
-        self.close_by.get_or_insert(now + Limits::CLOSE_TIMEOUT);
+        self.close_by.get_or_insert(Tick::at(now + Limits::CLOSE_TIMEOUT));
         self.park()
     }
 

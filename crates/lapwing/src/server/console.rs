@@ -14,7 +14,8 @@ use lapwing_wire::time::micros_text;
 use rustix::io::Errno;
 use serde::Serialize;
 
-use super::event::{ClientLabel, Event};
+use super::event::Event;
+use super::label::ClientLabel;
 use crate::clock::Now;
 use crate::terminal::form;
 use crate::terminal::output::OutputFormat;
@@ -430,7 +431,7 @@ impl LaneWriter {
             "ok" => Role::Good,
             _ => Role::Heading,
         };
-        let rest = client.and_then(|client| sentence.strip_prefix(client.as_str()));
+        let rest = client.and_then(|client| sentence.strip_prefix(client.as_text().as_ref()));
         let sentence = match (client, rest) {
             (Some(client), Some(rest)) => format!("{}{rest}", paint.paint(Role::Name, client)),
             _ => sentence.to_owned(),

@@ -16,10 +16,11 @@ use slab::Slab;
 use super::common::Common;
 use super::connection::{Connection, Surroundings, Turn};
 use super::event::Event;
-use super::feeds::Feeds;
+use super::feeds::{Feeds, Key};
 use super::liveness::Verdict;
 use super::loader::{Loaded, Wanted};
 use super::peer::Peer;
+use super::tick::Tick;
 use super::topics::TopicId;
 use super::worker::{Arrival, Command, Stop};
 use crate::clock::Now;
@@ -104,7 +105,7 @@ impl Delivery {
             if self.bell.answer() {
                 self.obey();
                 self.feeds
-                    .refresh(|key| enqueue(&mut self.connections, &mut self.ready, key));
+                    .refresh(|key| enqueue(&mut self.connections, &mut self.ready, key.place()));
             }
             for event in &events {
                 self.on_event(event);
@@ -119,7 +120,7 @@ impl Delivery {
             }
             let connections = &self.connections;
             self.feeds
-                .tell_places(|key, topic| Some(connections.get(key)?.peer.session.cursor(topic.0)?.offset));
+                .tell_places(|key, topic| Some(connections.get(key.place())?.peer.session.cursor(topic.0)?.offset));
             if self.stop.is_some() && self.sessions.load(Ordering::Acquire) == 0 {
                 return;
             }
@@ -184,11 +185,11 @@ impl Delivery {
             .iter()
             .map(|(topic, grant)| Cursor::new(topic.0, grant.from))
             .collect();
-        let mut peer = Peer::new(id, label, address, Session::new(mode, cursors), self.clock.now);
-        peer.greet(&self.common, &grants);
         let entry = self.connections.vacant_entry();
         let key = entry.key();
-        peer.key = key;
+        let session = Session::new(mode, cursors);
+        let mut peer = Peer::new(id, label, address, session, Key::new(key), self.clock.now);
+        peer.greet(&self.common, &grants);
         let mut socket = Socket::new(mio::net::TcpStream::from_std(stream));
         let registered =
             self.poll
@@ -196,7 +197,7 @@ impl Delivery {
                 .register(socket.stream(), Token(key), Interest::READABLE | Interest::WRITABLE);
         entry.insert(Connection::new(peer, socket, leftover, limits, seat));
         for (topic, grant) in &grants {
-            self.feeds.follow(*topic, mode, key);
+            self.feeds.follow(*topic, mode, Key::new(key));
             self.connections[key]
                 .peer
                 .tell_gap(self.common.topics.get(*topic), grant, &self.common);
@@ -318,7 +319,7 @@ impl Delivery {
         let mut connection = self.connections.remove(key);
         for cursor in connection.peer.session.cursors() {
             self.feeds
-                .unfollow(TopicId(cursor.topic), connection.peer.session.mode(), key);
+                .unfollow(TopicId(cursor.topic), connection.peer.session.mode(), Key::new(key));
         }
         connection.peer.tell_left(&self.common, &self.feeds, broken);
         connection.socket.finish();
@@ -342,13 +343,13 @@ impl Delivery {
             } = connection;
             peer.tell_joined(&self.common, &self.feeds);
             let closing = peer.session.closing().is_some();
-            if close_by.is_some_and(|by| now >= by) {
+            if close_by.is_some_and(|by| Tick::at(now).since(by) > Duration::ZERO) {
                 self.over(key, None);
                 continue;
             }
             if closing {
                 // Our close cannot even leave, or is being answered: it has so long.
-                close_by.get_or_insert(now + Limits::CLOSE_TIMEOUT);
+                close_by.get_or_insert(Tick::at(now + Limits::CLOSE_TIMEOUT));
                 continue;
             }
             if late && let Some((stop, _)) = &self.stop {

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_wire::block::Flags;
 use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::{GapReason, Level};
-use lapwing_wire::escape::{escaped, escaped_cut};
+use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
 use serde::Serialize;
 
+use super::label::ClientLabel;
 use crate::terminal::form;
 
 /// One thing that happened.
@@ -230,45 +230,6 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         client: Option<ClientLabel>,
     },
-}
-
-/// How a client is called: its own name, escaped and cut, or its number.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ClientLabel(Arc<str>);
-
-impl Serialize for ClientLabel {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl ClientLabel {
-    /// The label of connection `session`, which may have named itself.
-    #[must_use]
-    pub fn new(session: u64, name: Option<&lapwing_wire::name::ClientName>) -> Self {
-        Self(match name {
-            Some(name) => escaped(name.as_str()).into(),
-            None => format!("client {session}").into(),
-        })
-    }
-
-    /// The label as harmless text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether the client chose it, and may come back under it.
-    #[must_use]
-    pub fn is_chosen(&self) -> bool {
-        !lapwing_wire::name::is_number(&self.0)
-    }
-}
-
-impl std::fmt::Display for ClientLabel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(&self.0)
-    }
 }
 
 /// Offsets by topic, in the order in which the topics were asked for.

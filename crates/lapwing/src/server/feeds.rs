@@ -18,6 +18,24 @@ pub struct Feeds {
     holds: Vec<Hold>,
 }
 
+/// A connection's place in its thread's list, in as little memory as a place needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(u32);
+
+impl Key {
+    /// The connection at this place.
+    #[must_use]
+    pub fn new(place: usize) -> Self {
+        Self(u32::try_from(place).expect("there are fewer connections than file numbers"))
+    }
+
+    /// Its place.
+    #[must_use]
+    pub fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// This worker's say in what a topic holds.
 struct Hold {
     topic: TopicId,
@@ -34,7 +52,7 @@ struct Feed {
     /// The visible end when followers were last woken.
     seen: Offset,
     seen_end: bool,
-    followers: BTreeSet<usize>,
+    followers: BTreeSet<Key>,
 }
 
 impl Feeds {
@@ -71,7 +89,7 @@ impl Feeds {
 
     /// Tells the topics that hold back their source where the slowest follower is, if it matters. `place` gives the place of
     /// a connection in a topic. Between two calls a topic holds more than it must, never less.
-    pub fn tell_places(&mut self, place: impl Fn(usize, TopicId) -> Option<Offset>) {
+    pub fn tell_places(&mut self, place: impl Fn(Key, TopicId) -> Option<Offset>) {
         for hold in &mut self.holds {
             if hold.granted.is_empty() && !hold.pin.is_wanted() {
                 continue;
@@ -83,7 +101,7 @@ impl Feeds {
     }
 
     /// Connection `key` follows a topic from now on.
-    pub fn follow(&mut self, topic: TopicId, mode: Mode, key: usize) {
+    pub fn follow(&mut self, topic: TopicId, mode: Mode, key: Key) {
         let feed = &mut self.feeds[topic.0 as usize];
         if !feed.followers.insert(key) {
             return;
@@ -97,7 +115,7 @@ impl Feeds {
     }
 
     /// Connection `key` follows it no longer.
-    pub fn unfollow(&mut self, topic: TopicId, mode: Mode, key: usize) {
+    pub fn unfollow(&mut self, topic: TopicId, mode: Mode, key: Key) {
         let feed = &mut self.feeds[topic.0 as usize];
         if !feed.followers.remove(&key) {
             return;
@@ -121,7 +139,7 @@ impl Feeds {
     }
 
     /// Brings the readers up to date, and tells `wake` every follower of a topic that has something new.
-    pub fn refresh(&mut self, mut wake: impl FnMut(usize)) {
+    pub fn refresh(&mut self, mut wake: impl FnMut(Key)) {
         for feed in &mut self.feeds {
             let (next, end) = feed.canonical.refresh();
             if let Some(payload) = &mut feed.payload {

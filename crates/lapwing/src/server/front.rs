@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::common::Common;
 use super::origin::Origins;
-use super::seat::Seat;
+use super::seat::SharedSeat;
 use super::worker::Worker;
 use super::{page, publish, stream};
 use crate::config::Limits;
@@ -37,7 +37,7 @@ pub struct Guest {
     /// From where.
     pub address: SocketAddr,
     /// Its place among the connections allowed.
-    pub seat: Arc<Seat>,
+    pub seat: SharedSeat,
 }
 
 /// An answer with its whole body.

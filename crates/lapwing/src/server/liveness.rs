@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
 
+use super::tick::Tick;
 use crate::config::Limits;
 
 /// What one connection has shown of itself. Times are a worker's own, which stands still while the process does: after a
@@ -11,19 +12,21 @@ use crate::config::Limits;
 #[derive(Clone, Debug)]
 pub struct Liveness {
     /// When a byte last came, or the peer took bytes after it had stopped taking them.
-    heard: Duration,
+    heard: Tick,
     /// When the ping left that is not answered.
-    ping_left: Option<Duration>,
+    ping_left: Option<Tick>,
     /// A ping waits in the queue.
     ping_queued: bool,
     /// Since when a message or frame is unfinished.
-    message_open: Option<Duration>,
-    /// Since when the connection lags, and the bytes it had then.
-    lag: Option<(Duration, u64)>,
+    message_open: Option<Tick>,
+    /// Since when the connection lags.
+    lag: Option<Tick>,
+    /// The bytes that it had had then.
+    lag_bytes: u64,
     /// When it last took a byte while it lags.
-    progress: Duration,
+    progress: Tick,
     /// When the last heartbeat went out.
-    beat: Duration,
+    beat: Tick,
 }
 
 /// What to do about a connection.
@@ -41,12 +44,14 @@ impl Liveness {
     /// A connection that has just come.
     #[must_use]
     pub fn new(now: Duration) -> Self {
+        let now = Tick::at(now);
         Self {
             heard: now,
             ping_left: None,
             ping_queued: false,
             message_open: None,
             lag: None,
+            lag_bytes: 0,
             progress: now,
             beat: now,
         }
@@ -54,6 +59,7 @@ impl Liveness {
 
     /// Bytes came; `message_open` says whether they end inside a message.
     pub fn on_heard(&mut self, now: Duration, message_open: bool) {
+        let now = Tick::at(now);
         self.heard = now;
         self.ping_left = None;
         self.message_open = message_open.then(|| self.message_open.unwrap_or(now));
@@ -66,6 +72,7 @@ impl Liveness {
 
     /// The peer took bytes again, after a time when it did not.
     pub fn on_unblocked(&mut self, now: Duration) {
+        let now = Tick::at(now);
         self.heard = now;
         self.progress = now;
         self.ping_left = None;
@@ -74,13 +81,13 @@ impl Liveness {
     /// Control frames went out whole: a ping among them is on its way, and its answer has a deadline.
     pub fn on_control_left(&mut self, now: Duration) {
         if std::mem::take(&mut self.ping_queued) {
-            self.ping_left = Some(now);
+            self.ping_left = Some(Tick::at(now));
         }
     }
 
     /// Bytes went out.
     pub fn on_sent(&mut self, now: Duration) {
-        self.progress = now;
+        self.progress = Tick::at(now);
     }
 
     /// Whether the connection lags (its socket takes no more), and how many bytes it has had in all.
@@ -88,14 +95,17 @@ impl Liveness {
         if !lags {
             self.lag = None;
         } else if self.lag.is_none() {
-            self.lag = Some((now, bytes));
+            let now = Tick::at(now);
+            self.lag = Some(now);
+            self.lag_bytes = bytes;
             self.progress = now;
         }
     }
 
     /// Whether a heartbeat is due; it counts as sent.
     pub fn beat_due(&mut self, now: Duration, every: Duration) -> bool {
-        let due = now.saturating_sub(self.beat) >= every;
+        let now = Tick::at(now);
+        let due = now.since(self.beat) >= every;
         if due {
             self.beat = now;
         }
@@ -104,7 +114,8 @@ impl Liveness {
 
     /// What to do now, `bytes` having gone out in all.
     pub fn check(&mut self, now: Duration, bytes: u64, limits: &Limits) -> Verdict {
-        let past = |since: Duration, limit: Duration| now.saturating_sub(since) >= limit;
+        let now = Tick::at(now);
+        let past = |since: Tick, limit: Duration| now.since(since) >= limit;
         if self
             .message_open
             .is_some_and(|since| past(since, limits.fragment_timeout))
@@ -128,21 +139,22 @@ impl Liveness {
         Verdict::Fine
     }
 
-    fn too_slow(&mut self, now: Duration, bytes: u64, limits: &Limits) -> Option<String> {
-        let (since, bytes_then) = self.lag?;
-        let stalled = now.saturating_sub(self.progress) >= limits.stall_timeout;
+    fn too_slow(&mut self, now: Tick, bytes: u64, limits: &Limits) -> Option<String> {
+        let since = self.lag?;
+        let stalled = now.since(self.progress) >= limits.stall_timeout;
         let timeout = limits.stall_timeout.as_secs_f64();
         if stalled {
             return Some(format!("took nothing for {timeout} s"));
         }
-        if now.saturating_sub(since) < limits.stall_timeout {
+        if now.since(since) < limits.stall_timeout {
             return None;
         }
         let least = (timeout * Limits::LAG_RATE_MIN as f64) as u64;
-        if bytes - bytes_then < least {
+        if bytes - self.lag_bytes < least {
             return Some(format!("took under {} B/s for {timeout} s", Limits::LAG_RATE_MIN));
         }
-        self.lag = Some((now, bytes));
+        self.lag = Some(now);
+        self.lag_bytes = bytes;
         None
     }
 }

@@ -1,6 +1,7 @@
 //! A running server: the front door, the delivery threads, the sources, and how all of them stop.
 
 pub mod accept;
+pub mod address;
 pub mod bucket;
 pub mod common;
 pub mod connection;
@@ -11,6 +12,7 @@ pub mod event;
 pub mod fault;
 pub mod feeds;
 pub mod front;
+pub mod label;
 pub mod liveness;
 pub mod loader;
 pub mod origin;
@@ -22,6 +24,7 @@ pub mod roster;
 pub mod seat;
 pub mod storage;
 pub mod stream;
+pub mod tick;
 pub mod topics;
 pub mod worker;
 

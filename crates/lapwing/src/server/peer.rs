@@ -12,10 +12,12 @@ use lapwing_wire::position::Offset;
 use lapwing_wire::report::Report;
 use lapwing_wire::time::micros_text;
 
+use super::address::Address;
 use super::bucket::Bucket;
 use super::common::Common;
-use super::event::{ClientLabel, EndedBy, Event, Places, Said, Tally};
-use super::feeds::Feeds;
+use super::event::{EndedBy, Event, Places, Said, Tally};
+use super::feeds::{Feeds, Key};
+use super::label::ClientLabel;
 use super::liveness::Liveness;
 use super::pace::{Change, Pace};
 use super::topics::{Topic, TopicId};
@@ -30,46 +32,50 @@ pub struct Peer {
     pub id: u64,
     /// How it is called.
     pub label: ClientLabel,
-    /// Where it is.
-    pub address: SocketAddr,
+    address: Address,
     /// What goes out to it.
     pub session: Session,
     /// Whether it is alive.
     pub live: Liveness,
-    joined: Now,
+    /// When it came, in nanoseconds of the monotonic clock.
+    joined: u64,
     told: bool,
     /// Its place in the worker's list.
-    pub key: usize,
-    commands: Bucket,
+    key: Key,
     controls: Bucket,
+    /// What most clients never give a reason for.
+    notes: Option<Box<Notes>>,
+}
+
+/// What is kept of a client that reported, missed something or said goodbye.
+#[derive(Default)]
+struct Notes {
+    /// How many more commands it may send.
+    commands: Option<Bucket>,
+    paces: Vec<(TopicId, Pace, Bucket)>,
+    /// Offsets that it was told it will not get, by topic.
+    missed: Tally,
     /// The close frame that it sent.
     closed: Option<(CloseCode, String)>,
     /// That frame only answers ours.
     closed_in_answer: bool,
-    paces: Vec<(TopicId, Pace, Bucket)>,
-    /// Offsets that it was told it will not get, by topic.
-    missed: Tally,
 }
 
 impl Peer {
     /// A client whose handshake is done.
     #[must_use]
-    pub fn new(id: u64, label: ClientLabel, address: SocketAddr, session: Session, now: Duration) -> Self {
+    pub fn new(id: u64, label: ClientLabel, address: SocketAddr, session: Session, key: Key, now: Duration) -> Self {
         Self {
             id,
             label,
-            address,
+            address: address.into(),
             session,
             live: Liveness::new(now),
-            joined: Now::read(),
+            joined: Now::read().mono,
             told: false,
-            key: usize::MAX,
-            commands: Bucket::full(Limits::COMMANDS.1, now),
+            key,
             controls: Bucket::full(Limits::COMMANDS.1, now),
-            closed: None,
-            closed_in_answer: false,
-            paces: Vec::new(),
-            missed: Tally::default(),
+            notes: None,
         }
     }
 
@@ -80,7 +86,7 @@ impl Peer {
         }
         self.session.say(&ServerMessage::Welcome(Welcome {
             session: self.id,
-            name: self.label.as_str().to_owned(),
+            name: self.label.to_string(),
             server: concat!("lapwing/", env!("CARGO_PKG_VERSION")).to_owned(),
             topics: common.topics.iter().map(|topic| topic.name().clone()).collect(),
             report_interval_ms: millis(Limits::REPORT_INTERVAL),
@@ -105,7 +111,7 @@ impl Peer {
         common.console.tell(Event::Joined {
             session: self.id,
             client: self.label.clone(),
-            address: self.address,
+            address: self.address.get(),
             mode: self.session.mode().as_str(),
             from: Places(places.collect()),
             away: common.roster.on_joined(&self.label, self.joined),
@@ -122,7 +128,7 @@ impl Peer {
             .session
             .cursors()
             .iter()
-            .filter_map(|c| Some((common.topics.get(TopicId(c.topic)).name().clone(), c.last?)));
+            .filter_map(|c| Some((common.topics.get(TopicId(c.topic)).name().clone(), c.last()?)));
         let (mut behind, mut gone) = (Tally::default(), Tally::default());
         for cursor in self.session.cursors() {
             let log = feeds.log(cursor.topic, self.session.mode().view());
@@ -142,21 +148,21 @@ impl Peer {
             code,
             by,
             reason,
-            stayed: Duration::from_nanos(now.mono.saturating_sub(self.joined.mono)),
+            stayed: Duration::from_nanos(now.mono.saturating_sub(self.joined)),
             messages: self.session.messages,
             bytes: self.session.bytes,
             last: Places(sent.collect()),
-            missed: std::mem::take(&mut self.missed),
+            missed: self.notes.take().map_or_else(Tally::default, |notes| notes.missed),
             behind,
             gone,
         });
     }
 
     fn how_it_ended(&self, broken: Option<String>) -> (CloseCode, EndedBy, String) {
-        match (&self.closed, self.session.closing(), broken) {
-            (Some((code, reason)), ..) if !self.closed_in_answer => {
-                (*code, EndedBy::Client, lapwing_wire::escape::escaped(reason))
-            }
+        let said = self.notes.as_ref().filter(|notes| !notes.closed_in_answer);
+        let closed = said.and_then(|notes| notes.closed.as_ref());
+        match (closed, self.session.closing(), broken) {
+            (Some((code, reason)), ..) => (*code, EndedBy::Client, lapwing_wire::escape::escaped(reason)),
             (_, Some((code, reason)), _) => (code, EndedBy::Server, reason.to_owned()),
             (_, None, Some(reason)) => (CloseCode::ABNORMAL, EndedBy::Network, reason),
             (_, None, None) => (
@@ -170,7 +176,11 @@ impl Peer {
     /// Whether the client has sent its close frame.
     #[must_use]
     pub fn has_closed(&self) -> bool {
-        self.closed.is_some()
+        self.notes.as_ref().is_some_and(|notes| notes.closed.is_some())
+    }
+
+    fn notes(&mut self) -> &mut Notes {
+        self.notes.get_or_insert_default()
     }
 
     /// Takes one message or control frame of the client.
@@ -189,10 +199,12 @@ impl Peer {
             Frame::Pong(_) => self.on_control(now),
             Frame::Close(close) => {
                 let (code, reason) = close.unwrap_or((CloseCode::NO_STATUS, ""));
-                self.closed_in_answer = self.session.closing().is_some();
+                let in_answer = self.session.closing().is_some();
                 self.session
                     .close(if close.is_some() { code } else { CloseCode::NORMAL }, "");
-                self.closed = Some((code, reason.to_owned()));
+                let notes = self.notes();
+                notes.closed_in_answer = in_answer;
+                notes.closed = Some((code, reason.to_owned()));
             }
         }
     }
@@ -211,13 +223,19 @@ impl Peer {
         common.console.tell(Event::Said {
             session: self.id,
             client: self.label.clone(),
-            address: self.address,
+            address: self.address.get(),
             said,
         });
     }
 
     fn on_command(&mut self, text: &str, now: Duration, common: &Common, feeds: &mut Feeds) {
-        if !self.commands.take(Limits::COMMANDS, now) {
+        let full = || Bucket::full(Limits::COMMANDS.1, now);
+        if !self
+            .notes()
+            .commands
+            .get_or_insert_with(full)
+            .take(Limits::COMMANDS, now)
+        {
             let (rate, _) = Limits::COMMANDS;
             self.session.close(
                 CloseCode::RATE,
@@ -325,7 +343,7 @@ impl Peer {
     fn tell_missed(&mut self, topic: &Topic, range: std::ops::Range<Offset>, reason: GapReason, common: &Common) {
         let count = range.end.since(range.start);
         topic.missed.fetch_add(count, Ordering::Relaxed);
-        self.missed.add(topic.name(), count);
+        self.notes().missed.add(topic.name(), count);
         common.console.tell(Event::Missed {
             session: self.id,
             client: self.label.clone(),
@@ -353,16 +371,12 @@ impl Peer {
                 Some(report.topic.clone()),
             );
         }
-        let place = self
-            .paces
-            .iter()
-            .position(|(id, ..)| *id == topic.id)
-            .unwrap_or_else(|| {
-                self.paces
-                    .push((topic.id, Pace::default(), Bucket::full(REPORTS.1, now)));
-                self.paces.len() - 1
-            });
-        let (_, pace, bucket) = &mut self.paces[place];
+        let paces = &mut self.notes.get_or_insert_default().paces;
+        let place = paces.iter().position(|(id, ..)| *id == topic.id).unwrap_or_else(|| {
+            paces.push((topic.id, Pace::default(), Bucket::full(REPORTS.1, now)));
+            paces.len() - 1
+        });
+        let (_, pace, bucket) = &mut paces[place];
         if !bucket.take(REPORTS, now) {
             return self.refuse(
                 "too_many_reports",
@@ -445,7 +459,7 @@ impl Peer {
         let retry = retry_ms.map_or(String::new(), |ms| format!(" retry={ms}"));
         let mut reason = format!("{why}{retry}");
         for cursor in self.session.cursors() {
-            let Some(last) = cursor.last else { continue };
+            let Some(last) = cursor.last() else { continue };
             let place = format!(" {}={last}", common.topics.get(TopicId(cursor.topic)).name());
             if reason.len() + place.len() <= lapwing_wire::close::REASON_BYTES_MAX {
                 reason.push_str(&place);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::event::ClientLabel;
+use super::label::ClientLabel;
 use crate::clock::Now;
 
 /// The numbers of connections, the names that left lately, and the sums of what was sent.
@@ -30,12 +30,12 @@ impl Roster {
         self.last_session.load(Ordering::Relaxed)
     }
 
-    /// A client came: when it has a name that left lately, for how long it was away.
-    pub fn on_joined(&self, client: &ClientLabel, now: Now) -> Option<Duration> {
+    /// A client came: when it has a name that left lately, for how long it was away. `mono` is when it came, on the monotonic clock.
+    pub fn on_joined(&self, client: &ClientLabel, mono: u64) -> Option<Duration> {
         let mut departures = self.departures.lock().unwrap_or_else(PoisonError::into_inner);
         let at = departures.iter().rposition(|(name, _)| name == client)?;
         let (_, left) = departures.remove(at)?;
-        Some(Duration::from_nanos(now.mono.saturating_sub(left)))
+        Some(Duration::from_nanos(mono.saturating_sub(left)))
     }
 
     /// A client went, having been sent so much.

@@ -14,8 +14,8 @@ use lapwing_wire::start::Start;
 use tokio::net::TcpStream;
 
 use super::common::Common;
-use super::event::ClientLabel;
 use super::front::{Answer, Front, Guest, refusal, text};
+use super::label::ClientLabel;
 use super::topics::{Topic, TopicId};
 use super::worker::Arrival;
 use crate::clock::Now;
@@ -52,7 +52,8 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
             return;
         };
         let leftover = parts.read_buf.to_vec();
-        let Guest { address, seat } = guest;
+        let address = guest.address;
+        let Some(seat) = guest.seat.take() else { return };
         expected.adopt(Arrival {
             stream,
             leftover,

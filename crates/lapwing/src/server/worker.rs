@@ -12,6 +12,7 @@ use mio::{Poll, Waker};
 
 use super::common::Common;
 use super::delivery::{BELL, Delivery, Share};
+use super::label::ClientLabel;
 use super::loader::{self, Loaded};
 use super::seat::Seat;
 use super::topics::TopicId;
@@ -43,7 +44,7 @@ pub struct Arrival {
     /// Its number.
     pub id: u64,
     /// How it is called.
-    pub label: super::event::ClientLabel,
+    pub label: ClientLabel,
     /// Where it is.
     pub address: std::net::SocketAddr,
     /// How it wants its messages.
@@ -53,7 +54,7 @@ pub struct Arrival {
     /// What keeps those places, where a topic holds back its source.
     pub pins: Vec<(TopicId, Pin)>,
     /// Its place among the connections allowed.
-    pub seat: Arc<Seat>,
+    pub seat: Seat,
 }
 
 /// How the server stops.

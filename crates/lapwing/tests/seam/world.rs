@@ -11,7 +11,7 @@ use lapwing::log::hold::Pin;
 use lapwing::log::lag::OnLag;
 use lapwing::log::retention::Retention;
 use lapwing::log::{Grant, Log};
-use lapwing::server::feeds::Feeds;
+use lapwing::server::feeds::{Feeds, Key};
 use lapwing::server::topics::{TopicId, Topics};
 use lapwing::session::{Cursor, Mode, Next, Readers as _, Session};
 use lapwing::source::spec::parse_topic;
@@ -149,7 +149,7 @@ impl World {
             Step::TellPlaces => {
                 let clients = &self.clients;
                 self.feeds.tell_places(|key, topic| {
-                    let session = &clients[key].link.as_ref()?.session;
+                    let session = &clients[key.place()].link.as_ref()?.session;
                     Some(session.cursor(topic.0)?.offset)
                 });
             }
@@ -280,7 +280,7 @@ impl World {
         });
         pins.into_iter().for_each(|(topic, pin)| self.feeds.keep(topic, pin));
         for topic in self.topics.iter() {
-            self.feeds.follow(topic.id, Mode::LapwingV1, key);
+            self.feeds.follow(topic.id, Mode::LapwingV1, Key::new(key));
         }
     }
 
@@ -291,7 +291,7 @@ impl World {
         }
         self.cut_off = true;
         for topic in self.topics.iter() {
-            self.feeds.unfollow(topic.id, Mode::LapwingV1, key);
+            self.feeds.unfollow(topic.id, Mode::LapwingV1, Key::new(key));
         }
     }
 

@@ -1,14 +1,17 @@
 //! One subscriber's decisions: what goes out next. Its bytes are the socket's, its messages the log's.
 
+pub mod control;
+
 use std::ops::Range;
 use std::sync::Arc;
 
-use lapwing_wire::close::{CloseCode, REASON_BYTES_MAX};
+use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::{Gap, GapReason, ServerMessage};
-use lapwing_wire::frame::{self, Opcode};
 use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
+use smallvec::SmallVec;
 
+use self::control::{Control, Due};
 use crate::log::Log;
 use crate::log::lag::OnLag;
 use crate::log::reader::{Next as Read, Reader, Run, Split, View};
@@ -52,8 +55,8 @@ pub struct Cursor {
     pub topic: u32,
     /// The offset wanted next.
     pub offset: Offset,
-    /// The last offset sent.
-    pub last: Option<Offset>,
+    /// The offset behind the last one sent, 0 when none was.
+    sent: Offset,
     /// The socket took no more since this cursor was last looked at.
     held_up: bool,
     /// What lies there is on its way from a file.
@@ -67,10 +70,16 @@ impl Cursor {
         Self {
             topic,
             offset,
-            last: None,
+            sent: Offset::ZERO,
             held_up: false,
             loading: false,
         }
+    }
+
+    /// The last offset sent.
+    #[must_use]
+    pub fn last(&self) -> Option<Offset> {
+        self.sent.previous()
     }
 }
 
@@ -124,14 +133,11 @@ pub struct Missed {
 /// One subscriber.
 pub struct Session {
     mode: Mode,
-    cursors: Vec<Cursor>,
     /// The cursor whose turn it is: topics take turns, so that a busy one does not starve a quiet one.
-    turn: usize,
-    control: Vec<u8>,
-    /// The payload of the newest ping that is not answered yet; older ones need no pong (RFC 6455 section 5.5.3).
-    pong: Option<Vec<u8>>,
-    closing: Option<(CloseCode, String)>,
-    close_written: bool,
+    turn: u16,
+    /// Most sessions follow one topic, and tens of thousands of them are to be cheap.
+    cursors: SmallVec<[Cursor; 1]>,
+    control: Control,
     /// Frames of the log sent.
     pub messages: u64,
     /// Bytes sent.
@@ -144,12 +150,9 @@ impl Session {
     pub fn new(mode: Mode, cursors: Vec<Cursor>) -> Self {
         Self {
             mode,
-            cursors,
             turn: 0,
-            control: Vec::new(),
-            pong: None,
-            closing: None,
-            close_written: false,
+            cursors: cursors.into_iter().collect(),
+            control: Control::default(),
             messages: 0,
             bytes: 0,
         }
@@ -191,60 +194,10 @@ impl Session {
 
     /// What goes out next. Control frames come first: they are few and small, and a pong must not wait behind a backlog.
     pub fn next<'s, 'r>(&'s mut self, readers: &'r mut impl Readers, bytes_max: usize) -> Next<'s, 'r> {
-        if self.close_written {
-            return Next::Closed;
-        }
-        if let Some(payload) = self.pong.take() {
-            frame::write_frame(&mut self.control, Opcode::Pong, &payload, None);
-        }
-        if !self.control.is_empty() {
-            return Next::Control(&self.control);
-        }
-        if let Some((code, reason)) = &self.closing {
-            frame::write_close(&mut self.control, Some(*code), reason, None);
-            self.close_written = true;
-            return Next::Control(&self.control);
-        }
-        self.next_of_log(readers, bytes_max)
-    }
-
-    fn next_of_log<'r>(&mut self, readers: &'r mut impl Readers, bytes_max: usize) -> Next<'static, 'r> {
-        let view = self.mode.view();
-        if view != View::Canonical {
-            for cursor in &self.cursors {
-                readers.prepare(cursor.topic, view, cursor.offset);
-            }
-        }
-        let readers = &*readers;
-        let mut loading = false;
-        let mut ended = 0;
-        for step in 0..self.cursors.len() {
-            let nth = (self.turn + step) % self.cursors.len();
-            let cursor = &mut self.cursors[nth];
-            let reader = readers.reader(cursor.topic, view);
-            if std::mem::take(&mut cursor.held_up)
-                && let Some(range) = jump(cursor.offset, reader.log())
-            {
-                let reason = GapReason::Policy;
-                return Next::Missed(Missed { nth, range, reason });
-            }
-            match reader.read(cursor.offset, bytes_max) {
-                Read::Frames(run) => return Next::Frames(nth, run),
-                Read::Missed(range) => return missed(nth, range, reader.log()),
-                Read::Lost(range, reason) => return Next::Missed(Missed { nth, range, reason }),
-                Read::OnDisk if cursor.loading => loading = true,
-                Read::OnDisk => return Next::OnDisk(nth),
-                Read::CaughtUp => {}
-                Read::Ended => ended += 1,
-            }
-        }
-        if loading {
-            return Next::Loading;
-        }
-        if ended > 0 && ended == self.cursors.len() {
-            Next::Ended
-        } else {
-            Next::CaughtUp
+        match self.control.due() {
+            Due::Frames(frames) => Next::Control(frames),
+            Due::Closed => Next::Closed,
+            Due::Nothing => next_of_log(self.mode, &mut self.cursors, self.turn, readers, bytes_max),
         }
     }
 
@@ -263,9 +216,7 @@ impl Session {
     /// The socket took `written` bytes of the control frames; gives what it must keep: frames are never interleaved.
     pub fn on_control_written(&mut self, written: usize) -> Vec<u8> {
         self.bytes += written as u64;
-        let rest = self.control.split_off(written);
-        self.control = Vec::new();
-        rest
+        self.control.on_written(written)
     }
 
     /// The socket took a part of the frames of cursor `nth`.
@@ -275,8 +226,9 @@ impl Session {
         let cursor = &mut self.cursors[nth];
         if let Some(last) = split.last {
             cursor.offset = last.next();
-            cursor.last = Some(last);
-            self.turn = nth + 1;
+            cursor.sent = last.next();
+            // A session follows no more topics than that.
+            self.turn = u16::try_from(nth + 1).unwrap_or(0);
         }
     }
 
@@ -325,37 +277,34 @@ impl Session {
 
     /// Sends a control message of the subprotocol.
     pub fn say(&mut self, message: &ServerMessage) {
-        if self.closing.is_none() {
-            frame::write_frame(&mut self.control, Opcode::Text, message.to_text().as_bytes(), None);
-        }
+        self.control.say(&message.to_text());
     }
 
     /// Sends a ping.
     pub fn ping(&mut self) {
-        frame::write_frame(&mut self.control, Opcode::Ping, b"lapwing", None);
+        self.control.ping();
     }
 
     /// Answers a ping, unless a newer one comes first.
     pub fn on_ping(&mut self, payload: &[u8]) {
-        self.pong = Some(payload.to_vec());
+        self.control.pong(payload);
     }
 
     /// Ends the connection at the next frame boundary; the first reason counts. It is cut to 123 bytes.
     pub fn close(&mut self, code: CloseCode, reason: &str) {
-        let end = reason.floor_char_boundary(REASON_BYTES_MAX.min(reason.len()));
-        self.closing.get_or_insert_with(|| (code, reason[..end].to_owned()));
+        self.control.close(code, reason);
     }
 
     /// The close under way, if any: its code and reason.
     #[must_use]
     pub fn closing(&self) -> Option<(CloseCode, &str)> {
-        self.closing.as_ref().map(|(code, reason)| (*code, reason.as_str()))
+        self.control.closing()
     }
 
     /// Bytes of control frames that wait.
     #[must_use]
     pub fn control_bytes(&self) -> usize {
-        self.control.len()
+        self.control.bytes()
     }
 
     /// Messages that wait for this session.
@@ -365,6 +314,53 @@ impl Session {
             .iter()
             .map(|cursor| readers.log(cursor.topic, self.mode.view()).next().since(cursor.offset))
             .sum()
+    }
+}
+
+/// What the cursors' logs have, beginning with the cursor whose turn it is.
+fn next_of_log<'s, 'r>(
+    mode: Mode,
+    cursors: &mut [Cursor],
+    turn: u16,
+    readers: &'r mut impl Readers,
+    bytes_max: usize,
+) -> Next<'s, 'r> {
+    let view = mode.view();
+    if view != View::Canonical {
+        for cursor in &*cursors {
+            readers.prepare(cursor.topic, view, cursor.offset);
+        }
+    }
+    let readers = &*readers;
+    let mut loading = false;
+    let mut ended = 0;
+    for step in 0..cursors.len() {
+        let nth = (usize::from(turn) + step) % cursors.len();
+        let cursor = &mut cursors[nth];
+        let reader = readers.reader(cursor.topic, view);
+        if std::mem::take(&mut cursor.held_up)
+            && let Some(range) = jump(cursor.offset, reader.log())
+        {
+            let reason = GapReason::Policy;
+            return Next::Missed(Missed { nth, range, reason });
+        }
+        match reader.read(cursor.offset, bytes_max) {
+            Read::Frames(run) => return Next::Frames(nth, run),
+            Read::Missed(range) => return missed(nth, range, reader.log()),
+            Read::Lost(range, reason) => return Next::Missed(Missed { nth, range, reason }),
+            Read::OnDisk if cursor.loading => loading = true,
+            Read::OnDisk => return Next::OnDisk(nth),
+            Read::CaughtUp => {}
+            Read::Ended => ended += 1,
+        }
+    }
+    if loading {
+        return Next::Loading;
+    }
+    if ended > 0 && ended == cursors.len() {
+        Next::Ended
+    } else {
+        Next::CaughtUp
     }
 }
 
