@@ -21,6 +21,8 @@ pub struct Config {
     pub seed: u64,
     /// Origins that may open a stream or publish beside the server's own, and so the host names that it answers to.
     pub allowed_origins: Vec<String>,
+    /// Whether delivery sends to many clients by one system call; asked for only where that was tried.
+    pub io_uring: bool,
     /// The limits.
     pub limits: Limits,
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mio::net::TcpStream;
@@ -57,8 +58,19 @@ impl Socket {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         debug_assert!(self.rest.is_none(), "a frame must not begin inside another");
         let written = write(&mut self.stream, bytes)?;
-        self.blocked = written < bytes.len();
+        self.on_written(written, bytes.len());
         Ok(written)
+    }
+
+    /// The socket, for whoever writes to many of them at once; what came of it goes to [`Socket::on_written`].
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    /// Somebody else wrote to it: it took `written` of `asked` bytes.
+    pub fn on_written(&mut self, written: usize, asked: usize) {
+        self.blocked = written < asked;
     }
 
     /// Keeps the rest of a frame that was cut. Refused when all connections together hold [`REST_BYTES_MAX`] already.

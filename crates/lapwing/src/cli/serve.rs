@@ -19,6 +19,7 @@ use crate::server::accept;
 use crate::server::console::Console;
 use crate::server::event::Event;
 use crate::server::origin::Origins;
+use crate::server::ring;
 use crate::server::storage::{Storage, StorageError};
 use crate::source::spec::{Feed, SourceSpec, TopicSpec, default_topics, parse_span, parse_topic};
 use crate::terminal::form;
@@ -53,6 +54,17 @@ pub struct ServeArgs {
     /// A web page's origin that may listen and publish, beside our own page; may be repeated [default: none]
     #[arg(long = "allow-origin", value_name = "ORIGIN", help_heading = "Reach")]
     allow_origin: Vec<String>,
+    /// Send to many clients by one system call: auto (where the kernel has io_uring and allows it), on (or do not start) or off [default: auto]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        env = "LAPWING_IO_URING",
+        hide_env = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    io_uring: Option<IoUring>,
     /// Connections at once [default: 80 % of the open files allowed]
     #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_connections: Option<usize>,
@@ -101,6 +113,34 @@ enum Durability {
     Os,
 }
 
+/// Whether delivery uses io_uring.
+#[derive(clap::ValueEnum, Deserialize, Clone, Copy, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+enum IoUring {
+    /// Where the kernel has it and allows it.
+    #[default]
+    Auto,
+    /// Or the server does not start.
+    On,
+    /// Never: one system call for each client.
+    Off,
+}
+
+impl IoUring {
+    fn decide(self) -> Result<bool, Failure> {
+        match self {
+            Self::Off => Ok(false),
+            Self::Auto => Ok(ring::probe().is_ok()),
+            Self::On => ring::probe().map(|()| true).map_err(|error| {
+                Failure::failed(
+                    format!("io_uring is not to be had here: {error}"),
+                    "containers often forbid it, and kernels before 6.1 lack what is needed; without --io-uring each client has a system call of its own",
+                )
+            }),
+        }
+    }
+}
+
 /// The settings file: the same names as the flags.
 #[derive(Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -113,6 +153,7 @@ struct SettingsFile {
     listen: Option<String>,
     open: bool,
     allow_origin: Vec<String>,
+    io_uring: Option<IoUring>,
     max_connections: Option<usize>,
     max_message: Option<bytesize::ByteSize>,
     max_body: Option<bytesize::ByteSize>,
@@ -187,6 +228,7 @@ async fn serve(
                     .map(|topic| (topic.name.clone(), topic.source.keep.level(default)))
                     .collect(),
                 data: config.storage.as_ref().map(|storage| storage.data.clone()),
+                io_uring: config.io_uring,
                 seed: config.seed,
             });
         }
@@ -350,6 +392,7 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
             storage,
             seed,
             allowed_origins,
+            io_uring: args.io_uring.or(file.io_uring).unwrap_or_default().decide()?,
             limits,
         },
         origins,

@@ -1,6 +1,7 @@
 //! One connection's turn: what came is read, then at most one write.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
@@ -14,10 +15,11 @@ use super::peer::Peer;
 use super::seat::Seat;
 use super::tick::Tick;
 use super::topics::TopicId;
-use super::worker::Stop;
+use super::worker::{Share, Stop};
 use crate::config::Limits;
+use crate::log::reader::Run;
 use crate::session::{Mode, Next};
-use crate::socket::Socket;
+use crate::socket::{RestsFull, Socket};
 
 /// A client's socket, and the client.
 pub struct Connection {
@@ -48,24 +50,36 @@ pub enum Turn {
     Again,
     /// There may be more to do, and this is to be brought from a file.
     Load(TopicId, Offset),
+    /// If there are frames of the log to send, they may go out together with those of others.
+    Send,
     /// Nothing until the poll or the bell says so.
     Park,
     /// The connection is over; with why, when it broke.
     Over(Option<String>),
 }
 
+/// What came of a send.
+pub struct Sent {
+    /// How many bytes the socket took, or how it broke.
+    pub written: io::Result<usize>,
+    /// How many it was to take.
+    pub asked: usize,
+}
+
 /// What a turn needs of its thread.
-pub struct Surroundings<'a> {
+pub struct Surroundings {
     /// The thread's readers of all topics.
-    pub feeds: &'a mut Feeds,
-    /// The thread's one read buffer.
-    pub buffer: &'a mut [u8],
+    pub feeds: Feeds,
     /// What all threads share.
-    pub common: &'a Common,
+    pub common: Arc<Common>,
+    /// Whether frames of many are sent together.
+    pub batches: bool,
     /// The thread's time.
     pub now: Duration,
-    /// How the server stops, if it does, and when this client comes back.
-    pub stop: Option<(Stop, Option<u64>)>,
+    /// How the server stops, if it does.
+    pub stop: Option<Stop>,
+    /// Which of the delivery threads this is.
+    pub share: Share,
 }
 
 impl Connection {
@@ -95,19 +109,49 @@ impl Connection {
         self.readable = true;
     }
 
-    /// Reads what came, a bounded part of it, then writes at most once, so that nobody starves another.
-    pub fn turn(&mut self, around: &mut Surroundings<'_>) -> Turn {
-        if let Err(broken) = self.read(around) {
+    /// Reads what came, a bounded part of it, then writes at most once, so that nobody starves another. The buffer is one that
+    /// its thread reads into for all.
+    pub fn turn(&mut self, buffer: &mut [u8], around: &mut Surroundings) -> Turn {
+        if let Err(broken) = self.read(buffer, around) {
             return Turn::Over(Some(broken));
         }
-        match self.write(around) {
-            Ok(turn) => turn,
-            Err(error) => Turn::Over(Some(broken(&error))),
+        let free = !self.socket.is_blocked() && !self.socket.has_rest();
+        if around.batches && free && self.peer.session.goes_with_others() {
+            return Turn::Send;
         }
+        self.write_alone(around)
+    }
+
+    /// Writes at most once, by a system call of its own.
+    pub fn write_alone(&mut self, around: &mut Surroundings) -> Turn {
+        self.write(around)
+            .unwrap_or_else(|error| Turn::Over(Some(broken(&error))))
+    }
+
+    /// The frames of the log that can go out now, of the cursor with this place.
+    #[must_use]
+    pub fn frames<'r>(&self, feeds: &'r Feeds) -> Option<(usize, Run<'r>)> {
+        self.peer.session.frames(feeds, Limits::WRITE_BYTES_MAX)
+    }
+
+    /// What [`Connection::frames`] gave was sent by somebody else, and this came of it.
+    pub fn on_sent(&mut self, sent: Sent, around: &mut Surroundings) -> Turn {
+        let written = match sent.written {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Turn::Again,
+            Err(error) => return Turn::Over(Some(broken(&error))),
+        };
+        // What is visible does not change: these begin with those that were sent, and there may be more by now.
+        let Some((nth, run)) = self.peer.session.frames(&around.feeds, Limits::WRITE_BYTES_MAX) else {
+            return Turn::Again;
+        };
+        self.socket.on_written(written, sent.asked);
+        let kept = self.on_frames_written(nth, &run, written, around.now);
+        self.after_write(kept, around)
     }
 
     /// An error is why the connection broke.
-    fn read(&mut self, around: &mut Surroundings<'_>) -> Result<(), String> {
+    fn read(&mut self, buffer: &mut [u8], around: &mut Surroundings) -> Result<(), String> {
         if !self.unheard.is_empty() && !self.is_deaf() {
             let mut bytes = std::mem::take(&mut self.unheard);
             self.hear(&mut bytes, around);
@@ -116,15 +160,10 @@ impl Connection {
             if !self.readable || self.is_deaf() {
                 break;
             }
-            match self.socket.read(around.buffer) {
+            match self.socket.read(buffer) {
                 Ok(None) => self.readable = false,
                 Ok(Some(0)) => return self.on_end(),
-                Ok(Some(bytes)) => {
-                    // The buffer is the thread's and the rest of what is around is needed too.
-                    let buffer = std::mem::take(&mut around.buffer);
-                    self.hear(&mut buffer[..bytes], around);
-                    around.buffer = buffer;
-                }
+                Ok(Some(bytes)) => self.hear(&mut buffer[..bytes], around),
                 Err(error) => return Err(broken(&error)),
             }
         }
@@ -148,7 +187,7 @@ impl Connection {
     }
 
     /// Takes bytes, up to where answers pile up; the rest waits.
-    fn hear(&mut self, mut bytes: &mut [u8], around: &mut Surroundings<'_>) {
+    fn hear(&mut self, mut bytes: &mut [u8], around: &mut Surroundings) {
         loop {
             if self.peer.session.control_bytes() > CONTROL_BYTES_HELD {
                 self.unheard = (&*bytes).into();
@@ -161,7 +200,7 @@ impl Connection {
                     if matches!(frame, Frame::Text(_) | Frame::Binary(_)) {
                         self.peer.live.on_message();
                     }
-                    self.peer.on_frame(frame, around.now, around.common, around.feeds);
+                    self.peer.on_frame(frame, around.now, &around.common, &mut around.feeds);
                     bytes = &mut std::mem::take(&mut bytes)[consumed..];
                 }
                 Err(error) => {
@@ -172,11 +211,11 @@ impl Connection {
         }
         self.peer.live.on_heard(around.now, self.decoder.message_open());
         if self.peer.session.mode() == Mode::LapwingV1 && !self.peer.session.cursors().is_empty() {
-            self.peer.tell_joined(around.common, around.feeds);
+            self.peer.tell_joined(&around.common, &around.feeds);
         }
     }
 
-    fn write(&mut self, around: &mut Surroundings<'_>) -> io::Result<Turn> {
+    fn write(&mut self, around: &mut Surroundings) -> io::Result<Turn> {
         if self.socket.is_blocked() {
             return Ok(self.park());
         }
@@ -184,7 +223,7 @@ impl Connection {
             return self.flush(around.now);
         }
         let Self { peer, socket, .. } = self;
-        let kept = match peer.session.next(around.feeds, Limits::WRITE_BYTES_MAX) {
+        let kept = match peer.session.next(&mut around.feeds, Limits::WRITE_BYTES_MAX) {
             Next::Control(bytes) => {
                 let written = socket.write(bytes)?;
                 let rest = peer.session.on_control_written(written);
@@ -196,20 +235,14 @@ impl Connection {
             }
             Next::Frames(nth, run) => {
                 let written = socket.write(run.bytes())?;
-                let split = run.split(written);
-                peer.session.on_written(nth, written, &split);
-                if written > 0 {
-                    peer.live.on_sent(around.now);
-                }
-                self.keeps_control = false;
-                socket.keep(split.rest)
+                self.on_frames_written(nth, &run, written, around.now)
             }
             Next::Missed(missed) => {
-                peer.on_missed(&missed, around.common);
+                peer.on_missed(&missed, &around.common);
                 Ok(())
             }
             Next::Overtaken(missed) => {
-                peer.on_overtaken(&missed, around.common);
+                peer.on_overtaken(&missed, &around.common);
                 Ok(())
             }
             Next::OnDisk(nth) => {
@@ -225,16 +258,35 @@ impl Connection {
             Next::CaughtUp => return Ok(self.on_caught_up(around)),
             Next::Closed => return Ok(self.on_closed(around.now)),
         };
-        if socket.is_blocked() {
-            peer.session.on_held_up();
+        Ok(self.after_write(kept, around))
+    }
+
+    fn on_frames_written(&mut self, nth: usize, run: &Run<'_>, written: usize, now: Duration) -> Result<(), RestsFull> {
+        let split = run.split(written);
+        self.peer.session.on_written(nth, written, &split);
+        if written > 0 {
+            self.peer.live.on_sent(now);
+        }
+        self.keeps_control = false;
+        self.socket.keep(split.rest)
+    }
+
+    fn after_write(&mut self, kept: Result<(), RestsFull>, around: &Surroundings) -> Turn {
+        if self.socket.is_blocked() {
+            self.peer.session.on_held_up();
         }
         if kept.is_err() {
             // There is no room to finish the frame, so nothing more can be said to this one.
-            peer.session
+            self.peer
+                .session
                 .close(CloseCode::TOO_SLOW, "too many readers stuck in large frames");
-            return Ok(Turn::Over(None));
+            return Turn::Over(None);
         }
-        Ok(Turn::Again)
+        let more = around.stop.is_some() || self.peer.session.has_more(&around.feeds);
+        match more && !self.socket.is_blocked() {
+            true => Turn::Again,
+            false => self.park(),
+        }
     }
 
     fn flush(&mut self, now: Duration) -> io::Result<Turn> {
@@ -248,10 +300,10 @@ impl Connection {
     }
 
     /// Everything is out: the moment to dismiss the client when the server stops.
-    fn on_caught_up(&mut self, around: &Surroundings<'_>) -> Turn {
+    fn on_caught_up(&mut self, around: &Surroundings) -> Turn {
         match around.stop {
-            Some((stop, retry_ms)) => {
-                self.peer.dismiss(stop.code, stop.why, retry_ms, around.common);
+            Some(stop) => {
+                self.peer.dismiss(&stop, around.share, &around.common);
                 Turn::Again
             }
             None => self.park(),

@@ -14,15 +14,16 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use super::common::Common;
-use super::connection::{Connection, Surroundings, Turn};
+use super::connection::{Connection, Sent, Surroundings, Turn};
 use super::event::Event;
 use super::feeds::{Feeds, Key};
 use super::liveness::Verdict;
 use super::loader::{Loaded, Wanted};
 use super::peer::Peer;
+use super::ring::{BATCH_MAX, Ring, Send};
 use super::tick::Tick;
 use super::topics::TopicId;
-use super::worker::{Arrival, Command, Stop};
+use super::worker::{Arrival, Command, Share};
 use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::bell::Bell;
@@ -37,30 +38,25 @@ pub struct Delivery {
     sessions: Arc<AtomicUsize>,
     /// Brings what lies in files; none when no topic has any.
     loader: Option<Sender<Wanted>>,
-    common: Arc<Common>,
-    feeds: Feeds,
+    around: Surroundings,
     connections: Slab<Connection>,
     /// Connections that have something to do, each once.
     ready: VecDeque<usize>,
     buffer: Vec<u8>,
+    /// Sends to many at once, where the kernel can.
+    ring: Option<Ring>,
+    /// Connections whose frames go out with the next batch; each counts as queued.
+    batch: Vec<usize>,
     clock: PatientClock,
     swept: Duration,
-    stop: Option<(Stop, Duration)>,
-    share: Share,
-}
-
-/// Which of how many delivery threads this is.
-#[derive(Clone, Copy, Debug)]
-pub struct Share {
-    /// Its number, from 0.
-    pub number: usize,
-    /// How many there are.
-    pub of: usize,
+    /// When those who still lag are dismissed.
+    stop_by: Duration,
 }
 
 impl Delivery {
-    /// A thread's side that begins with no connection.
+    /// A thread's side that begins with no connection. `batches` says whether to send to many at once, if the thread can.
     #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "one caller, which has just made them all")]
     pub fn new(
         poll: Poll,
         bell: Arc<Bell<Waker>>,
@@ -68,6 +64,7 @@ impl Delivery {
         sessions: Arc<AtomicUsize>,
         loader: Option<Sender<Wanted>>,
         share: Share,
+        batches: bool,
         common: Arc<Common>,
     ) -> Self {
         Self {
@@ -76,35 +73,46 @@ impl Delivery {
             commands,
             sessions,
             loader,
-            feeds: Feeds::new(&common.topics),
-            common,
+            around: Surroundings {
+                feeds: Feeds::new(&common.topics),
+                common,
+                batches,
+                now: Duration::ZERO,
+                stop: None,
+                share,
+            },
             connections: Slab::new(),
             ready: VecDeque::new(),
             buffer: vec![0; READ_BYTES],
+            ring: None,
+            batch: Vec::new(),
             clock: PatientClock::default(),
             swept: Duration::ZERO,
-            stop: None,
-            share,
+            stop_by: Duration::MAX,
         }
     }
 
     /// Delivers until it is told to stop and everyone has left.
     pub fn run(mut self) {
+        // Here and not before: a ring belongs to the thread that made it.
+        self.ring = self.around.batches.then(Ring::new).and_then(Result::ok);
+        self.around.batches = self.ring.is_some();
         let mut events = Events::with_capacity(1024);
         loop {
             let wait = self.wait();
             match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     let text = format!("a delivery thread cannot wait for its sockets: {error}");
-                    self.common.console.tell(Event::Limit { text });
+                    self.around.common.console.tell(Event::Limit { text });
                     std::thread::sleep(Duration::from_millis(100));
                 }
                 _ => {}
             }
-            self.clock.read();
+            self.around.now = self.clock.read();
             if self.bell.answer() {
                 self.obey();
-                self.feeds
+                self.around
+                    .feeds
                     .refresh(|key| enqueue(&mut self.connections, &mut self.ready, key.place()));
             }
             for event in &events {
@@ -115,13 +123,15 @@ impl Delivery {
                 let Some(key) = self.ready.pop_front() else { break };
                 self.turn(key);
             }
-            if self.clock.now.saturating_sub(self.swept) >= self.sweep_interval() {
+            self.send_batch();
+            if self.around.now.saturating_sub(self.swept) >= self.sweep_interval() {
                 self.sweep();
             }
             let connections = &self.connections;
-            self.feeds
+            self.around
+                .feeds
                 .tell_places(|key, topic| Some(connections.get(key.place())?.peer.session.cursor(topic.0)?.offset));
-            if self.stop.is_some() && self.sessions.load(Ordering::Acquire) == 0 {
+            if self.around.stop.is_some() && self.sessions.load(Ordering::Acquire) == 0 {
                 return;
             }
         }
@@ -131,20 +141,20 @@ impl Delivery {
     fn wait(&self) -> Option<Duration> {
         match () {
             () if !self.ready.is_empty() => Some(Duration::ZERO),
-            () if self.connections.is_empty() && self.stop.is_none() => None,
+            () if self.connections.is_empty() && self.around.stop.is_none() => None,
             () => Some(self.sweep_interval()),
         }
     }
 
     fn sweep_interval(&self) -> Duration {
-        let limits = &self.common.limits;
+        let limits = &self.around.common.limits;
         let shortest = limits
             .ping_interval
             .min(limits.pong_timeout)
             .min(limits.stall_timeout)
             .min(limits.heartbeat);
         let usual = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
-        if self.stop.is_some() {
+        if self.around.stop.is_some() {
             usual.min(Duration::from_millis(50))
         } else {
             usual
@@ -157,8 +167,8 @@ impl Delivery {
                 Command::Adopt(arrival) => self.adopt(*arrival),
                 Command::Loaded(loaded) => self.on_loaded(loaded),
                 Command::Stop(stop) => {
-                    let by = self.clock.now + stop.drain;
-                    self.stop = Some((stop, by));
+                    self.stop_by = self.around.now + stop.drain;
+                    self.around.stop = Some(stop);
                     let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
                     keys.into_iter()
                         .for_each(|key| enqueue(&mut self.connections, &mut self.ready, key));
@@ -179,8 +189,9 @@ impl Delivery {
             pins,
             seat,
         } = arrival;
-        pins.into_iter().for_each(|(topic, pin)| self.feeds.keep(topic, pin));
-        let limits = &self.common.limits;
+        pins.into_iter()
+            .for_each(|(topic, pin)| self.around.feeds.keep(topic, pin));
+        let limits = &self.around.common.limits;
         let cursors = grants
             .iter()
             .map(|(topic, grant)| Cursor::new(topic.0, grant.from))
@@ -188,8 +199,8 @@ impl Delivery {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         let session = Session::new(mode, cursors);
-        let mut peer = Peer::new(id, label, address, session, Key::new(key), self.clock.now);
-        peer.greet(&self.common, &grants);
+        let mut peer = Peer::new(id, label, address, session, Key::new(key), self.around.now);
+        peer.greet(&self.around.common, &grants);
         let mut socket = Socket::new(mio::net::TcpStream::from_std(stream));
         let registered =
             self.poll
@@ -197,13 +208,15 @@ impl Delivery {
                 .register(socket.stream(), Token(key), Interest::READABLE | Interest::WRITABLE);
         entry.insert(Connection::new(peer, socket, leftover, limits, seat));
         for (topic, grant) in &grants {
-            self.feeds.follow(*topic, mode, Key::new(key));
+            self.around.feeds.follow(*topic, mode, Key::new(key));
             self.connections[key]
                 .peer
-                .tell_gap(self.common.topics.get(*topic), grant, &self.common);
+                .tell_gap(self.around.common.topics.get(*topic), grant, &self.around.common);
         }
         if mode != Mode::LapwingV1 || !grants.is_empty() {
-            self.connections[key].peer.tell_joined(&self.common, &self.feeds);
+            self.connections[key]
+                .peer
+                .tell_joined(&self.around.common, &self.around.feeds);
         }
         if let Err(error) = registered {
             self.over(key, Some(format!("cannot be watched: {error}")));
@@ -221,7 +234,7 @@ impl Delivery {
             return;
         };
         if event.is_writable() && connection.socket.on_writable() {
-            connection.peer.live.on_unblocked(self.clock.now);
+            connection.peer.live.on_unblocked(self.around.now);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             connection.on_readable();
@@ -235,24 +248,63 @@ impl Delivery {
             return;
         };
         connection.queued = false;
-        let stop = self
-            .stop
-            .map(|(stop, _)| (stop, stop.retry.then(|| self.share.return_ms(key))));
-        let mut around = Surroundings {
-            feeds: &mut self.feeds,
-            buffer: &mut self.buffer,
-            common: &self.common,
-            now: self.clock.now,
-            stop,
-        };
         // An error of ours in one session must not end the others.
-        let turn = catch_unwind(AssertUnwindSafe(|| connection.turn(&mut around)));
+        let turn = catch_unwind(AssertUnwindSafe(|| connection.turn(&mut self.buffer, &mut self.around)));
+        self.settle(key, turn);
+    }
+
+    fn settle(&mut self, key: usize, turn: std::thread::Result<Turn>) {
         match turn {
             Ok(Turn::Again) => enqueue(&mut self.connections, &mut self.ready, key),
             Ok(Turn::Load(topic, offset)) => self.load(key, topic, offset),
+            Ok(Turn::Send) => {
+                self.connections[key].queued = true;
+                self.batch.push(key);
+                if self.batch.len() == BATCH_MAX {
+                    self.send_batch();
+                }
+            }
             Ok(Turn::Park) => {}
             Ok(Turn::Over(broken)) => self.over(key, broken),
             Err(_) => self.on_panic(key),
+        }
+    }
+
+    /// Sends what the connections of the batch have, by one system call, and goes on with each as after a write of its own.
+    fn send_batch(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        let Some(ring) = self.ring.as_mut().filter(|_| !batch.is_empty()) else {
+            return;
+        };
+        let mut sends = Vec::with_capacity(batch.len());
+        let mut senders = Vec::with_capacity(batch.len());
+        for (nth, key) in batch.iter().enumerate() {
+            let connection = &self.connections[*key];
+            if let Some((_, run)) = connection.frames(&self.around.feeds) {
+                let (socket, bytes) = (connection.socket.fd(), run.bytes());
+                sends.push(Send { socket, bytes });
+                senders.push(nth);
+            }
+        }
+        let mut outcomes: Vec<Option<Sent>> = batch.iter().map(|_| None).collect();
+        let end = ring.send(&sends, |nth, written| {
+            let asked = sends[nth].bytes.len();
+            outcomes[senders[nth]] = Some(Sent { written, asked });
+        });
+        if let Err(error) = end {
+            self.ring = None;
+            self.around.batches = false;
+            let text = format!("io_uring failed ({error}): from now on each client has a system call of its own");
+            self.around.common.console.tell(Event::Limit { text });
+        }
+        for (key, sent) in batch.into_iter().zip(outcomes) {
+            let connection = &mut self.connections[key];
+            connection.queued = false;
+            let turn = catch_unwind(AssertUnwindSafe(|| match sent {
+                Some(sent) => connection.on_sent(sent, &mut self.around),
+                None => connection.write_alone(&mut self.around),
+            }));
+            self.settle(key, turn);
         }
     }
 
@@ -282,20 +334,22 @@ impl Delivery {
         // The key may be another connection's by now, which looks again if it waits too.
         session.on_loaded(wanted.topic.0);
         match page {
-            Ok(page) => self.feeds.put(wanted.topic, wanted.view, page),
+            Ok(page) => self.around.feeds.put(wanted.topic, wanted.view, page),
             Err(error)
                 if session
                     .cursor(wanted.topic.0)
                     .is_some_and(|cursor| cursor.offset == wanted.offset) =>
             {
-                let topic = self.common.topics.get(wanted.topic);
+                let topic = self.around.common.topics.get(wanted.topic);
                 connection
                     .peer
-                    .on_unreadable(topic, wanted.offset, &error, &self.common);
+                    .on_unreadable(topic, wanted.offset, &error, &self.around.common);
             }
             Err(_) => {}
         }
         self.turn(wanted.key);
+        // Before the pages change again, and before the connection can be gone.
+        self.send_batch();
     }
 
     fn on_panic(&mut self, key: usize) {
@@ -318,10 +372,13 @@ impl Delivery {
     fn over(&mut self, key: usize, broken: Option<String>) {
         let mut connection = self.connections.remove(key);
         for cursor in connection.peer.session.cursors() {
-            self.feeds
+            self.around
+                .feeds
                 .unfollow(TopicId(cursor.topic), connection.peer.session.mode(), Key::new(key));
         }
-        connection.peer.tell_left(&self.common, &self.feeds, broken);
+        connection
+            .peer
+            .tell_left(&self.around.common, &self.around.feeds, broken);
         connection.socket.finish();
         // It may have failed to be registered in the first place.
         let _ = self.poll.registry().deregister(connection.socket.stream());
@@ -330,9 +387,9 @@ impl Delivery {
 
     /// Looks at every connection: who is silent, who lags, who is owed a heartbeat, whose time is up.
     fn sweep(&mut self) {
-        self.swept = self.clock.now;
-        let now = self.clock.now;
-        let late = self.stop.is_some_and(|(_, by)| now >= by);
+        self.swept = self.around.now;
+        let now = self.around.now;
+        let late = now >= self.stop_by;
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(connection) = self.connections.get_mut(key) else {
@@ -341,7 +398,7 @@ impl Delivery {
             let Connection {
                 peer, socket, close_by, ..
             } = connection;
-            peer.tell_joined(&self.common, &self.feeds);
+            peer.tell_joined(&self.around.common, &self.around.feeds);
             let closing = peer.session.closing().is_some();
             if close_by.is_some_and(|by| Tick::at(now).since(by) > Duration::ZERO) {
                 self.over(key, None);
@@ -352,27 +409,22 @@ impl Delivery {
                 close_by.get_or_insert(Tick::at(now + Limits::CLOSE_TIMEOUT));
                 continue;
             }
-            if late && let Some((stop, _)) = &self.stop {
-                peer.dismiss(
-                    stop.code,
-                    stop.why,
-                    stop.retry.then(|| self.share.return_ms(key)),
-                    &self.common,
-                );
+            if late && let Some(stop) = &self.around.stop {
+                peer.dismiss(stop, self.around.share, &self.around.common);
                 enqueue(&mut self.connections, &mut self.ready, key);
                 continue;
             }
-            if let Some(missed) = peer.session.overtaken(&self.feeds) {
-                peer.on_overtaken(&missed, &self.common);
+            if let Some(missed) = peer.session.overtaken(&self.around.feeds) {
+                peer.on_overtaken(&missed, &self.around.common);
                 enqueue(&mut self.connections, &mut self.ready, key);
                 continue;
             }
-            let lags = socket.is_blocked() || peer.session.waiting(&self.feeds) > 0;
+            let lags = socket.is_blocked() || peer.session.waiting(&self.around.feeds) > 0;
             peer.live.on_lag(now, lags, peer.session.bytes);
             let beats = peer.session.mode() == Mode::LapwingV1 && !socket.is_blocked();
-            match peer.live.check(now, peer.session.bytes, &self.common.limits) {
-                Verdict::Fine if beats && peer.live.beat_due(now, self.common.limits.heartbeat) => {
-                    peer.beat(&self.common)
+            match peer.live.check(now, peer.session.bytes, &self.around.common.limits) {
+                Verdict::Fine if beats && peer.live.beat_due(now, self.around.common.limits.heartbeat) => {
+                    peer.beat(&self.around.common)
                 }
                 Verdict::Fine => continue,
                 Verdict::Ping => peer.session.ping(),
@@ -391,15 +443,6 @@ fn enqueue(connections: &mut Slab<Connection>, ready: &mut VecDeque<usize>, key:
     }
 }
 
-impl Share {
-    /// When the client at this place of this thread comes back after a restart: a second for the restart, then spread over
-    /// time, all threads together.
-    fn return_ms(self, key: usize) -> u64 {
-        let place = (key * self.of + self.number) as u64;
-        1000 + place * 1000 / Limits::RETURNS_PER_SECOND
-    }
-}
-
 /// The monotonic clock, but a pause of the whole process counts as at most two seconds: nobody is found dead for our silence.
 #[derive(Default)]
 struct PatientClock {
@@ -408,10 +451,11 @@ struct PatientClock {
 }
 
 impl PatientClock {
-    fn read(&mut self) {
+    fn read(&mut self) -> Duration {
         let mono = Now::read().mono;
         let passed = Duration::from_nanos(mono.saturating_sub(std::mem::replace(&mut self.mono, mono)));
         self.now += passed.min(PAUSE_MAX);
+        self.now
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Event {
         /// Where durable topics are kept, if anywhere.
         #[serde(skip_serializing_if = "Option::is_none")]
         data: Option<PathBuf>,
+        /// Whether many clients are sent to by one system call.
+        io_uring: bool,
         /// The seed of all random feeds.
         seed: u64,
     },

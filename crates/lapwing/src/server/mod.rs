@@ -20,6 +20,7 @@ pub mod pace;
 pub mod page;
 pub mod peer;
 pub mod publish;
+pub mod ring;
 pub mod roster;
 pub mod seat;
 pub mod storage;
@@ -44,13 +45,12 @@ use crate::config::{Config, Limits};
 use crate::source::{Source, SourceEvents};
 use common::Common;
 use console::Console;
-use delivery::Share;
 use event::{Event, Tally};
 use front::Front;
 use origin::Origins;
 use storage::{Keeping, Storage};
 use topics::Topics;
-use worker::{Stop, Worker};
+use worker::{Share, Stop, Worker};
 
 /// A server that runs.
 pub struct Server {
@@ -79,7 +79,7 @@ impl Server {
         let keeping = storage.start(&common)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = (0..cores)
-            .map(|number| Worker::start(Share { number, of: cores }, common.clone()))
+            .map(|number| Worker::start(Share { number, of: cores }, config.io_uring, common.clone()))
             .collect::<io::Result<_>>()?;
         let front = Arc::new(Front {
             common: common.clone(),

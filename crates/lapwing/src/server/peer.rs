@@ -21,6 +21,7 @@ use super::label::ClientLabel;
 use super::liveness::Liveness;
 use super::pace::{Change, Pace};
 use super::topics::{Topic, TopicId};
+use super::worker::{Share, Stop};
 use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::Grant;
@@ -444,10 +445,12 @@ impl Peer {
     }
 
     /// The server stops: says so, and when to come back, and closes.
-    pub fn dismiss(&mut self, code: CloseCode, why: &str, retry_ms: Option<u64>, common: &Common) {
+    pub fn dismiss(&mut self, stop: &Stop, share: Share, common: &Common) {
         if self.session.closing().is_some() {
             return;
         }
+        let Stop { code, why, .. } = *stop;
+        let retry_ms = stop.retry.then(|| share.return_ms(self.key));
         let ends = self.ends(common);
         if self.session.mode() == Mode::LapwingV1 {
             self.session.say(&ServerMessage::Bye {

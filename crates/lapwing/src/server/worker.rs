@@ -11,11 +11,13 @@ use lapwing_wire::close::CloseCode;
 use mio::{Poll, Waker};
 
 use super::common::Common;
-use super::delivery::{BELL, Delivery, Share};
+use super::delivery::{BELL, Delivery};
+use super::feeds::Key;
 use super::label::ClientLabel;
 use super::loader::{self, Loaded};
 use super::seat::Seat;
 use super::topics::TopicId;
+use crate::config::Limits;
 use crate::log::Grant;
 use crate::log::bell::{Bell, Ring};
 use crate::log::hold::Pin;
@@ -25,6 +27,25 @@ use crate::session::Mode;
 pub struct Worker {
     hand: Hand,
     thread: JoinHandle<()>,
+}
+
+/// Which of how many delivery threads this is.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Its number, from 0.
+    pub number: usize,
+    /// How many there are.
+    pub of: usize,
+}
+
+impl Share {
+    /// When the client at this place of this thread comes back after a restart: a second for the restart, then spread over
+    /// time, all threads together.
+    #[must_use]
+    pub fn return_ms(self, key: Key) -> u64 {
+        let place = (key.place() * self.of + self.number) as u64;
+        1000 + place * 1000 / Limits::RETURNS_PER_SECOND
+    }
 }
 
 /// What other threads need to hand something to a worker.
@@ -81,8 +102,8 @@ pub enum Command {
 }
 
 impl Worker {
-    /// Starts a delivery thread for these topics.
-    pub fn start(share: Share, common: Arc<Common>) -> io::Result<Self> {
+    /// Starts a delivery thread for these topics. `batches` says whether to send to many at once by io_uring.
+    pub fn start(share: Share, batches: bool, common: Arc<Common>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let bell = Arc::new(Bell::new(Waker::new(poll.registry(), BELL)?));
         for topic in common.topics.iter() {
@@ -99,7 +120,7 @@ impl Worker {
         let loader = stored
             .then(|| loader::start(share.number, common.clone(), hand.clone()))
             .transpose()?;
-        let delivery = Delivery::new(poll, bell, received, sessions, loader, share, common);
+        let delivery = Delivery::new(poll, bell, received, sessions, loader, share, batches, common);
         let thread = std::thread::Builder::new()
             .name(format!("delivery-{}", share.number))
             .spawn(move || delivery.run())?;

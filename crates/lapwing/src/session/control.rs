@@ -95,6 +95,12 @@ impl Control {
         Some((*code, reason))
     }
 
+    /// Whether there is nothing to say, and nothing was said that ends the connection.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Bytes of frames that wait.
     #[must_use]
     pub fn bytes(&self) -> usize {

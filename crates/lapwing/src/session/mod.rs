@@ -201,6 +201,47 @@ impl Session {
         }
     }
 
+    /// Whether frames of the log, if there are any, may go out together with those of other sessions: nothing of our own waits,
+    /// and the log holds them in the form that is sent.
+    #[must_use]
+    pub fn goes_with_others(&self) -> bool {
+        self.control.is_empty() && self.mode.view() == View::Canonical
+    }
+
+    /// The frames that [`Session::next`] would give, when it would give frames of the log and nothing has to be done first.
+    ///
+    /// Unlike that, it changes nothing, so that many sessions can be asked and their frames sent together.
+    #[must_use]
+    pub fn frames<'r>(&self, readers: &'r impl Readers, bytes_max: usize) -> Option<(usize, Run<'r>)> {
+        let view = self.mode.view();
+        if !self.goes_with_others() {
+            return None;
+        }
+        let mut nths = (0..self.cursors.len()).map(|step| (usize::from(self.turn) + step) % self.cursors.len());
+        nths.find_map(|nth| {
+            let cursor = &self.cursors[nth];
+            if cursor.held_up {
+                return Some(None);
+            }
+            match readers.reader(cursor.topic, view).read(cursor.offset, bytes_max) {
+                Read::Frames(run) => Some(Some((nth, run))),
+                Read::CaughtUp | Read::Ended => None,
+                Read::Missed(_) | Read::Lost(..) | Read::OnDisk => Some(None),
+            }
+        })
+        .flatten()
+    }
+
+    /// Whether [`Session::next`] may have something.
+    #[must_use]
+    pub fn has_more(&self, readers: &impl Readers) -> bool {
+        let more = |cursor: &Cursor| {
+            let log = readers.log(cursor.topic, self.mode.view());
+            cursor.offset < log.next() || log.has_ended()
+        };
+        !self.control.is_empty() || self.cursors.iter().any(more)
+    }
+
     /// The cursor that retention has overtaken in a topic that closes its client then. A socket that takes nothing is not
     /// asked what goes out next, so this is asked for it.
     #[must_use]

@@ -9,6 +9,7 @@
 )]
 
 mod abuse;
+mod batches;
 mod console;
 mod crowd;
 mod demo;

@@ -21,6 +21,7 @@ use crate::failure::{Exit, Failure};
 use crate::server::accept;
 use crate::server::console::Console;
 use crate::server::origin::Origins;
+use crate::server::ring;
 use crate::server::storage::Storage;
 use crate::server::{Server, event};
 use crate::source::spec::{default_topics, parse_span};
@@ -92,6 +93,7 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
         topics: default_topics(),
         seed,
         allowed_origins: Vec::new(),
+        io_uring: ring::probe().is_ok(),
         limits: Limits::default(),
     };
     let storage = Storage::open(None, config.topics.clone()).expect("topics in memory open no file");

@@ -97,6 +97,11 @@ impl Plan {
         self
     }
 
+    /// Starts it, where it is to refuse, and waits for its end.
+    pub fn refused(mut self) -> std::process::Output {
+        self.command.output().expect("the program was built")
+    }
+
     /// Starts it and waits until it is ready.
     #[track_caller]
     pub fn start(mut self) -> Server {

@@ -1,0 +1,162 @@
+//! Sends to many sockets by one system call: io_uring, where the kernel has it and allows it.
+//!
+//! All `unsafe` of delivery is in this file. What it rests on: the kernel looks at the bytes and the sockets of a batch only
+//! until the send of each has completed, and [`Ring::send`] does not return before all of them have.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// One send of a batch.
+pub struct Send<'a> {
+    /// To this socket, which does not block.
+    pub socket: BorrowedFd<'a>,
+    /// These bytes, or as many of them as it takes.
+    pub bytes: &'a [u8],
+}
+
+/// The most sends of one batch.
+pub const BATCH_MAX: usize = 512;
+
+pub use sys::Ring;
+
+#[cfg(target_os = "linux")]
+mod sys {
+    use std::io;
+    use std::os::fd::AsRawFd as _;
+    use std::time::Duration;
+
+    use io_uring::{IoUring, Probe, opcode, squeue, types};
+    use rustix::io::Errno;
+    use rustix::net::SendFlags;
+
+    use super::{BATCH_MAX, Send};
+
+    /// A ring of one thread: only the thread that made it may use it, the kernel refuses others.
+    pub struct Ring {
+        ring: IoUring,
+        results: Vec<i32>,
+        /// A batch was begun and did not end: entries of it may still be queued, and must never reach the kernel.
+        broken: bool,
+    }
+
+    impl Ring {
+        /// A ring for the thread that calls this. An error says why there is none: an old kernel, or one that does not let this
+        /// process (containers often do not).
+        pub fn new() -> io::Result<Self> {
+            let ring = IoUring::builder()
+                .setup_single_issuer()
+                .setup_defer_taskrun()
+                .build(BATCH_MAX as u32)?;
+            let mut probe = Probe::new();
+            ring.submitter().register_probe(&mut probe)?;
+            if !probe.is_supported(opcode::Send::CODE) {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            Ok(Self {
+                ring,
+                results: Vec::with_capacity(BATCH_MAX),
+                broken: false,
+            })
+        }
+
+        /// Sends to every socket what it takes at once, at most [`BATCH_MAX`] of them, and tells `done` of each by its place in the
+        /// list: how many bytes that was, 0 when it takes none now. An error is the ring's: then some were not tried,
+        /// `done` is not told of them, and the ring is of no more use.
+        pub fn send(&mut self, sends: &[Send<'_>], mut done: impl FnMut(usize, io::Result<usize>)) -> io::Result<()> {
+            assert!(sends.len() <= BATCH_MAX, "a batch is no longer than the ring");
+            self.results.clear();
+            self.results.resize(sends.len(), NOT_DONE);
+            if std::mem::replace(&mut self.broken, true) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let end = self.exchange(sends);
+            self.broken = end.is_err();
+            for (nth, result) in self
+                .results
+                .iter()
+                .enumerate()
+                .filter(|(_, result)| **result != NOT_DONE)
+            {
+                done(nth, outcome(*result));
+            }
+            end
+        }
+
+        fn exchange(&mut self, sends: &[Send<'_>]) -> io::Result<()> {
+            let mut queue = self.ring.submission();
+            for (nth, send) in sends.iter().enumerate() {
+                let entry = entry(send).user_data(nth as u64);
+                // SAFETY: the entry's socket and bytes are borrowed until this function returns, and it returns only when the
+                // kernel has completed every entry that it took (`in_flight` below is 0).
+                unsafe { queue.push(&entry) }.expect("the queue is empty between batches and as long as one");
+            }
+            drop(queue);
+            let mut left = sends.len();
+            while left > 0 {
+                let entered = self.ring.submit_and_wait(left);
+                for entry in self.ring.completion() {
+                    self.results[entry.user_data() as usize] = entry.result();
+                    left -= 1;
+                }
+                let Err(error) = entered else { continue };
+                let in_flight = left - self.ring.submission().len();
+                match Errno::from_io_error(&error) {
+                    Some(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
+                    // Nothing of the caller's is in the kernel's hands any more.
+                    _ if in_flight == 0 => return Err(error),
+                    _ => std::thread::sleep(Duration::from_millis(1)),
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn entry(send: &Send<'_>) -> squeue::Entry {
+        let length = u32::try_from(send.bytes.len()).unwrap_or(u32::MAX);
+        // A send that may not wait is done by the time the kernel has taken the batch.
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        opcode::Send::new(types::Fd(send.socket.as_raw_fd()), send.bytes.as_ptr(), length)
+            .flags(flags.bits().cast_signed())
+            .build()
+    }
+
+    fn outcome(result: i32) -> io::Result<usize> {
+        match usize::try_from(result) {
+            Ok(written) => Ok(written),
+            Err(_) => match Errno::from_raw_os_error(-result) {
+                Errno::AGAIN => Ok(0),
+                errno => Err(errno.into()),
+            },
+        }
+    }
+
+    /// No result of the kernel: those are lengths or negated error numbers.
+    const NOT_DONE: i32 = i32::MIN;
+}
+
+#[cfg(not(target_os = "linux"))]
+mod sys {
+    use std::io;
+
+    use super::Send;
+
+    /// There is no ring on this system.
+    pub enum Ring {}
+
+    impl Ring {
+        /// Says that there is none.
+        pub fn new() -> io::Result<Self> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        /// Cannot be called.
+        pub fn send(&mut self, _: &[Send<'_>], _: impl FnMut(usize, io::Result<usize>)) -> io::Result<()> {
+            match *self {}
+        }
+    }
+}
+
+/// Whether a ring can be had here; if not, why.
+pub fn probe() -> io::Result<()> {
+    Ring::new().map(drop)
+}

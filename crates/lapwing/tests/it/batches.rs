@@ -1,0 +1,96 @@
+//! Sends to many clients by one system call, where the kernel allows it; the same without.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::support::client::follow;
+use crate::support::faults::{can_inject, skip};
+use crate::support::http::post;
+use crate::support::server::{Plan, Server};
+
+/// How many rings a server has.
+fn rings(server: &Server) -> usize {
+    let files = Path::new("/proc")
+        .join(server.pid().as_raw_nonzero().to_string())
+        .join("fd");
+    let names = std::fs::read_dir(files).unwrap().flatten();
+    names
+        .filter_map(|name| std::fs::read_link(name.path()).ok())
+        .filter(|file| file.to_string_lossy().contains("io_uring"))
+        .count()
+}
+
+/// Fifty clients get three messages each, in order.
+fn delivers(server: &Server) {
+    let mut clients: Vec<_> = (0..50).map(|_| follow(server, "topics=feed")).collect();
+    for number in 0..3 {
+        assert_eq!(
+            post(server, "/topics/feed/messages", "application/json", number.to_string()).status,
+            201
+        );
+    }
+    for client in &mut clients {
+        let got: Vec<_> = client.messages(3).into_iter().map(|message| message.data).collect();
+        assert_eq!(got, [json!(0), json!(1), json!(2)]);
+    }
+}
+
+const FEED: &[&str] = &["--topic", "feed=push"];
+
+#[test]
+fn each_delivery_thread_has_a_ring_where_the_kernel_allows_it_and_none_where_it_is_not_wanted() {
+    let server = Plan::new(&[FEED, &["--io-uring", "auto"]].concat()).start();
+    delivers(&server);
+    if server.event("ready", |_| true)["io_uring"] == json!(false) {
+        skip(
+            "each_delivery_thread_has_a_ring_where_the_kernel_allows_it_and_none_where_it_is_not_wanted",
+            "this kernel has no io_uring, or does not allow it",
+        );
+        assert_eq!(rings(&server), 0);
+        return;
+    }
+    let threads = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(rings(&server), threads);
+    let server = Plan::new(&[FEED, &["--io-uring", "off"]].concat()).start();
+    delivers(&server);
+    assert_eq!(server.event("ready", |_| true)["io_uring"], json!(false));
+    assert_eq!(rings(&server), 0);
+}
+
+#[test]
+fn where_the_kernel_forbids_it_each_client_has_a_system_call_and_who_insists_is_told() {
+    let name = "where_the_kernel_forbids_it_each_client_has_a_system_call_and_who_insists_is_told";
+    if !can_inject(name) {
+        return;
+    }
+    let forbidden = "io_uring_setup:error=EPERM";
+    let server = Plan::injected(forbidden, &[FEED, &["--io-uring", "auto"]].concat()).start();
+    assert_eq!(server.event("ready", |_| true)["io_uring"], json!(false));
+    delivers(&server);
+    assert_eq!(rings(&server), 0);
+    let refused = Plan::injected(forbidden, &[FEED, &["--io-uring", "on"]].concat()).refused();
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        told.contains("io_uring is not to be had here: Operation not permitted"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_ring_that_fails_is_told_and_its_clients_lose_nothing() {
+    let name = "a_ring_that_fails_is_told_and_its_clients_lose_nothing";
+    if !can_inject(name) {
+        return;
+    }
+    let server = Plan::injected("io_uring_enter:error=ENXIO:when=2+", FEED).start();
+    if server.event("ready", |_| true)["io_uring"] == json!(false) {
+        skip(name, "this kernel has no io_uring, or does not allow it");
+        return;
+    }
+    delivers(&server);
+    let told = server.event("limit", |_| true);
+    assert!(told["text"].as_str().unwrap().contains("io_uring failed"), "{told}");
+    assert_eq!(rings(&server), 0);
+}
