@@ -410,7 +410,7 @@ fn found_said(path: &Path, found: &Found, options: &Options) -> Vec<Said> {
             .marks
             .iter()
             .take(TOPICS_SHOWN)
-            .map(|(topic, mark)| format!("{topic} at {}", mark.offset))
+            .map(|(topic, wanted)| format!("{topic} at {}", wanted.offset()))
             .collect();
         let more = checkpoint.marks.iter().count().saturating_sub(TOPICS_SHOWN);
         let more = if more > 0 {

@@ -519,7 +519,7 @@ mod tests {
             topic: &topic,
             epoch: None,
             first: Offset::ZERO,
-            end: None,
+            whence: crate::client::event::Whence::New { end: None },
             last: None,
         });
         assert_eq!(

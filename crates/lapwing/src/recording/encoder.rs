@@ -120,7 +120,7 @@ mod tests {
                     let Note::Positions { topics } = stamped.note else {
                         panic!("{stamped:?}")
                     };
-                    assert_eq!(topics[&topic].offset.get(), wanted);
+                    assert_eq!(topics[&topic].offset().get(), wanted);
                     seen += 1;
                 }
                 other => panic!("{other:?}"),

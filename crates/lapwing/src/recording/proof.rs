@@ -335,9 +335,9 @@ impl Proof {
                 }
             }
             Note::Positions { topics } => {
-                for (name, mark) in topics {
+                for (name, wanted) in topics {
                     let Some(at) = self.topic(&name) else { continue };
-                    self.on_position(at, mark.epoch, mark.offset.get());
+                    self.on_position(at, wanted.epoch(), wanted.offset().get());
                 }
             }
             Note::Gap {

@@ -7,7 +7,8 @@ use crate::clock::Now;
 use crate::recording::arrival::{Arrival, Value};
 use crate::recording::line::LineWriter;
 use crate::recording::lines::Lines;
-use crate::recording::note::{Mark, Start};
+use crate::recording::note::Start;
+use crate::recording::wanted::Wanted;
 
 /// A recording in the making; a millisecond passes with each line.
 #[derive(Default)]
@@ -102,12 +103,9 @@ fn topic(name: &str) -> TopicName {
 }
 
 fn positions(name: &str, epoch: u128, offset: u64) -> Note {
-    let mark = Mark {
-        epoch: Some(Epoch::from_bits(epoch)),
-        offset: Offset::new(offset),
-    };
+    let wanted = Wanted::new(Some(Epoch::from_bits(epoch)), Offset::new(offset));
     Note::Positions {
-        topics: [(topic(name), mark)].into(),
+        topics: [(topic(name), wanted)].into(),
     }
 }
 
