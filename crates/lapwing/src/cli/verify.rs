@@ -15,7 +15,10 @@ use crate::client::dial::io_reason;
 use crate::failure::{Exit, Failure};
 use crate::recording::lines::Lines;
 use crate::recording::note::Missed;
-use crate::recording::proof::{Finding, Gaps, History, Proof, Proven, Tally, What};
+use crate::recording::proof::finding::{Finding, What};
+use crate::recording::proof::history::History;
+use crate::recording::proof::tally::{Gaps, Tally};
+use crate::recording::proof::{Proof, Proven};
 use crate::recording::{input, parts};
 use crate::terminal::form;
 use crate::terminal::output::OutputFormat;
@@ -315,7 +318,7 @@ fn findings(recording: &Recording, proven: &Proven) -> Vec<String> {
             };
             let (kind, offsets, words) = told(finding.what);
             [
-                format!("{file}line {}", form::count(finding.line)),
+                format!("{file}line {}", form::count(finding.place.line)),
                 finding.topic.as_ref().map_or("-".to_owned(), ToString::to_string),
                 kind.to_owned(),
                 offsets,
@@ -336,7 +339,7 @@ fn findings(recording: &Recording, proven: &Proven) -> Vec<String> {
 }
 
 fn file_name<'a>(recording: &'a Recording, finding: &Finding) -> &'a std::ffi::OsStr {
-    let file = recording.files.get(finding.part).unwrap_or(&recording.base);
+    let file = recording.files.get(finding.place.part).unwrap_or(&recording.base);
     file.file_name().unwrap_or(file.as_os_str())
 }
 
@@ -541,10 +544,10 @@ fn finding_object(recording: &Recording, finding: &Finding) -> serde_json::Value
         | What::OutOfOrder { from, to } => (Some(from), Some(to)),
         _ => (None, None),
     };
-    let file = recording.files.get(finding.part).unwrap_or(&recording.base);
+    let file = recording.files.get(finding.place.part).unwrap_or(&recording.base);
     json!({
         "file": file.display().to_string(),
-        "line": finding.line,
+        "line": finding.place.line,
         "topic": finding.topic,
         "kind": kind,
         "from": from,

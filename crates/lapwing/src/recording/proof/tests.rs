@@ -2,6 +2,7 @@ use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::time::WallTime;
 use proptest::prelude::*;
 
+use super::tally::Gaps;
 use super::*;
 use crate::clock::Now;
 use crate::recording::arrival::{Arrival, Value};
@@ -84,7 +85,7 @@ impl Made {
         self.proven()
             .findings
             .iter()
-            .map(|found| (found.line, found.what))
+            .map(|found| (found.place.line, found.what))
             .collect()
     }
 }
