@@ -1,6 +1,8 @@
 //! What a recording proves: each offset once and in order, or what is wrong with it.
 
-use lapwing_wire::position::Epoch;
+use std::collections::BTreeMap;
+
+use lapwing_wire::position::{Epoch, Position};
 use lapwing_wire::time::WallTime;
 use lapwing_wire::topic::TopicName;
 
@@ -20,7 +22,7 @@ use clocks::Clocks;
 use finding::{Finding, Place, What};
 use history::History;
 use tally::Tally;
-use topic::Topic;
+use topic::{Left, Topic};
 
 /// Takes a recording line by line, and finds what is wrong with it.
 ///
@@ -32,6 +34,8 @@ pub struct Proof {
     /// The topic of the line before: most often that of the next one, too.
     recent: usize,
     histories: Vec<History>,
+    /// Histories that topics have left, by topic and name.
+    left: BTreeMap<(usize, Epoch), Left>,
     findings: Vec<Finding>,
     tally: Tally,
     place: Place,
@@ -184,6 +188,9 @@ impl Proof {
             Note::Positions { topics } => {
                 for (name, wanted) in topics {
                     let Some(at) = self.topic(&name) else { continue };
+                    if self.topics[at].next.is_none() {
+                        self.on_past(at, wanted.past());
+                    }
                     self.on_position(at, wanted.epoch(), wanted.offset().get());
                 }
             }
@@ -268,7 +275,7 @@ impl Proof {
         if to <= from {
             return;
         }
-        if self.topics[at].history.is_none() {
+        if self.topics[at].history.is_none() && self.topics[at].next.is_none() {
             self.begin(at, self.topics[at].epoch, Some(from));
         }
         self.find(Some(at), What::Gap { from, to, reason });
@@ -313,14 +320,55 @@ impl Proof {
         }
     }
 
-    /// Begins a history of a topic; without `next` its first message says where.
+    /// Takes histories that the recording left before the files that are read.
+    fn on_past(&mut self, at: usize, past: &[Position]) {
+        for Position { epoch, offset } in past {
+            self.keep_left(at, *epoch, Left::before(offset.get()));
+        }
+    }
+
+    fn keep_left(&mut self, at: usize, epoch: Epoch, left: Left) {
+        if self.left.len() < HISTORIES_MAX {
+            self.left.insert((at, epoch), left);
+        }
+    }
+
+    /// Goes on with a history that the topic had left, where `next` is said to come next; false if it is none of those.
+    ///
+    /// What it has already is not wanted again, whatever is said.
+    fn come_back(&mut self, at: usize, epoch: Option<Epoch>, next: Option<u64>) -> bool {
+        if let Some((epoch, left)) = self.topics[at].left() {
+            self.keep_left(at, epoch, left);
+        }
+        let Some((epoch, left)) = epoch.and_then(|epoch| Some((epoch, self.left.remove(&(at, epoch))?))) else {
+            return false;
+        };
+        let before = left.next;
+        self.topics[at].come_back(epoch, left);
+        if self.topics[at].history.is_none() {
+            self.topics[at].history = self.hold(self.topics[at].name.clone(), Some(epoch));
+        }
+        if let Some(said) = next.filter(|said| *said > before) {
+            self.find(Some(at), What::Missing { from: before, to: said });
+            self.topics[at].miss(before, said);
+        }
+        true
+    }
+
+    /// Begins a history of a topic, or goes on with one that it had left; without `next` its first message says where.
     fn begin(&mut self, at: usize, epoch: Option<Epoch>, next: Option<u64>) {
+        if self.come_back(at, epoch, next) {
+            return;
+        }
         let history = self.hold(self.topics[at].name.clone(), epoch);
         self.topics[at].begin(epoch, next, history);
     }
 
     /// Goes on with a topic under another name at `next`.
     fn go_on(&mut self, at: usize, epoch: Epoch, next: u64) {
+        if self.come_back(at, Some(epoch), Some(next)) {
+            return;
+        }
         let history = self.hold(self.topics[at].name.clone(), Some(epoch));
         self.topics[at].go_on(epoch, next, history);
     }

@@ -42,6 +42,12 @@ impl Wanted {
         self.offset
     }
 
+    /// The same of the histories that it left, the latest last.
+    #[must_use]
+    pub fn past(&self) -> &[Position] {
+        &self.past
+    }
+
     /// Both, where the history has a name.
     #[must_use]
     pub fn position(&self) -> Option<Position> {

@@ -118,7 +118,11 @@ impl House {
         assert_eq!(held, [all(5), all(20), all(120)]);
         let end = verify(&["--allow-gaps", "--json"], &self.log()).with_code(0);
         let told: Value = serde_json::from_str(&end.stdout[0]).expect("JSON");
-        assert_eq!(told["recordings"][0]["resets"], 4, "{told:#}");
+        let recording = &told["recordings"][0];
+        assert_eq!(recording["resets"], 4, "{told:#}");
+        let histories = recording["topics"].as_array().expect("a list").iter();
+        let messages: Vec<_> = histories.map(|history| history["messages"].as_u64()).collect();
+        assert_eq!(messages, [Some(120), Some(20), Some(5)], "{told:#}");
         // Without leave for what it tells, it proves less: what came while another history ran is unknown.
         verify(&[], &self.log()).with_code(3);
     }

@@ -18,6 +18,26 @@ pub(super) struct Topic {
     missing: Vec<(u64, u64)>,
 }
 
+/// A history that a topic has left: enough to know what comes again, should it come back.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// What was to come next.
+    pub(super) next: u64,
+    history: Option<usize>,
+    missing: Vec<(u64, u64)>,
+}
+
+impl Left {
+    /// A history of which earlier files have everything below `next`.
+    pub(super) fn before(next: u64) -> Self {
+        Self {
+            next,
+            history: None,
+            missing: Vec::new(),
+        }
+    }
+}
+
 impl Topic {
     /// A topic of which nothing is known.
     pub(super) fn new(name: TopicName) -> Self {
@@ -38,6 +58,23 @@ impl Topic {
         self.next = next;
         self.history = history;
         self.missing.clear();
+    }
+
+    /// What is known of the history that it has, if that has a name.
+    pub(super) fn left(&self) -> Option<(Epoch, Left)> {
+        let newest = self.missing.len().saturating_sub(LEFT_MISSING_MAX);
+        let left = Left {
+            next: self.next?,
+            history: self.history,
+            missing: self.missing[newest..].to_vec(),
+        };
+        Some((self.epoch?, left))
+    }
+
+    /// Goes on with a history that it had left.
+    pub(super) fn come_back(&mut self, epoch: Epoch, left: Left) {
+        self.begin(Some(epoch), Some(left.next), left.history);
+        self.missing = left.missing;
     }
 
     /// Goes on under another name at `next`, where what did not come before is still missing.
@@ -77,3 +114,6 @@ impl Topic {
 
 /// Ranges of one topic among which a late offset is looked for.
 const MISSING_MAX: usize = 1000;
+
+/// The same of a history that it has left.
+const LEFT_MISSING_MAX: usize = 16;
