@@ -225,7 +225,7 @@ fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, fail_on_gap: boo
     let came = watch.summary().messages() > 0;
     let json = watch.console().is_none();
     let width = watch.console().and_then(|console| console.width());
-    let summary = watch.summary().lines(now, width);
+    let summary = watch.summary().lines(now, width, watch.unwritten());
     if let Some(console) = watch.console().filter(|_| watched) {
         console.finish();
         if let Ok(Ending::FeedEnded { reason }) = &ending {
