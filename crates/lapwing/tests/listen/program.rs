@@ -84,6 +84,13 @@ impl Program {
         stdin.write_all(b"\n").expect("it reads");
     }
 
+    /// Writes this line again and again, until nobody reads any more.
+    pub fn write_lines_without_end(&mut self, line: &[u8]) {
+        let mut stdin = self.stdin.take().expect("not closed yet");
+        let line = [line, b"\n"].concat();
+        std::thread::spawn(move || while stdin.write_all(&line).is_ok() {});
+    }
+
     pub fn close_stdin(&mut self) {
         self.stdin = None;
     }
