@@ -79,13 +79,23 @@ fn verify(args: &VerifyArgs, color: ColorChoice, json: bool) -> End {
 /// Files that belong together, in the order in which they were written.
 struct Recording {
     base: PathBuf,
+    /// Whether the whole of it was named, or parts of it by themselves.
+    named: Named,
     files: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Whole,
+    Parts,
 }
 
 impl Recording {
     fn name(&self) -> String {
-        match self.files.as_slice() {
-            [only] => named(only),
+        match (self.files.as_slice(), self.named) {
+            ([only], _) => named(only),
+            ([first, last], Named::Parts) => format!("{} and {}", named(first), named(last)),
+            ([first, .., last], Named::Parts) => format!("{} to {}", named(first), named(last)),
             _ => named(&self.base),
         }
     }
@@ -95,14 +105,25 @@ impl Recording {
 fn recordings(files: &[PathBuf]) -> Vec<Recording> {
     let mut recordings: Vec<Recording> = Vec::new();
     for file in files {
-        let base = parts::split(file).map_or_else(|| file.clone(), |(base, _)| base);
+        let part = parts::split(file);
+        let by_name = if part.is_some() { Named::Parts } else { Named::Whole };
+        let base = part.map_or_else(|| file.clone(), |(base, _)| base);
         let found = match file == Path::new(STDIN) {
             true => vec![file.clone()],
             false => parts::all(file),
         };
         match recordings.iter_mut().find(|known| known.base == base) {
-            Some(known) => known.files.extend(found),
-            None => recordings.push(Recording { base, files: found }),
+            Some(known) => {
+                known.files.extend(found);
+                if by_name == Named::Whole {
+                    known.named = Named::Whole;
+                }
+            }
+            None => recordings.push(Recording {
+                base,
+                named: by_name,
+                files: found,
+            }),
         }
     }
     for recording in &mut recordings {
