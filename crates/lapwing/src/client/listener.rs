@@ -12,7 +12,6 @@ use lapwing_wire::envelope::Message;
 use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::position::Offset;
 use lapwing_wire::start::Start;
-use lapwing_wire::time::micros_text;
 use lapwing_wire::topic::TopicName;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -574,7 +573,7 @@ impl<'a, O: Observer> Listener<'a, O> {
             return;
         }
         let mono = Duration::from_nanos(now.mono);
-        if let Some(report) = track.report(mono, interval, self.reconnects, micros_text(now.wall)) {
+        if let Some(report) = track.report(mono, interval, self.reconnects, now.wall) {
             session.outbox.push(ClientMessage::Report(Box::new(report)).to_text());
         }
     }

@@ -7,6 +7,7 @@ use lapwing_wire::block::{BlockTimer, BlockTiming, Flags};
 use lapwing_wire::control::{Answer, Subscribed};
 use lapwing_wire::position::{Epoch, Offset, Position};
 use lapwing_wire::report::{Report, ReportBuilder};
+use lapwing_wire::time::{WallTime, micros_text};
 use lapwing_wire::topic::TopicName;
 
 use crate::recording::wanted::Wanted;
@@ -330,11 +331,13 @@ impl Track {
     }
 
     /// The report of all blocks since the last one, if there are any and `interval` has passed.
-    pub fn report(&mut self, at: Duration, interval: Duration, reconnects: u64, time: String) -> Option<Report> {
+    pub fn report(&mut self, at: Duration, interval: Duration, reconnects: u64, wall: WallTime) -> Option<Report> {
         if self.reported.is_some_and(|before| at.saturating_sub(before) < interval) {
             return None;
         }
-        let report = self.builder.take(&self.topic, self.epoch(), reconnects, time)?;
+        let report = self
+            .builder
+            .take(&self.topic, self.epoch(), reconnects, micros_text(wall))?;
         self.reported = Some(at);
         Some(report)
     }
@@ -576,7 +579,7 @@ mod tests {
     fn reports_keep_their_distance() {
         let mut track = following(0..4);
         let second = Duration::from_secs(1);
-        let report = |track: &mut Track, ms| track.report(Duration::from_millis(ms), second, 0, String::new());
+        let report = |track: &mut Track, ms| track.report(Duration::from_millis(ms), second, 0, WallTime::default());
         assert_eq!(report(&mut track, 10).expect("two blocks").blocks, 2);
         track.on_message(Some(Offset::new(4)), second, 1).for_each(drop);
         assert!(track.finish().is_some());

@@ -394,7 +394,7 @@ mod tests {
                     continue;
                 }
             };
-            encoder.note(note, Now::default(), &mut out);
+            encoder.note(&note, Now::default(), &mut out);
             next = encoder
                 .marks()
                 .get(&crate::recording::checkpoint::tests::topic("users"))

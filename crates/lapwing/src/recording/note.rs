@@ -176,7 +176,7 @@ impl Block {
 }
 
 /// A note with the moment it was made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct StampedNote {
     /// What it says.
     #[serde(flatten)]

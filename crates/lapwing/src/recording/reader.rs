@@ -289,7 +289,7 @@ mod tests {
             topics: [(topic, wanted)].into(),
         };
         let mut out = Vec::new();
-        LineWriter::default().note(note.clone(), Now::default(), &mut out);
+        LineWriter::default().note(&note, Now::default(), &mut out);
         let records = records(&out);
         assert!(
             matches!(&records[..], [Record::Note(stamped)] if stamped.note == note),

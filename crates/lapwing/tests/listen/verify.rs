@@ -82,7 +82,7 @@ fn a_gap_that_is_told_is_a_fault_unless_it_is_allowed() {
         to: Offset::new(7),
         reason: Missed::Retention,
     };
-    LineWriter::default().note(gap, Now::default(), &mut lines);
+    LineWriter::default().note(&gap, Now::default(), &mut lines);
     lines.extend(messages(7..9));
     std::fs::write(&log, lines).expect("written");
     let end = verify(&[], &log).with_code(3);

@@ -11,8 +11,8 @@ use crate::recording::note::CLOCK_STEP_MS;
 pub(super) struct Clocks {
     first: Option<[u8; RECEIVED_BYTES]>,
     last: Option<[u8; RECEIVED_BYTES]>,
-    /// What the next line compares with: none where the clock may have been set, or begun anew, without anyone there to tell.
-    received: Option<[u8; RECEIVED_BYTES]>,
+    /// The next line does not compare with the last: the clock may have been set between without anyone there to tell.
+    apart: bool,
     mono: Option<u64>,
     boot: Option<String>,
     /// The wall clock went back, and whether it was set will be told within [`STEP_TOLD_NS`] from then on.
@@ -22,7 +22,7 @@ pub(super) struct Clocks {
 impl Clocks {
     /// A run begins, or a file of it; what is found with the clocks of the one before.
     pub(super) fn on_start(&mut self, boot: Option<String>) -> Option<Finding> {
-        self.received = None;
+        self.apart = true;
         if boot.is_none() || boot != self.boot {
             self.mono = None;
         }
@@ -46,7 +46,8 @@ impl Clocks {
             let by_ns = before - mono;
             Finding::new(place, None, What::MonoBack { by_ns })
         });
-        if let Some(by_ns) = self.received.as_ref().and_then(|before| gone_back(before, received))
+        let before = self.last.as_ref().filter(|_| !std::mem::take(&mut self.apart));
+        if let Some(by_ns) = before.and_then(|before| gone_back(before, received))
             && self.back.is_none()
         {
             self.back = Some((Finding::new(place, None, What::TimeBack { by_ns }), mono));
@@ -54,7 +55,7 @@ impl Clocks {
         let is_told = |(_, since): &mut (Finding, u64)| mono.saturating_sub(*since) <= STEP_TOLD_NS;
         let wall_back = self.back.take_if(|back| !is_told(back)).map(|(finding, _)| finding);
         self.first.get_or_insert(*received);
-        (self.received, self.last) = (Some(*received), Some(*received));
+        self.last = Some(*received);
         mono_back.into_iter().chain(wall_back)
     }
 

@@ -48,7 +48,7 @@ impl Made {
 
     fn note(mut self, note: Note) -> Self {
         let now = self.now();
-        self.writer.note(note, now, &mut self.out);
+        self.writer.note(&note, now, &mut self.out);
         self
     }
 
