@@ -107,7 +107,7 @@ pub struct ListenArgs {
     /// End after so many messages, at least 1 [default: no end]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Stop")]
     count: Option<NonZeroU64>,
-    /// Listen for so long: 500ms, 10s, 5m, 2h. It is counted from when the server answers, which is waited for as long [default: no end]
+    /// End after this time: 500ms, 10s, 5m, 2h; it runs from the first connection, and a server that is not there is waited for no longer [default: no end]
     #[arg(long = "for", value_name = "TIME", value_parser = time, help_heading = "Stop")]
     time: Option<Duration>,
     /// End with code 3 when anything is known to be missing [default: off]

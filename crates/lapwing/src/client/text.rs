@@ -362,6 +362,8 @@ impl Talk {
                     .filter_map(|(topic, last)| Some((topic, (*last)?)))
                     .collect();
                 match known.is_empty() {
+                    // What became of it was told at once.
+                    true if histories.is_empty() => format!("{begin}: {}", resumed()),
                     true => format!("{begin}: new history, {}", resumed()),
                     false => {
                         let after = listed(&known, |(topic, last)| format!("{topic} {last}"));

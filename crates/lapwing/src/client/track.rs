@@ -112,6 +112,7 @@ impl Track {
 
     /// Goes on without the subprotocol: which history the offsets belong to is not known any more.
     pub fn on_plain(&mut self) {
+        self.asks = false;
         if let Some(wanted) = self.wanted.as_mut().filter(|wanted| wanted.epoch().is_some()) {
             wanted.go_on(None, wanted.offset());
             self.turned = true;
@@ -564,6 +565,14 @@ mod tests {
         assert_eq!(track.place(Offset::new(5)), Place::NewHistory);
         let (grant, _) = track.on_subscribed(&granted(Answer::Ok, 1, 0, 9, 9));
         assert_eq!((grant, track.asks()), (Grant::Returned { at: Offset::new(5) }, true));
+    }
+
+    #[test]
+    fn what_was_asked_anew_is_forgotten_where_nobody_can_answer() {
+        let mut track = left();
+        track.on_subscribed(&granted(Answer::Reset, 1, 0, 0, 9));
+        track.on_plain();
+        assert_eq!(track.place(Offset::new(2)), Place::NewHistory);
     }
 
     #[test]
