@@ -107,7 +107,7 @@ pub struct ListenArgs {
     /// End after so many messages, at least 1 [default: no end]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Stop")]
     count: Option<NonZeroU64>,
-    /// End so long after the first contact: 500ms, 10s, 5m, 2h [default: no end]
+    /// End after this time: 500ms, 10s, 5m, 2h; it runs from the first connection, and a server that is not there is waited for no longer [default: no end]
     #[arg(long = "for", value_name = "TIME", value_parser = time, help_heading = "Stop")]
     time: Option<Duration>,
     /// End with code 3 when anything is known to be missing [default: off]
@@ -225,7 +225,7 @@ fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, fail_on_gap: boo
     let came = watch.summary().messages() > 0;
     let json = watch.console().is_none();
     let width = watch.console().and_then(|console| console.width());
-    let summary = watch.summary().lines(now, width);
+    let summary = watch.summary().lines(now, width, watch.unwritten());
     if let Some(console) = watch.console().filter(|_| watched) {
         console.finish();
         if let Ok(Ending::FeedEnded { reason }) = &ending {
@@ -410,7 +410,7 @@ fn found_said(path: &Path, found: &Found, options: &Options) -> Vec<Said> {
             .marks
             .iter()
             .take(TOPICS_SHOWN)
-            .map(|(topic, mark)| format!("{topic} at {}", mark.offset))
+            .map(|(topic, wanted)| format!("{topic} at {}", wanted.offset()))
             .collect();
         let more = checkpoint.marks.iter().count().saturating_sub(TOPICS_SHOWN);
         let more = if more > 0 {

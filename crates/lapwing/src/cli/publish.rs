@@ -14,7 +14,7 @@ use crate::client::entropy::Entropy;
 use crate::client::event::Retry;
 use crate::client::lines::LineError;
 use crate::client::post::{Ack, Letterbox};
-use crate::client::publisher::{self, Finish, Onlooker};
+use crate::client::publisher::{self, Finish, Onlooker, Rest};
 use crate::client::status::Status;
 use crate::client::target::Target;
 use crate::client::text::Symbols;
@@ -88,9 +88,9 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
         skipped: 0,
     };
     let finish = runtime.block_on(publisher::publish(&to, &stop, &mut teller));
-    let unsent = match finish {
-        Ok(Finish::Asked { unsent, .. }) => unsent,
-        _ => 0,
+    let (unsent, rest) = match finish {
+        Ok(Finish::Asked { unsent, rest, .. }) => (unsent, rest),
+        _ => (0, Rest::Nothing),
     };
     // Whatever the end was, what is on the server is told.
     if !json && ((finish.is_ok() && unsent == 0) || teller.has_sent(finish.as_ref().ok())) {
@@ -100,7 +100,7 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
     match (unsent, teller.skipped) {
         (0, 0) => Ok(Exit::Done),
         (0, _) => Ok(Exit::Failed),
-        (unsent, _) => Err(teller.unsent(unsent)),
+        (unsent, _) => Err(teller.unsent(unsent, rest)),
     }
 }
 
@@ -158,8 +158,12 @@ impl Teller {
         self.published > 0 || matches!(finish, Some(Finish::Asked { unknown, .. }) if *unknown > 0)
     }
 
-    fn unsent(&self, count: u64) -> Failure {
-        let count = form::counted(count, "message");
+    fn unsent(&self, count: u64, rest: Rest) -> Failure {
+        let more = match rest {
+            Rest::Nothing => "",
+            Rest::More => "more than ",
+        };
+        let count = format!("{more}{}", form::counted(count, "message"));
         match &self.trouble {
             Some((why, hint)) => Failure::failed(format!("{count} not sent: {why}"), hint.clone()),
             None => Failure::failed(
@@ -224,7 +228,14 @@ impl Onlooker for Teller {
     fn on_retry(&mut self, error: &DialError, retry: &Retry<'_>) {
         let now = Now::read();
         let (what, until, hint) = match error {
-            DialError::Refused(_) => ("does not take it", "does", "try again later"),
+            DialError::Refused(refusal) => (
+                "does not take it",
+                "does",
+                match refusal.status {
+                    507 => "make room on the server's disk, and try again",
+                    _ => "try again later",
+                },
+            ),
             DialError::Lost(_) | DialError::Silent => ("does not answer", "does", "is it a Lapwing server?"),
             _ => ("", "comes", "start one with: lapwing serve"),
         };

@@ -15,7 +15,10 @@ use crate::client::dial::io_reason;
 use crate::failure::{Exit, Failure};
 use crate::recording::lines::Lines;
 use crate::recording::note::Missed;
-use crate::recording::proof::{Finding, Gaps, History, Proof, Proven, Tally, What};
+use crate::recording::proof::finding::{Finding, What};
+use crate::recording::proof::history::History;
+use crate::recording::proof::tally::{Gaps, Tally};
+use crate::recording::proof::{Proof, Proven};
 use crate::recording::{input, parts};
 use crate::terminal::form;
 use crate::terminal::output::OutputFormat;
@@ -76,13 +79,23 @@ fn verify(args: &VerifyArgs, color: ColorChoice, json: bool) -> End {
 /// Files that belong together, in the order in which they were written.
 struct Recording {
     base: PathBuf,
+    /// Whether the whole of it was named, or parts of it by themselves.
+    named: Named,
     files: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Whole,
+    Parts,
 }
 
 impl Recording {
     fn name(&self) -> String {
-        match self.files.as_slice() {
-            [only] => named(only),
+        match (self.files.as_slice(), self.named) {
+            ([only], _) => named(only),
+            ([first, last], Named::Parts) => format!("{} and {}", named(first), named(last)),
+            ([first, .., last], Named::Parts) => format!("{} to {}", named(first), named(last)),
             _ => named(&self.base),
         }
     }
@@ -92,14 +105,25 @@ impl Recording {
 fn recordings(files: &[PathBuf]) -> Vec<Recording> {
     let mut recordings: Vec<Recording> = Vec::new();
     for file in files {
-        let base = parts::split(file).map_or_else(|| file.clone(), |(base, _)| base);
+        let part = parts::split(file);
+        let by_name = if part.is_some() { Named::Parts } else { Named::Whole };
+        let base = part.map_or_else(|| file.clone(), |(base, _)| base);
         let found = match file == Path::new(STDIN) {
             true => vec![file.clone()],
             false => parts::all(file),
         };
         match recordings.iter_mut().find(|known| known.base == base) {
-            Some(known) => known.files.extend(found),
-            None => recordings.push(Recording { base, files: found }),
+            Some(known) => {
+                known.files.extend(found);
+                if by_name == Named::Whole {
+                    known.named = Named::Whole;
+                }
+            }
+            None => recordings.push(Recording {
+                base,
+                named: by_name,
+                files: found,
+            }),
         }
     }
     for recording in &mut recordings {
@@ -315,7 +339,7 @@ fn findings(recording: &Recording, proven: &Proven) -> Vec<String> {
             };
             let (kind, offsets, words) = told(finding.what);
             [
-                format!("{file}line {}", form::count(finding.line)),
+                format!("{file}line {}", form::count(finding.place.line)),
                 finding.topic.as_ref().map_or("-".to_owned(), ToString::to_string),
                 kind.to_owned(),
                 offsets,
@@ -336,7 +360,7 @@ fn findings(recording: &Recording, proven: &Proven) -> Vec<String> {
 }
 
 fn file_name<'a>(recording: &'a Recording, finding: &Finding) -> &'a std::ffi::OsStr {
-    let file = recording.files.get(finding.part).unwrap_or(&recording.base);
+    let file = recording.files.get(finding.place.part).unwrap_or(&recording.base);
     file.file_name().unwrap_or(file.as_os_str())
 }
 
@@ -541,10 +565,10 @@ fn finding_object(recording: &Recording, finding: &Finding) -> serde_json::Value
         | What::OutOfOrder { from, to } => (Some(from), Some(to)),
         _ => (None, None),
     };
-    let file = recording.files.get(finding.part).unwrap_or(&recording.base);
+    let file = recording.files.get(finding.place.part).unwrap_or(&recording.base);
     json!({
         "file": file.display().to_string(),
-        "line": finding.line,
+        "line": finding.place.line,
         "topic": finding.topic,
         "kind": kind,
         "from": from,

@@ -371,6 +371,12 @@ pub fn refusal_sentence(refusal: &Refusal, purpose: Purpose) -> (String, String)
         (404 | 409, Purpose::Publish) => "a topic takes messages with: lapwing serve --topic NAME=push".to_owned(),
         (409, Purpose::Listen) => "--from earliest begins with what there is".to_owned(),
         (429 | 503, _) => "it has too much to do; try again later".to_owned(),
+        // What 500 says of a topic stays so until somebody has looked after its files.
+        (500, Purpose::Publish) => {
+            "trying again does not help: whoever runs the server looks after the topic's files, \
+                                    which lapwing log dump DIR shows, and starts it anew"
+                .to_owned()
+        }
         (500..=599, _) => "the server has a problem of its own; try again later".to_owned(),
         (_, Purpose::Listen) => "is it the address of a WebSocket server, and the right path?".to_owned(),
         (_, Purpose::Publish) => "is it the address of a Lapwing server?".to_owned(),

@@ -88,12 +88,12 @@ pub enum Event<'a> {
     Reset {
         /// The topic.
         topic: &'a TopicName,
-        /// The new history, where it has a name.
+        /// The history that follows, where it has a name.
         epoch: Option<Epoch>,
-        /// Where it begins for us.
+        /// Where it goes on for us.
         first: Offset,
-        /// Where it ends now, if the server said so.
-        end: Option<Offset>,
+        /// Whether it was there before.
+        whence: Whence,
         /// The last offset of the old history that came.
         last: Option<Offset>,
     },
@@ -146,6 +146,21 @@ pub enum Event<'a> {
     },
     /// Connected again, and everything asked for is granted.
     Back(Back<'a>),
+}
+
+/// Whether a history was there before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whence {
+    /// It is new.
+    New {
+        /// Where it ends now, if the server said so.
+        end: Option<Offset>,
+    },
+    /// It was, up to where it goes on now.
+    Known {
+        /// Where it ends now.
+        end: Offset,
+    },
 }
 
 /// A wait before an attempt.

@@ -12,7 +12,6 @@ use lapwing_wire::envelope::Message;
 use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::position::Offset;
 use lapwing_wire::start::Start;
-use lapwing_wire::time::micros_text;
 use lapwing_wire::topic::TopicName;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +20,7 @@ use super::backoff::Backoff;
 use super::connection::{Connection, Turn};
 use super::dial::{Dial, DialError, Dialed, Purpose, Verdict, io_reason};
 use super::entropy::Entropy;
-use super::event::{Back, Connected, Event, Halt, MissedMeanwhile, Mode, Observer, Retry};
+use super::event::{Back, Connected, Event, Halt, MissedMeanwhile, Mode, Observer, Retry, Whence};
 use super::feed::{self, OFFSET_MAX, Said};
 use super::session::{HEARTBEAT_MAX, HEARTBEAT_MIN, Session, SessionEnd};
 use super::ticks::Ticks;
@@ -272,9 +271,9 @@ impl<'a, O: Observer> Listener<'a, O> {
         if mode == Mode::Plain {
             session.missed = MissedMeanwhile::Unknown;
             if !self.was_connected {
-                for (topic, mark) in self.options.resume.iter().take(TRACKS_MAX) {
+                for (topic, wanted) in self.options.resume.iter().take(TRACKS_MAX) {
                     self.tracks
-                        .push(Track::resumed(topic.clone(), self.options.block, mark));
+                        .push(Track::resumed(topic.clone(), self.options.block, wanted.clone()));
                 }
             }
             self.tracks.iter_mut().for_each(Track::on_plain);
@@ -477,13 +476,14 @@ impl<'a, O: Observer> Listener<'a, O> {
                 self.observer.on_event(&Event::Repeat { topic }, now)?;
                 return Ok(None);
             }
+            Place::Unasked => return Ok(None),
             Place::Jump { from, away } => self.on_jump(at, from, offset, away, now)?,
             Place::NewHistory => {
                 let event = Event::Reset {
                     topic: self.tracks[at].topic(),
                     epoch: None,
                     first: offset,
-                    end: None,
+                    whence: Whence::New { end: None },
                     last: self.tracks[at].last(),
                 };
                 self.observer.on_event(&event, now)?;
@@ -573,7 +573,7 @@ impl<'a, O: Observer> Listener<'a, O> {
             return;
         }
         let mono = Duration::from_nanos(now.mono);
-        if let Some(report) = track.report(mono, interval, self.reconnects, micros_text(now.wall)) {
+        if let Some(report) = track.report(mono, interval, self.reconnects, now.wall) {
             session.outbox.push(ClientMessage::Report(Box::new(report)).to_text());
         }
     }
@@ -650,9 +650,9 @@ impl<'a, O: Observer> Listener<'a, O> {
                 continue;
             }
             let known = self.tracks.iter().any(|track| *track.topic() == topic);
-            if !known && let Some(mark) = self.options.resume.get(&topic) {
+            if !known && let Some(wanted) = self.options.resume.get(&topic) {
                 self.tracks
-                    .push(Track::resumed(topic.clone(), self.options.block, mark));
+                    .push(Track::resumed(topic.clone(), self.options.block, wanted.clone()));
             }
             let track = self.tracks.iter().find(|track| *track.topic() == topic);
             let start = track
@@ -700,9 +700,13 @@ impl<'a, O: Observer> Listener<'a, O> {
             from: self.tracks[at].next().unwrap_or(granted.from),
         };
         self.observer.on_event(&event, now)?;
-        let Some(awaited) = session.awaited.iter().position(|topic| *topic == granted.topic) else {
+        let awaited = session.awaited.iter().position(|topic| *topic == granted.topic);
+        if let Some(wanted) = self.tracks[at].position().filter(|_| self.tracks[at].asks()) {
+            let wish = Subscribe::new(Some(granted.topic.clone()), Start::Position(wanted));
+            session.outbox.push(ClientMessage::Subscribe(wish).to_text());
             return Ok(());
-        };
+        }
+        let Some(awaited) = awaited else { return Ok(()) };
         session.grants.push((session.awaited.remove(awaited), granted.from));
         if first_time && self.options.start == Start::Latest && granted.answer == Answer::Ok {
             let retained = granted.next.since(granted.first);
@@ -751,7 +755,19 @@ impl<'a, O: Observer> Listener<'a, O> {
                     topic,
                     epoch: Some(granted.epoch),
                     first: granted.from,
-                    end: Some(granted.next),
+                    whence: Whence::New {
+                        end: Some(granted.next),
+                    },
+                    last,
+                }
+            }
+            Grant::Returned { at } => {
+                session.missed = session.missed.worse(MissedMeanwhile::History);
+                Event::Reset {
+                    topic,
+                    epoch: Some(granted.epoch),
+                    first: at,
+                    whence: Whence::Known { end: granted.next },
                     last,
                 }
             }
@@ -778,6 +794,13 @@ impl<'a, O: Observer> Listener<'a, O> {
         topic: Option<TopicName>,
         now: Now,
     ) -> Result<(), Halt> {
+        if let Some(track) = self
+            .tracks
+            .iter_mut()
+            .find(|track| Some(track.topic()) == topic.as_ref())
+        {
+            track.on_refused();
+        }
         let awaited = topic.filter(|topic| session.awaited.contains(topic));
         let Some(topic) = awaited else {
             return self.observer.on_event(&Event::Warned { message }, now);

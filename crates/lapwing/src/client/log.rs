@@ -21,6 +21,10 @@ pub struct Log {
     on_error: OnLogError,
     /// Messages taken, written or not.
     messages: u64,
+    /// Bytes taken of them and all else but headers, written or not.
+    bytes: u64,
+    /// Behind which of these bytes the messages end that may not be written yet.
+    ends: Vec<u64>,
     hold: Option<Hold>,
     said: Vec<Said>,
 }
@@ -70,6 +74,8 @@ impl Log {
             form,
             on_error,
             messages: 0,
+            bytes: 0,
+            ends: Vec::new(),
             hold: None,
             said: Vec::new(),
         }
@@ -105,8 +111,15 @@ impl Log {
 
     /// Takes the lines of an event, of a message or not.
     pub fn append(&mut self, lines: &[u8], is_message: bool, now: Now) -> Result<(), Failure> {
-        self.messages += u64::from(is_message);
+        if self.recorder.waiting().is_empty() {
+            self.ends.clear();
+        }
         self.recorder.append(lines);
+        self.bytes += lines.len() as u64;
+        if is_message {
+            self.messages += 1;
+            self.ends.push(self.bytes);
+        }
         match self.recorder.is_full() && !self.is_held() {
             true => {
                 let flushed = self.recorder.flush();
@@ -121,7 +134,9 @@ impl Log {
         if self.is_held() || !self.recorder.is_due(more, now) {
             return Ok(());
         }
-        let rotated = self.recorder.rotate(&header(), now);
+        let header = header();
+        let rotated = self.recorder.rotate(&header, now);
+        self.on_header(&header);
         self.unless_held(rotated, now)
     }
 
@@ -187,8 +202,17 @@ impl Log {
             text,
             Some("what came before is in the file that was moved; --rotate does this without a word"),
         );
-        let began = self.recorder.begin_anew(&header(), now);
+        let header = header();
+        let began = self.recorder.begin_anew(&header, now);
+        self.on_header(&header);
         self.unless_held(began, now)
+    }
+
+    /// A file was to begin with `header`: where that waits, all that came before it is written.
+    fn on_header(&mut self, header: &[u8]) {
+        if self.recorder.waiting() == header {
+            self.ends.clear();
+        }
     }
 
     /// Lets an error that can pass by itself hold the feed, if that is wanted.
@@ -243,14 +267,16 @@ impl Log {
         }
     }
 
+    /// How many messages came and are not in the file, or not whole.
+    #[must_use]
+    pub fn unwritten(&self) -> u64 {
+        let written = self.bytes.saturating_sub(self.recorder.waiting().len() as u64);
+        self.ends.iter().rev().take_while(|end| **end > written).count() as u64
+    }
+
     /// How many messages are in the file.
     fn written(&self) -> String {
-        let waiting = self.recorder.waiting().split(|&byte| byte == b'\n');
-        let waiting = match self.form {
-            Form::Ndjson => waiting.filter(|line| line.starts_with(MESSAGE_BEGIN)).count() as u64,
-            Form::Text(_) => 0,
-        };
-        form::counted(self.messages.saturating_sub(waiting), "message")
+        form::counted(self.messages - self.unwritten(), "message")
     }
 
     fn name(&self) -> String {
@@ -306,6 +332,3 @@ fn way_out(error: &io::Error) -> &'static str {
 
 /// 10 s: often enough for who looks, and no flood in a file of errors.
 const TOLD_EVERY_NS: u64 = 10_000_000_000;
-
-/// How the line of a message begins, and no other.
-const MESSAGE_BEGIN: &[u8] = b"{\"topic\":";

@@ -38,9 +38,20 @@ pub enum Finish {
     Asked {
         /// So many messages were written to a connection, and no answer came.
         unknown: u64,
-        /// So many were read and never written to any connection.
+        /// So many are on no server.
         unsent: u64,
+        /// What is known of the lines behind these.
+        rest: Rest,
     },
+}
+
+/// What is known of lines that were not read before we stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rest {
+    /// There are none, or none had come.
+    Nothing,
+    /// There are more than could be counted.
+    More,
 }
 
 /// Publishes the lines of stdin until it ends, or until told to stop.
@@ -62,30 +73,16 @@ pub async fn publish(
     loop {
         let more = publisher.gather(&mut lines, &mut batch, &mut held).await?;
         if batch.count > 0 {
-            let left = u64::from(held.is_some());
             match publisher.deliver(&batch).await? {
                 Delivery::Acked => {}
-                Delivery::Unknown => {
-                    return Ok(Finish::Asked {
-                        unknown: batch.count,
-                        unsent: left + waiting(&mut lines),
-                    });
-                }
-                Delivery::Unsent => {
-                    return Ok(Finish::Asked {
-                        unknown: 0,
-                        unsent: batch.count + left + waiting(&mut lines),
-                    });
-                }
+                Delivery::Unknown => return Ok(asked(batch.count, u64::from(held.is_some()), &mut lines).await),
+                Delivery::Unsent => return Ok(asked(0, batch.count + u64::from(held.is_some()), &mut lines).await),
             }
         }
         batch = batch.following();
         if !more {
             return Ok(match stop.is_cancelled() {
-                true => Finish::Asked {
-                    unknown: 0,
-                    unsent: u64::from(held.is_some()) + waiting(&mut lines),
-                },
+                true => asked(0, u64::from(held.is_some()), &mut lines).await,
                 false => Finish::Done,
             });
         }
@@ -171,8 +168,9 @@ impl<L: Onlooker> Publisher<'_, L> {
                     },
                 }
             };
-            // These two say that it was not taken; after any other end of a post it may have been.
-            let declined = matches!(&sent, Err(DialError::Refused(refusal)) if matches!(refusal.status, 429 | 503));
+            // These say that it was not taken; after any other end of a post it may have been.
+            let declined =
+                matches!(&sent, Err(DialError::Refused(refusal)) if matches!(refusal.status, 408 | 429 | 503 | 507));
             doubt |= self.post.wrote() && !declined;
             let error = match sent {
                 Ok(ack) => {
@@ -217,13 +215,17 @@ impl<L: Onlooker> Publisher<'_, L> {
     }
 }
 
-/// How many messages were read ahead and wait for their batch.
-fn waiting(lines: &mut mpsc::Receiver<std::io::Result<Line>>) -> u64 {
-    let mut count = 0;
-    while let Ok(line) = lines.try_recv() {
-        count += u64::from(line.is_ok_and(|line| line.message.is_ok()));
-    }
-    count
+/// We were told to stop with `unsent` messages at hand: those behind them are counted as far as they are there already.
+async fn asked(unknown: u64, mut unsent: u64, lines: &mut mpsc::Receiver<std::io::Result<Line>>) -> Finish {
+    let until = Instant::now() + LAST_WAIT;
+    let rest = loop {
+        match timeout_at(until.min(Instant::now() + QUIET), lines.recv()).await {
+            Ok(Some(Ok(line))) if Instant::now() < until => unsent += u64::from(line.message.is_ok()),
+            Ok(Some(Ok(_))) => break Rest::More,
+            Ok(None | Some(Err(_))) | Err(_) => break Rest::Nothing,
+        }
+    };
+    Finish::Asked { unknown, unsent, rest }
 }
 
 /// Lines of stdin, read by a thread of their own: a read of a terminal cannot be cancelled.
@@ -250,7 +252,10 @@ fn stdin() -> mpsc::Receiver<std::io::Result<Line>> {
 /// Lines that come within this time travel together.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// How long an answer is waited for after the first Ctrl-C.
+/// Input that is silent for so long after the first Ctrl-C has nothing more that could be counted.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// How long an answer is waited for after the first Ctrl-C, and how long lines are counted that it left over.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
 const LINES_AHEAD: usize = 64;

@@ -43,7 +43,7 @@ impl Scribe {
             Event::Connected(_) => self.encoder.positions(now, out),
             _ => {
                 if let Some(note) = note(event) {
-                    self.encoder.note(note, now, out);
+                    self.encoder.note(&note, now, out);
                 }
             }
         }

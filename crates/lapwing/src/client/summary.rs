@@ -127,8 +127,10 @@ impl Summary {
     }
 
     /// The whole text, one line each, without a newline at the end of a line; laid out to `width` columns where there are so many.
+    ///
+    /// `unwritten` of the messages came and are not in the file.
     #[must_use]
-    pub fn lines(&self, now: Now, width: Option<usize>) -> Vec<String> {
+    pub fn lines(&self, now: Now, width: Option<usize>, unwritten: u64) -> Vec<String> {
         let wrapped = |text: String| match width {
             Some(width) if form::wrapped(&text, width).len() > 1 => {
                 form::wrapped(&text, width.saturating_sub(INDENT.len())).join(&format!("\n{INDENT}"))
@@ -138,6 +140,13 @@ impl Summary {
         let mut lines = vec![wrapped(self.first_line(now))];
         if self.messages == 0 {
             return lines;
+        }
+        if unwritten > 0 {
+            lines.push(wrapped(format!(
+                "in the file: {}; the {} that came last could not be written",
+                form::counted(self.messages.saturating_sub(unwritten), "message"),
+                form::count(unwritten),
+            )));
         }
         lines.extend(self.table(width));
         lines.extend(self.not_timed().map(wrapped));
@@ -470,7 +479,7 @@ mod tests {
             ..Now::default()
         };
         assert_eq!(
-            summary.lines(now, None),
+            summary.lines(now, None, 0),
             [
                 "listened for 2 m 00 s: 120 messages, 11.7 KiB of text, 1 reconnect (1.3 s down)",
                 "topic   messages   offsets   blocks   timed   p50 block   p99 block   gaps   repeats",
@@ -488,7 +497,7 @@ mod tests {
             (62, "topic  messages  offsets  blocks  timed  p50 block  p99 block"),
             (60, "topic  messages  offsets  blocks  timed  p50 block"),
         ] {
-            let lines = summary.lines(now, Some(width));
+            let lines = summary.lines(now, Some(width), 0);
             assert!(lines.iter().any(|line| line == table), "{lines:#?}");
             let longest = lines.iter().flat_map(|line| line.lines()).map(str::len).max();
             assert!(longest <= Some(width), "{lines:#?}");
@@ -519,7 +528,7 @@ mod tests {
             topic: &topic,
             epoch: None,
             first: Offset::ZERO,
-            end: None,
+            whence: crate::client::event::Whence::New { end: None },
             last: None,
         });
         assert_eq!(

@@ -10,7 +10,7 @@ use lapwing_wire::start::Start;
 use lapwing_wire::time::micros_text;
 use lapwing_wire::topic::TopicName;
 
-use super::event::{Back, Connected, Event, MissedMeanwhile, Mode, Retry};
+use super::event::{Back, Connected, Event, MissedMeanwhile, Mode, Retry, Whence};
 use crate::clock::Now;
 use crate::recording::arrival::{Arrival, Value};
 use crate::recording::note::Missed;
@@ -270,10 +270,17 @@ impl Talk {
             Event::Reset {
                 topic,
                 first,
-                end,
+                whence: Whence::New { end },
                 last,
                 ..
             } => self.reset(topic, *first, *end, *last)?,
+            Event::Reset {
+                topic,
+                first,
+                whence: Whence::Known { end },
+                last,
+                ..
+            } => returned(topic, *first, *end, *last),
             Event::Diverged { topic, at, last, .. } => diverged(topic, *at, *last),
             Event::Silent { topic, retained } => Sentence {
                 timed: false,
@@ -355,6 +362,8 @@ impl Talk {
                     .filter_map(|(topic, last)| Some((topic, (*last)?)))
                     .collect();
                 match known.is_empty() {
+                    // What became of it was told at once.
+                    true if histories.is_empty() => format!("{begin}: {}", resumed()),
                     true => format!("{begin}: new history, {}", resumed()),
                     false => {
                         let after = listed(&known, |(topic, last)| format!("{topic} {last}"));
@@ -496,6 +505,23 @@ fn diverged(topic: &TopicName, at: Offset, last: Option<Offset>) -> Sentence {
     Sentence::warning(text, Some("--fail-on-gap ends with code 3 when this happens"))
 }
 
+/// A history that came before is back.
+fn returned(topic: &TopicName, at: Offset, end: Offset, last: Option<Offset>) -> Sentence {
+    if end < at {
+        return Sentence::warning(
+            format!("{topic} ends at {end} on the server, and came up to {at} before; nothing is taken below {at}"),
+            Some("was the server set back to an older state? another --log FILE begins anew"),
+        );
+    }
+    let unknown = last.map_or(String::new(), |last| {
+        format!("; what came after {last} of the other one is unknown")
+    });
+    Sentence::warning(
+        format!("{topic} has its earlier history again, and goes on with it at {at}{unknown}"),
+        None,
+    )
+}
+
 /// The first few of many, with how many more there are.
 fn listed<T>(items: &[T], mut form: impl FnMut(&T) -> String) -> String {
     let mut text = String::new();
@@ -633,7 +659,7 @@ mod tests {
             topic: &users,
             epoch: None,
             first: Offset::ZERO,
-            end: None,
+            whence: Whence::New { end: None },
             last: Some(Offset::new(139)),
         };
         assert_eq!(talk.sentence(&reset), None);

@@ -7,9 +7,10 @@ use lapwing_wire::block::{BlockTimer, BlockTiming, Flags};
 use lapwing_wire::control::{Answer, Subscribed};
 use lapwing_wire::position::{Epoch, Offset, Position};
 use lapwing_wire::report::{Report, ReportBuilder};
+use lapwing_wire::time::{WallTime, micros_text};
 use lapwing_wire::topic::TopicName;
 
-use crate::recording::note::Mark;
+use crate::recording::wanted::Wanted;
 
 /// One topic followed.
 ///
@@ -17,9 +18,10 @@ use crate::recording::note::Mark;
 #[derive(Debug)]
 pub struct Track {
     topic: TopicName,
-    epoch: Option<Epoch>,
-    /// The offset expected next; none before the first message of a plain feed.
-    next: Option<Offset>,
+    /// What is expected next; none before the first message of a plain feed.
+    wanted: Option<Wanted>,
+    /// It was asked for anew, elsewhere than where delivery began: what comes before the answer is not wanted.
+    asks: bool,
     /// The last offset that came of this history.
     last: Option<Offset>,
     /// How many messages came: the place of a message in a feed without offsets.
@@ -40,6 +42,8 @@ pub enum Place {
     Next,
     /// Before it: it has come already.
     Repeat,
+    /// Anywhere, before the answer to what was asked anew: it comes again behind that, if it is wanted.
+    Unasked,
     /// Behind it: offsets from `from` on did not come.
     Jump {
         /// The first offset that did not come.
@@ -70,6 +74,11 @@ pub enum Grant {
     },
     /// Another history.
     Reset,
+    /// A history that was there before: it goes on where it was left, whatever the server begins with.
+    Returned {
+        /// What is wanted next of it.
+        at: Offset,
+    },
 }
 
 impl Track {
@@ -78,8 +87,8 @@ impl Track {
     pub fn new(topic: TopicName, size: NonZeroU64) -> Self {
         Self {
             topic,
-            epoch: None,
-            next: None,
+            wanted: None,
+            asks: false,
             last: None,
             arrivals: 0,
             away: false,
@@ -92,11 +101,10 @@ impl Track {
 
     /// Follows `topic` from where a recording ends.
     #[must_use]
-    pub fn resumed(topic: TopicName, size: NonZeroU64, mark: Mark) -> Self {
+    pub fn resumed(topic: TopicName, size: NonZeroU64, wanted: Wanted) -> Self {
         Self {
-            epoch: mark.epoch,
-            next: Some(mark.offset),
-            last: mark.offset.previous(),
+            last: wanted.offset().previous(),
+            wanted: Some(wanted),
             away: true,
             ..Self::new(topic, size)
         }
@@ -104,7 +112,9 @@ impl Track {
 
     /// Goes on without the subprotocol: which history the offsets belong to is not known any more.
     pub fn on_plain(&mut self) {
-        if self.epoch.take().is_some() {
+        self.asks = false;
+        if let Some(wanted) = self.wanted.as_mut().filter(|wanted| wanted.epoch().is_some()) {
+            wanted.go_on(None, wanted.offset());
             self.turned = true;
         }
     }
@@ -118,7 +128,7 @@ impl Track {
     /// The history, where it has a name.
     #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
-        self.epoch
+        self.wanted.as_ref()?.epoch()
     }
 
     /// The last offset that came of this history; gone on with, the one before what is wanted next.
@@ -136,28 +146,73 @@ impl Track {
     /// The offset that is wanted next, if any is known.
     #[must_use]
     pub fn next(&self) -> Option<Offset> {
-        self.next
+        Some(self.wanted.as_ref()?.offset())
     }
 
     /// What to ask for after a loss.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
-        let (epoch, offset) = self.epoch.zip(self.next)?;
+        let position = self.wanted.as_ref()?.position()?;
         #[cfg(feature = "planted")]
-        let offset = if crate::planted::is(crate::planted::Bug::ReplayedOne) {
-            offset.previous().unwrap_or(offset)
-        } else {
-            offset
-        };
-        Some(Position { epoch, offset })
+        if crate::planted::is(crate::planted::Bug::ReplayedOne) {
+            let offset = position.offset.previous().unwrap_or(position.offset);
+            return Some(Position { offset, ..position });
+        }
+        Some(position)
+    }
+
+    /// Whether the place of [`Track::position`] must be asked for: delivery began elsewhere.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.asks
+    }
+
+    /// The server refuses what was asked anew: delivery stays where it began.
+    pub fn on_refused(&mut self) {
+        self.asks = false;
     }
 
     /// Takes what the server grants. A block of a lost history comes back, to be told before anything of the new one.
     pub fn on_subscribed(&mut self, granted: &Subscribed) -> (Grant, Option<BlockTiming>) {
-        let known = self.next;
-        // Offsets of a history that had no name compare with nothing.
-        let nameless = known.is_some() && self.epoch.is_none();
+        let grant = self.grant(granted);
+        let unfinished = self.on_grant(&grant, granted.next);
+        let next = match (&grant, self.next()) {
+            // What was expected stays so: whatever comes before it is a repeat, whatever behind it a gap.
+            (Grant::AsAsked, Some(next)) => next,
+            (Grant::Returned { at }, _) => *at,
+            _ => granted.from,
+        };
+        #[cfg(feature = "planted")]
+        let next = match next
+            .previous()
+            .filter(|_| self.wanted.is_some() && grant == Grant::AsAsked)
+        {
+            Some(before) if crate::planted::is(crate::planted::Bug::ReplayedOne) => before,
+            _ => next,
+        };
+        self.last = match &grant {
+            Grant::AsAsked | Grant::Gap { .. } => self.last,
+            // What came from there on is no part of the history that goes on.
+            Grant::Diverged { at, .. } => self.last.min(at.previous()),
+            Grant::Returned { at } => at.previous(),
+            Grant::Reset => None,
+        };
+        // A server that is behind us in the same history has nothing else to give.
+        let elsewhere = self.epoch() != Some(granted.epoch) && next != granted.from && next <= granted.next;
+        self.asks = elsewhere && matches!(grant, Grant::Returned { .. });
         (self.away, self.turned) = (false, false);
+        match &mut self.wanted {
+            Some(wanted) => wanted.go_on(Some(granted.epoch), next),
+            None => self.wanted = Some(Wanted::new(Some(granted.epoch), next)),
+        }
+        (grant, unfinished)
+    }
+
+    /// What a grant means for what is known.
+    fn grant(&self, granted: &Subscribed) -> Grant {
+        let known = self.next();
+        // Offsets of a history that had no name compare with nothing.
+        let nameless = known.is_some() && self.epoch().is_none();
         let grant = match granted.answer {
             _ if nameless => Grant::Reset,
             Answer::Ok => Grant::AsAsked,
@@ -174,51 +229,37 @@ impl Track {
             },
             Answer::Reset => Grant::Reset,
         };
-        let unfinished = match (&grant, known) {
-            (_, None) => {
-                self.timer = BlockTimer::new(self.timer.size(), granted.next);
-                None
-            }
-            (Grant::AsAsked, Some(_)) => {
-                self.timer.on_break(Flags::INTERRUPTED, Some(granted.next));
-                None
-            }
-            (Grant::Gap { .. }, Some(_)) => {
-                self.timer
-                    .on_break(Flags::INTERRUPTED.with(Flags::GAP), Some(granted.next));
-                None
-            }
-            (Grant::Diverged { .. } | Grant::Reset, Some(_)) => {
-                // No report of the old history: the server that answers now cannot compare it with anything.
-                self.builder = ReportBuilder::default();
-                self.timer.on_reset(granted.next)
-            }
-        };
-        #[cfg(feature = "planted")]
-        if crate::planted::is(crate::planted::Bug::ReplayedOne)
-            && let (Grant::AsAsked, Some(next)) = (&grant, self.next)
-        {
-            self.next = next.previous();
+        let begins = known.filter(|_| grant == Grant::AsAsked).unwrap_or(granted.from);
+        let held = self.wanted.as_ref().and_then(|wanted| wanted.of(granted.epoch));
+        match held {
+            Some(at) if begins < at || grant == Grant::Reset => Grant::Returned { at },
+            _ => grant,
         }
-        // As asked, what was expected stays so: whatever comes before it is a repeat, whatever behind it a gap.
-        if known.is_none() || grant != Grant::AsAsked {
-            self.next = Some(granted.from);
-        }
-        self.last = match &grant {
-            Grant::AsAsked | Grant::Gap { .. } => self.last,
-            // What came from there on is no part of the history that goes on.
-            Grant::Diverged { at, .. } => self.last.min(at.previous()),
-            Grant::Reset => None,
-        };
-        self.epoch = Some(granted.epoch);
-        (grant, unfinished)
     }
 
-    /// Where `offset` lies; a place other than [`Place::Repeat`] is from then on where we are.
+    /// Tells the blocks of a grant, of a topic that ends at `end`; one of a lost history comes back.
+    fn on_grant(&mut self, grant: &Grant, end: Offset) -> Option<BlockTiming> {
+        match (grant, &self.wanted) {
+            (_, None) => self.timer = BlockTimer::new(self.timer.size(), end),
+            (Grant::AsAsked, Some(_)) => self.timer.on_break(Flags::INTERRUPTED, Some(end)),
+            (Grant::Gap { .. }, Some(_)) => self.timer.on_break(Flags::INTERRUPTED.with(Flags::GAP), Some(end)),
+            (Grant::Diverged { .. } | Grant::Reset | Grant::Returned { .. }, Some(_)) => {
+                // No report of the old history: the server that answers now cannot compare it with anything.
+                self.builder = ReportBuilder::default();
+                return self.timer.on_reset(end);
+            }
+        }
+        None
+    }
+
+    /// Where `offset` lies; a place other than [`Place::Repeat`] and [`Place::Unasked`] is from then on where we are.
     pub fn place(&mut self, offset: Offset) -> Place {
+        if self.asks {
+            return Place::Unasked;
+        }
         let away = std::mem::take(&mut self.away);
         let turned = std::mem::take(&mut self.turned);
-        let place = match self.next {
+        let place = match self.next() {
             Some(_) if turned => {
                 self.timer.on_break(Flags::GAP, None);
                 Place::NewHistory
@@ -235,20 +276,28 @@ impl Track {
             }
             _ => Place::Next,
         };
-        self.next = Some(offset.next());
+        self.go_on(offset.next());
         place
     }
 
     /// Takes a gap that the server told; gives the first offset missed, as far as it is not known already.
     pub fn on_gap(&mut self, from: Offset, to: Offset) -> Option<Offset> {
         // Frames come in order: what lies between the expected offset and `from` did not come either.
-        let from = self.next.unwrap_or(from);
-        if to <= from {
+        let from = self.next().unwrap_or(from);
+        if to <= from || self.asks {
             return None;
         }
         self.timer.on_break(Flags::GAP, None);
-        self.next = Some(to);
+        self.go_on(to);
         Some(from)
+    }
+
+    /// From now on `next` is wanted next of the same history.
+    fn go_on(&mut self, next: Offset) {
+        match &mut self.wanted {
+            Some(wanted) => wanted.go_on(wanted.epoch(), next),
+            None => self.wanted = Some(Wanted::new(None, next)),
+        }
     }
 
     /// Takes a message, of which the place has been asked before; gives the blocks it ended.
@@ -283,11 +332,13 @@ impl Track {
     }
 
     /// The report of all blocks since the last one, if there are any and `interval` has passed.
-    pub fn report(&mut self, at: Duration, interval: Duration, reconnects: u64, time: String) -> Option<Report> {
+    pub fn report(&mut self, at: Duration, interval: Duration, reconnects: u64, wall: WallTime) -> Option<Report> {
         if self.reported.is_some_and(|before| at.saturating_sub(before) < interval) {
             return None;
         }
-        let report = self.builder.take(&self.topic, self.epoch, reconnects, time)?;
+        let report = self
+            .builder
+            .take(&self.topic, self.epoch(), reconnects, micros_text(wall))?;
         self.reported = Some(at);
         Some(report)
     }
@@ -396,11 +447,8 @@ mod tests {
     }
 
     fn resumed(epoch: Option<u128>) -> Track {
-        let mark = Mark {
-            epoch: epoch.map(Epoch::from_bits),
-            offset: Offset::new(5),
-        };
-        Track::resumed(track().topic, NonZeroU64::new(2).expect("not zero"), mark)
+        let wanted = Wanted::new(epoch.map(Epoch::from_bits), Offset::new(5));
+        Track::resumed(track().topic, NonZeroU64::new(2).expect("not zero"), wanted)
     }
 
     #[test]
@@ -451,11 +499,96 @@ mod tests {
         assert_eq!(nameless.place(Offset::new(7)), jump);
     }
 
+    /// Followed history 1 up to 5, then 2 up to 3.
+    fn left() -> Track {
+        let mut track = following(0..5);
+        track.on_subscribed(&granted(Answer::Reset, 2, 0, 0, 3));
+        for offset in 0..3 {
+            assert_eq!(track.place(Offset::new(offset)), Place::Next);
+        }
+        track
+    }
+
+    #[track_caller]
+    fn check_return(first: u64, end: u64, asks: bool) {
+        let mut track = left();
+        let (grant, _) = track.on_subscribed(&granted(Answer::Reset, 1, first, first, end));
+        let at = Offset::new(5);
+        assert_eq!((grant, track.asks()), (Grant::Returned { at }, asks));
+        assert_eq!(
+            track.position().map(|place| (place.epoch.to_bits(), place.offset)),
+            Some((1, at))
+        );
+        let before = if asks { Place::Unasked } else { Place::Repeat };
+        assert_eq!(track.place(Offset::new(4)), before);
+    }
+
+    #[test]
+    fn a_history_that_comes_back_is_gone_on_with_where_it_was_left() {
+        check_return(0, 9, true);
+        check_return(0, 5, true);
+        // There is nothing to ask for.
+        check_return(5, 9, false);
+        check_return(0, 4, false);
+        // What is gone is told by the answer.
+        check_return(7, 9, true);
+        let mut track = left();
+        track.on_subscribed(&granted(Answer::Reset, 1, 7, 7, 9));
+        assert_eq!(
+            (
+                track.place(Offset::new(7)),
+                track.on_gap(Offset::new(7), Offset::new(8))
+            ),
+            (Place::Unasked, None)
+        );
+        let (grant, _) = track.on_subscribed(&granted(Answer::Gap, 1, 7, 7, 9));
+        assert_eq!((grant, track.asks()), (Grant::Gap { from: Offset::new(5) }, false));
+        assert_eq!(track.place(Offset::new(7)), Place::Next);
+        // A third one is new.
+        let (grant, _) = track.on_subscribed(&granted(Answer::Reset, 3, 0, 0, 9));
+        assert_eq!((grant, track.next()), (Grant::Reset, Some(Offset::ZERO)));
+    }
+
+    #[test]
+    fn a_server_that_is_behind_in_the_same_history_repeats_nothing() {
+        let mut track = following(0..5);
+        let (grant, _) = track.on_subscribed(&granted(Answer::Reset, 1, 0, 0, 3));
+        assert_eq!((grant, track.asks()), (Grant::Returned { at: Offset::new(5) }, false));
+        assert_eq!(track.place(Offset::new(4)), Place::Repeat);
+        assert_eq!(track.place(Offset::new(5)), Place::Next);
+    }
+
+    #[test]
+    fn a_feed_without_names_in_between_changes_nothing_of_what_is_known() {
+        let mut track = following(0..5);
+        track.on_plain();
+        assert_eq!(track.place(Offset::new(5)), Place::NewHistory);
+        let (grant, _) = track.on_subscribed(&granted(Answer::Ok, 1, 0, 9, 9));
+        assert_eq!((grant, track.asks()), (Grant::Returned { at: Offset::new(5) }, true));
+    }
+
+    #[test]
+    fn what_was_asked_anew_is_forgotten_where_nobody_can_answer() {
+        let mut track = left();
+        track.on_subscribed(&granted(Answer::Reset, 1, 0, 0, 9));
+        track.on_plain();
+        assert_eq!(track.place(Offset::new(2)), Place::NewHistory);
+    }
+
+    #[test]
+    fn a_refusal_of_what_was_asked_anew_leaves_delivery_where_it_began() {
+        let mut track = left();
+        track.on_subscribed(&granted(Answer::Reset, 1, 0, 0, 9));
+        track.on_refused();
+        assert_eq!(track.place(Offset::new(4)), Place::Repeat);
+        assert_eq!(track.place(Offset::new(5)), Place::Next);
+    }
+
     #[test]
     fn reports_keep_their_distance() {
         let mut track = following(0..4);
         let second = Duration::from_secs(1);
-        let report = |track: &mut Track, ms| track.report(Duration::from_millis(ms), second, 0, String::new());
+        let report = |track: &mut Track, ms| track.report(Duration::from_millis(ms), second, 0, WallTime::default());
         assert_eq!(report(&mut track, 10).expect("two blocks").blocks, 2);
         track.on_message(Some(Offset::new(4)), second, 1).for_each(drop);
         assert!(track.finish().is_some());

@@ -14,7 +14,7 @@ use super::text::Symbols;
 use crate::clock::Now;
 use crate::failure::Failure;
 
-/// Tells the file first, then whoever looks on, then counts.
+/// Counts, then tells the file, then whoever looks on.
 pub struct Watch {
     log: Option<Log>,
     screen: Screen,
@@ -78,6 +78,12 @@ impl Watch {
     #[must_use]
     pub fn summary(&self) -> &Summary {
         &self.summary
+    }
+
+    /// How many messages came and are not in the file.
+    #[must_use]
+    pub fn unwritten(&self) -> u64 {
+        self.log.as_ref().map_or(0, Log::unwritten)
     }
 
     /// The file, if it is one that can be verified.
@@ -186,6 +192,8 @@ impl Watch {
 
 impl Observer for Watch {
     fn on_event(&mut self, event: &Event<'_>, now: Now) -> Result<(), Halt> {
+        // First of all: what the file does not take has come all the same.
+        self.summary.on_event(event);
         let is_message = matches!(event, Event::Message(_));
         let records = self.log.as_ref().is_some_and(Log::is_recording);
         if records || matches!(self.screen, Screen::Json(..)) {
@@ -201,7 +209,6 @@ impl Observer for Watch {
             scribe.on_event(event, now, &mut self.lines);
             log.append(&self.lines, is_message, now).map_err(Halt::Failed)?;
         }
-        self.summary.on_event(event);
         let shown = match &mut self.screen {
             Screen::Console(console) if !self.unwatched => console.on_event(event, now),
             _ => Ok(()),

@@ -203,7 +203,8 @@ mod tests {
     use crate::clock::Now;
     use crate::recording::arrival::{Arrival, Value};
     use crate::recording::encoder::Encoder;
-    use crate::recording::note::{Mark, Missed, Start};
+    use crate::recording::note::{Missed, Start};
+    use crate::recording::wanted::Wanted;
 
     fn topic(name: &str) -> TopicName {
         TopicName::parse(name).expect("valid")
@@ -236,11 +237,8 @@ mod tests {
         Checkpoint::read(&mut Cursor::new(bytes), bytes.len() as u64, &Marks::default()).expect("memory")
     }
 
-    fn mark(epoch: u128, offset: u64) -> Option<Mark> {
-        Some(Mark {
-            epoch: Some(Epoch::from_bits(epoch)),
-            offset: Offset::new(offset),
-        })
+    fn wanted(epoch: u128, offset: u64) -> Option<Wanted> {
+        Some(Wanted::new(Some(Epoch::from_bits(epoch)), Offset::new(offset)))
     }
 
     /// A file, or a part of one, and how much was read of it.
@@ -286,8 +284,12 @@ mod tests {
         let mut counted = Counted(file, 0);
         let checkpoint = Checkpoint::read(&mut counted, len, &Marks::default()).expect("readable");
         assert_eq!(checkpoint.end, len);
-        assert_eq!(checkpoint.marks.get(&topic("users")), mark(1, 3000));
-        assert_eq!(checkpoint.marks.get(&topic("quiet")), mark(9, 5), "positions know it");
+        assert_eq!(checkpoint.marks.get(&topic("users")), wanted(1, 3000).as_ref());
+        assert_eq!(
+            checkpoint.marks.get(&topic("quiet")),
+            wanted(9, 5).as_ref(),
+            "positions know it"
+        );
         assert!(counted.1 <= 2 << 20, "{} bytes were read", counted.1);
     }
 
@@ -303,7 +305,7 @@ mod tests {
         // The positions behind the long line are torn.
         let torn = out.len() - 30;
         let checkpoint = read(&out[..torn]);
-        assert_eq!(checkpoint.marks.get(&topic("users")), mark(1, 6));
+        assert_eq!(checkpoint.marks.get(&topic("users")), wanted(1, 6).as_ref());
         assert!(checkpoint.end < torn as u64);
         assert_eq!(checkpoint.damaged, 0);
     }
@@ -348,7 +350,11 @@ mod tests {
                 let checkpoint = Checkpoint::of_recording(&mut file, &path)
                     .expect("readable")
                     .expect("free");
-                assert_eq!(checkpoint.marks.get(&topic("users")), mark(1, 3), "{name}, {cut}");
+                assert_eq!(
+                    checkpoint.marks.get(&topic("users")),
+                    wanted(1, 3).as_ref(),
+                    "{name}, {cut}"
+                );
             }
             std::fs::remove_file(dir.path().join(name)).expect("there");
         }
@@ -388,11 +394,11 @@ mod tests {
                     continue;
                 }
             };
-            encoder.note(note, Now::default(), &mut out);
+            encoder.note(&note, Now::default(), &mut out);
             next = encoder
                 .marks()
                 .get(&crate::recording::checkpoint::tests::topic("users"))
-                .map_or(next, |mark| mark.offset.get());
+                .map_or(next, |wanted| wanted.offset().get());
         }
         out
     }

@@ -32,7 +32,7 @@ impl Encoder {
 
     /// Appends what every file and every run begins with: who writes it, and where it goes on.
     pub fn header(&mut self, start: &Start, now: Now, out: &mut Vec<u8>) {
-        self.line.note(Note::Start(start.clone()), now, out);
+        self.line.note(&Note::Start(start.clone()), now, out);
         if !self.marks.is_empty() {
             self.positions(now, out);
         }
@@ -55,9 +55,9 @@ impl Encoder {
     }
 
     /// Appends the line of a note.
-    pub fn note(&mut self, note: Note, now: Now, out: &mut Vec<u8>) {
+    pub fn note(&mut self, note: &Note, now: Now, out: &mut Vec<u8>) {
         let begin = out.len();
-        self.marks.on_note(&note);
+        self.marks.on_note(note);
         self.line.note(note, now, out);
         self.count(begin, now, out);
     }
@@ -69,7 +69,7 @@ impl Encoder {
 
     /// Appends the positions as they are.
     pub fn positions(&mut self, now: Now, out: &mut Vec<u8>) {
-        self.line.note(self.marks.to_note(), now, out);
+        self.line.note(&self.marks.to_note(), now, out);
         self.since_positions = 0;
     }
 
@@ -120,7 +120,7 @@ mod tests {
                     let Note::Positions { topics } = stamped.note else {
                         panic!("{stamped:?}")
                     };
-                    assert_eq!(topics[&topic].offset.get(), wanted);
+                    assert_eq!(topics[&topic].offset().get(), wanted);
                     seen += 1;
                 }
                 other => panic!("{other:?}"),

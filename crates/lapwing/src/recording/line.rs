@@ -4,7 +4,7 @@ use lapwing_wire::envelope::{Kind, write_value};
 use lapwing_wire::time::TimeWriter;
 
 use super::arrival::{Arrival, Value};
-use super::note::{Note, StampedNote};
+use super::note::Note;
 use crate::clock::Now;
 
 /// Writes lines; keeps the text of the current second.
@@ -27,34 +27,35 @@ impl LineWriter {
             number(offset.get(), out);
         }
         if let Some(epoch) = arrival.epoch {
-            out.extend_from_slice(format!(",\"epoch\":\"{epoch}\"").as_bytes());
+            out.extend_from_slice(b",\"epoch\":\"");
+            digits::<32>(epoch.to_bits(), out);
+            out.push(b'"');
         }
         if let Some(time) = arrival.time {
             out.extend_from_slice(b",\"time\":\"");
             out.extend_from_slice(time.as_bytes());
             out.push(b'"');
         }
-        out.extend_from_slice(b",\"received\":\"");
-        self.time.nanos(arrival.received.wall, out);
-        out.extend_from_slice(b"\",\"mono\":");
-        number(arrival.received.mono, out);
+        self.received(arrival.received, out);
         value(arrival.value, out);
         seal(begin, out);
     }
 
     /// Appends the line of a note to `out`.
-    pub fn note(&mut self, note: Note, now: Now, out: &mut Vec<u8>) {
+    pub fn note(&mut self, note: &Note, now: Now, out: &mut Vec<u8>) {
         let begin = out.len();
-        let mut received = Vec::new();
-        self.time.nanos(now.wall, &mut received);
-        let stamped = StampedNote {
-            note,
-            received: String::from_utf8_lossy(&received).into_owned(),
-            mono: now.mono,
-        };
-        serde_json::to_writer(&mut *out, &stamped).expect("a Vec takes every write");
+        serde_json::to_writer(&mut *out, note).expect("a Vec takes every write");
+        // It has a key at least, and the checksum brings the brace back.
         out.pop();
+        self.received(now, out);
         seal(begin, out);
+    }
+
+    fn received(&mut self, now: Now, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"received\":\"");
+        self.time.nanos(now.wall, out);
+        out.extend_from_slice(b"\",\"mono\":");
+        number(now.mono, out);
     }
 }
 
@@ -127,9 +128,15 @@ fn value(value: Value<'_>, out: &mut Vec<u8>) {
 fn seal(begin: usize, out: &mut Vec<u8>) {
     let crc = crc32c::crc32c(&out[begin..]);
     out.extend_from_slice(SEAL_BEGIN);
-    out.extend_from_slice(format!("{crc:08x}").as_bytes());
+    digits::<8>(u128::from(crc), out);
     out.extend_from_slice(SEAL_END);
     out.push(b'\n');
+}
+
+/// So many lowercase hexadecimal digits, the highest first: twice a line, and `format!` takes as long as all else of it.
+fn digits<const COUNT: usize>(value: u128, out: &mut Vec<u8>) {
+    let digit = |at: usize| b"0123456789abcdef"[(value >> (4 * (COUNT - 1 - at))) as usize & 15];
+    out.extend_from_slice(&std::array::from_fn::<u8, COUNT, _>(digit));
 }
 
 fn number(number: u64, out: &mut Vec<u8>) {
@@ -217,7 +224,7 @@ mod tests {
     #[test]
     fn a_note_is_sealed_too() {
         let mut out = Vec::new();
-        LineWriter::default().note(Note::ClockStep { ms: -3.5 }, RECEIVED, &mut out);
+        LineWriter::default().note(&Note::ClockStep { ms: -3.5 }, RECEIVED, &mut out);
         let line = out.strip_suffix(b"\n").expect("a line ends");
         assert_eq!(check(line), Ok(()));
         assert!(line.starts_with(

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
 
-use super::note::{Mark, Note};
+use super::note::Note;
+use super::wanted::Wanted;
 
 /// Topic by topic what is wanted next: all before it is in the recording or told as missing.
 ///
 /// The writer and whoever reads a recording to go on with it follow the same rule here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Marks(BTreeMap<TopicName, Mark>);
+pub struct Marks(BTreeMap<TopicName, Wanted>);
 
 impl Marks {
     /// Takes a message.
@@ -23,7 +24,7 @@ impl Marks {
     pub fn on_note(&mut self, note: &Note) {
         match note {
             Note::Gap { topic, to, .. } => {
-                let epoch = self.0.get(topic).and_then(|mark| mark.epoch);
+                let epoch = self.0.get(topic).and_then(Wanted::epoch);
                 self.set(topic, epoch, *to);
             }
             Note::Reset {
@@ -32,7 +33,9 @@ impl Marks {
             Note::Continued { topic, epoch, at } | Note::Diverged { topic, epoch, at, .. } => {
                 self.set(topic, Some(*epoch), *at)
             }
-            Note::Positions { topics } => self.0.extend(topics.iter().map(|(topic, mark)| (topic.clone(), *mark))),
+            Note::Positions { topics } => self
+                .0
+                .extend(topics.iter().map(|(topic, wanted)| (topic.clone(), wanted.clone()))),
             Note::Start(_) | Note::Reconnect { .. } | Note::Block(_) | Note::ClockStep { .. } => {}
         }
     }
@@ -40,22 +43,22 @@ impl Marks {
     /// Takes what is wanted next of one topic.
     pub fn set(&mut self, topic: &TopicName, epoch: Option<Epoch>, offset: Offset) {
         match self.0.get_mut(topic) {
-            Some(mark) => *mark = Mark { epoch, offset },
+            Some(wanted) => wanted.go_on(epoch, offset),
             None => {
-                self.0.insert(topic.clone(), Mark { epoch, offset });
+                self.0.insert(topic.clone(), Wanted::new(epoch, offset));
             }
         }
     }
 
     /// What is wanted next of one topic, if anything is known of it.
     #[must_use]
-    pub fn get(&self, topic: &TopicName) -> Option<Mark> {
-        self.0.get(topic).copied()
+    pub fn get(&self, topic: &TopicName) -> Option<&Wanted> {
+        self.0.get(topic)
     }
 
     /// All of them, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&TopicName, Mark)> {
-        self.0.iter().map(|(topic, mark)| (topic, *mark))
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicName, &Wanted)> {
+        self.0.iter()
     }
 
     /// Whether no topic is known.

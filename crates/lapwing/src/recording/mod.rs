@@ -15,4 +15,5 @@ pub mod proof;
 pub mod reader;
 pub mod recorder;
 pub mod syncer;
+pub mod wanted;
 pub mod writer;

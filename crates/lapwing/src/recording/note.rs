@@ -8,6 +8,8 @@ use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
 use serde::{Deserialize, Serialize};
 
+use super::wanted::Wanted;
+
 /// A record that is no message: it has a `"record"` key instead of `data`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
@@ -17,7 +19,7 @@ pub enum Note {
     /// What is wanted next of every topic followed: what lies before is in the file or told as missing.
     Positions {
         /// Topic by topic.
-        topics: BTreeMap<TopicName, Mark>,
+        topics: BTreeMap<TopicName, Wanted>,
     },
     /// Offsets `from` up to, not including, `to` did not come.
     Gap {
@@ -30,14 +32,14 @@ pub enum Note {
         /// Why.
         reason: Missed,
     },
-    /// Another history begins: nothing can be said about what came after the last message of the old one.
+    /// Another history begins, or one comes back: nothing can be said about what came after the last message of the old one.
     Reset {
         /// The topic.
         topic: TopicName,
         /// The new history, where it has a name.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         epoch: Option<Epoch>,
-        /// Where the new history begins for this file.
+        /// Where this file goes on in it: behind all that it holds of it already.
         first: Offset,
         /// The last offset of the old history in this file.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,16 +99,6 @@ pub struct Start {
     /// The boot of this machine, where it has a name: `mono` compares within one boot and process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
-}
-
-/// What is wanted next of one topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// Which history, where it has a name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub epoch: Option<Epoch>,
-    /// The next offset wanted.
-    pub offset: Offset,
 }
 
 /// Why messages did not come.
@@ -184,7 +176,7 @@ impl Block {
 }
 
 /// A note with the moment it was made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct StampedNote {
     /// What it says.
     #[serde(flatten)]

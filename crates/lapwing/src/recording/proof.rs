@@ -1,14 +1,28 @@
 //! What a recording proves: each offset once and in order, or what is wrong with it.
 
-use lapwing_wire::position::{Epoch, Offset};
+use std::collections::BTreeMap;
+
+use lapwing_wire::position::{Epoch, Position};
 use lapwing_wire::time::WallTime;
 use lapwing_wire::topic::TopicName;
 
 use super::glance::{self, Glance, RECEIVED_BYTES};
 use super::line;
 use super::lines::{Line, Text};
-use super::note::{CLOCK_STEP_MS, Missed, Note};
+use super::note::{Missed, Note};
 use super::reader::{Damage, Record};
+
+mod clocks;
+pub mod finding;
+pub mod history;
+pub mod tally;
+mod topic;
+
+use clocks::Clocks;
+use finding::{Finding, Place, What};
+use history::History;
+use tally::Tally;
+use topic::{Left, Topic};
 
 /// Takes a recording line by line, and finds what is wrong with it.
 ///
@@ -20,179 +34,12 @@ pub struct Proof {
     /// The topic of the line before: most often that of the next one, too.
     recent: usize,
     histories: Vec<History>,
+    /// Histories that topics have left, by topic and name.
+    left: BTreeMap<(usize, Epoch), Left>,
     findings: Vec<Finding>,
     tally: Tally,
-    part: usize,
-    line: u64,
-    first_received: Option<[u8; RECEIVED_BYTES]>,
-    received: Option<[u8; RECEIVED_BYTES]>,
-    mono: Option<u64>,
-    boot: Option<String>,
-    /// The wall clock went back, and whether it was set will be told within [`STEP_TOLD_NS`].
-    back: Option<(Finding, u64)>,
-}
-
-#[derive(Debug)]
-struct Topic {
-    name: TopicName,
-    epoch: Option<Epoch>,
-    epoch_text: Option<[u8; 32]>,
-    /// What is to come next; none before anything is known.
-    next: Option<u64>,
-    /// Which of the histories it is in; none where it is beyond those that are held.
-    history: Option<usize>,
-    /// Offsets that did not come: one of them that comes later is out of order and no repeat.
-    missing: Vec<(u64, u64)>,
-}
-
-/// One history of one topic, as far as the recording has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct History {
-    /// The topic; `-` for a feed without offsets.
-    pub topic: TopicName,
-    /// Its name, where it has one.
-    pub epoch: Option<Epoch>,
-    /// The first and the last offset; none for a feed without offsets.
-    pub offsets: Option<(Offset, Offset)>,
-    /// How many messages.
-    pub messages: u64,
-    /// How many offsets are missing without a word, repeated or out of order.
-    pub wrong: u64,
-    /// How many offsets are told as gone, or as lost by the server.
-    pub announced: u64,
-}
-
-/// Something that is wrong, or missing and told.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
-    /// In which of the files given, from 0.
-    pub part: usize,
-    /// In which line of it, from 1.
-    pub line: u64,
-    /// Of which topic.
-    pub topic: Option<TopicName>,
-    /// What it is.
-    pub what: What,
-}
-
-/// What a finding is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum What {
-    /// Offsets `from` up to, not including, `to` are not there, and nothing says so.
-    Missing {
-        /// The first.
-        from: u64,
-        /// The first that is there.
-        to: u64,
-    },
-    /// Offsets `from` up to, not including, `to`, one after the other, that have come before.
-    Repeated {
-        /// The first.
-        from: u64,
-        /// The first behind them.
-        to: u64,
-    },
-    /// Offsets `from` up to, not including, `to`, one after the other, that came behind a later one.
-    OutOfOrder {
-        /// The first.
-        from: u64,
-        /// The first behind them.
-        to: u64,
-    },
-    /// Offsets that did not come, as the recording says.
-    Gap {
-        /// The first.
-        from: u64,
-        /// The first that came.
-        to: u64,
-        /// Why.
-        reason: Missed,
-    },
-    /// Another history began, as the recording says: what came behind `last` of the old one is unknown.
-    Reset {
-        /// The last offset of the old one.
-        last: u64,
-    },
-    /// The server lost what stands above, as the recording says.
-    Orphaned {
-        /// The first offset.
-        from: u64,
-        /// The first behind them.
-        to: u64,
-    },
-    /// The history is another one, and nothing says so.
-    HistoryChanged,
-    /// A record says that `said` is to come next, and it is `next`.
-    Contradiction {
-        /// What the record says.
-        said: u64,
-        /// What is to come by the lines above.
-        next: u64,
-    },
-    /// The wall clock went back, and no record says that it was set.
-    TimeBack {
-        /// By how many nanoseconds.
-        by_ns: u64,
-    },
-    /// The monotonic clock went back.
-    MonoBack {
-        /// By how many nanoseconds.
-        by_ns: u64,
-    },
-    /// A line that is not as it was written.
-    Damaged(Damage),
-    /// A compressed file that cannot be taken apart from here on.
-    Unpackable,
-    /// An intact line that says nothing that can be understood.
-    NotUnderstood,
-    /// The file ends within a line.
-    Torn {
-        /// How much of it is there.
-        bytes: u64,
-    },
-    /// More topics than are looked at.
-    TooManyTopics,
-}
-
-/// How much of what there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Messages, those without offsets among them.
-    pub messages: u64,
-    /// Messages without offsets, of which nothing can be proven.
-    pub unplaced: u64,
-    /// Whole lines of any kind.
-    pub records: u64,
-    /// Records of kinds that a later version writes.
-    pub unknown: u64,
-    /// How often the connection was lost and came back.
-    pub reconnects: u64,
-    /// How often the wall clock was set.
-    pub clock_steps: u64,
-    /// Offsets missing without a word.
-    pub missing: u64,
-    /// Offsets that came again.
-    pub repeated: u64,
-    /// Offsets that came too late.
-    pub out_of_order: u64,
-    /// Offsets told as gone.
-    pub announced: u64,
-    /// New histories: what came between is unknown, and told.
-    pub resets: u64,
-    /// Messages that the server lost after it had sent them, as told.
-    pub orphaned: u64,
-    /// Histories that changed, and records that say otherwise than the lines above.
-    pub contradictions: u64,
-    /// Lines that are not as they were written.
-    pub damaged: u64,
-    /// Ends within a line.
-    pub torn: u64,
-    /// Times that go back.
-    pub back: u64,
-    /// Findings that are counted and not held.
-    pub findings_beyond: u64,
-    /// Histories that are counted and not held.
-    pub histories_beyond: u64,
+    place: Place,
+    clocks: Clocks,
 }
 
 /// What a recording amounts to.
@@ -211,8 +58,10 @@ pub struct Proven {
 impl Proof {
     /// What follows stands in the next file of the recording.
     pub fn next_part(&mut self) {
-        self.part += 1;
-        self.line = 0;
+        self.place = Place {
+            part: self.place.part + 1,
+            line: 0,
+        };
     }
 
     /// The file is compressed, and damaged behind the last line taken; what it held there is told as missing by what follows.
@@ -222,7 +71,7 @@ impl Proof {
 
     /// Takes a line.
     pub fn take(&mut self, line: &Line<'_>) {
-        self.line = line.number;
+        self.place.line = line.number;
         let text = match line.text {
             Text::Whole(text) => text,
             Text::TooLong => return self.find(None, What::Damaged(Damage::TooLong { bytes: line.bytes })),
@@ -248,10 +97,11 @@ impl Proof {
     /// What it amounts to.
     #[must_use]
     pub fn finish(mut self) -> Proven {
-        self.clock_was_not_set();
-        let time = |text: Option<[u8; RECEIVED_BYTES]>| WallTime::parse(std::str::from_utf8(&text?).ok()?);
+        if let Some(finding) = self.clocks.finish() {
+            self.keep(finding);
+        }
         Proven {
-            span: time(self.first_received).zip(time(self.received)),
+            span: self.clocks.span(),
             histories: self.histories,
             findings: self.findings,
             tally: self.tally,
@@ -309,7 +159,8 @@ impl Proof {
             }
             Record::Note(stamped) => {
                 if let Note::Start(start) = &stamped.note {
-                    self.on_start(start.boot.clone());
+                    let found = self.clocks.on_start(start.boot.clone());
+                    found.into_iter().for_each(|finding| self.keep(finding));
                 }
                 if let Some(received) = WallTime::parse(&stamped.received) {
                     self.times_of(received, stamped.mono);
@@ -331,13 +182,16 @@ impl Proof {
             Note::ClockStep { ms } => {
                 self.tally.clock_steps += 1;
                 if ms < 0.0 {
-                    self.back = None;
+                    self.clocks.on_set_back();
                 }
             }
             Note::Positions { topics } => {
-                for (name, mark) in topics {
+                for (name, wanted) in topics {
                     let Some(at) = self.topic(&name) else { continue };
-                    self.on_position(at, mark.epoch, mark.offset.get());
+                    if self.topics[at].next.is_none() {
+                        self.on_past(at, wanted.past());
+                    }
+                    self.on_position(at, wanted.epoch(), wanted.offset().get());
                 }
             }
             Note::Gap {
@@ -394,16 +248,6 @@ impl Proof {
         }
     }
 
-    fn on_start(&mut self, boot: Option<String>) {
-        self.clock_was_not_set();
-        // Between two runs the clock may have been set without anyone there to tell.
-        self.received = None;
-        if boot.is_none() || boot != self.boot {
-            self.mono = None;
-        }
-        self.boot = boot;
-    }
-
     fn on_position(&mut self, at: usize, epoch: Option<Epoch>, said: u64) {
         match self.topics[at].next {
             None => self.begin(at, epoch, Some(said)),
@@ -431,7 +275,7 @@ impl Proof {
         if to <= from {
             return;
         }
-        if self.topics[at].history.is_none() {
+        if self.topics[at].history.is_none() && self.topics[at].next.is_none() {
             self.begin(at, self.topics[at].epoch, Some(from));
         }
         self.find(Some(at), What::Gap { from, to, reason });
@@ -457,9 +301,8 @@ impl Proof {
             }
             return;
         }
-        let late = topic.missing.iter().any(|&(from, to)| (from..to).contains(&offset));
         let (from, to) = (offset, offset + 1);
-        let what = match late {
+        let what = match topic.misses(offset) {
             true => What::OutOfOrder { from, to },
             false => What::Repeated { from, to },
         };
@@ -477,27 +320,57 @@ impl Proof {
         }
     }
 
-    /// Begins a history of a topic; without `next` its first message says where.
-    fn begin(&mut self, at: usize, epoch: Option<Epoch>, next: Option<u64>) {
-        let name = self.topics[at].name.clone();
-        let history = self.hold(name, epoch);
-        let topic = &mut self.topics[at];
-        topic.epoch = epoch;
-        topic.epoch_text = epoch.and_then(|epoch| epoch.to_string().into_bytes().try_into().ok());
-        topic.next = next;
-        topic.history = history;
-        topic.missing.clear();
+    /// Takes histories that the recording left before the files that are read.
+    fn on_past(&mut self, at: usize, past: &[Position]) {
+        for Position { epoch, offset } in past {
+            self.keep_left(at, *epoch, Left::before(offset.get()));
+        }
     }
 
-    /// Goes on under another name at `next`, where what did not come before is still missing.
+    fn keep_left(&mut self, at: usize, epoch: Epoch, left: Left) {
+        if self.left.len() < HISTORIES_MAX {
+            self.left.insert((at, epoch), left);
+        }
+    }
+
+    /// Goes on with a history that the topic had left, where `next` is said to come next; false if it is none of those.
+    ///
+    /// What it has already is not wanted again, whatever is said.
+    fn come_back(&mut self, at: usize, epoch: Option<Epoch>, next: Option<u64>) -> bool {
+        if let Some((epoch, left)) = self.topics[at].left() {
+            self.keep_left(at, epoch, left);
+        }
+        let Some((epoch, left)) = epoch.and_then(|epoch| Some((epoch, self.left.remove(&(at, epoch))?))) else {
+            return false;
+        };
+        let before = left.next;
+        self.topics[at].come_back(epoch, left);
+        if self.topics[at].history.is_none() {
+            self.topics[at].history = self.hold(self.topics[at].name.clone(), Some(epoch));
+        }
+        if let Some(said) = next.filter(|said| *said > before) {
+            self.find(Some(at), What::Missing { from: before, to: said });
+            self.topics[at].miss(before, said);
+        }
+        true
+    }
+
+    /// Begins a history of a topic, or goes on with one that it had left; without `next` its first message says where.
+    fn begin(&mut self, at: usize, epoch: Option<Epoch>, next: Option<u64>) {
+        if self.come_back(at, epoch, next) {
+            return;
+        }
+        let history = self.hold(self.topics[at].name.clone(), epoch);
+        self.topics[at].begin(epoch, next, history);
+    }
+
+    /// Goes on with a topic under another name at `next`.
     fn go_on(&mut self, at: usize, epoch: Epoch, next: u64) {
-        let mut missing = std::mem::take(&mut self.topics[at].missing);
-        missing.retain_mut(|(from, to)| {
-            *to = (*to).min(next);
-            from < to
-        });
-        self.begin(at, Some(epoch), Some(next));
-        self.topics[at].missing = missing;
+        if self.come_back(at, Some(epoch), Some(next)) {
+            return;
+        }
+        let history = self.hold(self.topics[at].name.clone(), Some(epoch));
+        self.topics[at].go_on(epoch, next, history);
     }
 
     fn hold(&mut self, topic: TopicName, epoch: Option<Epoch>) -> Option<usize> {
@@ -505,14 +378,7 @@ impl Proof {
             self.tally.histories_beyond += 1;
             return None;
         }
-        self.histories.push(History {
-            topic,
-            epoch,
-            offsets: None,
-            messages: 0,
-            wrong: 0,
-            announced: 0,
-        });
+        self.histories.push(History::new(topic, epoch));
         Some(self.histories.len() - 1)
     }
 
@@ -528,14 +394,7 @@ impl Proof {
             self.find(None, What::TooManyTopics);
             return None;
         }
-        self.topics.push(Topic {
-            name: name.clone(),
-            epoch: None,
-            epoch_text: None,
-            next: None,
-            history: None,
-            missing: Vec::new(),
-        });
+        self.topics.push(Topic::new(name.clone()));
         Some(self.topics.len() - 1)
     }
 
@@ -549,94 +408,20 @@ impl Proof {
     }
 
     fn times(&mut self, received: &[u8; RECEIVED_BYTES], mono: u64) {
-        if let Some(before) = self.mono
-            && mono < before
-        {
-            self.find(None, What::MonoBack { by_ns: before - mono });
-        }
-        self.mono = Some(mono);
-        match &self.received {
-            Some(before) if received < before => {
-                let nanos = |text| Some(WallTime::parse(std::str::from_utf8(text).ok()?)?.nanos());
-                let by = nanos(before)
-                    .zip(nanos(received))
-                    .map(|(before, now)| before.abs_diff(now));
-                if self.back.is_none() && by.is_none_or(|by| by > CORRECTION_NS) {
-                    let by_ns = by.unwrap_or_default();
-                    self.back = Some((self.finding(None, What::TimeBack { by_ns }), mono));
-                }
-            }
-            _ => {}
-        }
-        if self
-            .back
-            .as_ref()
-            .is_some_and(|(_, since)| mono.saturating_sub(*since) > STEP_TOLD_NS)
-        {
-            self.clock_was_not_set();
-        }
-        self.first_received.get_or_insert(*received);
-        self.received = Some(*received);
-    }
-
-    fn clock_was_not_set(&mut self) {
-        if let Some((finding, _)) = self.back.take() {
-            self.keep(finding);
-        }
-    }
-
-    fn finding(&self, at: Option<usize>, what: What) -> Finding {
-        Finding {
-            part: self.part,
-            line: self.line,
-            topic: at.map(|at| self.topics[at].name.clone()),
-            what,
-        }
+        let found = self.clocks.take(received, mono, self.place);
+        found.for_each(|finding| self.keep(finding));
     }
 
     fn find(&mut self, at: Option<usize>, what: What) {
-        let finding = self.finding(at, what);
         if let Some(history) = at.and_then(|at| self.history(at)) {
-            match what {
-                What::Missing { from, to } => history.wrong = history.wrong.saturating_add(to - from),
-                What::Repeated { .. } | What::OutOfOrder { .. } | What::Contradiction { .. } => {
-                    history.wrong = history.wrong.saturating_add(1);
-                }
-                What::Gap {
-                    from,
-                    to,
-                    reason: Missed::Unannounced,
-                } => history.wrong = history.wrong.saturating_add(to - from),
-                What::Gap { from, to, .. } | What::Orphaned { from, to } => {
-                    history.announced = history.announced.saturating_add(to - from);
-                }
-                _ => {}
-            }
+            history.count(what);
         }
-        self.keep(finding);
+        let topic = at.map(|at| self.topics[at].name.clone());
+        self.keep(Finding::new(self.place, topic, what));
     }
 
     fn keep(&mut self, finding: Finding) {
-        let tally = &mut self.tally;
-        let add = |count: &mut u64, more: u64| *count = count.saturating_add(more);
-        match finding.what {
-            // The server skipped them without a word: the recorder saw it, nobody announced it.
-            What::Missing { from, to }
-            | What::Gap {
-                from,
-                to,
-                reason: Missed::Unannounced,
-            } => add(&mut tally.missing, to - from),
-            What::Gap { from, to, .. } => add(&mut tally.announced, to - from),
-            What::Repeated { .. } => tally.repeated += 1,
-            What::OutOfOrder { .. } => tally.out_of_order += 1,
-            What::Reset { .. } => tally.resets += 1,
-            What::Orphaned { from, to } => add(&mut tally.orphaned, to - from),
-            What::HistoryChanged | What::Contradiction { .. } => tally.contradictions += 1,
-            What::TimeBack { .. } | What::MonoBack { .. } => tally.back += 1,
-            What::Damaged(_) | What::Unpackable | What::NotUnderstood | What::TooManyTopics => tally.damaged += 1,
-            What::Torn { .. } => tally.torn += 1,
-        }
+        self.tally.count(finding.what);
         if self.findings.last_mut().is_some_and(|last| last.goes_on_with(&finding)) {
             return;
         }
@@ -647,92 +432,10 @@ impl Proof {
     }
 }
 
-impl Topic {
-    /// Goes on behind offsets that did not come.
-    fn miss(&mut self, from: u64, to: u64) {
-        let is_full = self.missing.len() == MISSING_MAX;
-        match self.missing.last_mut() {
-            Some(last) if last.1 == from => last.1 = to,
-            // The last one says whether anything came behind it.
-            Some(last) if is_full => *last = (from, to),
-            _ => self.missing.push((from, to)),
-        }
-        self.next = Some(to);
-    }
-
-    /// Whether nothing from `from` on has come, and all of it up to what comes next is found missing.
-    fn misses_all_from(&self, from: u64) -> bool {
-        let behind = self.missing.last().filter(|(_, to)| Some(*to) == self.next);
-        behind.is_some_and(|missing| (missing.0..missing.1).contains(&from))
-    }
-}
-
-impl Finding {
-    /// Takes a repeat of the offset behind it as part of itself: a run that is there twice is one finding.
-    fn goes_on_with(&mut self, next: &Self) -> bool {
-        if (self.part, &self.topic) != (next.part, &next.topic) {
-            return false;
-        }
-        match (&mut self.what, next.what) {
-            (What::Repeated { to, .. }, What::Repeated { from, to: end })
-            | (What::OutOfOrder { to, .. }, What::OutOfOrder { from, to: end })
-                if *to == from =>
-            {
-                *to = end;
-                true
-            }
-            _ => false,
-        }
-    }
-}
-
-impl History {
-    fn came(&mut self, offset: u64) {
-        self.messages += 1;
-        let offset = Offset::new(offset);
-        let first = self.offsets.map_or(offset, |(first, _)| first);
-        self.offsets = Some((first, offset));
-    }
-}
-
-impl Tally {
-    /// Whether each offset is there once and in order, nothing is damaged, and nothing is told as gone unless that is allowed.
-    #[must_use]
-    pub fn is_proven(&self, gaps: Gaps) -> bool {
-        let wrong = [
-            self.missing,
-            self.repeated,
-            self.out_of_order,
-            self.contradictions,
-            self.damaged,
-            self.torn,
-            self.back,
-        ];
-        let told = [self.announced, self.resets, self.orphaned];
-        let sound = wrong.iter().all(|&count| count == 0) && self.records > 0;
-        sound && (gaps == Gaps::Allowed || told.iter().all(|&count| count == 0))
-    }
-}
-
-/// Whether what a recording tells as gone may be gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gaps {
-    /// It may.
-    Allowed,
-    /// Nothing may.
-    Refused,
-}
-
 /// Whether an intact line is a record of a kind that this version does not know.
 fn is_later_record(line: &Line<'_>) -> bool {
     matches!(line.text, Text::Whole(text) if text.starts_with(b"{\"record\":"))
 }
-
-/// 5 s: a listener looks at its clocks five times a second, and may be held up.
-const STEP_TOLD_NS: u64 = 5_000_000_000;
-
-/// So far a wall clock goes back that is corrected and not set.
-const CORRECTION_NS: u64 = CLOCK_STEP_MS as u64 * 1_000_000;
 
 /// As a listener takes them: no honest log is this long, and sums of smaller offsets fit.
 const OFFSET_MAX: u64 = 1 << 62;
@@ -745,9 +448,6 @@ const HISTORIES_MAX: usize = 10_000;
 
 /// Ten times what one listener follows.
 const TOPICS_MAX: usize = 1000;
-
-/// Ranges of one topic among which a late offset is looked for.
-const MISSING_MAX: usize = 1000;
 
 #[cfg(test)]
 mod tests;

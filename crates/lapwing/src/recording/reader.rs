@@ -217,7 +217,8 @@ mod tests {
     use crate::clock::Now;
     use crate::recording::arrival::{Arrival, Value};
     use crate::recording::line::LineWriter;
-    use crate::recording::note::{Mark, Note};
+    use crate::recording::note::Note;
+    use crate::recording::wanted::Wanted;
 
     fn line_of(value: Value<'_>, offset: Option<u64>) -> Vec<u8> {
         let topic = TopicName::parse("users").expect("valid");
@@ -283,15 +284,12 @@ mod tests {
     #[test]
     fn notes_come_back_and_later_kinds_are_passed_over() {
         let topic = TopicName::parse("users").expect("valid");
-        let mark = Mark {
-            epoch: Some(Epoch::from_bits(1)),
-            offset: Offset::new(u64::MAX),
-        };
+        let wanted = Wanted::new(Some(Epoch::from_bits(1)), Offset::new(u64::MAX));
         let note = Note::Positions {
-            topics: [(topic, mark)].into(),
+            topics: [(topic, wanted)].into(),
         };
         let mut out = Vec::new();
-        LineWriter::default().note(note.clone(), Now::default(), &mut out);
+        LineWriter::default().note(&note, Now::default(), &mut out);
         let records = records(&out);
         assert!(
             matches!(&records[..], [Record::Note(stamped)] if stamped.note == note),

@@ -314,7 +314,7 @@ mod tests {
         let path = dir.path().join("feed.ndjson");
         let mut whole = Vec::new();
         let note = Note::ClockStep { ms: 1.0 };
-        LineWriter::default().note(note, Now::default(), &mut whole);
+        LineWriter::default().note(&note, Now::default(), &mut whole);
         let mut damaged = whole.clone();
         damaged[5] ^= 1;
         damaged.extend_from_slice(&whole);
@@ -348,7 +348,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("feed.ndjson");
         let mut whole = Vec::new();
-        LineWriter::default().note(Note::ClockStep { ms: 1.0 }, Now::default(), &mut whole);
+        LineWriter::default().note(&Note::ClockStep { ms: 1.0 }, Now::default(), &mut whole);
         let mut damaged = whole.clone();
         damaged[5] ^= 1;
         for recording in [&whole[..], &damaged, b"{\"record\":\"start\",\"ver"] {

@@ -32,89 +32,149 @@ pub async fn run(
     events: Arc<dyn SourceEvents>,
 ) -> Ended {
     let name = escaped(&path.display().to_string());
-    let mut entries = read_ahead(path.to_owned());
+    let mut read = read_ahead(path.to_owned());
     let mut refused = Refused::new(events.clone());
-    let mut left_out = |part: &str, line: u64, why: &dyn std::fmt::Display| {
+    let mut unplayed = Unplayed::default();
+    let mut left_out = |unplayed: &mut Unplayed, part: &str, line: u64, why: &dyn std::fmt::Display| {
+        unplayed.lines += 1;
         refused.tell(Now::read(), || format!("{part} line {line} is left out: {why}"));
     };
     let mut played = 0;
     let mut topics = Vec::new();
     let mut schedule = Schedule::new(speed);
     let mut begin = Instant::now();
-    while let Some((part, entry)) = entries.recv().await {
-        match entry {
-            Ok(Entry { line, record, .. }) => match record {
-                Record::Message(message) if only.is_some_and(|only| *only != message.topic) => {}
-                Record::Message(message) => {
-                    if !topics.contains(&message.topic) {
-                        topics.push(message.topic.clone());
-                        if topics.len() == 2 {
-                            events.tell(format!(
-                                "{name} holds several topics; all are played into this one (only={} plays one)",
-                                topics[0]
-                            ));
-                        }
-                    }
-                    if let Some(due) = schedule.due(&message) {
-                        sleep_until(begin + due).await;
-                    }
-                    let new = NewMessage::new(message.kind, &message.payload);
-                    match inlet.append(&[new]).await {
-                        Ok(held) => {
-                            // The timing goes on from where it was held back.
-                            begin += held;
-                            played += 1;
-                        }
-                        Err(AppendError::Ended) => return Ended::OfItself,
-                        Err(error) => left_out(&part, line, &error),
+    while let Some((part, read)) = read.recv().await {
+        let Entry { line, record, .. } = match read {
+            Ok(entry) => entry,
+            Err(Broken { line, error }) => {
+                unplayed.on_broken(&part, line);
+                events.tell(format!("{part} cannot be read: {error}"));
+                continue;
+            }
+        };
+        match record {
+            Record::Message(message) if only.is_some_and(|only| *only != message.topic) => {}
+            Record::Message(message) => {
+                if !topics.contains(&message.topic) {
+                    topics.push(message.topic.clone());
+                    if topics.len() == 2 {
+                        events.tell(format!(
+                            "{name} holds several topics; all are played into this one (only={} plays one)",
+                            topics[0]
+                        ));
                     }
                 }
-                Record::Note(stamped) => {
-                    if let Note::Start(start) = stamped.note {
-                        schedule.on_start(start.boot);
-                    }
+                if let Some(due) = schedule.due(&message) {
+                    sleep_until(begin + due).await;
                 }
-                Record::Unknown { why } => left_out(&part, line, &escaped(&why)),
-                Record::Damaged(damage) => left_out(&part, line, &damage),
-                Record::Torn { bytes } => events.tell(format!(
-                    "{part} line {line} is torn after {}, left out",
-                    form::bytes(bytes)
-                )),
-            },
-            Err(error) => events.tell(format!("{part} cannot be read: {error}")),
+                let new = NewMessage::new(message.kind, &message.payload);
+                match inlet.append(&[new]).await {
+                    Ok(held) => {
+                        // The timing goes on from where it was held back.
+                        begin += held;
+                        played += 1;
+                    }
+                    Err(AppendError::Ended) => return Ended::OfItself,
+                    Err(error) => left_out(&mut unplayed, &part, line, &error),
+                }
+            }
+            Record::Note(stamped) => {
+                if let Note::Start(start) = stamped.note {
+                    schedule.on_start(start.boot);
+                }
+            }
+            Record::Unknown { why } => left_out(&mut unplayed, &part, line, &escaped(&why)),
+            Record::Damaged(damage) => left_out(&mut unplayed, &part, line, &damage),
+            Record::Torn { bytes } => {
+                unplayed.lines += 1;
+                let bytes = form::bytes(bytes);
+                events.tell(format!("{part} line {line} is torn after {bytes}, left out"));
+            }
         }
     }
     refused.finish();
-    events.tell(format!("{name} was played: {}", form::counted(played, "message")));
+    let played = form::counted(played, "message");
+    events.tell(format!("{name} was played: {played}{}", unplayed.told()));
     Ended::OfItself
 }
 
-/// A thread reads ahead, since files know no waiting; it ends with the receiver, or at what it cannot read.
+/// What of a recording is not played.
+#[derive(Default)]
+struct Unplayed {
+    lines: u64,
+    /// The first files that could not be read to their end.
+    broken: Vec<String>,
+    more: u64,
+}
+
+impl Unplayed {
+    fn on_broken(&mut self, part: &str, line: u64) {
+        if self.broken.len() == BROKEN_TOLD {
+            self.more += 1;
+            return;
+        }
+        self.broken.push(match line {
+            1 => format!("all of {part}"),
+            line => format!("{part} from line {} on", form::count(line)),
+        });
+    }
+
+    /// What the last sentence says of it.
+    fn told(mut self) -> String {
+        if self.lines > 0 {
+            self.broken.insert(0, form::counted(self.lines, "line"));
+        }
+        if self.more > 0 {
+            self.broken.push(form::counted(self.more, "more file"));
+        }
+        match self.broken.is_empty() {
+            true => String::new(),
+            false => format!("; not played: {}", self.broken.join(", ")),
+        }
+    }
+}
+
+/// A file that cannot be read from `line` on.
+struct Broken {
+    line: u64,
+    error: io::Error,
+}
+
+/// A thread reads ahead, since files know no waiting; it ends with the receiver, or behind the last file.
 ///
-/// Each entry comes with the name of its file, escaped.
-fn read_ahead(path: PathBuf) -> mpsc::Receiver<(Arc<str>, io::Result<Entry>)> {
+/// Each entry comes with the name of its file, escaped. A file that breaks off is left for the next one.
+fn read_ahead(path: PathBuf) -> mpsc::Receiver<(Arc<str>, Result<Entry, Broken>)> {
     let (entries, received) = mpsc::channel(READ_AHEAD);
     tokio::task::spawn_blocking(move || {
         for part in parts::all(&path) {
             let name: Arc<str> = escaped(&part.display().to_string()).into();
-            match Reader::open(&part) {
-                Ok(reader) => {
-                    for entry in reader {
-                        let broken = entry.is_err();
-                        if entries.blocking_send((name.clone(), entry)).is_err() || broken {
-                            return;
-                        }
-                    }
-                }
-                Err(error) => {
-                    // Nobody listens any more when this fails.
-                    let _ = entries.blocking_send((name, Err(error)));
-                    return;
-                }
+            if !read_part(&part, |entry| entries.blocking_send((name.clone(), entry)).is_ok()) {
+                return;
             }
         }
     });
     received
+}
+
+/// Reads a file up to where it ends or breaks off; false when nobody takes more.
+fn read_part(part: &Path, mut give: impl FnMut(Result<Entry, Broken>) -> bool) -> bool {
+    let mut line = 1;
+    let reader = match Reader::open(part) {
+        Ok(reader) => reader,
+        Err(error) => return give(Err(Broken { line, error })),
+    };
+    for entry in reader {
+        match entry {
+            Err(error) => return give(Err(Broken { line, error })),
+            Ok(entry) => {
+                line = entry.line + 1;
+                if !give(Ok(entry)) {
+                    return false;
+                }
+            }
+        }
+    }
+    true
 }
 
 /// When each message is due, from the first. Pure: it is given what was recorded.
@@ -158,6 +218,9 @@ impl Schedule {
         Some(self.due)
     }
 }
+
+/// As many files as fit a line.
+const BROKEN_TOLD: usize = 3;
 
 /// Messages read before they are due.
 const READ_AHEAD: usize = 256;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::client::follow;
+use crate::support::client::{Heard, follow};
 use crate::support::http::post;
 use crate::support::server::{Server, lapwing};
 
@@ -85,7 +85,41 @@ fn item_6_a_damaged_line_of_a_recording_is_told_and_left_out() {
         "{told}"
     );
     server.source_says(&format!("line {} is torn after ", lines.len() + 1));
-    server.source_says("was played: 19 messages");
+    server.source_says("was played: 19 messages; not played: 2 lines");
+}
+
+#[test]
+fn item_6_what_a_damaged_part_of_a_recording_holds_is_told_as_not_played_and_the_others_are_played() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recording, recorded) = record(folder.path());
+    let whole = std::fs::read(&recording).unwrap();
+    let packed = zstd::encode_all(&whole[..], 3).unwrap();
+    let part = |number: u64| folder.path().join(format!("feed.{number:06}.ndjson.zst"));
+    std::fs::write(part(1), [&packed[..], &packed[..packed.len() / 2]].concat()).unwrap();
+    std::fs::write(part(2), [&packed[..20], &[0xff; 9], &packed[29..]].concat()).unwrap();
+    let server = Server::start(&[
+        "--topic",
+        &format!("again=file:{}?speed=max&end=close", recording.display()),
+    ]);
+    let mut client = follow(&server, "topics=again&from=earliest");
+    // What could be taken out of the first two, and all of the last.
+    let mut played = Vec::new();
+    while let Heard::Text(text) = client.hear() {
+        let message: Value = serde_json::from_str(&text).unwrap();
+        played.push(message["data"].clone());
+    }
+    assert!(played.ends_with(&recorded));
+    let told = server.source_says(&format!("was played: {} messages; not played: ", played.len()));
+    let lines = whole.iter().filter(|&&byte| byte == b'\n').count();
+    let (first, second) = (part(1), part(2));
+    let unplayed = format!(
+        "{} from line {} on, all of {}",
+        first.display(),
+        lines + 1,
+        second.display()
+    );
+    assert!(told.contains(&unplayed), "{told}");
+    server.source_says(&format!("{} cannot be read: ", part(1).display()));
 }
 
 #[test]
@@ -115,6 +149,7 @@ fn item_6_bytes_and_text_survive_a_recording_and_its_replay() {
 fn item_6_a_recording_that_is_not_there_is_told() {
     let server = Server::start(&["--topic", "again=file:/nowhere/feed.ndjson?speed=max"]);
     server.source_says("/nowhere/feed.ndjson cannot be read: ");
+    server.source_says("was played: 0 messages; not played: all of /nowhere/feed.ndjson");
 }
 
 /// Records people, and gives the file and the data in it.

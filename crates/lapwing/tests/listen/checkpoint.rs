@@ -83,6 +83,79 @@ fn another_server_is_another_history_and_is_told() {
 }
 
 #[test]
+fn a_server_that_was_set_back_repeats_nothing_and_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("feed.ndjson");
+    let feed = Feed::bind();
+    first_run(&feed, &log).with_code(0);
+    let listener = listen(&feed, &log, &["--count", "2"]);
+    let mut guest = feed.accept_lapwing();
+    guest.welcome(&["users"]);
+    guest.subscribe();
+    guest.grant(&Subscribed {
+        answer: Answer::Reset,
+        from: Offset::ZERO,
+        ..granted("users", 7, 4)
+    });
+    guest.messages("users", 0..8);
+    let end = listener.finish().with_code(0);
+    end.said("warning: users ends at 4 on the server, and came up to 6 before; nothing is taken below 6");
+    let offsets: Vec<_> = recorded(&log).iter().map(|m| m.offset.expect("given").get()).collect();
+    assert_eq!(offsets, [3, 4, 5, 6, 7]);
+    verify(&["--allow-gaps"], &log).with_code(0);
+}
+
+#[test]
+fn what_is_gone_of_a_history_that_comes_back_is_told_by_the_answer_to_what_is_asked_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("feed.ndjson");
+    let feed = Feed::bind();
+    first_run(&feed, &log).with_code(0);
+    let listener = listen(&feed, &log, &["--count", "3"]);
+    let mut guest = feed.accept_lapwing();
+    guest.welcome(&["users"]);
+    guest.subscribe();
+    let reset = |epoch, from, next| Subscribed {
+        answer: Answer::Reset,
+        from: Offset::new(from),
+        first: Offset::new(from),
+        ..granted("users", epoch, next)
+    };
+    guest.grant(&reset(8, 0, 1));
+    guest.message("users", 0);
+    // Another server takes its place, which has the first history, from 9 on.
+    guest.vanish();
+    let mut guest = feed.accept_lapwing();
+    guest.welcome(&["users"]);
+    guest.subscribe();
+    guest.grant(&reset(7, 9, 11));
+    guest.message("users", 9);
+    let wish = guest.subscribe();
+    assert_eq!(
+        (wish.epoch, wish.offset),
+        (Some(Epoch::from_bits(7)), Some(Offset::new(6)))
+    );
+    guest.grant(&Subscribed {
+        answer: Answer::Gap,
+        first: Offset::new(9),
+        from: Offset::new(9),
+        missing_from: Some(Offset::new(6)),
+        ..granted("users", 7, 11)
+    });
+    guest.messages("users", 9..11);
+    let end = listener.finish().with_code(0);
+    let back = end.said("back after");
+    assert!(back.ends_with(": users resumes at 9"), "{end:#?}");
+    end.said(
+        "warning: users has its earlier history again, and goes on with it at 6; what came after 0 of the other one",
+    );
+    let offsets: Vec<_> = recorded(&log).iter().map(|m| m.offset.expect("given").get()).collect();
+    assert_eq!(offsets, [3, 4, 5, 0, 9, 10]);
+    let end = verify(&["--allow-gaps"], &log).with_code(0);
+    assert!(end.stdout.iter().any(|line| line.contains("gap     6-8")), "{end:#?}");
+}
+
+#[test]
 fn what_the_server_lost_after_it_was_recorded_is_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::program::{Program, lapwing};
+use crate::program::{Program, lapwing, serve};
 use crate::verify::verify;
 
 #[test]
@@ -139,12 +139,4 @@ fn proven(log: &Path) -> serde_json::Value {
 fn start(url: &str, log: &Path, more: &[&str]) -> Program {
     let log = log.to_str().expect("UTF-8");
     lapwing(&[&["listen", url, "--from", "earliest", "--quiet", "--log", log], more].concat())
-}
-
-/// A server, and where it is.
-fn serve(topics: &[&str]) -> (Program, String) {
-    let server = lapwing(&[&["serve", "--listen", "127.0.0.1:0", "--json"], topics].concat());
-    let ready: serde_json::Value = serde_json::from_str(&server.shows("\"address\"")).expect("JSON");
-    let url = format!("ws://{}", ready["address"].as_str().expect("an address"));
-    (server, url)
 }

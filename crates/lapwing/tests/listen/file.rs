@@ -41,7 +41,10 @@ fn json_output_is_exactly_the_lines_of_the_file() {
     let Note::Positions { topics } = &positions.note else {
         panic!("{records:?}")
     };
-    assert_eq!(topics.values().map(|mark| mark.offset.get()).collect::<Vec<_>>(), [3]);
+    assert_eq!(
+        topics.values().map(|wanted| wanted.offset().get()).collect::<Vec<_>>(),
+        [3]
+    );
     let blocks = records
         .iter()
         .filter(|r| matches!(r, Record::Note(n) if matches!(n.note, Note::Block(_))))

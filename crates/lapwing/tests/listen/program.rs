@@ -15,6 +15,20 @@ pub fn lapwing(args: &[&str]) -> Program {
     Program::start(Command::new(env!("CARGO_BIN_EXE_lapwing")).args(args))
 }
 
+/// A server on a free port, and its URL.
+pub fn serve(flags: &[&str]) -> (Program, String) {
+    let (server, address) = serve_at("127.0.0.1:0", flags);
+    (server, format!("ws://{address}"))
+}
+
+/// A server, and its address.
+pub fn serve_at(address: &str, flags: &[&str]) -> (Program, String) {
+    let server = lapwing(&[&["serve", "--listen", address, "--json"], flags].concat());
+    let ready: serde_json::Value = serde_json::from_str(&server.shows("\"address\"")).expect("JSON");
+    let address = ready["address"].as_str().expect("an address").to_owned();
+    (server, address)
+}
+
 pub struct Program {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -68,6 +82,13 @@ impl Program {
         let stdin = self.stdin.as_mut().expect("not closed yet");
         stdin.write_all(line).expect("it reads");
         stdin.write_all(b"\n").expect("it reads");
+    }
+
+    /// Writes this line again and again, until nobody reads any more.
+    pub fn write_lines_without_end(&mut self, line: &[u8]) {
+        let mut stdin = self.stdin.take().expect("not closed yet");
+        let line = [line, b"\n"].concat();
+        std::thread::spawn(move || while stdin.write_all(&line).is_ok() {});
     }
 
     pub fn close_stdin(&mut self) {

@@ -171,6 +171,62 @@ fn what_was_never_sent_is_told_as_not_sent() {
 }
 
 #[test]
+fn what_the_server_refused_until_we_were_stopped_is_counted_to_the_last_line() {
+    for (status, hint) in [
+        ("503 Service Unavailable", "try again later"),
+        ("507 Insufficient Storage", "make room on the server's disk"),
+        ("408 Request Timeout", "try again later"),
+    ] {
+        let feed = Feed::bind();
+        let mut publisher = lapwing(&["publish", &feed.url(), "orders"]);
+        (0..5000).for_each(|number: u32| publisher.write_line(number.to_string().as_bytes()));
+        publisher.close_stdin();
+        let mut stream = feed.accept_tcp();
+        Posted::read(&mut stream);
+        answer(&mut stream, &format!("{status}\r\nRetry-After: 60"), "not now");
+        publisher.says("does not take it (the server refused: not now");
+        publisher.signal(Signal::INT);
+        let end = publisher.finish().with_code(1);
+        end.said("error: 5,000 messages not sent: ws://");
+        end.said(hint);
+        assert!(end.stderr.iter().all(|line| !line.contains("arrived")), "{end:?}");
+    }
+}
+
+#[test]
+fn a_stop_with_more_to_read_than_can_be_counted_says_so() {
+    let feed = Feed::bind();
+    let mut publisher = lapwing(&["publish", &feed.url(), "orders"]);
+    publisher.write_lines_without_end(b"y");
+    let mut stream = feed.accept_tcp();
+    Posted::read(&mut stream);
+    answer(&mut stream, "503 Service Unavailable\r\nRetry-After: 60", "not now");
+    publisher.says("does not take it");
+    publisher.signal(Signal::INT);
+    let end = publisher.finish().with_code(1);
+    end.said("error: more than ");
+    end.said(" messages not sent: ws://");
+}
+
+#[test]
+fn files_that_failed_are_the_operators() {
+    let feed = Feed::bind();
+    let mut publisher = lapwing(&["publish", &feed.url(), "orders"]);
+    publisher.write_line(b"1");
+    let mut stream = feed.accept_tcp();
+    Posted::read(&mut stream);
+    answer(
+        &mut stream,
+        "500 Internal Server Error",
+        "topic \"orders\": its files failed",
+    );
+    let end = publisher.finish().with_code(1);
+    end.said("error: the server refused: topic \"orders\": its files failed (500 Internal Server Error)");
+    end.said("hint: trying again does not help: whoever runs the server looks after the topic's files");
+    assert!(end.stderr.iter().all(|line| !line.contains("later")), "{end:?}");
+}
+
+#[test]
 fn what_was_written_and_not_answered_may_have_arrived() {
     let feed = Feed::bind();
     let mut publisher = lapwing(&["publish", &feed.url(), "orders"]);

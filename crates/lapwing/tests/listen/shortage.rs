@@ -59,6 +59,7 @@ fn f9_a_full_disk_ends_it_where_that_is_wanted_and_the_file_is_whole() {
     assert!(messages > 100, "{messages}");
     let said = format!("disk full after {} messages", grouped(messages));
     end.said(&said);
+    end.said(&in_the_file(messages));
     verify(&[], &log).with_code(0);
 }
 
@@ -122,8 +123,14 @@ fn f13_a_file_that_may_not_be_longer_pauses_or_ends_the_feed() {
     let (listener, _guest, log) = limited("waits.ndjson", "");
     listener.says("the file may not be longer after ");
     listener.signal(rustix::process::Signal::INT);
-    listener.finish().with_code(1);
+    let end = listener.finish().with_code(1);
+    // What came is not what is there.
+    end.said(&in_the_file(recorded(&log).len()));
     verify(&[], &log).with_code(0);
+    let (listener, _guest, log) = limited("for-people.txt", "--on-log-error exit");
+    let end = listener.finish().with_code(1);
+    let lines = std::fs::read_to_string(&log).expect("there");
+    end.said(&in_the_file(lines.matches("]\n").count()));
     // Files that stay below the limit.
     let (listener, _guest, log) = limited("rotates.ndjson", "--rotate 20KB --count 600");
     listener.finish().with_code(0);
@@ -288,6 +295,11 @@ fn with_fault(log: &Path, fault: &[&str], more: &[&str]) -> Option<(Program, Gue
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
+}
+
+/// What the summary says of a file that could not be written to its end.
+fn in_the_file(messages: usize) -> String {
+    format!("in the file: {} messages; the ", grouped(messages))
 }
 
 fn grouped(number: usize) -> String {

@@ -82,7 +82,7 @@ fn a_gap_that_is_told_is_a_fault_unless_it_is_allowed() {
         to: Offset::new(7),
         reason: Missed::Retention,
     };
-    LineWriter::default().note(gap, Now::default(), &mut lines);
+    LineWriter::default().note(&gap, Now::default(), &mut lines);
     lines.extend(messages(7..9));
     std::fs::write(&log, lines).expect("written");
     let end = verify(&[], &log).with_code(3);
@@ -134,7 +134,19 @@ fn stdin_and_compressed_parts_are_read_too() {
     // A shell's * names them all, and each counts once; without the second part something is missing.
     let part = dir.path().join("feed.000001.ndjson.zst");
     verify(&[part.to_str().expect("UTF-8")], &log).with_code(0);
-    std::fs::remove_file(dir.path().join("feed.000002.ndjson")).expect("there");
+    // Parts by themselves are what was named, and no other file.
+    let second = dir.path().join("feed.000002.ndjson");
+    let end = verify(&[part.to_str().expect("UTF-8")], &second).with_code(0);
+    let first_line = format!("{} and {}: 6 messages, ", part.display(), second.display());
+    assert!(end.stdout[0].starts_with(&first_line), "{end:#?}");
+    std::fs::copy(&second, dir.path().join("feed.000003.ndjson")).expect("room");
+    let third = dir.path().join("feed.000003.ndjson");
+    let names = [part.to_str().expect("UTF-8"), second.to_str().expect("UTF-8")];
+    let end = verify(&names, &third).with_code(3);
+    let first_line = format!("{} to {}: 9 messages, ", part.display(), third.display());
+    assert!(end.stdout[0].starts_with(&first_line), "{end:#?}");
+    std::fs::remove_file(third).expect("there");
+    std::fs::remove_file(second).expect("there");
     let end = verify(&[], &log).with_code(3);
     assert!(
         end.stdout[2].starts_with("  feed.ndjson line 1   users   missing   3-5"),

@@ -2,12 +2,14 @@ use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::time::WallTime;
 use proptest::prelude::*;
 
+use super::tally::Gaps;
 use super::*;
 use crate::clock::Now;
 use crate::recording::arrival::{Arrival, Value};
 use crate::recording::line::LineWriter;
 use crate::recording::lines::Lines;
-use crate::recording::note::{Mark, Start};
+use crate::recording::note::Start;
+use crate::recording::wanted::Wanted;
 
 /// A recording in the making; a millisecond passes with each line.
 #[derive(Default)]
@@ -46,7 +48,7 @@ impl Made {
 
     fn note(mut self, note: Note) -> Self {
         let now = self.now();
-        self.writer.note(note, now, &mut self.out);
+        self.writer.note(&note, now, &mut self.out);
         self
     }
 
@@ -83,7 +85,7 @@ impl Made {
         self.proven()
             .findings
             .iter()
-            .map(|found| (found.line, found.what))
+            .map(|found| (found.place.line, found.what))
             .collect()
     }
 }
@@ -102,12 +104,9 @@ fn topic(name: &str) -> TopicName {
 }
 
 fn positions(name: &str, epoch: u128, offset: u64) -> Note {
-    let mark = Mark {
-        epoch: Some(Epoch::from_bits(epoch)),
-        offset: Offset::new(offset),
-    };
+    let wanted = Wanted::new(Some(Epoch::from_bits(epoch)), Offset::new(offset));
     Note::Positions {
-        topics: [(topic(name), mark)].into(),
+        topics: [(topic(name), wanted)].into(),
     }
 }
 
@@ -316,6 +315,77 @@ fn a_history_that_ends_behind_a_gap_ends_with_what_came_before_it() {
     };
     let continued = gone.again().note(continued).note(reset("users", 3, 0, 4));
     assert_eq!(continued.found(), [first, second, (9, reset_to)]);
+}
+
+#[test]
+fn a_history_that_comes_back_is_proven_where_it_goes_on_and_repeated_where_it_begins_anew() {
+    let left = Made::default()
+        .messages("users", 1, 0..10)
+        .note(reset("users", 2, 0, 9))
+        .messages("users", 2, 0..3);
+    let resets = [(11, What::Reset { last: 9 }), (15, What::Reset { last: 2 })];
+    let back = |first| left.again().note(reset("users", 1, first, 2));
+    let good = back(10).note(positions("users", 1, 10)).messages("users", 1, 10..12);
+    assert_eq!(good.found(), resets);
+    let proven = good.proven();
+    assert!(proven.tally.is_proven(Gaps::Allowed));
+    let held: Vec<_> = proven
+        .histories
+        .iter()
+        .map(|history| (history.messages, history.offsets.expect("some").1.get(), history.wrong))
+        .collect();
+    assert_eq!(held, [(12, 11, 0), (3, 2, 0)], "one history, in two pieces");
+    let again = back(0).messages("users", 1, 0..12);
+    assert_eq!(again.found()[2..], [(16, What::Repeated { from: 0, to: 10 })]);
+    assert_eq!(again.proven().tally.repeated, 10);
+    assert!(!again.proven().tally.is_proven(Gaps::Allowed));
+    let skipped = back(11).messages("users", 1, 11..12);
+    assert_eq!(skipped.found()[1..2], [(15, What::Reset { last: 2 })]);
+    assert_eq!(skipped.found()[2..], [(15, What::Missing { from: 10, to: 11 })]);
+    // Without a word it is the same.
+    let changed = left.again().messages("users", 1, 8..12);
+    assert_eq!(
+        changed.found()[1..],
+        [(15, What::HistoryChanged), (15, What::Repeated { from: 8, to: 10 })]
+    );
+}
+
+#[test]
+fn an_orphaned_history_that_comes_back_has_what_it_had() {
+    let note = |epoch, at| Note::Diverged {
+        topic: topic("users"),
+        epoch: Epoch::from_bits(epoch),
+        at: Offset::new(at),
+        to: None,
+    };
+    let made = Made::default()
+        .messages("users", 1, 0..5)
+        .note(note(2, 3))
+        .messages("users", 2, 3..6)
+        .note(reset("users", 1, 5, 5))
+        .messages("users", 1, 5..7);
+    let expect = [(6, What::Orphaned { from: 3, to: 5 }), (10, What::Reset { last: 5 })];
+    assert_eq!(made.found(), expect);
+    let again = made.note(note(2, 3)).messages("users", 2, 3..7);
+    assert_eq!(again.found()[3..], [(14, What::Repeated { from: 3, to: 6 })]);
+}
+
+#[test]
+fn a_part_by_itself_knows_the_histories_that_parts_before_it_had() {
+    let mut wanted = Wanted::new(Some(Epoch::from_bits(1)), Offset::new(10));
+    wanted.go_on(Some(Epoch::from_bits(2)), Offset::new(3));
+    let positions = Note::Positions {
+        topics: [(topic("users"), wanted)].into(),
+    };
+    let made = Made::default()
+        .note(start("a"))
+        .note(positions)
+        .messages("users", 2, 3..4)
+        .note(reset("users", 1, 10, 3));
+    let good = made.again().messages("users", 1, 10..12);
+    assert_eq!(good.found(), [(4, What::Reset { last: 3 })]);
+    let bad = made.messages("users", 1, 9..12);
+    assert_eq!(bad.found()[1..], [(5, What::Repeated { from: 9, to: 10 })]);
 }
 
 #[test]
