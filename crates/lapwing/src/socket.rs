@@ -1,11 +1,13 @@
 //! One connection's bytes: written from the log as they lie there, read into a buffer of the caller.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read as _};
 use std::net::Shutdown;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mio::net::TcpStream;
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 
 /// A connected socket that never blocks. It takes memory beside itself only while a frame is half out.
 ///
@@ -57,7 +59,7 @@ impl Socket {
     /// Writes as much as the kernel takes at once; gives how much that was.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         debug_assert!(self.rest.is_none(), "a frame must not begin inside another");
-        let written = write(&mut self.stream, bytes)?;
+        let written = write(&self.stream, bytes)?;
         self.on_written(written, bytes.len());
         Ok(written)
     }
@@ -90,7 +92,7 @@ impl Socket {
     /// Writes more of the kept rest; gives how many bytes went out.
     pub fn flush(&mut self) -> io::Result<usize> {
         let Some(rest) = &mut self.rest else { return Ok(0) };
-        let written = write(&mut self.stream, &rest.bytes[rest.sent..])?;
+        let written = write(&self.stream, &rest.bytes[rest.sent..])?;
         rest.sent += written;
         self.blocked = rest.sent < rest.bytes.len();
         if !self.blocked {
@@ -133,13 +135,14 @@ impl Drop for Socket {
     }
 }
 
-fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+fn write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     loop {
-        match stream.write(bytes) {
+        // By a bare system call: the C library's function is a point where a thread may be cancelled, and twice the way.
+        match rustix::net::send(stream, bytes, SendFlags::empty()) {
             Ok(written) => return Ok(written),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(Errno::AGAIN) => return Ok(0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }
