@@ -46,7 +46,7 @@ impl Committer {
                 let log = run.log.clone();
                 // Publishers wait for answers, and must not wait for ever for an error of ours.
                 if catch_unwind(AssertUnwindSafe(|| run.run())).is_err() {
-                    log.on_written(&[], Some(AppendError::broken()), Now::read());
+                    log.on_written(Vec::new(), Some(AppendError::broken()), Now::read());
                 }
             })?;
         Ok(Self { log, thread })
@@ -75,7 +75,7 @@ impl Run {
     fn run(mut self) {
         loop {
             match self.log.wait_for_work(RETIRE_INTERVAL) {
-                Work::Batches(batches) => self.commit(&batches),
+                Work::Batches(batches) => self.commit(batches),
                 Work::None => self.on_quiet(),
                 Work::Stop => break,
             }
@@ -94,14 +94,14 @@ impl Run {
     /// Nothing has come for a while.
     fn on_quiet(&mut self) {
         if let Err(error) = self.writer.note_durable() {
-            self.conclude(&[], Some(error.into()));
+            self.conclude(Vec::new(), Some(error.into()));
         }
     }
 
-    fn commit(&mut self, batches: &[Batch]) {
+    fn commit(&mut self, mut batches: Vec<Batch>) {
         let mut written = 0;
         let mut failure = None;
-        for batch in batches {
+        for batch in &batches {
             if let Err(error) = self.writer.append(batch) {
                 failure = Some(AppendError::from(error));
                 break;
@@ -119,11 +119,12 @@ impl Run {
             written = 0;
             failure = Some(AppendError::from(error));
         }
-        self.conclude(&batches[..written], failure);
+        batches.truncate(written);
+        self.conclude(batches, failure);
     }
 
     /// Tells what came of it: the log, and people where something is to be told.
-    fn conclude(&mut self, written: &[Batch], failure: Option<AppendError>) {
+    fn conclude(&mut self, written: Vec<Batch>, failure: Option<AppendError>) {
         let now = Now::read();
         match &failure {
             Some(failure) => self.trouble.on_trouble(failure, now),

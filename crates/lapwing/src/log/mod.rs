@@ -362,6 +362,7 @@ impl Log {
         }
         let begin = offset.max(taking.taken);
         taking.batch.begin(begin);
+        taking.batch.reserve(messages, frame_bytes);
         for message in messages {
             taking.batch.push(&mut taking.envelope, message, now);
             if taking.batch.frames.len() > frame_bytes && taking.batch.entries.len() > 1 {
@@ -376,22 +377,23 @@ impl Log {
             if taking.queue.is_full_for(taking.batch.bytes()) {
                 return Err(AppendError::Busy);
             }
-            taking.queue.push(&taking.batch);
+            taking.queue.push(&mut taking.batch);
             Some(taking.queue.wait(offsets.end))
         } else {
-            self.memory.show(&mut taking.writer, &taking.batch, now);
+            self.memory.show(&mut taking.writer, &mut taking.batch, now);
             None
         };
         if let Some(key) = key {
             taking.retries.add(key, offsets.clone());
         }
         taking.taken = offsets.end;
+        // Wake others after unlocking: the committer takes the lock first, and others may append while readers are woken.
         if receipt.is_some() {
+            drop(appender);
             self.work.notify_one();
         } else {
             self.become_visible(taking, offsets.end, now);
             drop(appender);
-            // Ring after unlocking: others may append while readers are woken.
             self.ring();
         }
         Ok(Appended {
@@ -427,23 +429,27 @@ impl Log {
                 appender.closed.get_or_insert(AppendError::Stopped);
                 Work::Stop
             }
-            _ => Work::None,
+            _ => {
+                appender.queue.rest();
+                Work::None
+            }
         }
     }
 
     /// The committer has written these batches; everything else that was taken is lost when it gives why.
-    fn on_written(&self, written: &[Batch], failure: Option<AppendError>, now: Now) {
+    fn on_written(&self, mut written: Vec<Batch>, failure: Option<AppendError>, now: Now) {
+        let bytes = written.iter().map(Batch::bytes).sum();
+        let end = written.last().map(Batch::end);
         let mut appender = self.lock();
         let taking = &mut *appender;
-        for batch in written {
+        for batch in &mut written {
             self.memory.show(&mut taking.writer, batch, now);
         }
-        if let Some(last) = written.last() {
-            self.become_visible(taking, last.end(), now);
+        if let Some(end) = end {
+            self.become_visible(taking, end, now);
         }
-        taking
-            .queue
-            .on_written(written.iter().map(Batch::bytes).sum(), self.next());
+        let kept = taking.queue.on_written(bytes, self.next());
+        taking.queue.reuse(&mut written);
         if let Some(failure) = failure {
             taking.queue.fail(&failure);
             taking.taken = self.next();
@@ -456,6 +462,7 @@ impl Log {
             self.ended.store(true, Ordering::Release);
         }
         drop(appender);
+        kept.tell();
         self.ring();
     }
 
