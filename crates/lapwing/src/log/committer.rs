@@ -9,6 +9,7 @@ use std::time::Duration;
 use lapwing_wire::control::Level;
 
 use super::batch::Batch;
+use super::memory::MemoryWriter;
 use super::store::StoreWriter;
 use super::{AppendError, Log, Work};
 use crate::clock::Now;
@@ -37,6 +38,7 @@ impl Committer {
         let run = Run {
             log: log.clone(),
             writer,
+            memory: MemoryWriter::default(),
             trouble: Box::new(trouble),
         };
         let thread = std::thread::Builder::new()
@@ -46,7 +48,7 @@ impl Committer {
                 let log = run.log.clone();
                 // Publishers wait for answers, and must not wait for ever for an error of ours.
                 if catch_unwind(AssertUnwindSafe(|| run.run())).is_err() {
-                    log.on_written(Vec::new(), Some(AppendError::broken()), Now::read());
+                    log.on_lost(AppendError::broken());
                 }
             })?;
         Ok(Self { log, thread })
@@ -68,6 +70,7 @@ impl Committer {
 struct Run {
     log: Arc<Log>,
     writer: StoreWriter,
+    memory: MemoryWriter,
     trouble: Box<dyn OnTrouble>,
 }
 
@@ -130,7 +133,10 @@ impl Run {
             Some(failure) => self.trouble.on_trouble(failure, now),
             None => self.trouble.on_recovered(),
         }
-        self.log.on_written(written, failure, now);
+        self.log.on_written(&mut self.memory, written, now);
+        if let Some(failure) = failure {
+            self.log.on_lost(failure);
+        }
     }
 }
 

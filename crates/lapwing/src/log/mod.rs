@@ -70,6 +70,7 @@ pub struct Log {
 
 struct Appender {
     envelope: EnvelopeWriter,
+    /// Of a topic in memory; that of a durable one is the committer's.
     writer: MemoryWriter,
     /// Made here first, so that an append that fails half way leaves nothing behind.
     batch: Batch,
@@ -436,34 +437,46 @@ impl Log {
         }
     }
 
-    /// The committer has written these batches; everything else that was taken is lost when it gives why.
-    fn on_written(&self, mut written: Vec<Batch>, failure: Option<AppendError>, now: Now) {
+    /// The committer has written these batches, and brings them into memory as `writer`.
+    fn on_written(&self, writer: &mut MemoryWriter, mut written: Vec<Batch>, now: Now) {
+        let Some(end) = written.last().map(Batch::end) else {
+            return;
+        };
         let bytes = written.iter().map(Batch::bytes).sum();
-        let end = written.last().map(Batch::end);
-        let mut appender = self.lock();
-        let taking = &mut *appender;
+        // Without the lock: nobody looks behind the visible end, and publishers go on meanwhile.
         for batch in &mut written {
-            self.memory.show(&mut taking.writer, batch, now);
+            self.memory.show(writer, batch, now);
         }
-        if let Some(end) = end {
-            self.become_visible(taking, end, now);
-        }
-        let kept = taking.queue.on_written(bytes, self.next());
-        taking.queue.reuse(&mut written);
-        if let Some(failure) = failure {
-            taking.queue.fail(&failure);
-            taking.taken = self.next();
-            taking.retries.forget_from(taking.taken);
-            if !matches!(failure, AppendError::Full { .. }) {
-                taking.closed.get_or_insert(failure);
-            }
-        }
-        if taking.closed == Some(AppendError::Ended) && taking.queue.is_settled() {
-            self.ended.store(true, Ordering::Release);
-        }
+        let mut appender = self.lock();
+        self.become_visible(&mut appender, end, now);
+        let kept = appender.queue.on_written(bytes, end);
+        appender.queue.reuse(&mut written);
+        self.end_if_settled(&appender);
         drop(appender);
         kept.tell();
         self.ring();
+    }
+
+    /// Everything that was taken and is not yet kept is lost.
+    fn on_lost(&self, why: AppendError) {
+        let mut appender = self.lock();
+        appender.queue.fail(&why);
+        appender.taken = self.next();
+        let end = appender.taken;
+        appender.retries.forget_from(end);
+        if !matches!(why, AppendError::Full { .. }) {
+            appender.closed.get_or_insert(why);
+        }
+        self.end_if_settled(&appender);
+        drop(appender);
+        self.ring();
+    }
+
+    /// Readers learn that nothing more will come when all that was taken is kept.
+    fn end_if_settled(&self, appender: &Appender) {
+        if appender.closed == Some(AppendError::Ended) && appender.queue.is_settled() {
+            self.ended.store(true, Ordering::Release);
+        }
     }
 
     /// The committer shall write what waits, and end.
@@ -641,7 +654,7 @@ impl Log {
 
     /// The first offset appended within the last `ago`.
     fn since(&self, now: Now, ago: Duration) -> Offset {
-        match (self.memory.since(now, ago), &self.store) {
+        let since = match (self.memory.since(now, ago), &self.store) {
             // Everything in memory is young enough: what is in files may be too, and has only its wall time.
             (found, Some(store)) if !found.is_some_and(|(_, certain)| certain) => {
                 // What cannot be read now is told to whoever gets there.
@@ -649,7 +662,9 @@ impl Log {
                 found.map_or(stored, |(offset, _)| offset.min(stored)).max(self.first())
             }
             (found, _) => found.map_or(self.next(), |(offset, _)| offset),
-        }
+        };
+        // Memory may hold what is not visible yet.
+        since.min(self.next())
     }
 }
 
