@@ -44,20 +44,26 @@ fn open(data: &DataDir, name: &str, level: Level) -> Opened {
 
 /// A batch whose frames look like envelopes; only its offsets change from one to the next.
 fn template(count: u64) -> Batch {
+    template_of(Kind::Json, "x", count)
+}
+
+fn template_of(kind: Kind, part: &str, count: u64) -> Batch {
     let now = Now::read();
-    let text = format!(
-        "{{\"topic\":\"t\",\"offset\":1,\"time\":\"2026-11-21T19:00:00.123456Z\",\"data\":\"{}",
-        "x".repeat(400)
-    );
     let mut frame = vec![0x81, 0x7e, 0, 246];
-    frame.extend_from_slice(&text.as_bytes()[..FRAME_BYTES - 6]);
-    frame.extend_from_slice(b"\"}");
+    frame.extend_from_slice(b"{\"topic\":\"t\",\"offset\":1,\"time\":\"2026-11-21T19:00:00.123456Z\",\"data\":\"");
+    let value_begin = frame.len() - 1;
+    let parts = (FRAME_BYTES - 2 - frame.len()) / part.len();
+    frame.extend_from_slice(part.repeat(parts).as_bytes());
+    frame.push(b'"');
+    let value_end = frame.len();
+    frame.resize(FRAME_BYTES - 1, b' ');
+    frame.push(b'}');
     let entry = |nth: u64| Entry {
         offset: Offset::new(nth),
         end: (nth as usize + 1) as u32 * FRAME_BYTES as u32,
-        value_begin: 70,
-        value_end: FRAME_BYTES as u32 - 1,
-        kind: Kind::Json,
+        value_begin: value_begin as u32,
+        value_end: value_end as u32,
+        kind,
         source: 0,
         sequence: 0,
         wall: now.wall,
@@ -324,6 +330,44 @@ fn read(data: &DataDir, directory: &Path, messages: u64) {
         rates.push(bytes as f64 / began.elapsed().as_secs_f64());
     }
     tell(&format!("scan of {messages} messages"), median(rates) / 1e9, "GB/s");
+    tell("the same as pages for readers", pages(&opened, messages) / 1e9, "GB/s");
+    opened.writer.close().expect("closed");
+}
+
+/// The same pages with values of which it is checked that a payload can be cut from them, against JSON, of which any can.
+fn values(data: &DataDir) {
+    const MESSAGES: u64 = 100_000;
+    let kinds = [
+        (Kind::Json, "json", "x"),
+        (Kind::Text, "text", "plain text, "),
+        (Kind::Text, "text-with-escapes", "a line of text\\n"),
+        (Kind::Bytes, "bytes", "aB3/"),
+    ];
+    let mut rates = kinds.map(|_| Vec::new());
+    let mut topics = kinds.map(|(kind, name, part)| {
+        let mut opened = open(data, &format!("values-{name}"), Level::Os);
+        let mut batch = template_of(kind, part, BATCH);
+        for base in (0..MESSAGES).step_by(BATCH as usize) {
+            advance(&mut batch, base);
+            opened.writer.append(&batch).expect("room");
+        }
+        opened
+    });
+    for _ in 0..21 {
+        for (opened, rates) in topics.iter().zip(&mut rates) {
+            rates.push(pages(opened, MESSAGES));
+        }
+    }
+    for ((_, name, _), rates) in kinds.into_iter().zip(rates) {
+        tell(&format!("as pages, {name}"), median(rates) / 1e9, "GB/s");
+    }
+    topics
+        .iter_mut()
+        .for_each(|opened| opened.writer.sync().expect("synced"));
+}
+
+/// Bytes a second of all messages as pages.
+fn pages(opened: &Opened, messages: u64) -> f64 {
     let began = Instant::now();
     let (mut cursor, mut bytes) = (Offset::ZERO, 0);
     while let Page::Frames(stored) = opened.store.page(cursor).expect("readable") {
@@ -332,9 +376,7 @@ fn read(data: &DataDir, directory: &Path, messages: u64) {
         cursor = entries.last().expect("a page holds messages").offset.next();
     }
     assert_eq!(cursor.get(), messages);
-    let rate = bytes as f64 / began.elapsed().as_secs_f64();
-    tell("the same as pages for readers", rate / 1e9, "GB/s");
-    opened.writer.close().expect("closed");
+    bytes as f64 / began.elapsed().as_secs_f64()
 }
 
 /// How long a start takes with so many messages retained, after a clean end and after a kill.
@@ -385,6 +427,7 @@ fn main() {
         parts(&data);
     }
     if is_wanted("files") {
+        values(&data);
         read(&data, directory.path(), messages);
         starts(&data, messages);
     }
