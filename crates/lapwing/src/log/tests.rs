@@ -1,10 +1,18 @@
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
 
-use super::reader::{Next, Reader, View};
-use super::*;
+use lapwing_wire::control::Answer;
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::frame::{self, Opcode};
+use lapwing_wire::position::Position;
+use lapwing_wire::start::Start;
 use lapwing_wire::topic::TopicName;
+
+use super::batch::NewMessage;
+use super::reader::{Next, Reader, View};
+use super::retries::RetryKey;
+use super::*;
 
 const SECOND: u64 = 1_000_000_000;
 
