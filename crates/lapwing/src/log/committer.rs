@@ -38,7 +38,7 @@ pub struct Committer {
 impl Committer {
     /// Starts it.
     pub fn start(log: Arc<Log>, writer: StoreWriter, trouble: impl OnTrouble + 'static) -> io::Result<Self> {
-        let run = Run {
+        let run = Committing {
             log: log.clone(),
             writer,
             memory: MemoryWriter::default(),
@@ -70,14 +70,14 @@ impl Committer {
     }
 }
 
-struct Run {
+struct Committing {
     log: Arc<Log>,
     writer: StoreWriter,
     memory: MemoryWriter,
     trouble: Box<dyn OnTrouble>,
 }
 
-impl Run {
+impl Committing {
     fn run(mut self) {
         loop {
             match self.log.wait_for_work(RETIRE_INTERVAL) {
