@@ -16,6 +16,7 @@ GOALS = [
     ("os through the log, batches of 100", 1, "M messages a second of 250 bytes, each publish acknowledged"),
     ("ratio to bare, groups of 100", 0.8, "of a bare append and fdatasync"),
     ("ratio to bare, groups of 1000", 0.8, "of a bare append and fdatasync"),
+    ("ratio to bare through the log, groups of 1000, 4 at a time", 0.8, "of a bare append and fdatasync, with the envelopes of 4 publishes on their way"),
     ("scan of", 1, "GB/s from the page cache"),
 ]
 

@@ -106,6 +106,53 @@ pub fn write_payload(kind: Kind, value: &[u8], out: &mut Vec<u8>) -> Result<(), 
     Ok(())
 }
 
+/// Whether [`write_payload`] makes a payload of this value, without making it: many times faster for what [`write_value`] writes.
+#[must_use]
+pub fn is_value(kind: Kind, value: &[u8]) -> bool {
+    let inner = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    let ours = match kind {
+        Kind::Json => true,
+        Kind::Text => inner.is_some_and(is_text),
+        Kind::Bytes => inner.is_some_and(is_base64),
+    };
+    // JSON has other ways to write the same.
+    ours || write_payload(kind, value, &mut Vec::new()).is_ok()
+}
+
+/// Whether this is the inside of a JSON string as we write one. Folds look at every byte, so that they are done many at a time.
+fn is_text(mut text: &[u8]) -> bool {
+    let is_plain = |byte: u8| (byte.cast_signed() >= 0x20) & (byte != b'"') & (byte != b'\\');
+    if text.iter().fold(true, |plain, &byte| plain & is_plain(byte)) {
+        return true;
+    }
+    let has_control = text.iter().fold(false, |has, &byte| has | (byte < 0x20));
+    if has_control || simdutf8::basic::from_utf8(text).is_err() {
+        return false;
+    }
+    while let Some(at) = text.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+        match &text[at..] {
+            [b'\\', b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't', rest @ ..] => text = rest,
+            [b'\\', b'u', b'0', b'0', b'0' | b'1', digit, rest @ ..] if digit.is_ascii_hexdigit() => text = rest,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Whether these are whole groups of base64.
+fn is_base64(text: &[u8]) -> bool {
+    let is_digit = |byte: u8| {
+        let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+        is_letter | (byte.wrapping_sub(b'0') < 10) | (byte == b'+') | (byte == b'/')
+    };
+    let Some((groups, last)) = text.split_last_chunk::<4>() else {
+        return text.is_empty();
+    };
+    // Only the last may be padded.
+    let whole = groups.len().is_multiple_of(4) & groups.iter().fold(true, |all, &byte| all & is_digit(byte));
+    whole && STANDARD.decode_slice(last, &mut [0; 3]).is_ok()
+}
+
 #[derive(Deserialize)]
 struct CowText<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
 
@@ -170,6 +217,8 @@ pub enum EnvelopeError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -205,6 +254,82 @@ mod tests {
             &format!("{begin}\"data_base64\":\"AP8K\"}}"),
         );
         check(Kind::Bytes, b"", &format!("{begin}\"data_base64\":\"\"}}"));
+    }
+
+    #[track_caller]
+    fn check_value(kind: Kind, value: &[u8]) {
+        let made = write_payload(kind, value, &mut Vec::new()).is_ok();
+        let text = String::from_utf8_lossy(value);
+        assert_eq!(is_value(kind, value), made, "{kind:?} {text}");
+    }
+
+    #[test]
+    fn a_value_is_one_of_which_a_payload_can_be_made() {
+        let values = [
+            "",
+            "\"",
+            "\"\"",
+            "\"a\"",
+            "\"a",
+            "a",
+            " \"a\"",
+            "1",
+            "\"a\"b\"",
+            "\"\\\"",
+            "\"\\\\\"",
+            "\"\\n\"",
+            "\"\\x\"",
+            "\"\\/\"",
+            "\"\\u001b\"",
+            "\"\\u00\"",
+            "\"\\u00g0\"",
+            "\"\\ud83d\"",
+            "\"\\ud83d\\ude00\"",
+            "\"é\"",
+            "\"\u{7f}\"",
+            "\"\n\"",
+            "\"\u{1f}\"",
+            "\"AAAA\"",
+            "\"AAA=\"",
+            "\"AA==\"",
+            "\"A===\"",
+            "\"====\"",
+            "\"AB==\"",
+            "\"AAA=AAAA\"",
+            "\"AA\\u0041A\"",
+            "\"+/09\"",
+            "\"AAA-\"",
+            "\"AAAAA\"",
+            "\"[\\]^\"",
+            "\"@AAA\"",
+        ];
+        for kind in [Kind::Json, Kind::Text, Kind::Bytes] {
+            values.iter().for_each(|value| check_value(kind, value.as_bytes()));
+            check_value(kind, b"\"\xff\"");
+            check_value(kind, b"\"\xc3\"");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_payload_has_a_value(bytes: Vec<u8>, text: String) {
+            for (kind, payload) in [(Kind::Text, text.as_bytes()), (Kind::Bytes, &bytes)] {
+                let mut value = Vec::new();
+                write_value(kind, payload, &mut value);
+                prop_assert!(is_value(kind, &value));
+            }
+        }
+
+        #[test]
+        fn a_value_that_was_changed_is_one_exactly_when_a_payload_can_be_made(text: String, at: usize, byte: u8) {
+            for kind in [Kind::Text, Kind::Bytes] {
+                let mut value = Vec::new();
+                write_value(kind, text.as_bytes(), &mut value);
+                let at = at % value.len();
+                value[at] = byte;
+                check_value(kind, &value);
+            }
+        }
     }
 
     #[test]

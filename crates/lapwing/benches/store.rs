@@ -1,6 +1,7 @@
 //! How fast topics are kept on disk: `cargo bench --bench store`; one figure a line, `name<tab>value<tab>unit`.
 //!
-//! `LAPWING_BENCH_DIR` names the disk, `LAPWING_BENCH_MESSAGES` how many messages are written for the scan.
+//! `LAPWING_BENCH_DIR` names the disk, `LAPWING_BENCH_MESSAGES` how many messages are written for the scan. Words behind `--` choose
+//! among `store`, `log` and `files`.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use lapwing::clock::Now;
 use lapwing::log::batch::NewMessage;
 use lapwing::log::committer::{Committer, OnTrouble};
+use lapwing::log::memory::{Memory, MemoryWriter};
 use lapwing::log::reader::{Next, Reader, View, fetch};
 use lapwing::log::retention::Retention;
 use lapwing::log::segment::Entry;
@@ -19,7 +21,7 @@ use lapwing::log::store::scan::scan;
 use lapwing::log::store::survey::read_header;
 use lapwing::log::store::{Batch, DataDir, Level, Opened, Page, StoreOptions};
 use lapwing::log::{AppendError, Log};
-use lapwing_wire::envelope::Kind;
+use lapwing_wire::envelope::{EnvelopeWriter, Kind};
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
 
@@ -42,20 +44,26 @@ fn open(data: &DataDir, name: &str, level: Level) -> Opened {
 
 /// A batch whose frames look like envelopes; only its offsets change from one to the next.
 fn template(count: u64) -> Batch {
+    template_of(Kind::Json, "x", count)
+}
+
+fn template_of(kind: Kind, part: &str, count: u64) -> Batch {
     let now = Now::read();
-    let text = format!(
-        "{{\"topic\":\"t\",\"offset\":1,\"time\":\"2026-11-21T19:00:00.123456Z\",\"data\":\"{}",
-        "x".repeat(400)
-    );
     let mut frame = vec![0x81, 0x7e, 0, 246];
-    frame.extend_from_slice(&text.as_bytes()[..FRAME_BYTES - 6]);
-    frame.extend_from_slice(b"\"}");
+    frame.extend_from_slice(b"{\"topic\":\"t\",\"offset\":1,\"time\":\"2026-11-21T19:00:00.123456Z\",\"data\":\"");
+    let value_begin = frame.len() - 1;
+    let parts = (FRAME_BYTES - 2 - frame.len()) / part.len();
+    frame.extend_from_slice(part.repeat(parts).as_bytes());
+    frame.push(b'"');
+    let value_end = frame.len();
+    frame.resize(FRAME_BYTES - 1, b' ');
+    frame.push(b'}');
     let entry = |nth: u64| Entry {
         offset: Offset::new(nth),
         end: (nth as usize + 1) as u32 * FRAME_BYTES as u32,
-        value_begin: 70,
-        value_end: FRAME_BYTES as u32 - 1,
-        kind: Kind::Json,
+        value_begin: value_begin as u32,
+        value_end: value_end as u32,
+        kind,
         source: 0,
         sequence: 0,
         wall: now.wall,
@@ -140,9 +148,8 @@ fn fsync(data: &DataDir, directory: &Path) {
 }
 
 /// The same two through the whole log, as a publisher has it: envelopes are written, a committer writes and syncs, the messages
-/// become visible and are read, and each publish is acknowledged. `window` publishes are on their way at a time.
+/// become visible, and each publish is acknowledged. `window` publishes are on their way at a time.
 fn through_the_log(data: &DataDir, directory: &Path) {
-    let payload = format!("\"{}\"", "x".repeat(FRAME_BYTES - 2));
     for (level, group, window, rounds) in [
         (Level::Os, 100, 16, 2000),
         (Level::Fsync, 100, 1, 150),
@@ -150,68 +157,119 @@ fn through_the_log(data: &DataDir, directory: &Path) {
         (Level::Fsync, 1000, 2, 40),
         (Level::Fsync, 1000, 4, 40),
     ] {
-        let messages = vec![NewMessage::new(Kind::Json, payload.as_bytes()); group];
         let Opened {
             store, writer, retries, ..
         } = open(data, &format!("log-{level:?}-{group}-{window}"), level);
         let topic = store.topic().clone();
         let log = Arc::new(Log::durable(topic, store, retries, None, Retention::TAIL));
         let committer = Committer::start(log.clone(), writer, Untroubled).expect("a thread");
-        let mut reader = Reader::new(log.clone(), View::Canonical);
-        let (mut rates, mut to_bare) = (Vec::new(), Vec::new());
-        let mut cursor = Offset::ZERO;
-        for _ in 0..11 {
-            let mut on_their_way = VecDeque::new();
-            let began = Instant::now();
-            for _ in 0..rounds {
-                let appended = log.append(&messages, Now::read()).expect("taken");
-                on_their_way.push_back(appended);
-                if on_their_way.len() == window {
-                    let oldest = on_their_way.pop_front().expect("a window of one or more");
-                    oldest.kept_blocking().expect("kept");
-                }
-            }
-            on_their_way
-                .into_iter()
-                .map(|appended| appended.kept_blocking().expect("kept"))
-                .for_each(drop);
-            let ours = began.elapsed().as_secs_f64();
-            let mut frames = Vec::new();
-            while cursor < log.next() {
-                reader.refresh();
-                match reader.read(cursor, 64 << 10) {
-                    Next::Frames(run) => {
-                        frames.extend_from_slice(run.bytes());
-                        cursor = run.entries().last().expect("a run is not empty").offset.next();
-                    }
-                    Next::OnDisk => reader.put(fetch(&log, cursor).expect("readable")),
-                    _ => unreachable!("everything is kept"),
-                }
-            }
+        let (mut rates, mut to_growing, mut to_reserved) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..21 {
+            let began = log.next();
+            let ours = publish(&log, group, window, rounds).as_secs_f64();
             rates.push((rounds * group) as f64 / ours);
             if level == Level::Fsync {
-                let bytes = frames.len() / rounds;
-                let bare = bare(directory, &frames[..bytes], rounds as u32, false).as_secs_f64();
-                to_bare.push(bare / ours);
+                let frames = read_back(&log, began);
+                let of_a_round = &frames[..frames.len() / rounds];
+                let bare = |reserve| bare(directory, of_a_round, rounds as u32, reserve).as_secs_f64();
+                to_growing.push(bare(false) / ours);
+                to_reserved.push(bare(true) / ours);
             }
         }
         committer.stop();
-        match level {
-            Level::Os => tell("os through the log, batches of 100", median(rates) / 1e6, "M msg/s"),
-            Level::Fsync => {
-                tell(
-                    &format!("fsync through the log, groups of {group}, {window} at a time"),
-                    median(rates) / 1e3,
-                    "k msg/s",
-                );
-                tell(
-                    &format!("ratio to bare through the log, groups of {group}, {window} at a time"),
-                    median(to_bare),
-                    "x",
-                );
+        if level == Level::Os {
+            tell("os through the log, batches of 100", median(rates) / 1e6, "M msg/s");
+            continue;
+        }
+        let what = format!("through the log, groups of {group}, {window} at a time");
+        tell(&format!("fsync {what}"), median(rates) / 1e3, "k msg/s");
+        tell(&format!("ratio to bare {what}"), median(to_growing), "x");
+        tell(
+            &format!("ratio to bare with room ahead {what}"),
+            median(to_reserved),
+            "x",
+        );
+    }
+}
+
+/// What one publish costs on its way, each step alone: what remains of a publish through the log is waking two threads.
+fn parts(data: &DataDir) {
+    for group in [100, 1000] {
+        let mut opened = open(data, &format!("parts-{group}"), Level::Fsync);
+        let mut envelope = EnvelopeWriter::new(opened.store.topic());
+        let memory = Memory::new(Retention::TAIL, Offset::ZERO);
+        let (mut shown, mut batch) = (MemoryWriter::default(), Batch::default());
+        let payload = payload();
+        let messages = vec![NewMessage::new(Kind::Json, payload.as_bytes()); group];
+        let mut steps = ["envelopes", "write", "sync", "memory"].map(|name| (name, Vec::new()));
+        for _ in 0..300 {
+            let (now, mut instants) = (Now::read(), vec![Instant::now()]);
+            batch.begin(opened.store.next());
+            batch.reserve(&messages, usize::MAX);
+            for message in &messages {
+                batch.push(&mut envelope, message, now);
+            }
+            instants.push(Instant::now());
+            opened.writer.append(&batch).expect("room");
+            instants.push(Instant::now());
+            opened.writer.sync().expect("synced");
+            instants.push(Instant::now());
+            memory.show(&mut shown, &mut batch, now);
+            memory.retire(now, opened.store.next());
+            instants.push(Instant::now());
+            for ((_, took), pair) in steps.iter_mut().zip(instants.windows(2)) {
+                took.push((pair[1] - pair[0]).as_secs_f64() * 1e6);
             }
         }
+        opened.writer.close().expect("closed");
+        for (name, took) in steps {
+            tell(
+                &format!("part of a publish, groups of {group}: {name}"),
+                median(took),
+                "us",
+            );
+        }
     }
+}
+
+fn payload() -> String {
+    format!("\"{}\"", "x".repeat(FRAME_BYTES - 2))
+}
+
+/// How long it takes until so many publishes are acknowledged.
+fn publish(log: &Log, group: usize, window: usize, rounds: usize) -> Duration {
+    let payload = payload();
+    let messages = vec![NewMessage::new(Kind::Json, payload.as_bytes()); group];
+    let mut on_their_way = VecDeque::new();
+    let began = Instant::now();
+    for _ in 0..rounds {
+        on_their_way.push_back(log.append(&messages, Now::read()).expect("taken"));
+        if on_their_way.len() == window {
+            let oldest = on_their_way.pop_front().expect("a window of one or more");
+            oldest.kept_blocking().expect("kept");
+        }
+    }
+    for appended in on_their_way {
+        appended.kept_blocking().expect("kept");
+    }
+    began.elapsed()
+}
+
+/// The frames from a cursor to the end of the log.
+fn read_back(log: &Arc<Log>, mut cursor: Offset) -> Vec<u8> {
+    let mut reader = Reader::new(log.clone(), View::Canonical);
+    let mut frames = Vec::new();
+    while cursor < log.next() {
+        match reader.read(cursor, 64 << 10) {
+            Next::Frames(run) => {
+                frames.extend_from_slice(run.bytes());
+                cursor = run.entries().last().expect("a run is not empty").offset.next();
+            }
+            Next::OnDisk => reader.put(fetch(log, cursor).expect("readable")),
+            _ => unreachable!("everything is kept"),
+        }
+    }
+    frames
 }
 
 struct Untroubled;
@@ -272,6 +330,44 @@ fn read(data: &DataDir, directory: &Path, messages: u64) {
         rates.push(bytes as f64 / began.elapsed().as_secs_f64());
     }
     tell(&format!("scan of {messages} messages"), median(rates) / 1e9, "GB/s");
+    tell("the same as pages for readers", pages(&opened, messages) / 1e9, "GB/s");
+    opened.writer.close().expect("closed");
+}
+
+/// The same pages with values of which it is checked that a payload can be cut from them, against JSON, of which any can.
+fn values(data: &DataDir) {
+    const MESSAGES: u64 = 100_000;
+    let kinds = [
+        (Kind::Json, "json", "x"),
+        (Kind::Text, "text", "plain text, "),
+        (Kind::Text, "text-with-escapes", "a line of text\\n"),
+        (Kind::Bytes, "bytes", "aB3/"),
+    ];
+    let mut rates = kinds.map(|_| Vec::new());
+    let mut topics = kinds.map(|(kind, name, part)| {
+        let mut opened = open(data, &format!("values-{name}"), Level::Os);
+        let mut batch = template_of(kind, part, BATCH);
+        for base in (0..MESSAGES).step_by(BATCH as usize) {
+            advance(&mut batch, base);
+            opened.writer.append(&batch).expect("room");
+        }
+        opened
+    });
+    for _ in 0..21 {
+        for (opened, rates) in topics.iter().zip(&mut rates) {
+            rates.push(pages(opened, MESSAGES));
+        }
+    }
+    for ((_, name, _), rates) in kinds.into_iter().zip(rates) {
+        tell(&format!("as pages, {name}"), median(rates) / 1e9, "GB/s");
+    }
+    topics
+        .iter_mut()
+        .for_each(|opened| opened.writer.sync().expect("synced"));
+}
+
+/// Bytes a second of all messages as pages.
+fn pages(opened: &Opened, messages: u64) -> f64 {
     let began = Instant::now();
     let (mut cursor, mut bytes) = (Offset::ZERO, 0);
     while let Page::Frames(stored) = opened.store.page(cursor).expect("readable") {
@@ -280,9 +376,7 @@ fn read(data: &DataDir, directory: &Path, messages: u64) {
         cursor = entries.last().expect("a page holds messages").offset.next();
     }
     assert_eq!(cursor.get(), messages);
-    let rate = bytes as f64 / began.elapsed().as_secs_f64();
-    tell("the same as pages for readers", rate / 1e9, "GB/s");
-    opened.writer.close().expect("closed");
+    bytes as f64 / began.elapsed().as_secs_f64()
 }
 
 /// How long a start takes with so many messages retained, after a clean end and after a kill.
@@ -320,11 +414,21 @@ fn main() {
     let at = std::env::var_os("LAPWING_BENCH_DIR").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
     let messages = std::env::var("LAPWING_BENCH_MESSAGES").ok();
     let messages = messages.map_or(10_000_000, |messages| messages.parse().expect("a number of messages"));
+    let wanted: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_wanted = |section: &str| wanted.is_empty() || wanted.iter().any(|word| word == section);
     let directory = tempfile::tempdir_in(at).expect("a directory");
     let data = DataDir::open(&directory.path().join("data")).expect("a data directory");
-    os(&data);
-    fsync(&data, directory.path());
-    through_the_log(&data, directory.path());
-    read(&data, directory.path(), messages);
-    starts(&data, messages);
+    if is_wanted("store") {
+        os(&data);
+        fsync(&data, directory.path());
+    }
+    if is_wanted("log") {
+        through_the_log(&data, directory.path());
+        parts(&data);
+    }
+    if is_wanted("files") {
+        values(&data);
+        read(&data, directory.path(), messages);
+        starts(&data, messages);
+    }
 }

@@ -31,9 +31,10 @@ pub struct LogArgs {
 enum LogCommand {
     /// Print every message that a data directory holds, one JSON object a line; also while a server uses it
     ///
-    /// Gaps and damage stand between them as objects with a "record" key. Nothing is changed. Exit code 3 when there are any.
+    /// Gaps and damage stand between them as objects with a "record" key. Nothing is changed. Exit code 3 when something is damaged or
+    /// missing that a repair would make a gap.
     Dump(DumpArgs),
-    /// Make damage in a data directory explicit: its offsets are told as missing, all other messages stay
+    /// Make damage and missing files of a data directory explicit: their offsets are a gap, all other messages stay
     ///
     /// Damaged bytes are kept beside the file as *.damaged. No server may use the directory meanwhile. Run twice, it does nothing.
     Repair(RepairArgs),
@@ -119,10 +120,17 @@ fn check_directory(directory: &Path) -> Result<(), Failure> {
     ))
 }
 
+/// As the directory says it, but that these commands are told it without `--data`.
 fn data_failure(error: &DataDirError) -> Failure {
+    let sentence = error.to_string();
     match error {
-        DataDirError::Io { .. } | DataDirError::Held { .. } => Failure::failed(error.to_string(), error.hint()),
-        _ => Failure::usage(error.to_string(), error.hint()),
+        DataDirError::Io { .. } => Failure::failed(sentence, error.hint()),
+        DataDirError::Held { .. } => Failure::failed(sentence, "stop that process"),
+        DataDirError::Foreign { .. } => Failure::usage(
+            sentence,
+            "name the directory that a server was given with --data; nothing in this one was touched",
+        ),
+        DataDirError::Marker { .. } | DataDirError::Newer { .. } => Failure::usage(sentence, error.hint()),
     }
 }
 
@@ -163,10 +171,13 @@ impl<W: Write> Lines<'_, W> {
         let topic = self.topic;
         let record = match item {
             Item::Message { epoch, row } => return self.message(*epoch, row),
-            Item::Gap { offsets, reason } => {
+            Item::Gap { offsets, reason } => serde_json::json!({
+                "record": "gap", "topic": topic, "from": offsets.start, "to": offsets.end, "reason": reason,
+            }),
+            Item::Missing { file, offsets } => {
                 self.whole = false;
                 serde_json::json!({
-                    "record": "gap", "topic": topic, "from": offsets.start, "to": offsets.end, "reason": reason,
+                    "record": "missing", "topic": topic, "from": offsets.start, "to": offsets.end, "file": file,
                 })
             }
             Item::Damage { file, place, offsets } => {

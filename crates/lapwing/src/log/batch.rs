@@ -76,6 +76,14 @@ impl Batch {
         self.keys.clear();
     }
 
+    /// Makes room for these messages at once, about as much as they take and at most `frame_bytes`: growing step by step would
+    /// copy what is there already.
+    pub fn reserve(&mut self, messages: &[NewMessage<'_>], frame_bytes: usize) {
+        let frames = messages.iter().map(|message| message.payload.len() + ENVELOPE_BYTES);
+        self.frames.reserve(frames.sum::<usize>().min(frame_bytes));
+        self.entries.reserve(messages.len());
+    }
+
     /// Appends a message: its frame, and what the index knows of it.
     pub fn push(&mut self, envelope: &mut EnvelopeWriter, message: &NewMessage<'_>, now: Now) {
         let offset = self.end();
@@ -135,6 +143,12 @@ impl Batch {
             .map(move |(at, entry)| (entry, frame(at)))
     }
 }
+
+/// Short batches that follow each other become one of at most so many bytes of frames: enough to make the header on disk cheap,
+/// little enough to be read at once. A longer one was published as a whole.
+pub const BATCH_BYTES_MAX: usize = 256 << 10;
+/// About what a frame has beside its payload: header, topic, offset and time.
+const ENVELOPE_BYTES: usize = 96;
 
 #[cfg(all(test, not(feature = "loom")))]
 mod tests {

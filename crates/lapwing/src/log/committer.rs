@@ -2,15 +2,19 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lapwing_wire::control::Level;
+use lapwing_wire::position::Offset;
 
+use super::appender::Appender;
 use super::batch::Batch;
+use super::memory::MemoryWriter;
 use super::store::StoreWriter;
-use super::{AppendError, Log, Work};
+use super::{AppendError, Log};
 use crate::clock::Now;
 
 /// Who is told when messages could not be kept, on the committer's thread.
@@ -34,9 +38,10 @@ pub struct Committer {
 impl Committer {
     /// Starts it.
     pub fn start(log: Arc<Log>, writer: StoreWriter, trouble: impl OnTrouble + 'static) -> io::Result<Self> {
-        let run = Run {
+        let run = Committing {
             log: log.clone(),
             writer,
+            memory: MemoryWriter::default(),
             trouble: Box::new(trouble),
         };
         let thread = std::thread::Builder::new()
@@ -46,7 +51,7 @@ impl Committer {
                 let log = run.log.clone();
                 // Publishers wait for answers, and must not wait for ever for an error of ours.
                 if catch_unwind(AssertUnwindSafe(|| run.run())).is_err() {
-                    log.on_written(&[], Some(AppendError::broken()), Now::read());
+                    log.on_lost(AppendError::broken());
                 }
             })?;
         Ok(Self { log, thread })
@@ -65,17 +70,18 @@ impl Committer {
     }
 }
 
-struct Run {
+struct Committing {
     log: Arc<Log>,
     writer: StoreWriter,
+    memory: MemoryWriter,
     trouble: Box<dyn OnTrouble>,
 }
 
-impl Run {
+impl Committing {
     fn run(mut self) {
         loop {
             match self.log.wait_for_work(RETIRE_INTERVAL) {
-                Work::Batches(batches) => self.commit(&batches),
+                Work::Batches(batches) => self.commit(batches),
                 Work::None => self.on_quiet(),
                 Work::Stop => break,
             }
@@ -94,14 +100,14 @@ impl Run {
     /// Nothing has come for a while.
     fn on_quiet(&mut self) {
         if let Err(error) = self.writer.note_durable() {
-            self.conclude(&[], Some(error.into()));
+            self.conclude(Vec::new(), Some(error.into()));
         }
     }
 
-    fn commit(&mut self, batches: &[Batch]) {
+    fn commit(&mut self, mut batches: Vec<Batch>) {
         let mut written = 0;
         let mut failure = None;
-        for batch in batches {
+        for batch in &batches {
             if let Err(error) = self.writer.append(batch) {
                 failure = Some(AppendError::from(error));
                 break;
@@ -119,18 +125,110 @@ impl Run {
             written = 0;
             failure = Some(AppendError::from(error));
         }
-        self.conclude(&batches[..written], failure);
+        batches.truncate(written);
+        self.conclude(batches, failure);
     }
 
     /// Tells what came of it: the log, and people where something is to be told.
-    fn conclude(&mut self, written: &[Batch], failure: Option<AppendError>) {
+    fn conclude(&mut self, written: Vec<Batch>, failure: Option<AppendError>) {
         let now = Now::read();
         match &failure {
             Some(failure) => self.trouble.on_trouble(failure, now),
             None => self.trouble.on_recovered(),
         }
-        self.log.on_written(written, failure, now);
+        self.log.on_written(&mut self.memory, written, now);
+        if let Some(failure) = failure {
+            self.log.on_lost(failure);
+        }
     }
+}
+
+impl Log {
+    /// Waits for batches to write, at most `patience`.
+    fn wait_for_work(&self, patience: Duration) -> Work {
+        let waiting = self.work.wait_timeout_while(self.lock(), patience, |appender| {
+            appender.queue.is_empty() && !appender.stopping
+        });
+        let (mut appender, _) = waiting.unwrap_or_else(PoisonError::into_inner);
+        match appender.queue.take() {
+            batches if !batches.is_empty() => Work::Batches(batches),
+            _ if appender.stopping => {
+                // Nobody writes after this.
+                appender.closed.get_or_insert(AppendError::Stopped);
+                Work::Stop
+            }
+            _ => {
+                appender.queue.rest();
+                Work::None
+            }
+        }
+    }
+
+    /// The committer has written these batches, and brings them into memory as `writer`.
+    fn on_written(&self, writer: &mut MemoryWriter, mut written: Vec<Batch>, now: Now) {
+        let Some(end) = written.last().map(Batch::end) else {
+            return;
+        };
+        let bytes = written.iter().map(Batch::bytes).sum();
+        // Without the lock: nobody looks behind the visible end, and publishers go on meanwhile.
+        for batch in &mut written {
+            self.memory.show(writer, batch, now);
+        }
+        let mut appender = self.lock();
+        self.become_visible(&mut appender, end, now);
+        let kept = appender.queue.on_written(bytes, end);
+        appender.queue.reuse(&mut written);
+        self.end_if_settled(&appender);
+        drop(appender);
+        kept.tell();
+        self.ring();
+    }
+
+    /// Everything that was taken and is not yet kept is lost.
+    fn on_lost(&self, why: AppendError) {
+        let mut appender = self.lock();
+        appender.queue.fail(&why);
+        appender.taken = self.next();
+        let end = appender.taken;
+        appender.retries.forget_from(end);
+        if !matches!(why, AppendError::Full { .. }) {
+            appender.closed.get_or_insert(why);
+        }
+        self.end_if_settled(&appender);
+        drop(appender);
+        self.ring();
+    }
+
+    /// Readers learn that nothing more will come when all that was taken is kept.
+    fn end_if_settled(&self, appender: &Appender) {
+        if appender.closed == Some(AppendError::Ended) && appender.queue.is_settled() {
+            self.ended.store(true, Ordering::Release);
+        }
+    }
+
+    /// The committer shall write what waits, and end.
+    fn stop_committer(&self) {
+        self.lock().stopping = true;
+        self.work.notify_one();
+    }
+
+    /// Has files let go below the offset that it gives: where the source is held back, only what every reader has read, and
+    /// nobody is granted a place there meanwhile.
+    fn let_go_of_files(&self, below: &mut dyn FnMut(Offset)) {
+        if self.holds() {
+            let places = self.hold.places();
+            below(places.floor().unwrap_or_default());
+        } else {
+            below(Offset::new(u64::MAX));
+        }
+    }
+}
+
+/// What the committer finds to do.
+enum Work {
+    Batches(Vec<Batch>),
+    None,
+    Stop,
 }
 
 /// How often files that are too old are looked for when nothing comes.

@@ -1,13 +1,14 @@
 //! The messages of a log that are held in memory: all that a topic keeps, or the tail of a durable one.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use lapwing_wire::position::Offset;
 
-use super::batch::Batch;
+use super::batch::{BATCH_BYTES_MAX, Batch};
 use super::retention::Retention;
 use super::segment::{Entry, Segment, SegmentWriter};
 use crate::clock::Now;
@@ -95,19 +96,31 @@ impl Memory {
         segments.iter().map(|segment| segment.bytes()).max().unwrap_or(0)
     }
 
-    /// Takes all of a batch, to be read as soon as the log's end is behind it.
-    pub fn show(&self, writer: &mut MemoryWriter, batch: &Batch, now: Now) {
+    /// Takes all of a batch, to be read as soon as the log's end is behind it. A long one gives its memory away.
+    pub fn show(&self, writer: &mut MemoryWriter, batch: &mut Batch, now: Now) {
         #[cfg(feature = "planted")]
         if crate::planted::is(crate::planted::Bug::Reordered) && batch.entries.len() > 1 {
             self.show_reordered(writer, batch, now);
-        } else {
-            batch
-                .frames()
-                .for_each(|(entry, frame)| self.push(writer, *entry, frame, now));
+            return;
         }
-        #[cfg(not(feature = "planted"))]
-        for (entry, frame) in batch.frames() {
-            self.push(writer, *entry, frame, now);
+        if batch.frames.len() > BATCH_BYTES_MAX {
+            self.adopt(writer, batch);
+        } else {
+            self.copy(writer, batch.frames().map(|(entry, frame)| (*entry, frame)), now);
+        }
+    }
+
+    /// A batch becomes a segment of its own, without a copy.
+    fn adopt(&self, writer: &mut MemoryWriter, batch: &mut Batch) {
+        // Its memory may be mostly unused; the next one begins small again.
+        writer.active = None;
+        let segment = Segment::sealed(batch.base, mem::take(&mut batch.frames), mem::take(&mut batch.entries));
+        self.change(batch.base, |segments| segments.push_back(segment));
+    }
+
+    fn copy<'a>(&self, writer: &mut MemoryWriter, frames: impl Iterator<Item = (Entry, &'a [u8])>, now: Now) {
+        for (entry, frame) in frames {
+            self.push(writer, entry, frame, now);
         }
         if let Some(active) = &writer.active {
             active.segment.publish();
@@ -121,9 +134,7 @@ impl Memory {
         let (first, second) = (frames[0].0.offset, frames[1].0.offset);
         frames.swap(0, 1);
         (frames[0].0.offset, frames[1].0.offset) = (first, second);
-        for (entry, frame) in frames {
-            self.push(writer, entry, frame, now);
-        }
+        self.copy(writer, frames.into_iter(), now);
     }
 
     fn push(&self, writer: &mut MemoryWriter, entry: Entry, frame: &[u8], now: Now) {

@@ -1,8 +1,18 @@
-use super::reader::{Next, Reader, View};
-use super::*;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
+use lapwing_wire::control::Answer;
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::frame::{self, Opcode};
+use lapwing_wire::position::Position;
+use lapwing_wire::start::Start;
 use lapwing_wire::topic::TopicName;
+
+use super::batch::NewMessage;
+use super::reader::{Next, Reader, View};
+use super::retries::RetryKey;
+use super::*;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -99,6 +109,44 @@ fn a_long_payload_gets_a_long_header_and_a_segment_of_its_own() {
         &run.bytes()[entry.value_begin as usize..entry.value_end as usize],
         long.as_bytes()
     );
+}
+
+#[test]
+fn a_long_batch_becomes_a_segment_without_a_copy() {
+    let memory = Memory::new(Retention::DEFAULT, Offset::ZERO);
+    let mut envelope = EnvelopeWriter::new(&TopicName::parse("t").expect("valid"));
+    let (mut batch, mut writer) = (Batch::default(), MemoryWriter::default());
+    let payload = vec![b'1'; 100_000];
+    let messages = [NewMessage::new(Kind::Json, &payload); 3];
+    batch.reserve(&messages, usize::MAX);
+    for message in &messages {
+        batch.push(&mut envelope, message, at(0));
+    }
+    let frames = batch.frames.clone();
+    let place = batch.frames.as_ptr();
+    memory.show(&mut writer, &mut batch, at(0));
+    let mut segments = VecDeque::new();
+    memory.copy_segments(&mut segments);
+    assert_eq!(segments[0].frames(0..3), frames);
+    assert_eq!(segments[0].frames(0..3).as_ptr(), place);
+}
+
+#[test]
+fn what_stands_around_long_batches_is_read_in_its_order() {
+    let log = log(64 << 20, 60);
+    let long = format!("\"{}\"", "x".repeat(1000));
+    let bodies = [1, 300, 2, 299, 301, 1];
+    for count in bodies {
+        log.append(&vec![NewMessage::new(Kind::Json, long.as_bytes()); count], at(0))
+            .expect("open");
+    }
+    let mut reader = Reader::new(log.clone(), View::Canonical);
+    let all = bodies.iter().sum::<usize>() as u64;
+    for begin in [0, 1, 150, 301, 302, 303, 700] {
+        let (offsets, missed) = drain(&mut reader, Offset::new(begin), 64 << 10);
+        assert_eq!(offsets, (begin..all).collect::<Vec<_>>());
+        assert!(missed.is_empty());
+    }
 }
 
 #[test]

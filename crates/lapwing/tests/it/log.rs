@@ -45,7 +45,7 @@ fn a_dump_prints_every_message_and_every_gap() {
     // Offset 9 was left out when it was written.
     assert_eq!(
         (code, offsets(&lines)),
-        (Some(3), vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11])
+        (Some(0), vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11])
     );
     assert_eq!(lines[9]["record"], "gap");
     assert_eq!(
@@ -68,6 +68,10 @@ fn a_dump_of_what_is_no_data_directory_says_so() {
     let done = lapwing(&["log", "dump", empty.path().to_str().unwrap()]);
     assert_eq!(done.code, Some(2));
     assert!(done.err[0].contains("was not made by Lapwing"), "{:?}", done.err);
+    assert_eq!(
+        done.err[1],
+        "hint: name the directory that a server was given with --data; nothing in this one was touched"
+    );
     let done = lapwing(&["log", "dump", DATA, "users"]);
     assert_eq!((done.code, done.err[1].as_str()), (Some(2), "hint: it has: orders"));
 }
@@ -101,6 +105,7 @@ fn f5_damage_is_dumped_repaired_and_then_a_gap() {
         "{:?}",
         refused.err
     );
+    assert_eq!(refused.err[1], "hint: stop that process");
     drop(held);
 
     let done = lapwing(&["log", "repair", dir.path().to_str().unwrap()]);
@@ -113,9 +118,33 @@ fn f5_damage_is_dumped_repaired_and_then_a_gap() {
     let (code, lines) = dump(dir.path(), &[]);
     assert_eq!(
         (code, &lines[0]["record"], &lines[0]["reason"]),
-        (Some(3), &Value::from("gap"), &Value::from("damage"))
+        (Some(0), &Value::from("gap"), &Value::from("damage"))
     );
     assert_eq!(offsets(&lines), [3, 4, 5, 6, 7, 8, 10, 11]);
     let again = lapwing(&["log", "repair", dir.path().to_str().unwrap(), "--json"]);
     assert_eq!((again.code, again.out.len()), (Some(0), 0));
+}
+
+#[test]
+fn f7_a_missing_segment_is_told_until_it_is_repaired_and_then_a_gap() {
+    let (dir, topic) = copy();
+    std::fs::remove_file(topic.join("00000000000000000000.log")).unwrap();
+    std::fs::remove_file(topic.join("00000000000000000004.log")).unwrap();
+    let (code, lines) = dump(dir.path(), &[]);
+    assert_eq!(
+        (code, &lines[0]["record"], &lines[0]["from"], &lines[0]["to"]),
+        (Some(3), &"missing".into(), &0.into(), &12.into())
+    );
+    assert_eq!(lapwing(&["log", "repair", dir.path().to_str().unwrap()]).code, Some(0));
+    let (code, lines) = dump(dir.path(), &[]);
+    assert_eq!(
+        (
+            code,
+            &lines[0]["record"],
+            &lines[0]["from"],
+            &lines[0]["to"],
+            lines.len()
+        ),
+        (Some(0), &"gap".into(), &0.into(), &12.into(), 1)
+    );
 }

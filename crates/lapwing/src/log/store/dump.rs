@@ -23,12 +23,19 @@ pub enum Item<'a> {
         /// What is known of it, and its frame.
         row: Row<'a>,
     },
-    /// Offsets that are not there.
+    /// Offsets that are not there, and the files say so: left out when they were written, or lost and repaired.
     Gap {
         /// Which.
         offsets: Range<Offset>,
         /// Why.
         reason: GapReason,
+    },
+    /// Offsets that once were in a file that is gone.
+    Missing {
+        /// The file behind it, or the directory when it was the last.
+        file: &'a Path,
+        /// Which.
+        offsets: Range<Offset>,
     },
     /// Bytes that are not as they were written.
     Damage {
@@ -77,8 +84,10 @@ pub fn dump(disk: &dyn Disk, directory: &Path, tell: &mut dyn FnMut(Item<'_>) ->
     let next = walk.next.unwrap_or_default();
     if next < survey.durable {
         let offsets = next..survey.durable;
-        let reason = GapReason::Damage;
-        walk.say(Item::Gap { offsets, reason });
+        walk.say(Item::Missing {
+            file: directory,
+            offsets,
+        });
     }
     walk.told.map_err(|error| (directory.to_owned(), error))
 }
@@ -134,7 +143,10 @@ impl Walk<'_> {
         let (epoch, header_bytes) = match &segment.header {
             Ok((header, header_bytes)) => {
                 if let Some(next) = self.next {
-                    self.gap(next..header.follows, GapReason::Damage);
+                    if next < header.follows {
+                        let offsets = next..header.follows;
+                        self.say(Item::Missing { file: path, offsets });
+                    }
                     self.gap(header.follows.max(next)..header.base, GapReason::Purge);
                 }
                 self.next = Some(header.base);

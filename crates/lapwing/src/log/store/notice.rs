@@ -174,7 +174,9 @@ impl Finding {
             Self::Damage { .. } | Self::Behind { .. } => Some(
                 "restore the directory from a copy, or make the loss explicit with: lapwing log repair DIR (with no server on it)",
             ),
-            Self::MissingSegment { .. } => Some("restore the file from a copy while no server runs, if there is one"),
+            Self::MissingSegment { .. } => Some(
+                "restore the file from a copy, or make the loss explicit with: lapwing log repair DIR (with no server on it)",
+            ),
             Self::NotDeleted { .. } => Some("look at the permissions of the directory"),
             Self::Failed { .. } => Some("look at the disk: what was not yet synced may be lost when the machine stops"),
             Self::TornTail { .. }

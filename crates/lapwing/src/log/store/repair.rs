@@ -63,7 +63,7 @@ pub fn repair(
         next = Some(mended.map_err(|error| (segment.path.clone(), error))?);
     }
     if survey.segments.is_empty() && survey.durable > Offset::ZERO {
-        let made = create_empty(disk, directory, topic, now, &survey);
+        let made = create_hole(disk, directory, topic, now, &survey);
         let file = made.map_err(|error| (directory.to_owned(), error))?;
         repairs.push(Repair {
             file,
@@ -90,24 +90,22 @@ fn refuse_newer(survey: &Survey, directory: &Path) -> At<()> {
     Ok(())
 }
 
-fn create_empty(
-    disk: &dyn Disk,
-    directory: &Path,
-    topic: &TopicName,
-    now: Now,
-    survey: &Survey,
-) -> io::Result<PathBuf> {
-    let lineage = survey.lineage.clone();
+/// Of a topic whose segments are all gone: one with nothing but a hole, as far as the log is known to have gone. What retention
+/// had let go of it nothing tells any more.
+fn create_hole(disk: &dyn Disk, directory: &Path, topic: &TopicName, now: Now, survey: &Survey) -> io::Result<PathBuf> {
+    let lineage = survey.lineage.clone().ok_or_else(no_history)?;
+    let epoch = lineage.current();
     let header = Header {
         topic: topic.clone(),
-        base: survey.durable,
-        follows: survey.durable,
+        base: Offset::ZERO,
+        follows: Offset::ZERO,
         durable: survey.durable,
         made: now.wall,
-        lineage: lineage.ok_or_else(|| io::Error::other("neither a state nor a segment tells the history"))?,
+        lineage,
     };
-    let path = directory.join(log_name(survey.durable));
-    replace(disk, &path, &header.encode())?;
+    let path = directory.join(log_name(header.base));
+    let hole = encode_hole(header.base..survey.durable, epoch);
+    replace(disk, &path, &[header.encode(), hole].concat())?;
     Ok(path)
 }
 
@@ -134,7 +132,6 @@ impl Mending<'_> {
         let (segment, path) = (self.segment, &self.segment.path);
         let file = self.disk.open(path, Access::Read)?;
         let header = segment.header.as_ref().ok();
-        let no_history = || io::Error::other("neither a state nor a segment tells the history");
         let lineage = self.survey.lineage.as_ref().ok_or_else(no_history)?;
         let epoch = header.map_or(lineage.at(segment.base), |(header, _)| header.lineage.current());
         let header_bytes = header.map_or(0, |(_, bytes)| *bytes);
@@ -160,10 +157,9 @@ impl Mending<'_> {
         }
         let follows_wrong = matches!((header, before), (Some((header, _)), Some(before)) if header.follows < before);
         let bad = found.bad.filter(|bad| !bad.zero);
-        // The unfinished tail of the last segment is cut at the next start; the room that was asked for ahead too. And
-        // a whole segment that is missing is told as such without a repair.
+        // The unfinished tail of the last segment is cut at the next start; the room that was asked for ahead too.
         let torn = found.behind.is_empty() && self.later.is_none() && next >= end;
-        let lost_end = next < end && (bad.is_some() || self.later.is_none());
+        let lost_end = next < end;
         if !follows_wrong && header.is_some() && (bad.is_none() || torn) && !lost_end {
             return Ok(next);
         }
@@ -304,6 +300,10 @@ impl Mending<'_> {
             .find(free)
             .expect("a directory has fewer names than there are numbers"))
     }
+}
+
+fn no_history() -> io::Error {
+    io::Error::other("neither a state nor a segment tells the history")
 }
 
 /// The histories that had begun at `base`.

@@ -15,7 +15,7 @@ pub struct Scan {
     /// What is not good behind that, if anything is there.
     pub bad: Option<Bad>,
     /// Good batches behind it, as runs.
-    pub behind: Vec<Run>,
+    pub behind: Vec<Stretch>,
     /// The highest offset below which all was on stable storage, as any good batch says it.
     pub durable: Offset,
 }
@@ -31,7 +31,7 @@ pub struct Bad {
 
 /// Good batches, one behind the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
+pub struct Stretch {
     /// Where in the file they begin.
     pub begin: u64,
     /// Where in the file they end.
@@ -88,10 +88,10 @@ pub fn scan(
             durable,
         });
     }
-    let (bad, mut behind) = (index.bytes, Vec::<Run>::new());
+    let (bad, mut behind) = (index.bytes, Vec::<Stretch>::new());
     let (mut at, mut next) = (bad, index.next);
     while let Some(found) = window.find(at, epoch, next)? {
-        let mut run = Run {
+        let mut run = Stretch {
             begin: found,
             end: found,
             base: next,

@@ -945,6 +945,7 @@ fn dumped(disk: &FakeDisk) -> Vec<String> {
         told.push(match item {
             dump::Item::Message { row, .. } => row.entry.offset.to_string(),
             dump::Item::Gap { offsets, reason } => format!("gap {offsets:?} {reason:?}"),
+            dump::Item::Missing { offsets, .. } => format!("missing {offsets:?}"),
             dump::Item::Damage { offsets, .. } => format!("damage {offsets:?}"),
             dump::Item::Unfinished { .. } => "unfinished".to_owned(),
             dump::Item::Newer { format, .. } => format!("format {format}"),
@@ -1039,8 +1040,11 @@ fn all_segments_gone_are_repaired_to_a_log_that_goes_on() {
     let disk = written(FSYNC, &[(0, 7)]);
     drop(open(&disk, FSYNC, 2));
     disk.lose(&segment(0));
-    check_repair(&disk, FSYNC, &[], &[]);
+    assert_eq!(dumped(&disk), ["missing 0..7"]);
+    // Only the state knows how far the log went.
+    check_repair(&disk, FSYNC, &[], &[(0..7, GapReason::Damage)]);
     assert_eq!(open(&disk, FSYNC, 2).store.next(), at(8));
+    assert_eq!(dumped(&disk), ["gap 0..7 Damage", "7"]);
 }
 
 #[test]
@@ -1054,7 +1058,28 @@ fn a_dump_tells_messages_gaps_and_an_unfinished_end() {
     let (disk, _, bases) = several_segments(OS);
     disk.lose(&segment(bases[2]));
     let told = dumped(&disk);
-    assert!(told.contains(&format!("gap {}..{} Damage", bases[2], bases[3])));
+    assert!(told.contains(&format!("missing {}..{}", bases[2], bases[3])));
+}
+
+#[test]
+fn f7_a_repair_makes_a_missing_segment_a_hole() {
+    for options in [FSYNC, OS] {
+        let (disk, options, bases) = several_segments(options);
+        disk.lose(&segment(bases[2]));
+        disk.lose(&segment(bases[3]));
+        let lost = bases[2]..bases[4];
+        assert_eq!(repaired(&disk).len(), 1);
+        assert_eq!(repaired(&disk), []);
+        let told = dumped(&disk);
+        assert!(told.contains(&format!("gap {}..{} Damage", lost.start, lost.end)));
+        assert!(!told.iter().any(|line| line.starts_with("missing")));
+        let opened = open(&disk, options, 2);
+        let why = IndexFault::Missing;
+        assert_eq!(findings(&opened), [Finding::IndexRebuilt { why }]);
+        let read = read(&opened.store);
+        assert_eq!(read.missing, [(lost.clone(), GapReason::Damage)]);
+        assert_eq!(read.frames.len() as u64, 3000 - (lost.end - lost.start));
+    }
 }
 
 /// What happens to a topic between two starts.
