@@ -17,14 +17,12 @@ use crate::clock::mono;
 use crate::disk::Disk;
 use crate::history::{Event, Level, TopicSetup, Turn};
 use crate::journal::Journal;
+use crate::link::{Bend, Link};
 use crate::process::{Abilities, Program, ServerPlan, start_listener, start_server};
 use crate::proxy::{End, Proxy, Weather};
 use crate::publisher::Whereabouts;
 use crate::schedule::{Fault, Kind};
 use crate::trouble::Trouble;
-
-/// Packets of a hundred that are lost.
-const LOST_PERCENT: &str = "5";
 
 /// A server that runs so long has what it needs: from then on memory and open files are held against this moment.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -62,6 +60,8 @@ pub struct Arena {
     pub listeners: Vec<Listener>,
     /// A proxy for each listener, and one for publishers.
     pub proxies: Vec<Proxy>,
+    /// What all of them share.
+    pub link: Link,
     /// Where the server is.
     pub whereabouts: Whereabouts,
     /// Where the nemesis writes.
@@ -92,6 +92,7 @@ impl Arena {
             disk: AsyncMutex::new(disk),
             listeners: Vec::new(),
             proxies,
+            link: Link::default(),
             whereabouts: Arc::new(Mutex::new(None)),
             journal,
             server: AsyncMutex::new(None),
@@ -286,14 +287,10 @@ impl Arena {
                 listener.signal(Signal::CONT);
                 Ok(())
             }
-            Kind::Loss => {
-                let rule = format!("numgen random mod 100 < {LOST_PERCENT} drop");
-                tool("nft", &["add", "table", "inet", "trial"]).await?;
-                let hook = "{ type filter hook input priority 0 ; }";
-                tool("nft", &["add", "chain", "inet", "trial", "input", hook]).await?;
-                tool("nft", &["add", "rule", "inet", "trial", "input", &rule]).await?;
-                sleep(fault.lasts).await;
-                tool("nft", &["delete", "table", "inet", "trial"]).await
+            Kind::Loss => self.link.bend(Bend::Loss, fault.lasts).await,
+            Kind::Throttle => {
+                let kbit = fault.size;
+                self.link.bend(Bend::Throttle { kbit }, fault.lasts).await
             }
         }
     }
@@ -441,6 +438,7 @@ impl Arena {
         for proxy in &self.proxies {
             proxy.set(Weather::default());
         }
+        self.link.straighten().await?;
         let ended = match self.server.lock().await.as_mut() {
             Some(server) => server.ended(),
             None => Some("is not there".to_owned()),
@@ -470,6 +468,9 @@ impl Arena {
 
     /// Tells the listeners and the server to end.
     pub async fn end(&self) {
+        if let Err(trouble) = self.link.straighten().await {
+            self.accident(trouble.to_string());
+        }
         for listener in &self.listeners {
             let mut program = listener.program.lock().await;
             match (program.ended(), program.stop(Signal::TERM).await) {
@@ -590,23 +591,6 @@ fn weather_of(fault: &Fault) -> Weather {
             hole_up: fault.size % 3 != 1,
             ..well
         },
-    }
-}
-
-async fn tool(name: &str, words: &[&str]) -> Result<(), Trouble> {
-    let output = Command::new(name).args(words).stdin(Stdio::null()).output().await;
-    let output = output.map_err(|error| Trouble::Start {
-        program: name.to_owned(),
-        error,
-    })?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(Trouble::Tool {
-            command: format!("{name} {}", words.join(" ")),
-            said,
-        })
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Kind {
     PauseListener,
     /// Packets are lost.
     Loss,
+    /// Few packets a second pass, whosever they are.
+    Throttle,
     /// The wall clock of all programs is set an hour ahead or back, and later right again.
     Clock,
 }
@@ -70,7 +72,7 @@ impl Lane {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Kill,
         Self::Stop,
         Self::Pause,
@@ -89,6 +91,7 @@ impl Kind {
         Self::KillListener,
         Self::PauseListener,
         Self::Loss,
+        Self::Throttle,
         Self::Clock,
     ];
 
@@ -113,6 +116,7 @@ impl Kind {
             Self::KillListener => "kill-listener",
             Self::PauseListener => "pause-listener",
             Self::Loss => "loss",
+            Self::Throttle => "throttle",
             Self::Clock => "clock",
         }
     }
@@ -126,7 +130,8 @@ impl Kind {
     pub fn lane(self) -> Lane {
         match self {
             Self::Away => Lane::Absence,
-            Self::Cut | Self::Delay | Self::Slice | Self::Rate | Self::Hole | Self::Loss | Self::Clock => Lane::Network,
+            Self::Cut | Self::Delay | Self::Slice | Self::Rate | Self::Hole => Lane::Network,
+            Self::Loss | Self::Throttle | Self::Clock => Lane::Network,
             Self::KillListener | Self::PauseListener => Lane::Listeners,
             _ => Lane::Server,
         }
@@ -181,7 +186,8 @@ pub struct Fault {
     pub kind: Kind,
     /// Whom, among the listeners; of the network, whose proxy: that of a listener by its number, or of the publishers.
     pub victim: u64,
-    /// A number of its own: the byte of a cut, milliseconds of a delay, bytes of a slice, bytes a second.
+    /// A number of its own: the byte of a cut, milliseconds of a delay, bytes of a slice, bytes or kilobits a
+    /// second.
     pub size: u64,
     /// How a cut ends.
     pub end: End,
@@ -196,6 +202,7 @@ impl fmt::Display for Fault {
             Kind::Delay => write!(f, "  proxy {} by {} ms", self.victim, self.size),
             Kind::Slice => write!(f, "  proxy {}, up to {} bytes", self.victim, self.size),
             Kind::Rate => write!(f, "  proxy {}, {} bytes a second", self.victim, self.size),
+            Kind::Throttle => write!(f, "  all, {} kbit a second", self.size),
             Kind::Hole | Kind::Away => write!(f, "  proxy {}", self.victim),
             Kind::KillListener | Kind::PauseListener | Kind::KillBoth => write!(f, "  listener {}", self.victim),
             _ => Ok(()),
@@ -279,6 +286,7 @@ pub fn plan(wish: &Wish, lane: Lane) -> Vec<Fault> {
             },
             Kind::Slice => dice.within(1, 40),
             Kind::Rate => dice.within(2_000, 60_000),
+            Kind::Throttle => dice.within(1_000, 8_000),
             _ => dice.within(5, 250),
         };
         Fault {

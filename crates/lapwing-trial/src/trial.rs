@@ -19,6 +19,7 @@ use crate::disk::{Disk, has_tool};
 use crate::history::{Event, FileSetup, Folder, Level, Setup, TopicSetup};
 use crate::journal::Journal;
 use crate::line::{self, Line, Proof};
+use crate::link::Bend;
 use crate::process::{Abilities, ServerPlan};
 use crate::proxy::Proxy;
 use crate::publisher::{self, Plan};
@@ -156,10 +157,8 @@ pub async fn look(order: &Order) -> Result<Possible, Trouble> {
             kind if kind.needs_disk() && !missing.is_empty() => Some(format!("{} is missing", missing.join(", "))),
             Kind::SlowFsync | Kind::BadFsync if !has_tool("strace") => Some("strace is missing".to_owned()),
             Kind::Clock if crate::wall::library().is_none() => Some("libfaketime is missing".to_owned()),
-            Kind::Loss if !has_tool("nft") => Some("nft is missing".to_owned()),
-            Kind::Loss if std::env::var_os("LAPWING_TRIAL_NAMESPACE").is_none() => {
-                Some("not in a network namespace of its own".to_owned())
-            }
+            Kind::Loss => Bend::Loss.why_not().await,
+            Kind::Throttle => Bend::Throttle { kbit: 1_000 }.why_not().await,
             Kind::KillListener | Kind::KillBoth if !abilities.has_resuming_listener() => {
                 Some("the listener does not go on with its file".to_owned())
             }
