@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,16 @@ use crate::trouble::Trouble;
 /// A server that runs so long has what it needs: from then on memory and open files are held against this moment.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// So long a listener stands still at most until its topics' sources are held back. After 30 s without progress the server
+/// would let go of it.
+const HOLD_MAX: Duration = Duration::from_secs(20);
+
+/// A listener that was cut off many times waits for up to 30 s before it comes back.
+const BACK_MAX: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether what is waited for has come.
+const HOLD_LOOK: Duration = Duration::from_millis(50);
+
 /// How wrong a wall clock is set.
 const HOUR_SECONDS: i64 = 3600;
 
@@ -39,6 +49,8 @@ pub struct Listener {
     pub topics: Vec<String>,
     /// Its file.
     pub file: PathBuf,
+    /// The number of its proxy.
+    pub proxy: usize,
     /// Its process.
     pub program: AsyncMutex<Program>,
 }
@@ -58,12 +70,14 @@ pub struct Arena {
     pub disk: AsyncMutex<Option<Disk>>,
     /// The listeners.
     pub listeners: Vec<Listener>,
-    /// A proxy for each listener, and one for publishers.
+    /// A proxy for each listener, and one for publishers: by the numbers that faults have for their victims.
     pub proxies: Vec<Proxy>,
     /// What all of them share.
     pub link: Link,
     /// Where the server is.
     pub whereabouts: Whereabouts,
+    /// How often a body waited in vain for room, for each topic that holds back its source.
+    pub held: HashMap<String, Arc<AtomicU64>>,
     /// Where the nemesis writes.
     pub journal: Arc<Journal>,
     server: AsyncMutex<Option<Program>>,
@@ -84,6 +98,8 @@ impl Arena {
         proxies: Vec<Proxy>,
         journal: Arc<Journal>,
     ) -> Self {
+        let holding = topics.iter().filter(|topic| topic.holds());
+        let held = holding.map(|topic| (topic.name.clone(), Arc::default())).collect();
         Self {
             folder: folder.to_owned(),
             abilities,
@@ -94,6 +110,7 @@ impl Arena {
             proxies,
             link: Link::default(),
             whereabouts: Arc::new(Mutex::new(None)),
+            held,
             journal,
             server: AsyncMutex::new(None),
             accidents: Mutex::new(Vec::new()),
@@ -102,19 +119,20 @@ impl Arena {
         }
     }
 
-    /// Adds a listener behind its proxy.
-    pub fn listen(&mut self, topics: Vec<String>) -> Result<(), Trouble> {
+    /// Adds a listener behind a proxy.
+    pub fn listen(&mut self, topics: Vec<String>, proxy: usize) -> Result<(), Trouble> {
         let number = self.listeners.len();
         let (name, file) = (
             format!("listen-{number}"),
             self.folder.join(format!("listen-{number}.ndjson")),
         );
-        let address = self.proxies[number].address();
+        let address = self.proxies[proxy].address();
         let program = start_listener(&self.plan, address, &name, &topics, &file, &self.log(&name))?;
         self.listeners.push(Listener {
             name,
             topics,
             file,
+            proxy,
             program: AsyncMutex::new(program),
         });
         Ok(())
@@ -287,6 +305,10 @@ impl Arena {
                 listener.signal(Signal::CONT);
                 Ok(())
             }
+            Kind::Hold => {
+                self.hold().await;
+                Ok(())
+            }
             Kind::Loss => self.link.bend(Bend::Loss, fault.lasts).await,
             Kind::Throttle => {
                 let kbit = fault.size;
@@ -412,15 +434,14 @@ impl Arena {
     }
 
     async fn kill_listener(&self, fault: &Fault) -> Result<(), Trouble> {
-        let number = fault.victim as usize;
-        let listener = &self.listeners[number];
+        let listener = &self.listeners[fault.victim as usize];
         let mut program = listener.program.lock().await;
         if let Some(ended) = program.ended() {
             self.accident(format!("{} {ended} by itself", listener.name));
         }
         program.kill().await;
         sleep(fault.lasts).await;
-        let address = self.proxies[number].address();
+        let address = self.proxies[listener.proxy].address();
         let log = self.log(&listener.name);
         *program = start_listener(
             &self.plan,
@@ -431,6 +452,31 @@ impl Arena {
             &log,
         )?;
         Ok(())
+    }
+
+    /// Stops the last listener while something comes to it, until every source is held back for it that can be.
+    async fn hold(&self) {
+        let Some(listener) = self.listeners.last() else { return };
+        let length = || std::fs::metadata(&listener.file).map_or(0, |metadata| metadata.len());
+        let program = listener.program.lock().await;
+        // One that is not connected holds nothing.
+        let before = length();
+        wait_until(BACK_MAX, || length() > before).await;
+        let held = || -> Vec<u64> { self.held.values().map(|held| held.load(Ordering::Relaxed)).collect() };
+        let before = held();
+        program.signal(Signal::STOP);
+        // Nor does one whose messages wait in sockets on the way.
+        let proxy = &self.proxies[listener.proxy];
+        proxy.set(Weather {
+            hole_down: true,
+            ..Weather::default()
+        });
+        wait_until(HOLD_MAX, || {
+            held().iter().zip(&before).all(|(now, before)| now > before)
+        })
+        .await;
+        proxy.set(Weather::default());
+        program.signal(Signal::CONT);
     }
 
     /// Everything is well again: the server runs, the network is clear.
@@ -563,6 +609,14 @@ impl Arena {
             std::fs::write(&path, [head.into_bytes(), output.stdout].concat()).map_err(Trouble::file(path))?;
         }
         Ok(())
+    }
+}
+
+/// Waits until something holds, for so long at most.
+async fn wait_until(most: Duration, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + most;
+    while !holds() && Instant::now() < deadline {
+        sleep(HOLD_LOOK).await;
     }
 }
 

@@ -21,7 +21,7 @@
 //! | the network between them | [`proxy`], [`link`] |
 //! | numbered messages, repeated until their outcome is known | [`publisher`], [`payload`] |
 //! | evidence: events, dumps, the listeners' files | [`journal`], [`probe`], [`history`], [`mod@line`] |
-//! | the invariants I1 to I16 | [`checker`] |
+//! | the invariants I1 to I17 | [`checker`] |
 //! | all of it in order | [`trial`] |
 //!
 //! # Does the checker see bugs?

@@ -1,5 +1,6 @@
 //! The command: runs a trial, or checks the evidence of one again.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -278,10 +279,10 @@ fn run(typed: &Run, planted: Option<&'static str>) -> Result<Ran, Trouble> {
         .iter()
         .map(|invariant| format!("{invariant:?}"))
         .collect();
-    // An accident is a difference, too; but a planted bug must be caught by the checker.
+    // An accident is a difference, too, and so is what was not tried; but a planted bug must be caught by the checker.
     Ok(Ran {
-        broken: if planted.is_none() && !outcome.accidents.is_empty() {
-            "accidents".to_owned()
+        broken: if planted.is_none() && outcome.verdict.is_proven() && !outcome.is_proven() {
+            [outcome.accidents, outcome.untried].concat().join(", ")
         } else {
             broken.join(", ")
         },
@@ -327,6 +328,9 @@ fn tell_outcome(outcome: &Outcome) {
     for accident in &outcome.accidents {
         say(&format!("accident: {accident}"));
     }
+    for line in &outcome.untried {
+        say(&format!("not tried: {line}"));
+    }
     for line in &outcome.skipped {
         say(&format!("left out: {line}"));
     }
@@ -338,18 +342,15 @@ fn tell_outcome(outcome: &Outcome) {
     });
 }
 
+/// All together, then each by its name.
+fn counted(counts: &BTreeMap<String, u64>) -> String {
+    let each: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    format!("{}  ({})", counts.values().sum::<u64>(), each.join(", "))
+}
+
 fn tell_verdict(verdict: &Verdict) {
     let figures = &verdict.figures;
-    let faults: Vec<String> = figures
-        .faults
-        .iter()
-        .map(|(kind, count)| format!("{kind} {count}"))
-        .collect();
-    say(&format!(
-        "faults        {}  ({})",
-        figures.faults.values().sum::<u64>(),
-        faults.join(", ")
-    ));
+    say(&format!("faults        {}", counted(&figures.faults)));
     say(&format!(
         "messages      {} sent, {} acknowledged",
         figures.messages, figures.acknowledged
@@ -358,6 +359,7 @@ fn tell_verdict(verdict: &Verdict) {
         "outcomes      {} unknown at first, {} answered as repetitions",
         figures.unknown, figures.repeated
     ));
+    say(&format!("held back     {}", counted(&figures.held)));
     say(&format!(
         "delivered     {} into files, {} in the logs at the end",
         figures.delivered, figures.dumped
