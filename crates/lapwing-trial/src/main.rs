@@ -179,9 +179,13 @@ fn run_planted(typed: &Run, only: Option<&str>) -> Result<u8, Trouble> {
         for more in 0..SEEDS_A_BUG {
             let seed = typed.seed.map(|seed| seed + more);
             let mut typed = Run { seed, ..typed.clone() };
-            if bug == "ack-before-fsync" {
+            match bug {
                 // Only a power cut shows it, and one that does not come right after the file system wrote by itself.
-                (typed.level, typed.faults) = (Levels::Fsync, Kinds(vec![Kind::PowerCut]));
+                "ack-before-fsync" => (typed.level, typed.faults) = (Levels::Fsync, Kinds(vec![Kind::PowerCut])),
+                // Only who is there and takes nothing shows it.
+                "held-let-go" => typed.faults = Kinds(vec![Kind::Hold]),
+                // It takes its time, and shows nothing of the others.
+                _ => typed.faults.0.retain(|kind| *kind != Kind::Hold),
             }
             ran = run(&typed, Some(bug))?;
             if !ran.broken.is_empty() || !ran.could {

@@ -25,7 +25,7 @@ const END_SECONDS: u64 = 30;
 const PLANTED: &str = "LAPWING_PLANTED";
 
 /// Bugs that can be planted into a program which was built for that.
-pub const BUGS: [&str; 9] = [
+pub const BUGS: [&str; 10] = [
     "retry-twice",
     "offset-reused",
     "ack-before-fsync",
@@ -35,6 +35,7 @@ pub const BUGS: [&str; 9] = [
     "resume-off-by-one",
     "replayed-one",
     "reordered",
+    "held-let-go",
 ];
 
 /// What the help of the program under test says that it can do.
