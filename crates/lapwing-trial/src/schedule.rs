@@ -48,7 +48,7 @@ pub enum Kind {
     Hold,
     /// Packets are lost.
     Loss,
-    /// Few packets a second pass, whosever they are.
+    /// Few bytes a second, of all programs together.
     Throttle,
     /// The wall clock of all programs is set an hour ahead or back, and later right again.
     Clock,
@@ -217,6 +217,7 @@ impl fmt::Display for Fault {
             Kind::Delay => write!(f, "  proxy {} by {} ms", self.victim, self.size),
             Kind::Slice => write!(f, "  proxy {}, up to {} bytes", self.victim, self.size),
             Kind::Rate => write!(f, "  proxy {}, {} bytes a second", self.victim, self.size),
+            Kind::Hold => write!(f, "  the last listener, as long as it takes"),
             Kind::Throttle => write!(f, "  all, {} kbit a second", self.size),
             Kind::Hole | Kind::Away => write!(f, "  proxy {}", self.victim),
             Kind::KillListener | Kind::PauseListener | Kind::KillBoth => write!(f, "  listener {}", self.victim),
