@@ -162,6 +162,17 @@ pub enum Event {
         /// What happened.
         why: String,
     },
+    /// Faults were over for long, and it was still not taken: its publisher tries no more.
+    GivenUp {
+        /// When.
+        at: u64,
+        /// The topic.
+        topic: String,
+        /// The publisher.
+        source: u32,
+        /// The number of its body.
+        sequence: u64,
+    },
     /// The nemesis begins a fault.
     Begin {
         /// When.
@@ -234,6 +245,7 @@ impl Event {
             | Self::Ack { at, .. }
             | Self::Nack { at, .. }
             | Self::Info { at, .. }
+            | Self::GivenUp { at, .. }
             | Self::Begin { at, .. }
             | Self::End { at, .. }
             | Self::Server { at, .. }

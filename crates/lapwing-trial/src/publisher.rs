@@ -149,6 +149,13 @@ pub async fn run(
                 }
             }
             if *stop.borrow() && stopped.get_or_insert_with(Instant::now).elapsed() > until {
+                let topic = plan.topic.clone();
+                journal.note(&Event::GivenUp {
+                    at,
+                    topic,
+                    source,
+                    sequence,
+                });
                 return;
             }
             sleep(AGAIN).await;

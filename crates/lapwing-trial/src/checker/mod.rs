@@ -250,6 +250,12 @@ impl Checker {
             }
             Event::Nack { topic, held: true, .. } => *figures.held.entry(topic).or_default() += 1,
             Event::Nack { .. } | Event::End { .. } => {}
+            Event::GivenUp {
+                at,
+                topic,
+                source,
+                sequence,
+            } => self.on_given_up(at, &topic, (source, sequence)),
             Event::Begin { fault, .. } => *figures.faults.entry(fault).or_default() += 1,
             Event::Server { at, turn } => self.turns.push((at, turn)),
             Event::Told {
@@ -292,6 +298,17 @@ impl Checker {
                 }
             }
         }
+    }
+
+    fn on_given_up(&mut self, at: u64, topic: &str, publish: (u32, u64)) {
+        let Some(topic) = self.topic(topic) else { return };
+        let place = Place {
+            origin: "publisher",
+            line: 0,
+            at: Some(at),
+        };
+        let said = format!("body {} of publisher {} was never taken", publish.1, publish.0);
+        self.blame_publish(Invariant::I10, topic, None, Some(publish), place, said);
     }
 
     fn on_told(&mut self, at: u64, topic: &str, epoch: Epoch, next: u64, durable: Option<u64>) {

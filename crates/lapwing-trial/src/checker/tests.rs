@@ -361,6 +361,19 @@ fn i10_a_file_that_does_not_catch_up() {
 }
 
 #[test]
+fn i10_a_publish_that_is_refused_after_the_faults_are_over() {
+    let given_up = Event::GivenUp {
+        at: 2500,
+        topic: "t".to_owned(),
+        source: 0,
+        sequence: 10,
+    };
+    Case::new(Level::Fsync)
+        .events(|events| events.push(given_up))
+        .breaks(&[Invariant::I10]);
+}
+
+#[test]
 fn i11_a_dump_with_a_hole() {
     let hole = |dump: &mut Vec<Line<'static>>| drop(dump.remove(5));
     Case::new(Level::Fsync)

@@ -28,7 +28,7 @@ pub enum Invariant {
     I8,
     /// A durable topic keeps its epoch, and what is durable stays so.
     I9,
-    /// After the faults every listener catches up.
+    /// After the faults every listener catches up, and every publish is taken.
     I10,
     /// A dump has every offset from the first to the next.
     I11,
