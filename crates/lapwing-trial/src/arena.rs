@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,17 +17,25 @@ use crate::clock::mono;
 use crate::disk::Disk;
 use crate::history::{Event, Level, TopicSetup, Turn};
 use crate::journal::Journal;
+use crate::link::{Bend, Link};
 use crate::process::{Abilities, Program, ServerPlan, start_listener, start_server};
 use crate::proxy::{End, Proxy, Weather};
 use crate::publisher::Whereabouts;
 use crate::schedule::{Fault, Kind};
 use crate::trouble::Trouble;
 
-/// Packets of a hundred that are lost.
-const LOST_PERCENT: &str = "5";
-
 /// A server that runs so long has what it needs: from then on memory and open files are held against this moment.
 const SETTLED: Duration = Duration::from_secs(1);
+
+/// So long a listener stands still at most until its topics' sources are held back. After 30 s without progress the server
+/// would let go of it.
+const HOLD_MAX: Duration = Duration::from_secs(20);
+
+/// A listener that was cut off many times waits for up to 30 s before it comes back.
+const BACK_MAX: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether what is waited for has come.
+const HOLD_LOOK: Duration = Duration::from_millis(50);
 
 /// How wrong a wall clock is set.
 const HOUR_SECONDS: i64 = 3600;
@@ -41,6 +49,8 @@ pub struct Listener {
     pub topics: Vec<String>,
     /// Its file.
     pub file: PathBuf,
+    /// The number of its proxy.
+    pub proxy: usize,
     /// Its process.
     pub program: AsyncMutex<Program>,
 }
@@ -60,10 +70,14 @@ pub struct Arena {
     pub disk: AsyncMutex<Option<Disk>>,
     /// The listeners.
     pub listeners: Vec<Listener>,
-    /// A proxy for each listener, and one for publishers.
+    /// A proxy for each listener, and one for publishers: by the numbers that faults have for their victims.
     pub proxies: Vec<Proxy>,
+    /// What all of them share.
+    pub link: Link,
     /// Where the server is.
     pub whereabouts: Whereabouts,
+    /// How often a body waited in vain for room, for each topic that holds back its source.
+    pub held: HashMap<String, Arc<AtomicU64>>,
     /// Where the nemesis writes.
     pub journal: Arc<Journal>,
     server: AsyncMutex<Option<Program>>,
@@ -84,6 +98,8 @@ impl Arena {
         proxies: Vec<Proxy>,
         journal: Arc<Journal>,
     ) -> Self {
+        let holding = topics.iter().filter(|topic| topic.holds());
+        let held = holding.map(|topic| (topic.name.clone(), Arc::default())).collect();
         Self {
             folder: folder.to_owned(),
             abilities,
@@ -92,7 +108,9 @@ impl Arena {
             disk: AsyncMutex::new(disk),
             listeners: Vec::new(),
             proxies,
+            link: Link::default(),
             whereabouts: Arc::new(Mutex::new(None)),
+            held,
             journal,
             server: AsyncMutex::new(None),
             accidents: Mutex::new(Vec::new()),
@@ -101,19 +119,20 @@ impl Arena {
         }
     }
 
-    /// Adds a listener behind its proxy.
-    pub fn listen(&mut self, topics: Vec<String>) -> Result<(), Trouble> {
+    /// Adds a listener behind a proxy.
+    pub fn listen(&mut self, topics: Vec<String>, proxy: usize) -> Result<(), Trouble> {
         let number = self.listeners.len();
         let (name, file) = (
             format!("listen-{number}"),
             self.folder.join(format!("listen-{number}.ndjson")),
         );
-        let address = self.proxies[number].address();
+        let address = self.proxies[proxy].address();
         let program = start_listener(&self.plan, address, &name, &topics, &file, &self.log(&name))?;
         self.listeners.push(Listener {
             name,
             topics,
             file,
+            proxy,
             program: AsyncMutex::new(program),
         });
         Ok(())
@@ -286,14 +305,14 @@ impl Arena {
                 listener.signal(Signal::CONT);
                 Ok(())
             }
-            Kind::Loss => {
-                let rule = format!("numgen random mod 100 < {LOST_PERCENT} drop");
-                tool("nft", &["add", "table", "inet", "trial"]).await?;
-                let hook = "{ type filter hook input priority 0 ; }";
-                tool("nft", &["add", "chain", "inet", "trial", "input", hook]).await?;
-                tool("nft", &["add", "rule", "inet", "trial", "input", &rule]).await?;
-                sleep(fault.lasts).await;
-                tool("nft", &["delete", "table", "inet", "trial"]).await
+            Kind::Hold => {
+                self.hold().await;
+                Ok(())
+            }
+            Kind::Loss => self.link.bend(Bend::Loss, fault.lasts).await,
+            Kind::Throttle => {
+                let kbit = fault.size;
+                self.link.bend(Bend::Throttle { kbit }, fault.lasts).await
             }
         }
     }
@@ -415,15 +434,14 @@ impl Arena {
     }
 
     async fn kill_listener(&self, fault: &Fault) -> Result<(), Trouble> {
-        let number = fault.victim as usize;
-        let listener = &self.listeners[number];
+        let listener = &self.listeners[fault.victim as usize];
         let mut program = listener.program.lock().await;
         if let Some(ended) = program.ended() {
             self.accident(format!("{} {ended} by itself", listener.name));
         }
         program.kill().await;
         sleep(fault.lasts).await;
-        let address = self.proxies[number].address();
+        let address = self.proxies[listener.proxy].address();
         let log = self.log(&listener.name);
         *program = start_listener(
             &self.plan,
@@ -436,11 +454,37 @@ impl Arena {
         Ok(())
     }
 
+    /// Stops the last listener while something comes to it, until every source is held back for it that can be.
+    async fn hold(&self) {
+        let Some(listener) = self.listeners.last() else { return };
+        let length = || std::fs::metadata(&listener.file).map_or(0, |metadata| metadata.len());
+        let program = listener.program.lock().await;
+        // One that is not connected holds nothing.
+        let before = length();
+        wait_until(BACK_MAX, || length() > before).await;
+        let held = || -> Vec<u64> { self.held.values().map(|held| held.load(Ordering::Relaxed)).collect() };
+        let before = held();
+        program.signal(Signal::STOP);
+        // Nor does one whose messages wait in sockets on the way.
+        let proxy = &self.proxies[listener.proxy];
+        proxy.set(Weather {
+            hole_down: true,
+            ..Weather::default()
+        });
+        wait_until(HOLD_MAX, || {
+            held().iter().zip(&before).all(|(now, before)| now > before)
+        })
+        .await;
+        proxy.set(Weather::default());
+        program.signal(Signal::CONT);
+    }
+
     /// Everything is well again: the server runs, the network is clear.
     pub async fn heal(&self) -> Result<(), Trouble> {
         for proxy in &self.proxies {
             proxy.set(Weather::default());
         }
+        self.link.straighten().await?;
         let ended = match self.server.lock().await.as_mut() {
             Some(server) => server.ended(),
             None => Some("is not there".to_owned()),
@@ -470,6 +514,9 @@ impl Arena {
 
     /// Tells the listeners and the server to end.
     pub async fn end(&self) {
+        if let Err(trouble) = self.link.straighten().await {
+            self.accident(trouble.to_string());
+        }
         for listener in &self.listeners {
             let mut program = listener.program.lock().await;
             match (program.ended(), program.stop(Signal::TERM).await) {
@@ -565,6 +612,14 @@ impl Arena {
     }
 }
 
+/// Waits until something holds, for so long at most.
+async fn wait_until(most: Duration, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + most;
+    while !holds() && Instant::now() < deadline {
+        sleep(HOLD_LOOK).await;
+    }
+}
+
 fn weather_of(fault: &Fault) -> Weather {
     let well = Weather::default();
     match fault.kind {
@@ -590,23 +645,6 @@ fn weather_of(fault: &Fault) -> Weather {
             hole_up: fault.size % 3 != 1,
             ..well
         },
-    }
-}
-
-async fn tool(name: &str, words: &[&str]) -> Result<(), Trouble> {
-    let output = Command::new(name).args(words).stdin(Stdio::null()).output().await;
-    let output = output.map_err(|error| Trouble::Start {
-        program: name.to_owned(),
-        error,
-    })?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(Trouble::Tool {
-            command: format!("{name} {}", words.join(" ")),
-            said,
-        })
     }
 }
 

@@ -66,12 +66,22 @@ impl Disk {
         let old = self.image(self.life);
         self.life += 1;
         self.mount_image().await?;
-        std::fs::remove_file(&old).map_err(Trouble::file(old))
+        std::fs::remove_file(&old).map_err(Trouble::file(old))?;
+        // That there was room again may not have been written yet, and the disk would be full for good.
+        if self.filling().exists() {
+            self.make_room()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn filling(&self) -> PathBuf {
+        self.mount.join("filling")
     }
 
     /// Takes all the room that is left.
     pub fn fill(&self) -> Result<(), Trouble> {
-        let path = self.mount.join("filling");
+        let path = self.filling();
         let file = std::fs::File::create(&path).map_err(Trouble::file(&path))?;
         let mut piece = IMAGE_BYTES;
         let mut at = 0;
@@ -87,7 +97,7 @@ impl Disk {
 
     /// Gives the room back.
     pub fn make_room(&self) -> Result<(), Trouble> {
-        let path = self.mount.join("filling");
+        let path = self.filling();
         std::fs::remove_file(&path).map_err(Trouble::file(path))
     }
 

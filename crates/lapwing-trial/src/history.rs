@@ -46,6 +46,13 @@ pub struct TopicSetup {
     pub keep_bytes: u64,
 }
 
+impl TopicSetup {
+    /// Whether it holds back its source rather than let go what a connected listener has still to read.
+    pub fn holds(&self) -> bool {
+        self.slow == "wait"
+    }
+}
+
 /// A listener's file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FileSetup {
@@ -138,6 +145,9 @@ pub enum Event {
         sequence: u64,
         /// The status of HTTP.
         status: u16,
+        /// It waited for room, in a topic that holds back its source, until the server gave up.
+        #[serde(default)]
+        held: bool,
     },
     /// Nobody knows whether it was taken.
     Info {
@@ -151,6 +161,17 @@ pub enum Event {
         sequence: u64,
         /// What happened.
         why: String,
+    },
+    /// Faults were over for long, and it was still not taken: its publisher tries no more.
+    GivenUp {
+        /// When.
+        at: u64,
+        /// The topic.
+        topic: String,
+        /// The publisher.
+        source: u32,
+        /// The number of its body.
+        sequence: u64,
     },
     /// The nemesis begins a fault.
     Begin {
@@ -224,6 +245,7 @@ impl Event {
             | Self::Ack { at, .. }
             | Self::Nack { at, .. }
             | Self::Info { at, .. }
+            | Self::GivenUp { at, .. }
             | Self::Begin { at, .. }
             | Self::End { at, .. }
             | Self::Server { at, .. }

@@ -18,10 +18,10 @@
 //! | --- | --- |
 //! | what to do when, from the seed | [`schedule`] |
 //! | server, listeners, disk, and the faults that befall them | [`arena`], [`process`], [`disk`] |
-//! | the network between them | [`proxy`] |
+//! | the network between them | [`proxy`], [`link`] |
 //! | numbered messages, repeated until their outcome is known | [`publisher`], [`payload`] |
 //! | evidence: events, dumps, the listeners' files | [`journal`], [`probe`], [`history`], [`mod@line`] |
-//! | the invariants I1 to I16 | [`checker`] |
+//! | the invariants I1 to I17 | [`checker`] |
 //! | all of it in order | [`trial`] |
 //!
 //! # Does the checker see bugs?
@@ -44,6 +44,7 @@ pub mod epoch;
 pub mod history;
 pub mod journal;
 pub mod line;
+pub mod link;
 pub mod model;
 pub mod payload;
 pub mod probe;

@@ -1,5 +1,6 @@
 //! The command: runs a trial, or checks the evidence of one again.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -178,9 +179,13 @@ fn run_planted(typed: &Run, only: Option<&str>) -> Result<u8, Trouble> {
         for more in 0..SEEDS_A_BUG {
             let seed = typed.seed.map(|seed| seed + more);
             let mut typed = Run { seed, ..typed.clone() };
-            if bug == "ack-before-fsync" {
+            match bug {
                 // Only a power cut shows it, and one that does not come right after the file system wrote by itself.
-                (typed.level, typed.faults) = (Levels::Fsync, Kinds(vec![Kind::PowerCut]));
+                "ack-before-fsync" => (typed.level, typed.faults) = (Levels::Fsync, Kinds(vec![Kind::PowerCut])),
+                // Only who is there and takes nothing shows it.
+                "held-let-go" => typed.faults = Kinds(vec![Kind::Hold]),
+                // It takes its time, and shows nothing of the others.
+                _ => typed.faults.0.retain(|kind| *kind != Kind::Hold),
             }
             ran = run(&typed, Some(bug))?;
             if !ran.broken.is_empty() || !ran.could {
@@ -278,10 +283,10 @@ fn run(typed: &Run, planted: Option<&'static str>) -> Result<Ran, Trouble> {
         .iter()
         .map(|invariant| format!("{invariant:?}"))
         .collect();
-    // An accident is a difference, too; but a planted bug must be caught by the checker.
+    // An accident is a difference, too, and so is what was not tried; but a planted bug must be caught by the checker.
     Ok(Ran {
-        broken: if planted.is_none() && !outcome.accidents.is_empty() {
-            "accidents".to_owned()
+        broken: if planted.is_none() && outcome.verdict.is_proven() && !outcome.is_proven() {
+            [outcome.accidents, outcome.untried].concat().join(", ")
         } else {
             broken.join(", ")
         },
@@ -327,6 +332,9 @@ fn tell_outcome(outcome: &Outcome) {
     for accident in &outcome.accidents {
         say(&format!("accident: {accident}"));
     }
+    for line in &outcome.untried {
+        say(&format!("not tried: {line}"));
+    }
     for line in &outcome.skipped {
         say(&format!("left out: {line}"));
     }
@@ -338,18 +346,15 @@ fn tell_outcome(outcome: &Outcome) {
     });
 }
 
+/// All together, then each by its name.
+fn counted(counts: &BTreeMap<String, u64>) -> String {
+    let each: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    format!("{}  ({})", counts.values().sum::<u64>(), each.join(", "))
+}
+
 fn tell_verdict(verdict: &Verdict) {
     let figures = &verdict.figures;
-    let faults: Vec<String> = figures
-        .faults
-        .iter()
-        .map(|(kind, count)| format!("{kind} {count}"))
-        .collect();
-    say(&format!(
-        "faults        {}  ({})",
-        figures.faults.values().sum::<u64>(),
-        faults.join(", ")
-    ));
+    say(&format!("faults        {}", counted(&figures.faults)));
     say(&format!(
         "messages      {} sent, {} acknowledged",
         figures.messages, figures.acknowledged
@@ -358,6 +363,7 @@ fn tell_verdict(verdict: &Verdict) {
         "outcomes      {} unknown at first, {} answered as repetitions",
         figures.unknown, figures.repeated
     ));
+    say(&format!("held back     {}", counted(&figures.held)));
     say(&format!(
         "delivered     {} into files, {} in the logs at the end",
         figures.delivered, figures.dumped

@@ -25,7 +25,7 @@ const END_SECONDS: u64 = 30;
 const PLANTED: &str = "LAPWING_PLANTED";
 
 /// Bugs that can be planted into a program which was built for that.
-pub const BUGS: [&str; 9] = [
+pub const BUGS: [&str; 10] = [
     "retry-twice",
     "offset-reused",
     "ack-before-fsync",
@@ -35,6 +35,7 @@ pub const BUGS: [&str; 9] = [
     "resume-off-by-one",
     "replayed-one",
     "reordered",
+    "held-let-go",
 ];
 
 /// What the help of the program under test says that it can do.
@@ -89,19 +90,25 @@ impl Abilities {
         self.log
     }
 
-    /// Policies for slow clients that the help of topics lists, but `wait`: with it publishers wait for listeners that the
-    /// nemesis keeps away.
+    /// Policies for slow clients with which nobody else waits for one.
     pub fn policies(&self) -> Vec<&'static str> {
+        let others = ["close", "latest"].into_iter().filter(|word| self.has_policy(word));
+        std::iter::once("skip").chain(others).collect()
+    }
+
+    /// A topic may hold back its source for its slowest client.
+    pub fn can_hold(&self) -> bool {
+        self.has_policy("wait")
+    }
+
+    /// Whether the help of topics lists a policy beside the one without a setting.
+    fn has_policy(&self, word: &str) -> bool {
         let listed = self
             .serve
             .split("slow=skip")
             .nth(1)
-            .and_then(|rest| rest.split("end=keep").next())
-            .unwrap_or("");
-        let others = ["close", "latest"]
-            .into_iter()
-            .filter(|word| listed.contains(&format!("{word}:")));
-        std::iter::once("skip").chain(others).collect()
+            .and_then(|rest| rest.split("end=keep").next());
+        listed.is_some_and(|listed| listed.contains(&format!("{word}:")))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ use crate::payload;
 /// An answer that takes longer is not waited for: its outcome is unknown. Longer than a pause of the server, so that a
 /// pause alone makes no repetition.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A topic that holds back its source lets a body wait for 5 s before it refuses it; whatever else is refused is so at once.
+const HELD_LEAST: Duration = Duration::from_secs(4);
 
 /// Between two tries of a body: soon enough that what the first one appended is still retained.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -50,6 +54,8 @@ pub struct Plan {
     pub seed: u64,
     /// Whether some messages are large.
     pub has_large: bool,
+    /// Counts the bodies that waited for room in vain; of a topic that holds back its source.
+    pub held: Option<Arc<AtomicU64>>,
 }
 
 /// Where the server is, shared with whoever restarts it.
@@ -89,6 +95,7 @@ pub async fn run(
         let mut stopped: Option<Instant> = None;
         let mut again = dice.once_in(AGAIN_ONCE_IN);
         loop {
+            let asked = Instant::now();
             let answer = timeout(ANSWER_TIMEOUT, line.post(&plan, sequence, &body)).await;
             let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             let topic = plan.topic.clone();
@@ -112,13 +119,22 @@ pub async fn run(
                     continue;
                 }
                 Ok(Answer::Refused { status }) => {
+                    let held = plan
+                        .held
+                        .as_ref()
+                        .filter(|_| status == 503 && asked.elapsed() > HELD_LEAST);
                     journal.note(&Event::Nack {
                         at,
                         topic,
                         source,
                         sequence,
                         status,
+                        held: held.is_some(),
                     });
+                    // Counted after it was written down: who waits for it finds it there.
+                    if let Some(held) = held {
+                        held.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
                 Err(error) => {
                     line.socket = None;
@@ -133,6 +149,13 @@ pub async fn run(
                 }
             }
             if *stop.borrow() && stopped.get_or_insert_with(Instant::now).elapsed() > until {
+                let topic = plan.topic.clone();
+                journal.note(&Event::GivenUp {
+                    at,
+                    topic,
+                    source,
+                    sequence,
+                });
                 return;
             }
             sleep(AGAIN).await;

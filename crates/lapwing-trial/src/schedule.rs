@@ -44,8 +44,12 @@ pub enum Kind {
     KillListener,
     /// A listener stands still.
     PauseListener,
+    /// A listener takes nothing until its topics' sources are held back for it.
+    Hold,
     /// Packets are lost.
     Loss,
+    /// Few bytes a second, of all programs together.
+    Throttle,
     /// The wall clock of all programs is set an hour ahead or back, and later right again.
     Clock,
 }
@@ -61,16 +65,24 @@ pub enum Lane {
     Listeners,
     /// A listener that is gone for long; of its own, for it takes its time.
     Absence,
+    /// A listener that is there and takes nothing; of its own, for it takes its time.
+    Holding,
 }
 
 impl Lane {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Server, Self::Network, Self::Listeners, Self::Absence];
+    pub const ALL: [Self; 5] = [
+        Self::Server,
+        Self::Network,
+        Self::Listeners,
+        Self::Absence,
+        Self::Holding,
+    ];
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Kill,
         Self::Stop,
         Self::Pause,
@@ -88,7 +100,9 @@ impl Kind {
         Self::Hole,
         Self::KillListener,
         Self::PauseListener,
+        Self::Hold,
         Self::Loss,
+        Self::Throttle,
         Self::Clock,
     ];
 
@@ -112,7 +126,9 @@ impl Kind {
             Self::Hole => "hole",
             Self::KillListener => "kill-listener",
             Self::PauseListener => "pause-listener",
+            Self::Hold => "hold",
             Self::Loss => "loss",
+            Self::Throttle => "throttle",
             Self::Clock => "clock",
         }
     }
@@ -126,7 +142,9 @@ impl Kind {
     pub fn lane(self) -> Lane {
         match self {
             Self::Away => Lane::Absence,
-            Self::Cut | Self::Delay | Self::Slice | Self::Rate | Self::Hole | Self::Loss | Self::Clock => Lane::Network,
+            Self::Hold => Lane::Holding,
+            Self::Cut | Self::Delay | Self::Slice | Self::Rate | Self::Hole => Lane::Network,
+            Self::Loss | Self::Throttle | Self::Clock => Lane::Network,
             Self::KillListener | Self::PauseListener => Lane::Listeners,
             _ => Lane::Server,
         }
@@ -150,6 +168,8 @@ impl Kind {
         match self {
             Self::Kill | Self::KillBoth | Self::Stop | Self::PowerCut | Self::Wipe | Self::KillListener => (0, 700),
             Self::Cut => (0, 50),
+            // Until it is seen.
+            Self::Hold => (0, 1),
             // Longer than the small topics keep anything.
             Self::Away => (4000, 9000),
             Self::PauseListener => (300, 3500),
@@ -181,7 +201,8 @@ pub struct Fault {
     pub kind: Kind,
     /// Whom, among the listeners; of the network, whose proxy: that of a listener by its number, or of the publishers.
     pub victim: u64,
-    /// A number of its own: the byte of a cut, milliseconds of a delay, bytes of a slice, bytes a second.
+    /// A number of its own: the byte of a cut, milliseconds of a delay, bytes of a slice, bytes or kilobits a
+    /// second.
     pub size: u64,
     /// How a cut ends.
     pub end: End,
@@ -196,6 +217,8 @@ impl fmt::Display for Fault {
             Kind::Delay => write!(f, "  proxy {} by {} ms", self.victim, self.size),
             Kind::Slice => write!(f, "  proxy {}, up to {} bytes", self.victim, self.size),
             Kind::Rate => write!(f, "  proxy {}, {} bytes a second", self.victim, self.size),
+            Kind::Hold => write!(f, "  the last listener, as long as it takes"),
+            Kind::Throttle => write!(f, "  all, {} kbit a second", self.size),
             Kind::Hole | Kind::Away => write!(f, "  proxy {}", self.victim),
             Kind::KillListener | Kind::PauseListener | Kind::KillBoth => write!(f, "  listener {}", self.victim),
             _ => Ok(()),
@@ -214,8 +237,17 @@ pub struct Wish {
     pub kinds: Vec<Kind>,
     /// How many of some kinds there must be at least.
     pub least: Vec<(Kind, u64)>,
-    /// Listeners.
+    /// Listeners of topics that go on without them.
     pub listeners: u64,
+    /// Listeners of topics that hold back their sources; the last has no fault but [`Kind::Hold`].
+    pub holding: u64,
+}
+
+impl Wish {
+    /// Listeners that any fault may befall; behind their numbers comes that of the publishers' proxy.
+    pub fn victims(&self) -> u64 {
+        (self.listeners + self.holding.saturating_sub(1)).max(1)
+    }
 }
 
 /// Between two faults of a lane, on the average.
@@ -229,6 +261,9 @@ const SERVER_PERIOD: Duration = Duration::from_secs(6);
 
 /// Between the beginnings of two absences, on the average.
 const ABSENCE_PERIOD: Duration = Duration::from_secs(10);
+
+/// The same of holds; one lasts for about ten seconds.
+const HOLD_PERIOD: Duration = Duration::from_secs(25);
 
 /// The faults of one lane, in order.
 ///
@@ -258,6 +293,7 @@ pub fn plan(wish: &Wish, lane: Lane) -> Vec<Fault> {
             if wish.lasts > SHORT { SERVER_PERIOD } else { PERIOD },
         ),
         Lane::Absence => (wish.lasts, ABSENCE_PERIOD),
+        Lane::Holding => (wish.lasts, HOLD_PERIOD),
         Lane::Network | Lane::Listeners => (wish.lasts, PERIOD),
     };
     let fill = (span.as_millis() / period.as_millis()) as usize;
@@ -279,6 +315,7 @@ pub fn plan(wish: &Wish, lane: Lane) -> Vec<Fault> {
             },
             Kind::Slice => dice.within(1, 40),
             Kind::Rate => dice.within(2_000, 60_000),
+            Kind::Throttle => dice.within(1_000, 8_000),
             _ => dice.within(5, 250),
         };
         Fault {
@@ -288,7 +325,7 @@ pub fn plan(wish: &Wish, lane: Lane) -> Vec<Fault> {
             victim: match kind {
                 // Those with even numbers follow the small topics, which go on without them.
                 Kind::Away => dice.within(0, wish.listeners.div_ceil(2)) * 2,
-                _ => dice.within(0, wish.listeners.max(1) + u64::from(lane == Lane::Network)),
+                _ => dice.within(0, wish.victims() + u64::from(lane == Lane::Network)),
             },
             size,
             end: *dice
@@ -297,7 +334,7 @@ pub fn plan(wish: &Wish, lane: Lane) -> Vec<Fault> {
         }
     });
     let mut faults: Vec<Fault> = faults.collect();
-    if let (Lane::Absence, Some(last)) = (lane, faults.last_mut()) {
+    if let (Lane::Absence | Lane::Holding, Some(last)) = (lane, faults.last_mut()) {
         last.at = wish.lasts * 3 / 4;
         faults.retain(|fault| fault.at <= wish.lasts * 3 / 4);
     }
@@ -335,6 +372,7 @@ mod tests {
             kinds: Kind::ALL.to_vec(),
             least,
             listeners: 4,
+            holding: 2,
         }
     }
 
@@ -352,9 +390,12 @@ mod tests {
             assert!(
                 faults
                     .iter()
-                    .all(|fault| fault.at <= Duration::from_secs(40) && fault.victim < 4)
+                    .all(|fault| fault.at <= Duration::from_secs(40) && fault.victim < 5)
             );
-            assert!(plan(&wish(seed), Lane::Network).iter().all(|fault| fault.victim < 5));
+            assert!(plan(&wish(seed), Lane::Network).iter().all(|fault| fault.victim < 6));
+            // Late enough that the server is left alone, or nobody might be there to hold a source.
+            let hold = plan(&wish(seed), Lane::Holding);
+            assert!(hold.iter().any(|fault| fault.at > Duration::from_secs(40) * 5 / 8));
         }
         assert_ne!(plan(&wish(1), Lane::Network), plan(&wish(2), Lane::Network));
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::disk::{Disk, has_tool};
 use crate::history::{Event, FileSetup, Folder, Level, Setup, TopicSetup};
 use crate::journal::Journal;
 use crate::line::{self, Line, Proof};
+use crate::link::Bend;
 use crate::process::{Abilities, ServerPlan};
 use crate::proxy::Proxy;
 use crate::publisher::{self, Plan};
@@ -57,6 +59,12 @@ const KEEP_BYTES_MIN: f64 = 65_536.0;
 /// Bytes that the other topics keep.
 const KEEP_BYTES: u64 = 64 << 20;
 
+/// Listeners of the topics that hold back their sources: few, for whoever of them is slow holds back all.
+const HOLDING: u64 = 2;
+
+/// Messages a second of such a topic at least: what a listener takes nothing of must fill it soon.
+const HOLDING_RATE_MIN: f64 = 50.0;
+
 /// Publishers of a topic that keeps much: several, so that bodies of several are appended at once.
 const PUBLISHERS: u32 = 2;
 
@@ -71,7 +79,7 @@ pub struct Order {
     pub rate: f64,
     /// Listeners.
     pub listeners: usize,
-    /// Levels of the topics; each has a topic that keeps much and one that keeps little.
+    /// Levels of the topics; each has a topic that keeps much, one that keeps little, and one that holds back its source.
     pub levels: Vec<Level>,
     /// Kinds of faults.
     pub kinds: Vec<Kind>,
@@ -104,6 +112,8 @@ pub struct Outcome {
     pub drain_seconds: f64,
     /// Processes that ended in a way in which nothing should end.
     pub accidents: Vec<String>,
+    /// What the trial was to bring about and did not, so that it proves nothing there.
+    pub untried: Vec<String>,
     /// How long the check took, in seconds.
     pub check_seconds: f64,
     /// What the checker found.
@@ -113,7 +123,7 @@ pub struct Outcome {
 impl Outcome {
     /// No difference was found.
     pub fn is_proven(&self) -> bool {
-        self.verdict.is_proven() && self.accidents.is_empty()
+        self.verdict.is_proven() && self.accidents.is_empty() && self.untried.is_empty()
     }
 }
 
@@ -156,10 +166,9 @@ pub async fn look(order: &Order) -> Result<Possible, Trouble> {
             kind if kind.needs_disk() && !missing.is_empty() => Some(format!("{} is missing", missing.join(", "))),
             Kind::SlowFsync | Kind::BadFsync if !has_tool("strace") => Some("strace is missing".to_owned()),
             Kind::Clock if crate::wall::library().is_none() => Some("libfaketime is missing".to_owned()),
-            Kind::Loss if !has_tool("nft") => Some("nft is missing".to_owned()),
-            Kind::Loss if std::env::var_os("LAPWING_TRIAL_NAMESPACE").is_none() => {
-                Some("not in a network namespace of its own".to_owned())
-            }
+            Kind::Loss => Bend::Loss.why_not().await,
+            Kind::Throttle => Bend::Throttle { kbit: 1_000 }.why_not().await,
+            Kind::Hold if !abilities.can_hold() => Some("the program holds back no source".to_owned()),
             Kind::KillListener | Kind::KillBoth if !abilities.has_resuming_listener() => {
                 Some("the listener does not go on with its file".to_owned())
             }
@@ -185,7 +194,8 @@ pub struct Trial {
     order: Order,
     possible: Possible,
     topics: Vec<TopicSetup>,
-    lanes: [Vec<Fault>; 4],
+    wish: Wish,
+    lanes: [Vec<Fault>; 5],
     begin_to_end: Duration,
 }
 
@@ -199,6 +209,7 @@ impl Trial {
             kinds: possible.kinds.clone(),
             least: schedule::least(&possible.levels, order.is_long, lasts),
             listeners: order.listeners as u64,
+            holding: if possible.abilities.can_hold() { HOLDING } else { 0 },
         };
         let lanes = Lane::ALL.map(|lane| schedule::plan(&wish, lane));
         let topics = topics(&order, &possible);
@@ -206,6 +217,7 @@ impl Trial {
             order,
             possible,
             topics,
+            wish,
             lanes,
             begin_to_end: lasts,
         }
@@ -247,15 +259,26 @@ impl Trial {
     async fn people(&self, arena: &mut Arena) -> Result<(), Trouble> {
         arena.start().await?;
         let mut dice = Dice::apart(self.order.seed, "listeners", 0);
-        let all: Vec<String> = self.topics.iter().map(|topic| topic.name.clone()).collect();
+        let names = |holds| {
+            let topics = self.topics.iter().filter(move |topic| topic.holds() == holds);
+            topics.map(|topic| topic.name.clone()).collect::<Vec<_>>()
+        };
+        let all = names(false);
         for number in 0..self.order.listeners {
             let one = dice.one_of(&all).cloned();
             // Every other follows everything; the rest one topic.
-            arena.listen(if number % 2 == 0 {
+            let topics = if number % 2 == 0 {
                 all.clone()
             } else {
                 one.into_iter().collect()
-            })?;
+            };
+            arena.listen(topics, number)?;
+        }
+        if self.wish.holding > 0 {
+            // The second stands behind the publishers' proxy, where no fault of the network finds it.
+            for proxy in [self.publishers_proxy() - 1, self.publishers_proxy() + 1] {
+                arena.listen(names(true), proxy)?;
+            }
         }
         Ok(())
     }
@@ -266,7 +289,7 @@ impl Trial {
             error,
         };
         let mut proxies = Vec::new();
-        for number in 0..=self.order.listeners as u64 {
+        for number in 0..=self.wish.listeners + self.wish.holding {
             proxies.push(Proxy::start(self.order.seed, number).await.map_err(socket)?);
         }
         let has_data = self.topics.iter().any(|topic| topic.level != Level::None);
@@ -313,25 +336,27 @@ impl Trial {
         self.wait_for_listeners(arena).await?;
         let (stop, stopped) = watch::channel(false);
         let mut publishers = JoinSet::new();
-        for plan in self.publishers() {
+        for plan in self.publishers(&arena.held) {
             let name = format!("publisher-{}", plan.source);
             let journal = Journal::new(&arena.folder, &name).map_err(Trouble::file(arena.folder.join(name)))?;
             // What is kept for seconds only must not wait in a proxy: its repetitions could come too late to be known.
-            let server = match (plan.has_large, arena.proxies.last()) {
-                (true, Some(proxy)) => Arc::new(Mutex::new(Some(proxy.address()))),
-                _ => Arc::clone(&arena.whereabouts),
+            let server = if plan.has_large {
+                Arc::new(Mutex::new(Some(arena.proxies[self.publishers_proxy()].address())))
+            } else {
+                Arc::clone(&arena.whereabouts)
             };
             publishers.spawn(publisher::run(plan, server, Arc::new(journal), stopped.clone(), DRAIN));
         }
         sleep(WARM_UP).await;
         let begin = Instant::now();
-        let [server, network, listeners, absence] = &self.lanes;
+        let [server, network, listeners, absence, holding] = &self.lanes;
         let faults = async {
             tokio::try_join!(
                 arena.suffer(server, begin),
                 arena.suffer(network, begin),
                 arena.suffer(listeners, begin),
                 arena.suffer(absence, begin),
+                arena.suffer(holding, begin),
             )
         };
         tokio::select! {
@@ -370,29 +395,51 @@ impl Trial {
             skipped: self.possible.skipped.clone(),
             drain_seconds: drained.seconds,
             accidents: arena.accidents(),
+            untried: self.untried(&verdict),
             check_seconds: began.elapsed().as_secs_f64(),
             verdict,
         })
     }
 
-    fn publishers(&self) -> Vec<Plan> {
+    /// What was to be brought about and was not.
+    fn untried(&self, verdict: &Verdict) -> Vec<String> {
+        let is_planned = self.lanes.iter().flatten().any(|fault| fault.kind == Kind::Hold);
+        let holding = self.topics.iter().filter(|topic| is_planned && topic.holds());
+        let missing = holding.filter(|topic| !verdict.figures.held.contains_key(&topic.name));
+        missing
+            .map(|topic| format!("hold: the source of {} was never held back for long", topic.name))
+            .collect()
+    }
+
+    /// The number of the publishers' proxy.
+    fn publishers_proxy(&self) -> usize {
+        self.wish.victims() as usize
+    }
+
+    fn publishers(&self, held: &HashMap<String, Arc<AtomicU64>>) -> Vec<Plan> {
         let of_each = self.order.rate / self.topics.len() as f64;
         let plans = self.topics.iter().flat_map(|topic| {
             let is_small = topic.keep_bytes != KEEP_BYTES;
+            let of_this = if topic.holds() {
+                of_each.max(HOLDING_RATE_MIN)
+            } else {
+                of_each
+            };
             // Alone in a small topic: a body is only recognised while it is retained, and here nothing drives it out
             // between one try and the next.
             let count = if is_small { 1 } else { PUBLISHERS };
-            (0..count).map(move |_| (topic.name.clone(), of_each / f64::from(count), !is_small))
+            (0..count).map(move |_| (topic, of_this / f64::from(count), !is_small))
         });
         let seed = self.order.seed;
         (0..)
             .zip(plans)
             .map(|(source, (topic, rate, has_large))| Plan {
                 source,
-                topic,
+                topic: topic.name.clone(),
                 rate,
                 seed,
                 has_large,
+                held: held.get(&topic.name).cloned(),
             })
             .collect()
     }
@@ -549,19 +596,25 @@ impl Follower {
 fn topics(order: &Order, possible: &Possible) -> Vec<TopicSetup> {
     let mut dice = Dice::apart(order.seed, "topics", 0);
     let policies = possible.abilities.policies();
-    let of_each = order.rate / (possible.levels.len() * 2) as f64;
+    let held = possible.abilities.can_hold().then_some("held");
+    let count = possible.levels.len() * (2 + held.iter().len());
+    let of_each = order.rate / count as f64;
     let small = (of_each * SMALL_SECONDS * MESSAGE_BYTES).clamp(KEEP_BYTES_MIN, KEEP_BYTES as f64) as u64;
     let mut topics = Vec::new();
     for level in &possible.levels {
-        for (kind, keep_bytes) in [("wide", KEEP_BYTES), ("small", small)] {
-            let slow = dice.one_of(&policies).copied().unwrap_or("skip").to_owned();
-            let name = format!("{}-{kind}", level.word());
+        let mut add = |kind, slow: &str, keep_bytes| {
             topics.push(TopicSetup {
-                name,
+                name: format!("{}-{kind}", level.word()),
                 level: *level,
-                slow,
+                slow: slow.to_owned(),
                 keep_bytes,
             });
+        };
+        for (kind, keep_bytes) in [("wide", KEEP_BYTES), ("small", small)] {
+            add(kind, dice.one_of(&policies).copied().unwrap_or("skip"), keep_bytes);
+        }
+        if let Some(kind) = held {
+            add(kind, "wait", KEEP_BYTES_MIN as u64);
         }
     }
     topics

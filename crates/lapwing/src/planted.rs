@@ -26,6 +26,8 @@ pub enum Bug {
     ReplayedOne,
     /// Two messages change places.
     Reordered,
+    /// A topic that should hold back its source lets go what a client has still to read.
+    HeldLetGo,
 }
 
 /// Whether this bug is planted.
@@ -39,7 +41,7 @@ pub fn is(bug: Bug) -> bool {
     *planted == Some(bug)
 }
 
-const NAMES: [(&str, Bug); 9] = [
+const NAMES: [(&str, Bug); 10] = [
     ("retry-twice", Bug::RetryTwice),
     ("offset-reused", Bug::OffsetReused),
     ("ack-before-fsync", Bug::AckBeforeFsync),
@@ -49,4 +51,5 @@ const NAMES: [(&str, Bug); 9] = [
     ("resume-off-by-one", Bug::ResumeOffByOne),
     ("replayed-one", Bug::ReplayedOne),
     ("reordered", Bug::Reordered),
+    ("held-let-go", Bug::HeldLetGo),
 ];

@@ -18,7 +18,7 @@ use crate::epoch::Epoch;
 use crate::history::{Entry, Event, History, HistoryError, Level, Origin, Setup, Turn};
 use crate::line::{Block, Line};
 use crate::payload::{Message, Payload};
-use reader::{Reader, Track};
+use reader::{Reader, ToldGap, Track};
 use topic::{Dump, Slot, Topic};
 
 /// Violations of one kind that are listed; the rest is counted. The first tells most, and a bug tells thousands.
@@ -69,17 +69,6 @@ struct Ack {
 #[derive(Clone, Copy)]
 struct Place<'a> {
     origin: &'a str,
-    line: u64,
-    at: Option<u64>,
-}
-
-/// A gap that was told, to be held against the dump.
-struct ToldGap {
-    topic: usize,
-    history: usize,
-    from: u64,
-    to: u64,
-    origin: String,
     line: u64,
     at: Option<u64>,
 }
@@ -259,7 +248,14 @@ impl Checker {
                     figures.unknown += 1;
                 }
             }
+            Event::Nack { topic, held: true, .. } => *figures.held.entry(topic).or_default() += 1,
             Event::Nack { .. } | Event::End { .. } => {}
+            Event::GivenUp {
+                at,
+                topic,
+                source,
+                sequence,
+            } => self.on_given_up(at, &topic, (source, sequence)),
             Event::Begin { fault, .. } => *figures.faults.entry(fault).or_default() += 1,
             Event::Server { at, turn } => self.turns.push((at, turn)),
             Event::Told {
@@ -302,6 +298,17 @@ impl Checker {
                 }
             }
         }
+    }
+
+    fn on_given_up(&mut self, at: u64, topic: &str, publish: (u32, u64)) {
+        let Some(topic) = self.topic(topic) else { return };
+        let place = Place {
+            origin: "publisher",
+            line: 0,
+            at: Some(at),
+        };
+        let said = format!("body {} of publisher {} was never taken", publish.1, publish.0);
+        self.blame_publish(Invariant::I10, topic, None, Some(publish), place, said);
     }
 
     fn on_told(&mut self, at: u64, topic: &str, epoch: Epoch, next: u64, durable: Option<u64>) {
@@ -732,6 +739,7 @@ impl Checker {
     fn on_disturbance(&mut self, reader: &mut Reader) {
         for track in reader.tracks.values_mut() {
             track.disturbed = track.expected;
+            track.let_go = None;
         }
     }
 
@@ -771,6 +779,7 @@ impl Checker {
         self.witness(topic, history, offset, payload, reader.witness, place);
         let from_start = reader.from_start;
         let track = reader.tracks.entry(topic).or_default();
+        self.blame_let_go(track.let_go.take());
         let at = Some((owner, offset));
         let expected = track.expected.unwrap_or(if from_start { 0 } else { offset });
         if let Some(before) = track.history
@@ -836,21 +845,23 @@ impl Checker {
         let at = track
             .history
             .map(|history| (self.topics[topic].owner(history, from), from));
+        let was_away = track.disturbed == Some(expected);
         track.expected = Some(expected.max(to));
         track.disturbed = track.expected;
-        if let Some((history, _)) = at
-            && reason != "policy"
-        {
-            let origin = place.origin.to_owned();
-            self.told_gaps.push(ToldGap {
-                topic,
-                history,
-                from,
-                to,
-                origin,
-                line: place.line,
-                at: place.at,
-            });
+        let told = ToldGap {
+            topic,
+            history: at.map_or(0, |(history, _)| history),
+            from,
+            to,
+            origin: place.origin.to_owned(),
+            line: place.line,
+            at: place.at,
+        };
+        if self.topics[topic].setup.holds() && !was_away && matches!(reason, "retention" | "policy") {
+            track.let_go.get_or_insert(told.clone());
+        }
+        if at.is_some() && reason != "policy" {
+            self.told_gaps.push(told);
         }
         if !matches!(reason, "retention" | "policy" | "damage" | "purge") {
             self.blame(
@@ -878,6 +889,17 @@ impl Checker {
                 format!("{from} to {to} is told as missing, but the file is at {expected}"),
             );
         }
+    }
+
+    /// A topic that holds back its source let go what a listener was there to read: nothing says that it came back.
+    fn blame_let_go(&mut self, gap: Option<ToldGap>) {
+        let Some(gap) = gap else { return };
+        let said = format!(
+            "{} to {} was let go, and this listener was there to read it",
+            gap.from, gap.to
+        );
+        let at = Some((gap.history, gap.from));
+        self.blame(Invariant::I17, gap.topic, at, gap.place(), said);
     }
 
     fn on_reset(
@@ -1123,13 +1145,14 @@ impl Checker {
             });
             let kept = kept.filter(|offset| topic.histories[gap.history].at(*offset).is_some_and(|slot| slot.dumped));
             if let Some(offset) = kept.last() {
-                let place = Place {
-                    origin: &gap.origin,
-                    line: gap.line,
-                    at: gap.at,
-                };
                 let said = format!("{} to {} is told as missing, but the log has it", gap.from, gap.to);
-                self.blame(Invariant::I13, gap.topic, Some((gap.history, offset)), place, said);
+                self.blame(
+                    Invariant::I13,
+                    gap.topic,
+                    Some((gap.history, offset)),
+                    gap.place(),
+                    said,
+                );
             }
         }
     }
@@ -1143,6 +1166,7 @@ impl Checker {
         let nothing = Track::default();
         for topic in &reader.follows {
             let track = reader.tracks.get(topic).unwrap_or(&nothing);
+            self.blame_let_go(track.let_go.clone());
             let span_ms = reader
                 .mono
                 .zip(reader.began)

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::Place;
+
 /// A listener's place in one topic.
 #[derive(Debug, Default)]
 pub struct Track {
@@ -15,6 +17,39 @@ pub struct Track {
     pub disturbed: Option<u64>,
     /// Nanoseconds of the blocks that count.
     pub clean_ns: f64,
+    /// What a topic that holds back its source let go, until something says that the listener had been away: whoever comes
+    /// back writes down first what it missed, and then that it is back.
+    pub let_go: Option<ToldGap>,
+}
+
+/// A gap that was told.
+#[derive(Clone, Debug)]
+pub struct ToldGap {
+    /// Of which topic.
+    pub topic: usize,
+    /// In which history.
+    pub history: usize,
+    /// The first offset that is missing.
+    pub from: u64,
+    /// The next that is not.
+    pub to: u64,
+    /// The file that says so.
+    pub origin: String,
+    /// The line that says so.
+    pub line: u64,
+    /// When it was told.
+    pub at: Option<u64>,
+}
+
+impl ToldGap {
+    /// Where it stands.
+    pub fn place(&self) -> Place<'_> {
+        Place {
+            origin: &self.origin,
+            line: self.line,
+            at: self.at,
+        }
+    }
 }
 
 impl Track {

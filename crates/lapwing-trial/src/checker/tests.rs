@@ -361,6 +361,19 @@ fn i10_a_file_that_does_not_catch_up() {
 }
 
 #[test]
+fn i10_a_publish_that_is_refused_after_the_faults_are_over() {
+    let given_up = Event::GivenUp {
+        at: 2500,
+        topic: "t".to_owned(),
+        source: 0,
+        sequence: 10,
+    };
+    Case::new(Level::Fsync)
+        .events(|events| events.push(given_up))
+        .breaks(&[Invariant::I10]);
+}
+
+#[test]
 fn i11_a_dump_with_a_hole() {
     let hole = |dump: &mut Vec<Line<'static>>| drop(dump.remove(5));
     Case::new(Level::Fsync)
@@ -469,4 +482,32 @@ fn i16_a_file_that_was_not_told_of_what_the_server_lost() {
     };
     case(true).breaks(&[]);
     case(false).breaks(&[Invariant::I16]);
+}
+
+#[test]
+fn i17_what_a_topic_lets_go_while_its_listener_is_there() {
+    let mono = Some(1002);
+    let back = Line::Reconnect { mono };
+    let case = |slow: &str, before: Option<&Line<'static>>, after: Option<&Line<'static>>| {
+        let mut case = Case::new(Level::Fsync).dump(|dump| {
+            dump.drain(1..8);
+            dump[0] = lineage(&[(A, 0)], 7, 10);
+        });
+        slow.clone_into(&mut case.history.setup.topics[0].slow);
+        case.file(|file| {
+            let notice = Line::Gap {
+                topic: "t".to_owned(),
+                from: 3,
+                to: 7,
+                reason: "retention".to_owned(),
+                mono,
+            };
+            let lines = before.into_iter().chain([&notice]).chain(after).cloned();
+            file.splice(3..7, lines.collect::<Vec<_>>());
+        })
+    };
+    case("wait", None, None).breaks(&[Invariant::I17]);
+    case("wait", Some(&back), None).breaks(&[]);
+    case("wait", None, Some(&back)).breaks(&[]);
+    case("skip", None, None).breaks(&[]);
 }

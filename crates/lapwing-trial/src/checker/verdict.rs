@@ -28,7 +28,7 @@ pub enum Invariant {
     I8,
     /// A durable topic keeps its epoch, and what is durable stays so.
     I9,
-    /// After the faults every listener catches up.
+    /// After the faults every listener catches up, and every publish is taken.
     I10,
     /// A dump has every offset from the first to the next.
     I11,
@@ -42,6 +42,8 @@ pub enum Invariant {
     I15,
     /// Nobody was told `ok` while holding what the server had lost.
     I16,
+    /// With `slow=wait` nothing that a connected listener had still to read is let go.
+    I17,
     /// What was delivered is kept.
     P9,
 }
@@ -98,6 +100,8 @@ pub struct Figures {
     pub unknown: u64,
     /// Answers that said that it was a repetition.
     pub repeated: u64,
+    /// Bodies that waited in vain for room, by topics that hold back their sources.
+    pub held: BTreeMap<String, u64>,
     /// Messages in the dumps.
     pub dumped: u64,
     /// Messages in the files.
