@@ -96,14 +96,15 @@ impl Memory {
         segments.iter().map(|segment| segment.bytes()).max().unwrap_or(0)
     }
 
-    /// Takes all of a batch, to be read as soon as the log's end is behind it. A long one gives its memory away.
+    /// Takes all of a batch, to be read as soon as the log's end is behind it. A long one may give its memory away.
     pub fn show(&self, writer: &mut MemoryWriter, batch: &mut Batch, now: Now) {
         #[cfg(feature = "planted")]
         if crate::planted::is(crate::planted::Bug::Reordered) && batch.entries.len() > 1 {
             self.show_reordered(writer, batch, now);
             return;
         }
-        if batch.frames.len() > BATCH_BYTES_MAX {
+        // No longer than a segment that is filled, so that the bound of the topic holds as well.
+        if (BATCH_BYTES_MAX + 1..=self.retention.segment_bytes()).contains(&batch.frames.len()) {
             self.adopt(writer, batch);
         } else {
             self.copy(writer, batch.frames().map(|(entry, frame)| (*entry, frame)), now);

@@ -29,6 +29,8 @@ pub struct Connection {
     pub socket: Socket,
     /// Waits for its turn.
     pub queued: bool,
+    /// Its frames go out with the next batch; until then it gets no other turn.
+    pub in_batch: bool,
     /// Our close frame is out, or cannot leave; by then the connection ends.
     pub close_by: Option<Tick>,
     decoder: Decoder,
@@ -60,10 +62,12 @@ pub enum Turn {
 
 /// What came of a send.
 pub struct Sent {
-    /// How many bytes the socket took, or how it broke.
-    pub written: io::Result<usize>,
-    /// How many it was to take.
+    /// Whose frames they were: the place of a cursor of the session.
+    pub cursor: usize,
+    /// How many bytes the socket was to take.
     pub asked: usize,
+    /// How many it took, or how it broke.
+    pub written: io::Result<usize>,
 }
 
 /// What a turn needs of its thread.
@@ -94,6 +98,7 @@ impl Connection {
             peer,
             socket,
             queued: false,
+            in_batch: false,
             close_by: None,
             decoder: Decoder::new(Role::Server, limits),
             unheard: unheard.into(),
@@ -141,12 +146,13 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Turn::Again,
             Err(error) => return Turn::Over(Some(broken(&error))),
         };
-        // What is visible does not change: these begin with those that were sent, and there may be more by now.
-        let Some((nth, run)) = self.peer.session.frames(&around.feeds, Limits::WRITE_BYTES_MAX) else {
-            return Turn::Again;
-        };
+        // What is visible does not change: these begin with those that were sent, and there may be more by now. Of this cursor and
+        // no other: by now one that had nothing may have something, and its turn would come before.
+        let session = &self.peer.session;
+        let run = session.frames_of(sent.cursor, &around.feeds, Limits::WRITE_BYTES_MAX);
+        let run = run.expect("what was read is still there: no reader was refreshed in between");
         self.socket.on_written(written, sent.asked);
-        let kept = self.on_frames_written(nth, &run, written, around.now);
+        let kept = self.on_frames_written(sent.cursor, &run, written, around.now);
         self.after_write(kept, around)
     }
 

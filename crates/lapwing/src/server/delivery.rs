@@ -45,7 +45,7 @@ pub struct Delivery {
     buffer: Vec<u8>,
     /// Sends to many at once, where the kernel can.
     ring: Option<Ring>,
-    /// Connections whose frames go out with the next batch; each counts as queued.
+    /// Connections whose frames go out with the next batch, each once.
     batch: Vec<usize>,
     clock: PatientClock,
     swept: Duration,
@@ -248,6 +248,10 @@ impl Delivery {
             return;
         };
         connection.queued = false;
+        if connection.in_batch {
+            // What it was called for is seen to when its batch is out.
+            return;
+        }
         // An error of ours in one session must not end the others.
         let turn = catch_unwind(AssertUnwindSafe(|| connection.turn(&mut self.buffer, &mut self.around)));
         self.settle(key, turn);
@@ -258,7 +262,7 @@ impl Delivery {
             Ok(Turn::Again) => enqueue(&mut self.connections, &mut self.ready, key),
             Ok(Turn::Load(topic, offset)) => self.load(key, topic, offset),
             Ok(Turn::Send) => {
-                self.connections[key].queued = true;
+                self.connections[key].in_batch = true;
                 self.batch.push(key);
                 if self.batch.len() == BATCH_MAX {
                     self.send_batch();
@@ -280,16 +284,16 @@ impl Delivery {
         let mut senders = Vec::with_capacity(batch.len());
         for (nth, key) in batch.iter().enumerate() {
             let connection = &self.connections[*key];
-            if let Some((_, run)) = connection.frames(&self.around.feeds) {
+            if let Some((cursor, run)) = connection.frames(&self.around.feeds) {
                 let (socket, bytes) = (connection.socket.fd(), run.bytes());
                 sends.push(Send { socket, bytes });
-                senders.push(nth);
+                senders.push((nth, cursor));
             }
         }
         let mut outcomes: Vec<Option<Sent>> = batch.iter().map(|_| None).collect();
         let end = ring.send(&sends, |nth, written| {
-            let asked = sends[nth].bytes.len();
-            outcomes[senders[nth]] = Some(Sent { written, asked });
+            let (asked, (nth, cursor)) = (sends[nth].bytes.len(), senders[nth]);
+            outcomes[nth] = Some(Sent { cursor, asked, written });
         });
         if let Err(error) = end {
             self.ring = None;
@@ -299,7 +303,7 @@ impl Delivery {
         }
         for (key, sent) in batch.into_iter().zip(outcomes) {
             let connection = &mut self.connections[key];
-            connection.queued = false;
+            connection.in_batch = false;
             let turn = catch_unwind(AssertUnwindSafe(|| match sent {
                 Some(sent) => connection.on_sent(sent, &mut self.around),
                 None => connection.write_alone(&mut self.around),

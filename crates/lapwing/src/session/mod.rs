@@ -208,28 +208,42 @@ impl Session {
         self.control.is_empty() && self.mode.view() == View::Canonical
     }
 
-    /// The frames that [`Session::next`] would give, when it would give frames of the log and nothing has to be done first.
+    /// The frames that [`Session::next`] would give, and of which cursor, when it would give frames of the log and nothing has to be
+    /// done first.
     ///
     /// Unlike that, it changes nothing, so that many sessions can be asked and their frames sent together.
     #[must_use]
     pub fn frames<'r>(&self, readers: &'r impl Readers, bytes_max: usize) -> Option<(usize, Run<'r>)> {
-        let view = self.mode.view();
         if !self.goes_with_others() {
             return None;
         }
-        let mut nths = (0..self.cursors.len()).map(|step| (usize::from(self.turn) + step) % self.cursors.len());
-        nths.find_map(|nth| {
+        for step in 0..self.cursors.len() {
+            let nth = (usize::from(self.turn) + step) % self.cursors.len();
             let cursor = &self.cursors[nth];
             if cursor.held_up {
-                return Some(None);
+                return None;
             }
-            match readers.reader(cursor.topic, view).read(cursor.offset, bytes_max) {
-                Read::Frames(run) => Some(Some((nth, run))),
-                Read::CaughtUp | Read::Ended => None,
-                Read::Missed(_) | Read::Lost(..) | Read::OnDisk => Some(None),
+            match self.read(cursor, readers, bytes_max) {
+                Read::Frames(run) => return Some((nth, run)),
+                Read::CaughtUp | Read::Ended => {}
+                Read::Missed(_) | Read::Lost(..) | Read::OnDisk => return None,
             }
-        })
-        .flatten()
+        }
+        None
+    }
+
+    /// The frames that the log has for one cursor.
+    #[must_use]
+    pub fn frames_of<'r>(&self, nth: usize, readers: &'r impl Readers, bytes_max: usize) -> Option<Run<'r>> {
+        match self.read(&self.cursors[nth], readers, bytes_max) {
+            Read::Frames(run) => Some(run),
+            _ => None,
+        }
+    }
+
+    fn read<'r>(&self, cursor: &Cursor, readers: &'r impl Readers, bytes_max: usize) -> Read<'r> {
+        let reader = readers.reader(cursor.topic, self.mode.view());
+        reader.read(cursor.offset, bytes_max)
     }
 
     /// Whether [`Session::next`] may have something.

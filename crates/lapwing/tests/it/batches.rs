@@ -1,5 +1,6 @@
 //! Sends to many clients by one system call, where the kernel allows it; the same without.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
@@ -93,4 +94,43 @@ fn a_ring_that_fails_is_told_and_its_clients_lose_nothing() {
     let told = server.event("limit", |_| true);
     assert!(told["text"].as_str().unwrap().contains("io_uring failed"), "{told}");
     assert_eq!(rings(&server), 0);
+}
+
+/// A client that gets from files what the next one gets from memory has turns of both kinds, and must not stand in a batch twice.
+#[test]
+fn clients_that_read_files_and_live_messages_at_once_get_each_once() {
+    const STORED: u64 = 4000;
+    const LIVE: u64 = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["--topic", "a=push", "--topic", "b=push", "--durability", "os", "--data"];
+    let args = [&args[..], &[dir.path().to_str().unwrap()]].concat();
+    let publish = |server: &Server, numbers: std::ops::Range<u64>| {
+        let body: String = numbers
+            .map(|number| format!("[{number},\"{}\"]\n", "x".repeat(100)))
+            .collect();
+        for topic in ["a", "b"] {
+            let path = format!("/topics/{topic}/messages");
+            assert_eq!(post(server, &path, "application/x-ndjson", body.clone()).status, 201);
+        }
+    };
+    let mut server = Server::start(&args);
+    publish(&server, 0..STORED);
+    server.interrupt();
+    server.wait();
+    let server = Server::start(&args);
+    let clients: Vec<_> = (0..20).map(|_| follow(&server, "topics=a,b&from=earliest")).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (STORED..STORED + LIVE).for_each(|number| publish(&server, number..number + 1)));
+        for mut client in clients {
+            scope.spawn(move || {
+                let mut next = BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 0)]);
+                while next.values().any(|next| *next < STORED + LIVE) {
+                    let message = client.message();
+                    let next = next.get_mut(&message.topic).expect("one of the two");
+                    assert_eq!((message.offset, &message.data[0]), (*next, &json!(*next)));
+                    *next += 1;
+                }
+            });
+        }
+    });
 }
