@@ -63,19 +63,29 @@ pub fn expect(socket: &mut TcpStream) -> io::Result<()> {
     let mut read = [0; 4096];
     let length = loop {
         let (count, _) = rustix::net::recv(&*socket, &mut read[..], RecvFlags::PEEK)?;
-        let head = &read[..count];
-        if let Some(at) = head.windows(END.len()).position(|part| part == END) {
-            break at + END.len();
+        if let Some(length) = answer(&read[..count])? {
+            break length;
         }
         if count == 0 || count == read.len() {
             return Err(io::Error::other("no answer to the handshake"));
         }
         std::thread::sleep(Duration::from_micros(50));
     };
-    socket.read_exact(&mut read[..length])?;
+    socket.read_exact(&mut read[..length])
+}
+
+/// The length of the answer that begins `read`, once it is whole.
+///
+/// # Errors
+///
+/// When it is not the right one; the error is what the server said.
+pub fn answer(read: &[u8]) -> io::Result<Option<usize>> {
+    let Some(length) = read.windows(END.len()).position(|part| part == END) else {
+        return Ok(None);
+    };
     let head = String::from_utf8_lossy(&read[..length]);
     if head.starts_with("HTTP/1.1 101") && head.contains(ACCEPT) {
-        return Ok(());
+        return Ok(Some(length + END.len()));
     }
-    Err(io::Error::other(head.into_owned()))
+    Err(io::Error::other(String::from_utf8_lossy(read).into_owned()))
 }

@@ -4,4 +4,5 @@ pub mod arguments;
 pub mod frame;
 pub mod handshake;
 pub mod message;
+pub mod open_files;
 pub mod schedule;

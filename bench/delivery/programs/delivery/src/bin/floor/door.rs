@@ -4,8 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use delivery::handshake;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use delivery::{handshake, open_files};
 
 /// The door.
 pub struct Door(TcpListener);
@@ -13,9 +12,7 @@ pub struct Door(TcpListener);
 impl Door {
     /// Listens, and may have as many open files as this process is allowed.
     pub fn open(port: u16) -> io::Result<Self> {
-        let mut files = getrlimit(Resource::Nofile);
-        files.current = files.maximum;
-        setrlimit(Resource::Nofile, files)?;
+        open_files::allow_all()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         listener.set_nonblocking(true)?;
         Ok(Self(listener))

@@ -20,7 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use delivery::arguments::Arguments;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use delivery::open_files;
 
 use crate::cpu::Cpu;
 use crate::crowd::{Crowd, Rest};
@@ -30,7 +30,7 @@ use crate::figures::Figures;
 fn main() -> io::Result<()> {
     let arguments = Arguments::typed();
     let seconds = |name| Duration::from_secs_f64(arguments.value(name, 1.0));
-    raise_open_files()?;
+    open_files::allow_all()?;
     let dial = Dial {
         server: SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.value("--port", 0))),
         path: arguments.text("--path").unwrap_or("/"),
@@ -63,10 +63,4 @@ fn main() -> io::Result<()> {
     io::stdin().read_to_end(&mut Vec::new())?;
     drop(stuck);
     Ok(())
-}
-
-fn raise_open_files() -> io::Result<()> {
-    let mut files = getrlimit(Resource::Nofile);
-    files.current = files.maximum;
-    Ok(setrlimit(Resource::Nofile, files)?)
 }

@@ -67,7 +67,7 @@ impl Nats {
         let mut at = 0;
         while let Some((payload, end)) = nats_line(&self.held[at..]) {
             each(&self.held[at..][payload..end]);
-            at += (end + 2).min(self.held.len() - at);
+            at += end + 2;
         }
         self.held.drain(..at);
     }
@@ -88,4 +88,58 @@ fn nats_line(bytes: &[u8]) -> Option<(usize, usize)> {
         .ok()?;
     let payload = end + 2;
     (bytes.len() >= payload + length + 2).then_some((payload, payload + length))
+}
+
+#[cfg(test)]
+mod tests {
+    use delivery::frame;
+    use delivery::message::Feed;
+
+    use super::*;
+
+    fn seen(bytes: &[u8], read_bytes: usize, nats: bool) -> Seen {
+        let (mut sample, mut seen) = (Sample::new(nats), Seen::default());
+        bytes
+            .chunks(read_bytes)
+            .for_each(|part| sample.on_read(part, &mut seen));
+        seen
+    }
+
+    #[test]
+    fn jumps_of_offsets_are_counted_and_a_new_row_is_none() {
+        let (mut feed, mut again, mut bytes) = (Feed::default(), Feed::default(), Vec::new());
+        for _ in 0..10 {
+            let text = feed.next_text();
+            if !text.contains(r#""offset":4,"#) {
+                frame::write_text(&mut bytes, text.as_bytes());
+            }
+        }
+        frame::write_text(&mut bytes, again.next_text().as_bytes());
+        let seen = seen(&bytes, 100, false);
+        assert_eq!((seen.messages, seen.missed, seen.bytes), (10, 1, bytes.len() as u64));
+        assert_eq!(seen.latencies.len(), 10);
+    }
+
+    #[test]
+    fn messages_of_nats_are_found_wherever_frames_and_reads_are_cut() {
+        let (mut feed, mut stream) = (Feed::default(), b"INFO {}\r\nPING\r\n".to_vec());
+        for _ in 0..5 {
+            let text = feed.next_text();
+            stream.extend_from_slice(format!("MSG feed 1 {}\r\n{text}\r\n", text.len()).as_bytes());
+        }
+        for frame_bytes in [1, 7, 300, stream.len()] {
+            let mut bytes = Vec::new();
+            stream
+                .chunks(frame_bytes)
+                .for_each(|part| frame::write_text(&mut bytes, part));
+            for read_bytes in [1, 5, bytes.len()] {
+                let seen = seen(&bytes, read_bytes, true);
+                assert_eq!(
+                    (seen.messages, seen.missed),
+                    (5, 0),
+                    "frames of {frame_bytes}, reads of {read_bytes}"
+                );
+            }
+        }
+    }
 }
