@@ -71,7 +71,17 @@ def cores(for_server=1):
     places = Places(set(mine[:for_server]), {mine[-1]}, [])
     if places.server & places.load:
         places.warnings.append(f"not comparable: the server and its load share a core, there are only {len(mine)}")
+    siblings = pathlib.Path(f"/sys/devices/system/cpu/cpu{mine[-1]}/topology/thread_siblings_list")
+    shared = (places.server - places.load) & numbers(siblings.read_text() if siblings.exists() else "")
+    if shared:
+        places.warnings.append(f"not comparable: cores {min(shared)} and {mine[-1]} are two threads of one core")
     return places
+
+
+def numbers(text):
+    """A list of cores as the kernel writes it: 0-2,8."""
+    ranges = [part.split("-") for part in text.strip().split(",") if part]
+    return {number for ends in ranges for number in range(int(ends[0]), int(ends[-1]) + 1)}
 
 
 def pinned(core_set):

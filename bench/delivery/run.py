@@ -18,6 +18,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import goals  # noqa: E402
 import servers  # noqa: E402
 import table  # noqa: E402
 from lapwing_bench import cores, free_port, machine, pinned, proportional_memory, stop, wait_for_port  # noqa: E402
@@ -146,7 +147,7 @@ def main():
     if asked.write:
         table.write(asked.write, [head, *places.warnings], text)
     if not asked.json:
-        print("\n".join([head, *places.warnings, "", text]))
+        print("\n".join([head, *places.warnings, "", text, "", *goals.lines(results)]))
 
 
 if __name__ == "__main__":

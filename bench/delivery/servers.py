@@ -144,11 +144,11 @@ def nats():
     server = folder / "nats-server"
     if not server.exists():
         raise Unavailable("PyPI has no nats-server for this platform")
-    work = pathlib.Path(tempfile.mkdtemp(prefix="lapwing-bench-"))
+    work = tempfile.TemporaryDirectory(prefix="lapwing-bench-")
 
     def start(port, load):
         inner = lapwing_bench.free_port()
-        settings = work / f"{port}.conf"
+        settings = pathlib.Path(work.name) / f"{port}.conf"
         settings.write_text(f"host: 127.0.0.1\nport: {inner}\nmax_connections: 65536\n"
                             f"websocket {{ host: 127.0.0.1, port: {port}, no_tls: true, compression: false }}\n")
         publisher = [sys.executable, PEERS / "nats_publisher.py", "--port", str(inner), *load.pace()]

@@ -75,14 +75,20 @@ def beside_stuck(runs, without):
     said = [f"memory in the window {growth}"]
     if without:
         mine, theirs = values(runs, "p99_ms"), values(without, "p99_ms")
-        apart = min(mine) > max(theirs) or min(theirs) > max(mine)
         said.insert(0, f"p99 is {statistics.median(mine) / statistics.median(theirs):.2f} × that without them"
-                    + ("" if apart else ", not distinguishable"))
+                    + ("" if apart(mine, theirs) else ", not distinguishable"))
     return said
+
+
+def apart(ours, theirs):
+    """Whether two spreads have nothing in common."""
+    return min(ours) > max(theirs) or min(theirs) > max(ours)
 
 
 def ratios(runs, results, name):
     """Each run over the floor of its round."""
+    if not runs:
+        return []
     floors = {run["round"]: run[name] for run in chosen(results, runs[0]["workload"], FLOOR) if run[name]}
     return [run[name] / floors[run["round"]] for run in runs if run[name] and run["round"] in floors]
 
