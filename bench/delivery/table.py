@@ -31,13 +31,11 @@ def cells(load, runs, results):
     """What stands behind workload and server."""
     if load.name == "idle":
         return ["", "", "", "", spread([run["bytes_per_connection"] for run in runs], size), remarks(load, runs, results)]
-    if load.saturate:
-        over_floor = ratios(runs, results, "deliveries_per_second")
-        return [spread(values(runs, "cpu_us"), micros), spread(over_floor, times), spread(values(runs, "deliveries_per_second"), many), "", "",
-                remarks(load, runs, results)]
-    over_floor = ratios(runs, results, "cpu_us")
-    return [spread(values(runs, "cpu_us"), micros), spread(over_floor, times), spread(values(runs, "deliveries_per_second"), many),
-            spread(values(runs, "p99_ms"), millis), "", remarks(load, runs, results)]
+    compared = "deliveries_per_second" if load.saturate else "cpu_us"
+    # At saturation a message waits for its turn among thousands: its latency is the length of that row.
+    latency = "" if load.saturate else spread(values(runs, "p99_ms"), millis)
+    return [spread(values(runs, "cpu_us"), micros), spread(ratios(runs, results, compared), times),
+            spread(values(runs, "deliveries_per_second"), many), latency, "", remarks(load, runs, results)]
 
 
 def remarks(load, runs, results):

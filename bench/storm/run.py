@@ -96,7 +96,7 @@ def main():
         done = run(listeners, messages, places)
         # What was jumped over was not received either.
         lost = listeners * 2 * messages - done["received"] + done["repeated"]
-        wrong += lost + done["repeated"]
+        wrong += lost + done["repeated"] + listeners - done["done"]
         seconds.append(done["seconds"])
         print(f"round {nth + 1}: {done['done']:,} of {listeners:,} have everything after {done['seconds']:.2f} s, the last handshake after "
               f"{done['answered_seconds']:.2f} s; lost {lost}, repeated {done['repeated']}; "

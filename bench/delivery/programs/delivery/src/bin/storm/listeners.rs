@@ -46,7 +46,7 @@ impl Listeners {
         self.listeners.iter().map(of).sum()
     }
 
-    /// Connects whoever is not, and reads until all want `offset`; gives how many do.
+    /// Connects whoever is not connected, or is no more, and reads until all want `offset`; gives how many do.
     pub fn until(&mut self, offset: u64, deadline: Instant) -> io::Result<usize> {
         self.idle = Duration::ZERO;
         let arrived =
@@ -68,6 +68,9 @@ impl Listeners {
                 if was_asking && !listeners.is_asking(number) {
                     asking -= 1;
                     listeners.answered = Some(Instant::now());
+                }
+                if listeners.listeners[number].line.is_none() {
+                    to_dial.push(number);
                 }
                 let is_there = arrived(&listeners.listeners[number]);
                 done = done + usize::from(is_there) - usize::from(was_there);
