@@ -45,7 +45,9 @@ def remarks(load, runs, results):
         said += beside_stuck(runs, chosen(results, "all-read", runs[0]["server"]))
     measured = "deliveries_per_second" if load.saturate else "cpu_us"
     over_floor = ratios(runs, results, measured)
-    if load.name != "idle" and runs[0]["server"] != FLOOR and over_floor and min(over_floor) <= 1 <= max(over_floor):
+    if disturbed(runs):
+        said.append("other programs used the cores meanwhile: not to be judged")
+    elif load.name != "idle" and runs[0]["server"] != FLOOR and over_floor and min(over_floor) <= 1 <= max(over_floor):
         said.append("not distinguishable from the floor")
     of_asked = values(runs, "of_asked")
     if of_asked and statistics.median(of_asked) < OF_ASKED_MIN:
@@ -55,8 +57,6 @@ def remarks(load, runs, results):
     used, waited = (statistics.median(values(runs, name)) for name in ("cpu_share", "waited_share"))
     if load.saturate and used + waited < USED_MIN:
         said.append(f"the server used {used:.0%} of its core: something else was the limit")
-    if max(waited, statistics.median(values(runs, "load_waited_share"))) > WAITED_MAX:
-        said.append("other programs used the cores meanwhile")
     missed = sum(values(runs, "missed"))
     if missed:
         share = missed / (missed + sum(values(runs, "latencies")))
@@ -65,6 +65,11 @@ def remarks(load, runs, results):
     if ended:
         said.append(f"{ended} connections ended by the server")
     return "; ".join(said)
+
+
+def disturbed(runs):
+    """Whether server or load were kept from their cores by others."""
+    return max(statistics.median(values(runs, name)) for name in ("waited_share", "load_waited_share")) > WAITED_MAX
 
 
 def beside_stuck(runs, without):
