@@ -3,10 +3,13 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
+import typing
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -53,6 +56,80 @@ class Server:
         self.process.send_signal(signal.SIGINT)
         self.process.stdout.close()
         return self.process.wait(timeout=30)
+
+
+class Places(typing.NamedTuple):
+    """Cores for a server and for its load, and what is not as it should be about them."""
+    server: set
+    load: set
+    warnings: list
+
+
+def cores(for_server=1):
+    """The first cores for the server, the last for the load."""
+    mine = sorted(os.sched_getaffinity(0))
+    places = Places(set(mine[:for_server]), {mine[-1]}, [])
+    if places.server & places.load:
+        places.warnings.append(f"not comparable: the server and its load share a core, there are only {len(mine)}")
+    siblings = pathlib.Path(f"/sys/devices/system/cpu/cpu{mine[-1]}/topology/thread_siblings_list")
+    shared = (places.server - places.load) & numbers(siblings.read_text() if siblings.exists() else "")
+    if shared:
+        places.warnings.append(f"not comparable: cores {min(shared)} and {mine[-1]} are two threads of one core")
+    return places
+
+
+def numbers(text):
+    """A list of cores as the kernel writes it: 0-2,8."""
+    ranges = [part.split("-") for part in text.strip().split(",") if part]
+    return {number for ends in ranges for number in range(int(ends[0]), int(ends[-1]) + 1)}
+
+
+def pinned(core_set):
+    """What a child does first: it stays on these cores, and may open as many files as it is allowed."""
+    def prepare():
+        os.sched_setaffinity(0, core_set)
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return prepare
+
+
+def free_port():
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port, process, patience=30):
+    """Waits until a server lets somebody in."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            if process.poll() is not None:
+                raise RuntimeError(f"{process.args[0]} ended with {process.returncode} before it listened") from None
+            if time.monotonic() > until:
+                raise RuntimeError(f"{process.args[0]} does not listen after {patience} s") from None
+            time.sleep(0.02)
+
+
+def proportional_memory(process):
+    """Memory of a process in bytes, of what it shares its part (Pss)."""
+    for line in pathlib.Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("smaps_rollup has no Pss")
+
+
+def stop(process):
+    """Ends a process that has nothing to lose, and waits for it."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            pipe.close()
 
 
 def machine():
