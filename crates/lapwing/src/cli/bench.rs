@@ -1,0 +1,348 @@
+//! `lapwing bench`: what was typed, and what it means.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapwing_wire::topic::TopicName;
+use rustls::pki_types::ServerName;
+
+use super::listen::{at_least_one, time, tls_of, url_failure};
+use super::stop;
+use super::{End, in_form};
+use crate::client::dial::{CONNECT_WAIT, DialError, Purpose, io_reason};
+use crate::client::target::Target;
+use crate::config::raise_open_files;
+use crate::failure::{Exit, Failure};
+use crate::load::object;
+use crate::load::outcome::Outcome;
+use crate::load::plan::{Plan, Publish};
+use crate::load::progress::Progress;
+use crate::load::run;
+use crate::load::table;
+use crate::load::verdict::Verdict;
+use crate::terminal::form;
+use crate::terminal::output::OutputFormat;
+use crate::terminal::paint::{ColorChoice, Painter, Role};
+
+/// The flags of `lapwing bench`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES, after_long_help = DETAILS)]
+pub struct BenchArgs {
+    /// The server: ws://HOST:PORT, or wss:// for TLS; any WebSocket server will do
+    #[arg(value_name = "URL", default_value = "ws://127.0.0.1:8765", help_heading = "What")]
+    url: String,
+    /// The topics, separated by commas, at most 100 [default: the one that is published to, otherwise all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "What")]
+    topics: Option<Vec<TopicName>>,
+    /// Also trust the certificates in this PEM file, for wss:// [default: whom the system trusts]
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "What")]
+    ca: Option<PathBuf>,
+    /// Trust any certificate: whoever is on the way can read and change the feed [default: off]
+    #[arg(long, help_heading = "What")]
+    insecure: bool,
+    /// How many clients listen at once, at least 1; each needs an open file
+    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_one, help_heading = "Load")]
+    clients: NonZeroU64,
+    /// How many threads they share, 1 to 256 [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256), help_heading = "Load")]
+    threads: Option<u64>,
+    /// Over how long they come: 2s, 1m [default: as fast as the server takes them]
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Load")]
+    ramp: Option<Duration>,
+    /// Connect from these addresses of this machine, separated by commas, when one has no free port any more [default: the system's
+    /// choice; towards 127.0.0.1 further addresses from 127.0.0.2 on]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Load")]
+    source_addresses: Vec<IpAddr>,
+    /// Publish to this topic, whose source must be push, and measure latency from the intended moment [default: publish nothing]
+    #[arg(long, value_name = "TOPIC", help_heading = "Load")]
+    publish: Option<TopicName>,
+    /// Messages a second to publish, 0.001 to 1000000, whatever the server does; above 1,000 in groups, one each millisecond
+    #[arg(long, value_name = "R", default_value = "10", value_parser = rate, requires = "publish", help_heading = "Load")]
+    rate: f64,
+    /// The size of a published payload, to 1MiB; at least about 60 bytes, which it needs
+    #[arg(long, value_name = "BYTES", default_value = "100B", value_parser = size, requires = "publish", help_heading = "Load")]
+    size: usize,
+    /// For how long to measure
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = time, help_heading = "Measure")]
+    time: Duration,
+    /// What comes in this time behind the last connect is left out of the figures; at least 200ms
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time, help_heading = "Measure")]
+    warm_up: Duration,
+    /// How many messages make a block, at least 1
+    #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Measure")]
+    block: NonZeroU64,
+    /// What to print: text for people, or json with one object
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Show")]
+    output: OutputFormat,
+    /// Short for --output json
+    #[arg(long, help_heading = "Show")]
+    json: bool,
+}
+
+/// Loads the server, and ends with code 3 when something was lost, repeated or out of order.
+pub fn run(args: BenchArgs, color: ColorChoice) -> End {
+    let json = args.json || args.output == OutputFormat::Json;
+    in_form(json, bench(&args, color, json))
+}
+
+fn bench(args: &BenchArgs, color: ColorChoice, json: bool) -> End {
+    let plan = Arc::new(plan(args)?);
+    let stop = stop::on_signals()?;
+    let mut progress = Progress::new(json);
+    let outcome = run::run(&plan, &stop, &mut progress);
+    progress.clear();
+    let outcome = outcome?;
+    let verdict = Verdict::of(&outcome.books, &outcome.topics, outcome.undrained);
+    match json {
+        true => print(&[object::of(&outcome, &verdict).to_string()])?,
+        false => print(&painted(
+            table::lines(&outcome, &verdict),
+            &verdict,
+            Painter::stdout(color),
+        ))?,
+    }
+    incomplete(&outcome)?;
+    Ok(match verdict {
+        Verdict::NotProven(_) => Exit::NotProven,
+        Verdict::Proven(_) | Verdict::NotChecked(_) => Exit::Done,
+    })
+}
+
+/// The verdict, which is the last line, in its colour.
+fn painted(mut lines: Vec<String>, verdict: &Verdict, paint: Painter) -> Vec<String> {
+    let role = match verdict {
+        Verdict::Proven(_) => Role::Good,
+        Verdict::NotProven(_) => Role::Bad,
+        Verdict::NotChecked(_) => Role::Attention,
+    };
+    if let Some(last) = lines.last_mut() {
+        *last = paint.paint(role, last.clone()).to_string();
+    }
+    lines
+}
+
+/// The failure of a run with fewer clients than were asked for; what the others received is told before.
+fn incomplete(outcome: &Outcome) -> Result<(), Failure> {
+    let (connected, asked) = (outcome.books.connected, outcome.plan.clients as u64);
+    let of = format!("{} of {}", form::count(connected), form::counted(asked, "client"));
+    if outcome.portless {
+        return Err(Failure::failed(
+            format!("out of local ports after {of}"),
+            "one address has some 28,000 ports towards a server: name more addresses of this machine with --source-addresses",
+        ));
+    }
+    match outcome.books.refused.iter().max_by_key(|(_, count)| **count) {
+        None => Ok(()),
+        Some((why, _)) => Err(Failure::failed(
+            format!("only {of} could connect: {why}"),
+            "ask for fewer, or let them come more slowly with --ramp",
+        )),
+    }
+}
+
+/// What the flags mean, or all that is wrong with them.
+fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
+    let target = Target::parse(&args.url).map_err(|error| url_failure(&error))?;
+    check(args, &target)?;
+    let tls = tls_of(&target, args.ca.as_ref(), args.insecure)?;
+    let address = reach(&target)?;
+    let name = || {
+        ServerName::try_from(target.host.clone()).map_err(|_| {
+            Failure::usage(
+                format!("no certificate can have the name {}", target.host),
+                "use a name or an address",
+            )
+        })
+    };
+    let tls = tls.map(|config| Ok((config, name()?))).transpose()?;
+    let clients = usize::try_from(args.clients.get()).unwrap_or(usize::MAX);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = args
+        .threads
+        .map_or(cores, |threads| usize::try_from(threads).unwrap_or(cores))
+        .min(clients);
+    room(clients, threads)?;
+    Ok(Plan {
+        target,
+        address,
+        tls,
+        topics: args.topics.clone(),
+        clients,
+        threads,
+        ramp: args.ramp.unwrap_or_default(),
+        warm_up: args.warm_up,
+        time: args.time,
+        blocks: vec![args.block],
+        sources: args.source_addresses.clone(),
+        publish: args.publish.clone().map(|topic| Publish {
+            topic,
+            rate: args.rate,
+            bytes: args.size,
+        }),
+    })
+}
+
+/// What can be seen to be wrong before anything is tried.
+fn check(args: &BenchArgs, target: &Target) -> Result<(), Failure> {
+    let mut wrong = Vec::new();
+    if let Some(key) = target.own_wish()
+        && args.topics.is_some()
+    {
+        wrong.push(Failure::usage(
+            format!("{key}= in the URL and --topics both say what to listen to"),
+            "leave one of them out",
+        ));
+    }
+    if args.topics.as_ref().is_some_and(|topics| topics.len() > 100) {
+        wrong.push(Failure::usage(
+            "more than 100 topics in --topics",
+            "listen to some of them",
+        ));
+    }
+    if let (Some(publish), Some(topics)) = (&args.publish, &args.topics)
+        && !topics.contains(publish)
+    {
+        wrong.push(Failure::usage(
+            format!("--publish {publish} is not among --topics, so nobody would hear it"),
+            format!("leave --topics out, or add {publish}"),
+        ));
+    }
+    Failure::all(wrong)
+}
+
+/// Refuses more clients than there can be open files.
+fn room(clients: usize, threads: usize) -> Result<(), Failure> {
+    let files = raise_open_files();
+    let most = files.saturating_sub(OWN_FILES + 2 * threads);
+    if clients > most {
+        let text = |number: usize| form::count(number as u64);
+        return Err(Failure::usage(
+            format!(
+                "--clients {} needs more open files than this process may have: {}, room for {} clients",
+                text(clients),
+                text(files),
+                text(most)
+            ),
+            "ulimit -n raises it up to the limit of the system; or spread the clients over several machines",
+        ));
+    }
+    Ok(())
+}
+
+/// The first of the server's addresses that takes a connection.
+fn reach(target: &Target) -> Result<SocketAddr, Failure> {
+    let found = (target.host.as_str(), target.port).to_socket_addrs();
+    let addresses = found.map_err(|error| DialError::Resolve {
+        host: target.host.clone(),
+        error,
+    });
+    let mut tried = Vec::new();
+    for address in addresses.map_err(|error| error.failure(target, Purpose::Listen))? {
+        match std::net::TcpStream::connect_timeout(&address, CONNECT_WAIT) {
+            Ok(_) => return Ok(address),
+            Err(error) => tried.push((address, error)),
+        }
+    }
+    Err(DialError::Connect { tried }.failure(target, Purpose::Listen))
+}
+
+/// Prints lines to stdout; nobody looking any more is no failure.
+fn print(lines: &[String]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let written = lines.iter().try_for_each(|line| writeln!(out, "{line}"));
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(
+            format!("cannot write to stdout: {}", io_reason(&error)),
+            "the exit code says whether it is proven",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Messages a second, as `1000` or `1000/s`.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text
+        .strip_suffix("/s")
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| "a rate is a number such as 200 or 0.5/s".to_owned())?;
+    match (0.001..=1_000_000.0).contains(&rate) {
+        true => Ok(rate),
+        false => Err("it is 0.001 to 1000000 a second".to_owned()),
+    }
+}
+
+/// A size in bytes, as `250B` or `1KiB`.
+fn size(text: &str) -> Result<usize, String> {
+    let size = text
+        .parse::<bytesize::ByteSize>()
+        .map_err(|_| "a size is a number and a unit: 250B, 1KiB".to_owned())?;
+    match usize::try_from(size.0) {
+        Ok(bytes @ ..=SIZE_MAX) => Ok(bytes),
+        _ => Err("it is at most 1MiB".to_owned()),
+    }
+}
+
+/// Standard streams, polls, wakers, signals, and the connections that publish.
+const OWN_FILES: usize = 96;
+
+/// Less than a published body may have by default, with what stands around the payload.
+const SIZE_MAX: usize = (1 << 20) - 1024;
+
+macro_rules! examples {
+    () => {
+        "\
+Examples:
+  lapwing bench --clients 1000 --for 30s
+  lapwing bench --publish load --rate 200 --clients 500         (serve --topic load=push)
+  lapwing bench wss://feed.example.org/stream --clients 50 --ramp 10s --json
+
+Exit codes: 0 proven or not to be checked, 1 failed or not all could connect, 2 wrong use, 3 something was lost, repeated or
+out of order, or clients were cut off, 130 ended at once by a second signal"
+    };
+}
+
+const EXAMPLES: &str = examples!();
+
+const DETAILS: &str = concat!(
+    examples!(),
+    "
+
+Latency. With --publish each message carries the moment at which it was meant to leave. The schedule waits for no answer, so a server
+that pauses for 2 s shows messages that are 2 s old. For any other feed latency is counted from the moment of the append, which
+the server's clock tells: within one machine it is exact, between two it is as good as their clocks agree.
+
+Loss. Each client checks the offsets of each topic: what is missing (and whether the server said so), what came twice, what came
+late. What comes before a client joins, and what is on its way at the end, is no loss. A client that the server cuts off is counted
+with its code, does not come back, and nothing is proven then. Servers that send no offsets are measured by frames and bytes alone.
+
+The tester. When one of its threads had no time left, read late or sent late, it says so before the verdict."
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_a_second() {
+        assert_eq!(
+            (rate("200"), rate("0.5/s"), rate("1000000")),
+            (Ok(200.0), Ok(0.5), Ok(1e6))
+        );
+        for wrong in ["", "x", "0", "-1", "1000001", "NaN", "inf", "5/m"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_size_fits_a_published_body() {
+        assert_eq!((size("250B"), size("1KiB")), (Ok(250), Ok(1024)));
+        for wrong in ["", "x", "1MiB", "1GiB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}
