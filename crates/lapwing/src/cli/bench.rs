@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lapwing_wire::topic::TopicName;
 use rustls::pki_types::ServerName;
+use tokio_util::sync::CancellationToken;
 
 use super::listen::{at_least_one, time, tls_of, url_failure};
 use super::stop;
@@ -22,6 +23,7 @@ use crate::load::outcome::Outcome;
 use crate::load::plan::{Plan, Publish};
 use crate::load::progress::Progress;
 use crate::load::run;
+use crate::load::sweep::Sweep;
 use crate::load::table;
 use crate::load::verdict::Verdict;
 use crate::terminal::form;
@@ -75,6 +77,17 @@ pub struct BenchArgs {
     /// How many messages make a block, at least 1
     #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Measure")]
     block: NonZeroU64,
+    /// Do a grid instead of one run: block times over the size of a block and the number of clients; each run is as long as --for
+    #[arg(long, conflicts_with_all = ["clients", "block"], help_heading = "Sweep")]
+    sweep: bool,
+    /// The numbers of clients, separated by commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,10,100,1000", value_parser = at_least_one,
+        requires = "sweep", help_heading = "Sweep")]
+    sweep_clients: Vec<NonZeroU64>,
+    /// The sizes of blocks, separated by commas; all of them are timed in the same run
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,5,50,500", value_parser = at_least_one,
+        requires = "sweep", help_heading = "Sweep")]
+    sweep_blocks: Vec<NonZeroU64>,
     /// What to print: text for people, or json with one object
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Show")]
     output: OutputFormat,
@@ -90,26 +103,91 @@ pub fn run(args: BenchArgs, color: ColorChoice) -> End {
 }
 
 fn bench(args: &BenchArgs, color: ColorChoice, json: bool) -> End {
-    let plan = Arc::new(plan(args)?);
+    let plans = plans(args)?;
     let stop = stop::on_signals()?;
-    let mut progress = Progress::new(json);
-    let outcome = run::run(&plan, &stop, &mut progress);
-    progress.clear();
-    let outcome = outcome?;
-    let verdict = Verdict::of(&outcome.books, &outcome.topics, outcome.undrained);
-    match json {
-        true => print(&[object::of(&outcome, &verdict).to_string()])?,
-        false => print(&painted(
-            table::lines(&outcome, &verdict),
-            &verdict,
-            Painter::stdout(color),
-        ))?,
+    let mut teller = Teller {
+        sweeps: args.sweep,
+        json,
+        paint: Painter::stdout(color),
+        progress: Progress::new(json),
+        sweep: Sweep::default(),
+    };
+    let mut end = Ok(());
+    for plan in plans {
+        end = teller.run(&Arc::new(plan), &stop);
+        if end.is_err() || stop.is_cancelled() {
+            break;
+        }
     }
-    incomplete(&outcome)?;
-    Ok(match verdict {
-        Verdict::NotProven(_) => Exit::NotProven,
-        Verdict::Proven(_) | Verdict::NotChecked(_) => Exit::Done,
-    })
+    // What was measured is told, whatever came behind it.
+    teller.conclude()?;
+    end?;
+    Ok(
+        match teller
+            .sweep
+            .runs
+            .iter()
+            .any(|run| matches!(run.verdict(), Verdict::NotProven(_)))
+        {
+            true => Exit::NotProven,
+            false => Exit::Done,
+        },
+    )
+}
+
+/// Does the runs, and tells what each has shown.
+struct Teller {
+    sweeps: bool,
+    json: bool,
+    paint: Painter,
+    progress: Progress,
+    /// The runs so far; of a single run it has one.
+    sweep: Sweep,
+}
+
+impl Teller {
+    /// One run; with fewer clients than were asked for it is told and still a failure.
+    fn run(&mut self, plan: &Arc<Plan>, stop: &CancellationToken) -> Result<(), Failure> {
+        let outcome = run::run(plan, stop, &mut self.progress);
+        self.progress.clear();
+        self.sweep.runs.push(outcome?);
+        let outcome = &self.sweep.runs[self.sweep.runs.len() - 1];
+        if self.sweeps && !self.json {
+            let heading = if self.sweep.runs.len() == 1 {
+                self.sweep.heading(&plan.blocks)
+            } else {
+                Vec::new()
+            };
+            print(&[heading, vec![self.sweep.row(outcome)]].concat())?;
+        }
+        incomplete(outcome)
+    }
+
+    /// Tells the result.
+    fn conclude(&self) -> Result<(), Failure> {
+        match (self.sweep.runs.as_slice(), self.json) {
+            ([], _) => Ok(()),
+            (_, true) => print(&[self.object().to_string()]),
+            ([only], false) if !self.sweeps => print(&painted(table::lines(only), &only.verdict(), self.paint)),
+            (runs, false) => {
+                let verdict = |run: &Outcome| {
+                    let clients = form::counted(run.plan.clients as u64, "client");
+                    let line = vec![format!("{clients}: {}", run.verdict().sentence())];
+                    painted(line, &run.verdict(), self.paint)
+                };
+                print(&[self.sweep.conclusion(), runs.iter().flat_map(verdict).collect()].concat())
+            }
+        }
+    }
+
+    /// The result for programs: of a sweep its points, and each run.
+    fn object(&self) -> serde_json::Value {
+        let runs = || self.sweep.runs.iter().map(object::of);
+        match self.sweeps {
+            true => serde_json::json!({ "sweep": self.sweep.json(), "runs": runs().collect::<Vec<_>>() }),
+            false => runs().next().unwrap_or_default(),
+        }
+    }
 }
 
 /// The verdict, which is the last line, in its colour.
@@ -144,6 +222,31 @@ fn incomplete(outcome: &Outcome) -> Result<(), Failure> {
     }
 }
 
+/// The runs that were asked for: one, or of a sweep one for each number of clients.
+fn plans(args: &BenchArgs) -> Result<Vec<Plan>, Failure> {
+    let plan = plan(args)?;
+    if !args.sweep {
+        room(plan.clients, plan.threads)?;
+        return Ok(vec![plan]);
+    }
+    let clients = args
+        .sweep_clients
+        .iter()
+        .map(|clients| usize::try_from(clients.get()).unwrap_or(usize::MAX));
+    let plans: Vec<Plan> = clients
+        .map(|clients| Plan {
+            clients,
+            threads: plan.threads.min(clients),
+            blocks: args.sweep_blocks.clone(),
+            ..plan.clone()
+        })
+        .collect();
+    for plan in &plans {
+        room(plan.clients, plan.threads)?;
+    }
+    Ok(plans)
+}
+
 /// What the flags mean, or all that is wrong with them.
 fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
     let target = Target::parse(&args.url).map_err(|error| url_failure(&error))?;
@@ -163,9 +266,8 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = args
         .threads
-        .map_or(cores, |threads| usize::try_from(threads).unwrap_or(cores))
-        .min(clients);
-    room(clients, threads)?;
+        .map_or(cores, |threads| usize::try_from(threads).unwrap_or(cores));
+    let threads = if args.sweep { threads } else { threads.min(clients) };
     Ok(Plan {
         target,
         address,
@@ -299,6 +401,7 @@ macro_rules! examples {
 Examples:
   lapwing bench --clients 1000 --for 30s
   lapwing bench --publish load --rate 200 --clients 500         (serve --topic load=push)
+  lapwing bench --sweep --publish load --rate 1000              block times, from 1 to 1,000 clients
   lapwing bench wss://feed.example.org/stream --clients 50 --ramp 10s --json
 
 Exit codes: 0 proven or not to be checked, 1 failed or not all could connect, 2 wrong use, 3 something was lost, repeated or
@@ -319,6 +422,9 @@ the server's clock tells: within one machine it is exact, between two it is as g
 Loss. Each client checks the offsets of each topic: what is missing (and whether the server said so), what came twice, what came
 late. What comes before a client joins, and what is on its way at the end, is no loss. A client that the server cuts off is counted
 with its code, does not come back, and nothing is proven then. Servers that send no offsets are measured by frames and bytes alone.
+
+Sweep. A block of N messages is timed from the end of the block before. A point is source-limited when its blocks took no longer than
+the source took to make them, and delivery-limited when they did: then clients fall further and further behind.
 
 The tester. When one of its threads had no time left, read late or sent late, it says so before the verdict."
 );

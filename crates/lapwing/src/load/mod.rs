@@ -18,6 +18,7 @@ pub mod run;
 pub mod slice;
 pub mod sources;
 pub mod stamp;
+pub mod sweep;
 pub mod table;
 pub mod times;
 pub mod track;

@@ -5,15 +5,14 @@ use serde_json::{Value, json};
 
 use super::bottleneck;
 use super::outcome::{Outcome, Second, per_second};
-use super::pace;
 use super::publisher::Published;
 use super::slice::Strain;
 use super::times::millis;
-use super::verdict::Verdict;
 
 /// The object: the unit is in the key, unknown is `null`.
 #[must_use]
-pub fn of(outcome: &Outcome, verdict: &Verdict) -> Value {
+pub fn of(outcome: &Outcome) -> Value {
+    let verdict = outcome.verdict();
     let plan = &outcome.plan;
     let books = &outcome.books;
     json!({
@@ -54,7 +53,7 @@ fn topics(outcome: &Outcome) -> Vec<Value> {
                 "size": size,
                 "elapsed": block.elapsed.json(),
                 "source": block.source.json(),
-                "pace": pace::of(book, block).words(),
+                "pace": outcome.pace(book, block).words(),
             })
         });
         json!({
@@ -88,7 +87,7 @@ fn tester(outcome: &Outcome) -> Value {
     let strain = &outcome.strain;
     let most = |part: fn(&Strain) -> f64| strain.iter().map(part).fold(0.0, f64::max);
     json!({
-        "bottleneck": bottleneck::sentence(strain, &outcome.books.latency, outcome.published.as_ref()),
+        "bottleneck": outcome.bottleneck(),
         "core_share": most(Strain::share),
         "waited_for_core_share": most(Strain::starved),
         "read_late_p99_ms": bottleneck::reading_late(strain).map(millis),
@@ -106,6 +105,7 @@ fn second(second: &Second) -> Value {
         "p99_ms": second.latency.map(|(_, p99)| millis(p99)),
         "missed": second.missed,
         "repeated_or_late": second.astray,
+        "opened": second.opened,
         "ended": second.ended,
     })
 }

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use lapwing_wire::time::WallTime;
 
-use super::books::Books;
+use super::books::{BlockBook, Books, TopicBook};
+use super::bottleneck;
+use super::pace::{self, Pace};
 use super::plan::Plan;
 use super::publisher::Published;
 use super::slice::Strain;
 use super::times::Times;
+use super::verdict::Verdict;
 
 /// The figures of a run.
 pub struct Outcome {
@@ -62,6 +65,8 @@ pub struct Second {
     pub missed: u64,
     /// Messages that came twice or late.
     pub astray: u64,
+    /// Connections that were opened.
+    pub opened: u64,
     /// Connections that ended.
     pub ended: u64,
 }
@@ -77,6 +82,27 @@ impl Outcome {
     #[must_use]
     pub fn byte_rate(&self) -> f64 {
         per_second(self.bytes, self.measured)
+    }
+
+    /// Who set the pace of blocks; where delivery did and the tester was the bottleneck, it was the tester.
+    #[must_use]
+    pub fn pace(&self, topic: &TopicBook, block: &BlockBook) -> Pace {
+        match pace::of(topic, block) {
+            Pace::Delivery if self.bottleneck().is_some() => Pace::Tester,
+            pace => pace,
+        }
+    }
+
+    /// What the tester says about itself, if its figures are its own limit.
+    #[must_use]
+    pub fn bottleneck(&self) -> Option<String> {
+        bottleneck::sentence(&self.strain, &self.books.latency, self.published.as_ref())
+    }
+
+    /// What is proven.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        Verdict::of(&self.books, &self.topics, self.undrained)
     }
 
     /// What latency is counted from, in words.

@@ -22,7 +22,7 @@ impl Pace {
     #[must_use]
     pub fn mark(self) -> &'static str {
         match self {
-            Self::Source => "·",
+            Self::Source => "=",
             Self::Delivery => "!",
             Self::Tester => "?",
             Self::Unknown => " ",

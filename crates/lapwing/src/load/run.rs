@@ -350,6 +350,7 @@ impl Sum {
         sum.latency.add(&slice.latency);
         sum.missed += slice.missed;
         sum.astray += slice.astray;
+        sum.opened += slice.opened;
         sum.ended += slice.ended;
     }
 
@@ -364,6 +365,7 @@ impl Sum {
             latency: both(&self.slice.latency),
             missed: self.slice.missed,
             astray: self.slice.astray,
+            opened: self.slice.opened,
             ended: self.slice.ended,
         }
     }

@@ -22,6 +22,8 @@ pub struct Slice {
     pub missed: u64,
     /// Messages that came twice or late.
     pub astray: u64,
+    /// Connections that were opened.
+    pub opened: u64,
     /// Connections that the server or the network ended.
     pub ended: u64,
     /// Messages that all listeners of this thread have.

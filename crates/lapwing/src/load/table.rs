@@ -3,12 +3,11 @@
 use super::bottleneck;
 use super::outcome::{Outcome, per_second};
 use super::times::{QUANTILES, Times};
-use super::verdict::Verdict;
 use crate::terminal::form;
 
 /// The lines: what came, how late, what the tester cost, and the verdict last.
 #[must_use]
-pub fn lines(outcome: &Outcome, verdict: &Verdict) -> Vec<String> {
+pub fn lines(outcome: &Outcome) -> Vec<String> {
     let mut lines = vec![connected(outcome)];
     lines.extend(refused(outcome));
     lines.push(received(outcome));
@@ -24,12 +23,8 @@ pub fn lines(outcome: &Outcome, verdict: &Verdict) -> Vec<String> {
         lines.extend(rows.iter().map(Row::text));
     }
     lines.push(format!("{:NAME$}  {}", "tester", bottleneck::cost(&outcome.strain)));
-    lines.extend(bottleneck::sentence(
-        &outcome.strain,
-        &outcome.books.latency,
-        outcome.published.as_ref(),
-    ));
-    lines.push(verdict.sentence());
+    lines.extend(outcome.bottleneck());
+    lines.push(outcome.verdict().sentence());
     lines
 }
 
@@ -60,7 +55,7 @@ pub fn rows(outcome: &Outcome) -> Vec<Row<'_>> {
             rows.push(Row {
                 name: format!("block of {size}, {name}"),
                 times: &block.elapsed,
-                note: super::pace::of(book, block).words(),
+                note: outcome.pace(book, block).words(),
             });
         }
     }

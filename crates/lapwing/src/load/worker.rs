@@ -232,6 +232,7 @@ impl Worker {
         self.listeners[key].counted = true;
         self.opening -= 1;
         self.open += 1;
+        self.ear.slice.opened += 1;
         self.course.on_open(self.open == 1);
     }
 

@@ -162,6 +162,11 @@ impl Guest {
         self.socket.send(Message::text(text)).expect("it listens");
     }
 
+    /// Sends, and says whether somebody still listens.
+    pub fn try_send(&mut self, text: &str) -> bool {
+        self.socket.send(Message::text(text)).is_ok()
+    }
+
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.socket.send(Message::binary(bytes.to_vec())).expect("it listens");
     }
@@ -328,7 +333,7 @@ impl Guest {
     pub fn keep_sending(&mut self, text: &str, done: impl Fn() -> bool) {
         let began = Instant::now();
         while !done() && began.elapsed() < DEADLINE {
-            if self.socket.send(Message::text(text)).is_err() {
+            if !self.try_send(text) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -30,7 +30,7 @@ fn as_many_clients_as_open_files_allow_listen_and_one_more_is_refused_before_any
         "{end:#?}"
     );
     let end = with_open_files(150, &server.url, "51").finish().with_code(2);
-    end.said("error: --clients 51 needs more open files than this process may have: 150, room for 50 clients");
+    end.said("error: 51 clients need more open files than this process may have: 150, room for 50 clients");
     end.said("hint: ulimit -n raises it");
     assert!(end.stdout.is_empty());
 }

@@ -12,5 +12,6 @@ mod figures;
 mod foreign;
 mod limits;
 mod ports;
+mod sweep;
 mod usage;
 mod verdict;
