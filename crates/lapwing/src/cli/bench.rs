@@ -1,12 +1,14 @@
 //! `lapwing bench`: what was typed, and what it means.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lapwing_wire::escape::escaped;
 use lapwing_wire::topic::TopicName;
 use rustls::pki_types::ServerName;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,7 @@ use crate::load::object;
 use crate::load::outcome::Outcome;
 use crate::load::plan::{Plan, Publish};
 use crate::load::progress::Progress;
+use crate::load::report;
 use crate::load::run;
 use crate::load::sweep::Sweep;
 use crate::load::table;
@@ -91,6 +94,9 @@ pub struct BenchArgs {
     /// What to print: text for people, or json with one object
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Show")]
     output: OutputFormat,
+    /// Write a report to this file: one HTML page with the pictures, which needs nothing else [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Show")]
+    report: Option<PathBuf>,
     /// Short for --output json
     #[arg(long, help_heading = "Show")]
     json: bool,
@@ -104,6 +110,7 @@ pub fn run(args: BenchArgs, color: ColorChoice) -> End {
 
 fn bench(args: &BenchArgs, color: ColorChoice, json: bool) -> End {
     let plans = plans(args)?;
+    let report = args.report.as_deref().map(open_report).transpose()?;
     let stop = stop::on_signals()?;
     let mut teller = Teller {
         sweeps: args.sweep,
@@ -121,6 +128,9 @@ fn bench(args: &BenchArgs, color: ColorChoice, json: bool) -> End {
     }
     // What was measured is told, whatever came behind it.
     teller.conclude()?;
+    if let Some(report) = report {
+        teller.write(report)?;
+    }
     end?;
     Ok(
         match teller
@@ -178,6 +188,17 @@ impl Teller {
                 print(&[self.sweep.conclusion(), runs.iter().flat_map(verdict).collect()].concat())
             }
         }
+    }
+
+    /// Writes the report.
+    fn write(&self, (path, mut file): (&Path, File)) -> Result<(), Failure> {
+        if self.sweep.runs.is_empty() {
+            return Ok(());
+        }
+        let page = report::page(&self.sweep, self.sweeps, &command(), &self.object());
+        // What stood there before may have been longer.
+        let written = file.set_len(0).and_then(|()| file.write_all(page.as_bytes()));
+        written.map_err(|error| unwritable(path, &error))
     }
 
     /// The result for programs: of a sweep its points, and each run.
@@ -350,6 +371,34 @@ fn reach(target: &Target) -> Result<SocketAddr, Failure> {
         }
     }
     Err(DialError::Connect { tried }.failure(target, Purpose::Listen))
+}
+
+/// Opens the file of the report before anything is measured for nothing.
+fn open_report(path: &Path) -> Result<(&Path, File), Failure> {
+    let opened = File::options().write(true).create(true).truncate(false).open(path);
+    opened
+        .map(|file| (path, file))
+        .map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    let path = escaped(&path.display().to_string());
+    Failure::failed(
+        format!("cannot write {path}: {}", io_reason(error)),
+        "choose another file with --report",
+    )
+}
+
+/// What was typed, without the secrets of a URL.
+fn command() -> String {
+    let shown = |word: String| Target::parse(&word).map_or(word, |target| target.to_string());
+    let words = std::env::args_os()
+        .skip(1)
+        .map(|word| shown(word.to_string_lossy().into_owned()));
+    std::iter::once("lapwing".to_owned())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Prints lines to stdout; nobody looking any more is no failure.

@@ -1,7 +1,9 @@
 //! What one thread has counted, and what all threads have together.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use super::pace;
 use super::times::Times;
 use super::track::{Block, Track};
 use crate::client::dial::DialError;
@@ -63,6 +65,8 @@ pub struct BlockBook {
     pub elapsed: Times,
     /// As they were made.
     pub source: Times,
+    /// How much longer than their making those took that came late, all together.
+    pub late: Duration,
 }
 
 impl Books {
@@ -131,10 +135,7 @@ impl TopicBook {
             self.blocks.resize_with(block.size + 1, BlockBook::default);
         }
         let book = &mut self.blocks[block.size];
-        book.elapsed.record(nanos(block.elapsed));
-        if let Some(source) = block.source {
-            book.source.record(nanos(source));
-        }
+        book.take(block.elapsed, block.source);
     }
 
     fn merge(&mut self, other: Self) {
@@ -155,11 +156,26 @@ impl TopicBook {
         for (ours, theirs) in self.blocks.iter_mut().zip(&other.blocks) {
             ours.elapsed.add(&theirs.elapsed);
             ours.source.add(&theirs.source);
+            ours.late += theirs.late;
         }
     }
 }
 
-fn nanos(span: std::time::Duration) -> u64 {
+impl BlockBook {
+    /// Takes the time of a block, and its source's.
+    pub fn take(&mut self, elapsed: Duration, source: Option<Duration>) {
+        self.elapsed.record(nanos(elapsed));
+        if let Some(source) = source {
+            self.source.record(nanos(source));
+            let longer = elapsed.saturating_sub(source);
+            if longer > pace::lateness(source) {
+                self.late += longer;
+            }
+        }
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 

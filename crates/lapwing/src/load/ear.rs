@@ -7,6 +7,7 @@ use std::time::Duration;
 use lapwing_wire::control::{CONTROL_PREFIX, ServerMessage, Subscribed};
 use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::time::TimeReader;
+use lapwing_wire::topic::TopicName;
 
 use super::books::Books;
 use super::core_time::CoreTime;
@@ -287,10 +288,13 @@ impl Ear {
         tracks.push(Track::new(topic.number, from, live_from, &self.plan.blocks));
     }
 
-    /// Where a topic stands here; none when there are too many.
+    /// Where a topic stands here; none when its name is none, or when there are too many.
     fn topic(&mut self, name: &str) -> Option<usize> {
         if let Some(at) = self.topics.iter().position(|topic| topic.name == name) {
             return Some(at);
+        }
+        if name != FOREIGN {
+            TopicName::parse(name).ok()?;
         }
         let number = self.course.topic(name)?;
         self.topics.push(Topic {
@@ -313,7 +317,7 @@ fn border(after: u64, origin: u64, window: (u64, u64)) -> u64 {
 }
 
 /// What the topic of frames without an envelope is called: no topic can have this name.
-pub const FOREIGN: &str = "-";
+pub const FOREIGN: &str = "(frames)";
 
 /// A second.
 pub const SECOND_NANOS: u64 = 1_000_000_000;

@@ -255,7 +255,8 @@ impl Run<'_> {
             .into_values()
             .map(|sum| sum.second(self.origin, (from, until)))
             .collect();
-        timeline.retain(|second| !second.length.is_zero());
+        // The piece between the last whole second and the end says nothing of a second.
+        timeline.retain(|second| second.measured || second.length >= HALF_SECOND);
         let inside = |count: fn(&Second) -> u64| timeline.iter().filter(|second| second.measured).map(count).sum();
         Outcome {
             plan: self.plan.clone(),
@@ -409,6 +410,8 @@ const ROUND: Duration = Duration::from_millis(50);
 
 /// Until all threads know what is measured.
 const WARM_UP_MIN: Duration = Duration::from_millis(200);
+
+const HALF_SECOND: Duration = Duration::from_millis(500);
 
 /// For what was acknowledged and has not come.
 const DRAIN_WAIT: Duration = Duration::from_secs(5);

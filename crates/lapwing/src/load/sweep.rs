@@ -208,6 +208,8 @@ const CELL: usize = 23;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::load::pace;
 
@@ -216,8 +218,7 @@ mod tests {
         let text = |elapsed_ms: &[u64], source_ms: u64| {
             let mut times = BlockBook::default();
             for ms in elapsed_ms {
-                times.elapsed.record(ms * 1_000_000);
-                times.source.record(source_ms * 1_000_000);
+                times.take(Duration::from_millis(*ms), Some(Duration::from_millis(source_ms)));
             }
             let pace = pace::of(&TopicBook::default(), &times);
             let size = NonZeroU64::MIN;

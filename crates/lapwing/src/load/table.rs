@@ -8,10 +8,7 @@ use crate::terminal::form;
 /// The lines: what came, how late, what the tester cost, and the verdict last.
 #[must_use]
 pub fn lines(outcome: &Outcome) -> Vec<String> {
-    let mut lines = vec![connected(outcome)];
-    lines.extend(refused(outcome));
-    lines.push(received(outcome));
-    lines.extend(published(outcome));
+    let mut lines = summary(outcome);
     let rows = rows(outcome);
     if !rows.is_empty() {
         let names = QUANTILES.iter().map(|(name, _)| *name).chain(["max", "count"]);
@@ -25,6 +22,16 @@ pub fn lines(outcome: &Outcome) -> Vec<String> {
     lines.push(format!("{:NAME$}  {}", "tester", bottleneck::cost(&outcome.strain)));
     lines.extend(outcome.bottleneck());
     lines.push(outcome.verdict().sentence());
+    lines
+}
+
+/// Who was connected, what came, what was published.
+#[must_use]
+pub fn summary(outcome: &Outcome) -> Vec<String> {
+    let mut lines = vec![connected(outcome)];
+    lines.extend(refused(outcome));
+    lines.push(received(outcome));
+    lines.extend(published(outcome));
     lines
 }
 

@@ -194,7 +194,7 @@ mod tests {
         foreign.foreign = 10;
         check(
             &foreign,
-            &["-"],
+            &[FOREIGN],
             "not checked: this server sends no offsets; frames and bytes only",
         );
     }

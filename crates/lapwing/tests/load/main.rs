@@ -12,6 +12,7 @@ mod figures;
 mod foreign;
 mod limits;
 mod ports;
+mod report;
 mod sweep;
 mod usage;
 mod verdict;
