@@ -80,10 +80,10 @@ pub struct BenchArgs {
     /// How many messages make a block, at least 1
     #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Measure")]
     block: NonZeroU64,
-    /// Do a grid instead of one run: block times over the size of a block and the number of clients; each run is as long as --for
+    /// Do a grid instead of one run: block times over the size of a block and the number of clients; each run is as long as --for [default: off]
     #[arg(long, conflicts_with_all = ["clients", "block"], help_heading = "Sweep")]
     sweep: bool,
-    /// The numbers of clients, separated by commas
+    /// The numbers of clients, separated by commas; those for which there are not enough open files are left out
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,10,100,1000", value_parser = at_least_one,
         requires = "sweep", help_heading = "Sweep")]
     sweep_clients: Vec<NonZeroU64>,
@@ -250,22 +250,31 @@ fn plans(args: &BenchArgs) -> Result<Vec<Plan>, Failure> {
         room(plan.clients, plan.threads)?;
         return Ok(vec![plan]);
     }
-    let clients = args
+    let clients: Vec<usize> = args
         .sweep_clients
         .iter()
-        .map(|clients| usize::try_from(clients.get()).unwrap_or(usize::MAX));
-    let plans: Vec<Plan> = clients
-        .map(|clients| Plan {
-            clients,
-            threads: plan.threads.min(clients),
-            blocks: args.sweep_blocks.clone(),
-            ..plan.clone()
-        })
+        .map(|clients| usize::try_from(clients.get()).unwrap_or(usize::MAX))
         .collect();
-    for plan in &plans {
-        room(plan.clients, plan.threads)?;
+    let (fit, too_many): (Vec<usize>, Vec<usize>) = clients
+        .into_iter()
+        .partition(|clients| room(*clients, plan.threads).is_ok());
+    if let Some(most) = too_many.first() {
+        let left_out = room(*most, plan.threads);
+        if fit.is_empty() {
+            left_out?;
+        } else if let Err(failure) = left_out {
+            let why = &failure.sentences[0].0;
+            // A closed stderr is no reason to measure nothing.
+            let _ = writeln!(std::io::stderr(), "warning: left out of the sweep: {why}");
+        }
     }
-    Ok(plans)
+    let plan_for = |clients: usize| Plan {
+        clients,
+        threads: plan.threads.min(clients),
+        blocks: args.sweep_blocks.clone(),
+        ..plan.clone()
+    };
+    Ok(fit.into_iter().map(plan_for).collect())
 }
 
 /// What the flags mean, or all that is wrong with them.
@@ -274,6 +283,7 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
     check(args, &target)?;
     let tls = tls_of(&target, args.ca.as_ref(), args.insecure)?;
     let address = reach(&target)?;
+    sources(&args.source_addresses, address)?;
     let name = || {
         ServerName::try_from(target.host.clone()).map_err(|_| {
             Failure::usage(
@@ -337,6 +347,25 @@ fn check(args: &BenchArgs, target: &Target) -> Result<(), Failure> {
     Failure::all(wrong)
 }
 
+/// Checks that this machine can connect from the addresses that were given.
+fn sources(sources: &[IpAddr], target: SocketAddr) -> Result<(), Failure> {
+    let wrong = sources.iter().filter_map(|source| {
+        if source.is_ipv4() != target.is_ipv4() {
+            return Some(format!(
+                "{source} in --source-addresses is of another kind than the server's {}",
+                target.ip()
+            ));
+        }
+        let error = std::net::UdpSocket::bind((*source, 0)).err()?;
+        Some(format!(
+            "cannot connect from {source} in --source-addresses: {}",
+            io_reason(&error)
+        ))
+    });
+    let hint = "name addresses of this machine; ip address lists them";
+    Failure::all(wrong.map(|sentence| Failure::usage(sentence, hint)).collect())
+}
+
 /// Refuses more clients than there can be open files.
 fn room(clients: usize, threads: usize) -> Result<(), Failure> {
     let files = raise_open_files();
@@ -345,7 +374,7 @@ fn room(clients: usize, threads: usize) -> Result<(), Failure> {
         let text = |number: usize| form::count(number as u64);
         return Err(Failure::usage(
             format!(
-                "--clients {} needs more open files than this process may have: {}, room for {} clients",
+                "{} clients need more open files than this process may have: {}, room for {} clients",
                 text(clients),
                 text(files),
                 text(most)

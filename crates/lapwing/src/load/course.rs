@@ -18,6 +18,7 @@ pub struct Course {
     threads_open: AtomicUsize,
     drained: AtomicUsize,
     portless: AtomicBool,
+    broken: AtomicBool,
     topics: Mutex<Vec<String>>,
 }
 
@@ -135,6 +136,16 @@ impl Course {
     /// Whether ports ran out.
     pub fn is_portless(&self) -> bool {
         self.portless.load(Ordering::Acquire)
+    }
+
+    /// Nothing can be published.
+    pub fn on_broken(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing can be published.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
     }
 
     /// The number of a topic in this run, the same in all threads; none when there are too many.

@@ -246,11 +246,20 @@ impl Listener {
                 Some(_) if leaving => {}
                 Some(Event::Text(text)) => ear.text(&mut self.tracks, self.lapwing, text),
                 Some(Event::Binary(bytes)) => ear.binary(&mut self.tracks, bytes.len()),
+                // Who takes no pongs needs no more of them.
+                Some(Event::Ping(_)) if self.output.len() > OUTPUT_BYTES_MAX => {}
                 Some(Event::Ping(payload)) => {
                     write_frame(&mut self.output, Opcode::Pong, payload, Some(entropy.mask()))
                 }
                 Some(Event::Pong(_)) => {}
-                Some(Event::Close(close)) => return Err(closed(close)),
+                Some(Event::Close(close)) => {
+                    let code = close.map(|(code, _)| code);
+                    write_close(&mut self.output, code, "", Some(entropy.mask()));
+                    let end = closed(close);
+                    // Who does not take the answer does without.
+                    let _ = self.send();
+                    return Err(end);
+                }
             }
             input = &mut input[consumed..];
         }
@@ -260,7 +269,28 @@ impl Listener {
         }
     }
 
+    /// Why the server did not answer in time, as far as it said anything.
+    #[must_use]
+    pub fn given_up(&self) -> End {
+        End::Refused(self.refusal().unwrap_or(DialError::Silent))
+    }
+
+    /// The refusal of which a part has come.
+    fn refusal(&self) -> Option<DialError> {
+        let Phase::Opening(opening) = &self.phase else {
+            return None;
+        };
+        let (response, _) = Response::parse(&opening.came).ok()??;
+        response
+            .check(&opening.key, opening.protocols)
+            .err()
+            .map(DialError::from)
+    }
+
     fn broken(&self, address: SocketAddr, error: io::Error) -> End {
+        if let Some(refusal) = self.refusal() {
+            return End::Refused(refusal);
+        }
         match &self.phase {
             Phase::Opening(_) if matches!(self.wire, Wire::Tls(_)) => End::Refused(DialError::of_tls(error)),
             Phase::Opening(opening) if opening.came.is_empty() && error.kind() != io::ErrorKind::UnexpectedEof => {
@@ -311,6 +341,9 @@ fn close_text(close: Option<(CloseCode, &str)>) -> String {
     };
     format!("{code} {words}").trim_end().to_owned()
 }
+
+/// Pongs that wait for a server that does not read.
+const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
 /// A feed may be foreign, and its messages large.
 const LIMITS: DecoderLimits = DecoderLimits {

@@ -83,7 +83,7 @@ pub fn run(plan: &Arc<Plan>, stop: &CancellationToken, watcher: &mut dyn Watcher
         stop,
         origin: origin.mono,
         slices,
-        log: Log::new(plan.threads),
+        log: Log::new(plan.threads, origin.mono),
     };
     let settled = run.connect(watcher);
     let measured = match settled.connected {
@@ -160,8 +160,7 @@ impl Run<'_> {
         let publishing = stamps.map(|stamps| self.publish(stamps, begin)).transpose()?;
         loop {
             let now = Now::read().mono;
-            let ended = publishing.as_ref().is_some_and(JoinHandle::is_finished);
-            if now >= until || self.stop.is_cancelled() || self.course.open() == 0 || (ended && now < from) {
+            if now >= until || self.stop.is_cancelled() || self.course.open() == 0 || self.course.is_broken() {
                 break;
             }
             self.take_slices(ROUND);
@@ -197,7 +196,7 @@ impl Run<'_> {
                 topic: publish.topic.clone(),
                 source: format!("bench-{:016x}", run_number()),
             };
-            publisher::publish(publish, &stamps, to, &course, start)
+            publisher::publish(publish, &stamps, to, &course, start).inspect_err(|_| course.on_broken())
         };
         let spawned = std::thread::Builder::new().name("publisher".to_owned()).spawn(work);
         spawned.map_err(|error| no_thread(&error))
@@ -249,12 +248,7 @@ impl Run<'_> {
         let (from, until) = measured
             .as_ref()
             .map_or((0, 0), |measured| (measured.from, measured.until));
-        let mut timeline: Vec<Second> = self
-            .log
-            .seconds
-            .into_values()
-            .map(|sum| sum.second(self.origin, (from, until)))
-            .collect();
+        let mut timeline: Vec<Second> = self.log.seconds.into_values().map(|sum| sum.second).collect();
         // The piece between the last whole second and the end says nothing of a second.
         timeline.retain(|second| second.measured || second.length >= HALF_SECOND);
         let inside = |count: fn(&Second) -> u64| timeline.iter().filter(|second| second.measured).map(count).sum();
@@ -279,6 +273,7 @@ impl Run<'_> {
 
 /// What the threads have sent of their seconds.
 struct Log {
+    origin: u64,
     window: (u64, u64),
     seconds: BTreeMap<u64, Sum>,
     latency: Times,
@@ -291,15 +286,17 @@ struct Log {
 }
 
 /// A second of all threads together.
-#[derive(Default)]
 struct Sum {
-    slice: Slice,
+    second: Second,
+    /// The latencies of those threads that have told theirs, until all have: a long run has many seconds.
+    latency: Option<Times>,
     threads: usize,
 }
 
 impl Log {
-    fn new(threads: usize) -> Self {
+    fn new(threads: usize, origin: u64) -> Self {
         Self {
+            origin,
             window: (0, 0),
             seconds: BTreeMap::new(),
             latency: Times::default(),
@@ -323,7 +320,12 @@ impl Log {
             self.strain[thread].add(&slice.strain);
             self.shares[thread] = slice.strain.share();
         }
-        self.seconds.entry(slice.begin).or_default().add(&slice);
+        let (origin, window) = (self.origin, self.window);
+        let sum = self
+            .seconds
+            .entry(slice.begin)
+            .or_insert_with(|| Sum::new(&slice, origin, window));
+        sum.add(&slice, self.strain.len());
     }
 
     fn so_far(&self, measured: Duration, of: Duration) -> SoFar {
@@ -331,7 +333,7 @@ impl Log {
         SoFar {
             measured,
             of,
-            second: whole.map(|sum| sum.second(0, self.window)),
+            second: whole.map(|sum| sum.second.clone()),
             latency: both(&self.latency),
             missed: self.missed,
             astray: self.astray,
@@ -341,33 +343,36 @@ impl Log {
 }
 
 impl Sum {
-    fn add(&mut self, slice: &Slice) {
-        self.threads += 1;
-        let sum = &mut self.slice;
-        sum.begin = slice.begin;
-        sum.end = sum.end.max(slice.end);
-        sum.messages += slice.messages;
-        sum.bytes += slice.bytes;
-        sum.latency.add(&slice.latency);
-        sum.missed += slice.missed;
-        sum.astray += slice.astray;
-        sum.opened += slice.opened;
-        sum.ended += slice.ended;
+    fn new(slice: &Slice, origin: u64, window: (u64, u64)) -> Self {
+        Self {
+            second: Second {
+                at: Duration::from_nanos(slice.begin.saturating_sub(origin)),
+                measured: slice.begin >= window.0 && slice.begin < window.1,
+                ..Second::default()
+            },
+            latency: Some(Times::default()),
+            threads: 0,
+        }
     }
 
-    fn second(&self, origin: u64, window: (u64, u64)) -> Second {
-        let Slice { begin, end, .. } = self.slice;
-        Second {
-            at: Duration::from_nanos(begin.saturating_sub(origin)),
-            length: Duration::from_nanos(end.saturating_sub(begin)),
-            measured: begin >= window.0 && begin < window.1,
-            messages: self.slice.messages,
-            bytes: self.slice.bytes,
-            latency: both(&self.slice.latency),
-            missed: self.slice.missed,
-            astray: self.slice.astray,
-            opened: self.slice.opened,
-            ended: self.slice.ended,
+    fn add(&mut self, slice: &Slice, threads: usize) {
+        let second = &mut self.second;
+        second.length = second
+            .length
+            .max(Duration::from_nanos(slice.end.saturating_sub(slice.begin)));
+        second.messages += slice.messages;
+        second.bytes += slice.bytes;
+        second.missed += slice.missed;
+        second.astray += slice.astray;
+        second.opened += slice.opened;
+        second.ended += slice.ended;
+        self.threads += 1;
+        if let Some(latency) = &mut self.latency {
+            latency.add(&slice.latency);
+            second.latency = both(latency);
+        }
+        if self.threads == threads {
+            self.latency = None;
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Track {
     lost: u64,
     /// The end that the server told, and when.
     owed: (u64, u64),
+    /// When the latest message came.
+    heard_at: u64,
     timings: Box<[Timing]>,
 }
 
@@ -77,6 +79,7 @@ impl Track {
             holes: Vec::new(),
             lost: 0,
             owed: (0, 0),
+            heard_at: 0,
             timings: sizes.iter().map(timing).collect(),
         }
     }
@@ -135,6 +138,7 @@ impl Track {
         order: Order,
         mut block: impl FnMut(Block),
     ) {
+        self.heard_at = at;
         for (size, timing) in self.timings.iter_mut().enumerate() {
             if matches!(order, Order::Ahead(_)) {
                 timing.timer.on_break(Flags::GAP, None);
@@ -155,11 +159,13 @@ impl Track {
         }
     }
 
-    /// Messages that did not come although nothing was said of them; a tail counts when the server told of it well before `end`.
+    /// Messages that did not come although nothing was said of them.
+    ///
+    /// A tail counts when the server told of it well before `end`, and no message has come since: a listener that lags still has it on its way.
     #[must_use]
     pub fn silent(&self, end: u64) -> u64 {
         let (owed, at) = self.owed;
-        let tail = match end.saturating_sub(at) >= TAIL_PATIENCE_NANOS {
+        let tail = match end.saturating_sub(at.max(self.heard_at)) >= TAIL_PATIENCE_NANOS {
             true => owed.saturating_sub(self.next),
             false => 0,
         };
@@ -241,7 +247,14 @@ mod tests {
         track.on_end_told(15, 1_000);
         assert_eq!(track.silent(2_000_000_999), 0);
         assert_eq!(track.silent(2_000_001_000), 5);
-        for offset in 10..15 {
+        let order = track.on_message(10);
+        track.on_arrival(10, 1_500, None, order, |_| {});
+        assert_eq!(
+            (track.silent(2_000_001_499), track.silent(2_000_001_500)),
+            (0, 4),
+            "it lags, and then no more"
+        );
+        for offset in 11..15 {
             assert_eq!(track.on_message(offset), Order::Next);
         }
         assert_eq!(track.silent(u64::MAX), 0);

@@ -292,8 +292,10 @@ impl Worker {
             .filter(|(_, listener)| late(listener))
             .map(|(key, _)| key)
             .collect();
-        late.into_iter()
-            .for_each(|key| self.over(key, End::Refused(DialError::Silent)));
+        for key in late {
+            let end = self.listeners[key].given_up();
+            self.over(key, end);
+        }
     }
 
     /// Whether every listener has the published topic up to its end.

@@ -1,6 +1,8 @@
 //! Servers that know nothing of Lapwing, and servers inside TLS.
 
-use crate::feed::{Feed, certificate};
+use std::io::Write as _;
+
+use crate::feed::{Feed, certificate, read_head};
 use crate::program::lapwing;
 use crate::rig::{SHORT, looked_at, object, start};
 
@@ -67,4 +69,32 @@ fn a_certificate_that_nobody_signed_is_told_with_a_way_out() {
     let end = bench.finish().with_code(1);
     end.said("is not trusted");
     end.said("--ca FILE trusts the certificates in FILE, --insecure trusts anyone");
+}
+
+#[test]
+fn a_refusal_without_a_length_is_told_in_the_servers_words() {
+    let feed = Feed::bind();
+    let bench = lapwing(&["bench", &feed.url(), "--clients", "1"]);
+    looked_at(&feed);
+    let mut stream = feed.accept_tcp();
+    read_head(&mut stream);
+    let answer = "HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\nno such stream\n";
+    stream.write_all(answer.as_bytes()).expect("it listens");
+    drop(stream);
+    let end = bench.finish().with_code(1);
+    end.said("error: the server refused: no such stream (404 Not Found)");
+}
+
+#[test]
+fn what_is_no_websocket_server_is_told() {
+    let feed = Feed::bind();
+    let bench = lapwing(&["bench", &feed.url(), "--clients", "1"]);
+    looked_at(&feed);
+    let mut stream = feed.accept_tcp();
+    read_head(&mut stream);
+    stream.write_all(b"220 mail.example.org ESMTP\r\n").expect("it listens");
+    bench
+        .finish()
+        .with_code(1)
+        .said("is no stream: the server does not speak HTTP");
 }

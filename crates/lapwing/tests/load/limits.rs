@@ -36,6 +36,24 @@ fn as_many_clients_as_open_files_allow_listen_and_one_more_is_refused_before_any
 }
 
 #[test]
+fn a_sweep_goes_as_far_as_open_files_allow() {
+    let server = Server::start(&["--topic", "users=users?rate=50/s"]);
+    let mut command = Command::new("bash");
+    command.arg("-c").arg("ulimit -n 150 && exec \"$0\" \"$@\"");
+    command
+        .arg(env!("CARGO_BIN_EXE_lapwing"))
+        .args(["bench", &server.url, "--threads", "2"])
+        .args(SHORT);
+    command.args(["--sweep", "--sweep-clients", "2,51", "--sweep-blocks", "5"]);
+    let end = Program::start(&mut command).finish().with_code(0);
+    end.said("warning: left out of the sweep: 51 clients need more open files");
+    assert!(
+        end.stdout.last().expect("lines").starts_with("2 clients: proven: "),
+        "{end:#?}"
+    );
+}
+
+#[test]
 fn whom_the_server_refuses_is_told_and_what_the_others_received_is_kept() {
     let server = Server::start(&["--topic", "users=users?rate=50/s", "--max-connections", "6"]);
     let end = start(&server.url, &[SHORT, &["--clients", "8"]].concat())

@@ -1,6 +1,7 @@
 //! Wrong use: told in a sentence with a way out, before anything starts.
 
 use crate::program::lapwing;
+use crate::rig::Server;
 
 #[track_caller]
 fn check(args: &[&str], sentence: &str, hint: &str) {
@@ -33,6 +34,24 @@ fn what_contradicts_itself_is_told() {
         &["http://127.0.0.1:1"],
         "is the URL of a page",
         "use \"ws://127.0.0.1:1\"",
+    );
+}
+
+#[test]
+fn addresses_that_this_machine_does_not_have_are_told() {
+    let server = Server::start(&["--topic", "users=users?rate=50/s"]);
+    // An address for documentation (RFC 5737), which no machine has.
+    let strange = [server.url.as_str(), "--source-addresses", "127.0.0.1,192.0.2.1"];
+    check(
+        &strange,
+        "cannot connect from 192.0.2.1 in --source-addresses: ",
+        "name addresses of this machine",
+    );
+    let kinds = [server.url.as_str(), "--source-addresses", "::1"];
+    check(
+        &kinds,
+        "::1 in --source-addresses is of another kind than the server's 127.0.0.1",
+        "name addresses",
     );
 }
 
