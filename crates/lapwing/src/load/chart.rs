@@ -211,7 +211,7 @@ impl Chart {
 
 /// How charts look, in light and in dark; to stand in the style of the page.
 pub const STYLE: &str = "\
-svg{width:100%;height:auto;display:block}svg text{font-size:12px;fill:var(--muted)}svg .middle{text-anchor:middle}svg .end{text-anchor:end}\
+svg{width:100%;min-width:34rem;height:auto;display:block}svg text{font-size:12px;fill:var(--muted)}svg .middle{text-anchor:middle}svg .end{text-anchor:end}\
 .grid{stroke:var(--grid);fill:none}.shade{fill:var(--grid);opacity:.45}.event{fill:var(--bad)}\
 .line{fill:none;stroke:currentColor;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}.d1{stroke-dasharray:7 4}.d2{stroke-dasharray:2 4}\
 .d3{stroke-dasharray:10 3 2 3}.d4{stroke-dasharray:14 4}.band{fill:currentColor;opacity:.13}.beside{fill:none;stroke:currentColor;stroke-dasharray:1 3}\

@@ -70,43 +70,71 @@ pub fn publish(
         batch: Batch::default(),
         published: Published::default(),
     };
-    let mut group = 0;
-    let mut held = false;
+    let mut schedule = Schedule {
+        plan,
+        stamps,
+        start,
+        group: 0,
+        sent: 0,
+    };
+    // Until then what was due was held back by the server's silence.
+    let mut held_until = 0;
     loop {
         let (_, until) = course.window();
-        let intended = |group| start + nanos(plan.intended(group));
-        let mut now = Now::read().mono;
-        if course.stage() != Stage::Running || (until > 0 && intended(group) >= until) {
-            break;
+        let (now, due) = (Now::read().mono, schedule.due());
+        if course.stage() != Stage::Running || (until > 0 && due >= until) {
+            return publisher.finish();
         }
-        let due = intended(group);
         if due > now {
-            let wait = Duration::from_nanos(due - now).min(ROUND);
-            publisher.wait(wait)?;
+            publisher.wait(Duration::from_nanos(due - now).min(ROUND))?;
             continue;
         }
-        while publisher.is_full() {
-            held = true;
+        if publisher.is_full() {
+            held_until = now;
             publisher.wait(ROUND)?;
-            if course.stage() != Stage::Running {
-                break;
-            }
-            now = Now::read().mono;
+            continue;
         }
-        let first = group;
-        while intended(group) <= now && publisher.has_room(plan, stamps) {
-            let payload = stamps.write(intended(group));
-            (0..plan.group()).for_each(|_| publisher.batch.push(&payload));
-            group += 1;
+        let count = schedule.fill(&mut publisher.batch, now);
+        match due < held_until {
+            true => publisher.published.held += count,
+            false => publisher.note_delay(Duration::from_nanos(now - due), count),
         }
-        publisher.note_delay(
-            Duration::from_nanos(now - due),
-            (group - first) * plan.group(),
-            std::mem::take(&mut held),
-        );
         publisher.post();
     }
-    publisher.finish()
+}
+
+/// Which message is to leave next, and when.
+struct Schedule<'a> {
+    plan: &'a Publish,
+    stamps: &'a Stamps,
+    start: u64,
+    group: u64,
+    /// How many of the group are on their way already.
+    sent: u64,
+}
+
+impl Schedule<'_> {
+    /// When the next message is meant to leave.
+    fn due(&self) -> u64 {
+        self.start + nanos(self.plan.intended(self.group))
+    }
+
+    /// Moves what is due into a batch, as far as it has room; gives how many messages.
+    fn fill(&mut self, batch: &mut Batch, now: u64) -> u64 {
+        let before = batch.count;
+        while self.due() <= now {
+            let payload = self.stamps.write(self.due());
+            while self.sent < self.plan.group() {
+                if !batch.has_room(&payload) {
+                    return batch.count - before;
+                }
+                batch.push(&payload);
+                self.sent += 1;
+            }
+            (self.group, self.sent) = (self.group + 1, 0);
+        }
+        batch.count - before
+    }
 }
 
 struct Publisher {
@@ -130,14 +158,6 @@ impl Publisher {
     /// Whether as many posts as are sensible wait for their answers.
     fn is_full(&self) -> bool {
         self.free.is_empty() && self.open >= POSTS_MAX
-    }
-
-    fn has_room(&self, plan: &Publish, stamps: &Stamps) -> bool {
-        let payload = stamps.write(Now::read().mono).len() + 1;
-        let group = usize::try_from(plan.group()).unwrap_or(usize::MAX);
-        self.batch.count == 0
-            || (self.batch.count + plan.group() <= BATCH_MAX
-                && self.batch.body.len() + payload * group < BODY_BYTES_MAX)
     }
 
     /// Waits for an answer, at most so long; takes all that came.
@@ -167,10 +187,8 @@ impl Publisher {
         Ok(())
     }
 
-    fn note_delay(&mut self, delay: Duration, messages: u64, held: bool) {
-        if held {
-            self.published.held += messages;
-        } else if delay > LATE {
+    fn note_delay(&mut self, delay: Duration, messages: u64) {
+        if delay > LATE {
             self.published.late += messages;
             self.published.latest = self.published.latest.max(delay);
         }
@@ -219,7 +237,39 @@ const ROUND: Duration = Duration::from_millis(20);
 /// For the answers behind the end.
 pub const ANSWERS_WAIT: Duration = Duration::from_secs(5);
 
-const BATCH_MAX: u64 = 1000;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// As large as a published body may be by default.
-const BODY_BYTES_MAX: usize = 1 << 20;
+    #[test]
+    fn what_is_due_leaves_with_its_own_moment_and_a_full_batch_goes_on_with_the_rest() {
+        let topic = lapwing_wire::topic::TopicName::parse("t").expect("valid");
+        let plan = Publish {
+            topic,
+            rate: 600_000.0,
+            bytes: 100,
+        };
+        let stamps = Stamps::new(1, 100);
+        let mut schedule = Schedule {
+            plan: &plan,
+            stamps: &stamps,
+            start: 5,
+            group: 0,
+            sent: 0,
+        };
+        let mut batch = Batch::default();
+        assert_eq!(schedule.fill(&mut batch, 4), 0);
+        // Two groups of 600 are due, and a batch takes 1,000.
+        let now = 5 + 1_500_000;
+        assert_eq!(schedule.fill(&mut batch, now), 1000);
+        assert_eq!(schedule.due(), 1_000_005);
+        let last = batch
+            .body
+            .split(|byte| *byte == b'\n')
+            .nth(999)
+            .expect("a thousand lines");
+        assert_eq!(stamps.read(last), Some(1_000_005));
+        assert_eq!(schedule.fill(&mut batch.following(), now), 200);
+        assert_eq!(schedule.due(), 2_000_005);
+    }
+}

@@ -63,11 +63,14 @@ fn verdict(run: &Outcome) -> String {
         Verdict::NotProven(_) => ("bad", "✕"),
         Verdict::NotChecked(_) => ("open", "◇"),
     };
-    let mut out = format!("<p class=\"verdict {class}\">{mark} {}</p>", text(&verdict.sentence()));
-    if let Some(sentence) = run.bottleneck() {
-        let _ = write!(out, "<p class=\"verdict bad\">▲ {}</p>", text(&sentence));
-    }
-    out
+    let tester = run
+        .bottleneck()
+        .map(|sentence| format!("<p class=\"verdict bad\">▲ {}</p>", text(&sentence)));
+    let sentence = text(&verdict.sentence());
+    format!(
+        "{}<p class=\"verdict {class}\">{mark} {sentence}</p>",
+        tester.unwrap_or_default()
+    )
 }
 
 fn what_ran(run: &Outcome, command: &str) -> String {
@@ -466,7 +469,7 @@ const STYLE: &str = "\
 body{margin:0;background:var(--page);color:var(--text);font:15px/1.5 system-ui,sans-serif}main{max-width:60rem;margin:0 auto;padding:1.5rem}\
 h1{font-size:1.4rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:2rem 0 .5rem}.verdict{padding:.6rem .9rem;background:var(--panel);border-left:4px solid var(--muted)}\
 .verdict.good{border-color:var(--good)}.verdict.bad{border-color:var(--bad)}dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}\
-dt,figcaption,.key{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}figure{margin:0 0 1rem}.wide,pre{overflow-x:auto}pre{background:var(--panel);padding:.8rem;font-size:13px;white-space:pre-wrap}\
+dt,figcaption,.key{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}figure{margin:0 0 1rem;overflow-x:auto}.wide,pre{overflow-x:auto}pre{background:var(--panel);padding:.8rem;font-size:13px;white-space:pre-wrap}\
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}\
 td:first-child,th:first-child,td:last-child{text-align:left}details{margin:1rem 0}summary{cursor:pointer}\
 @media print{details>*{display:block}}";

@@ -161,3 +161,69 @@ fn ctrl_c_ends_it_with_what_was_measured_until_then() {
     assert_eq!(found["verdict"], "proven");
     assert!(found["measured_ms"].as_f64().expect("a time") < 60_000.0);
 }
+
+#[test]
+fn clients_come_over_the_time_that_was_asked_for() {
+    let server = Server::start(&["--topic", "users=users?rate=50/s"]);
+    let found = bench(&server.url, 0, &["--clients", "10", "--ramp", "1s"]);
+    // The last of ten comes after nine tenths of it.
+    assert!(found["ramp_ms"].as_f64().expect("a time") >= 900.0, "{found:#}");
+    let opened = found["timeline"]
+        .as_array()
+        .expect("seconds")
+        .iter()
+        .map(|second| second["opened"].as_u64());
+    assert_eq!(opened.sum::<Option<u64>>(), Some(10));
+}
+
+#[test]
+fn the_largest_payload_that_may_be_asked_for_is_published() {
+    let server = Server::start(&["--topic", "load=push"]);
+    let found = bench(
+        &server.url,
+        0,
+        &[
+            "--clients",
+            "1",
+            "--publish",
+            "load",
+            "--rate",
+            "5",
+            "--size",
+            "1000KiB",
+        ],
+    );
+    assert_eq!(found["published"]["sent"], found["published"]["acknowledged"]);
+    assert!(found["bytes"].as_u64().expect("a count") > 1_024_000, "{found:#}");
+}
+
+#[test]
+fn every_key_of_the_object_is_documented() {
+    let page = include_str!("../../../../docs/bench.md");
+    let server = Server::start(&["--topic", "load=push"]);
+    let grid = [
+        "--sweep",
+        "--sweep-clients",
+        "1",
+        "--sweep-blocks",
+        "1",
+        "--publish",
+        "load",
+        "--rate",
+        "50",
+    ];
+    let found = object(&start(&server.url, &[SHORT, &grid].concat()).finish().with_code(0));
+    let mut left = vec![&found];
+    while let Some(value) = left.pop() {
+        match value {
+            serde_json::Value::Object(object) => {
+                for (key, value) in object {
+                    assert!(page.contains(&format!("`{key}`")), "{key} is not in docs/bench.md");
+                    left.push(value);
+                }
+            }
+            serde_json::Value::Array(values) => left.extend(values),
+            _ => {}
+        }
+    }
+}
