@@ -35,7 +35,7 @@ pub struct Heard {
 impl Crowd {
     /// One more listener has a message, one of so many; gives the message when it was the last.
     ///
-    /// A message that some still lack when [`RECENT`] later ones have come is forgotten.
+    /// A message that some still lack when `RECENT` later ones have come is forgotten.
     pub fn on_arrival(&mut self, topic: usize, offset: u64, at: u64, followers: u64) -> Option<Heard> {
         if self.recent.is_empty() {
             self.recent.resize(RECENT, Seen::default());

@@ -37,7 +37,7 @@ impl Progress {
     }
 
     fn show(&self, name: &str, done: u64, of: u64, text: String) {
-        let style = ProgressStyle::with_template(&format!("{name:11} {{bar:30}}  {{msg}}"));
+        let style = ProgressStyle::with_template(&format!("{name:11} {{bar:16}}  {{msg}}"));
         self.bar
             .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         self.bar.set_length(of.max(1));
@@ -48,6 +48,10 @@ impl Progress {
 
 impl Watcher for Progress {
     fn on_connecting(&mut self, settled: usize, of: usize) {
+        if self.bar.is_finished() {
+            // The run before took it away.
+            self.bar.reset();
+        }
         let (settled, of) = (settled as u64, of as u64);
         self.show(
             "connecting",
@@ -72,28 +76,22 @@ impl Watcher for Progress {
         } else {
             "measuring"
         };
-        let mut text = format!(
+        let mut parts = vec![format!(
             "{:.0} of {:.0} s",
             so_far.measured.as_secs_f64(),
             so_far.of.as_secs_f64()
-        );
-        if let Some(second) = &so_far.second {
-            text.push_str(&format!("   {}", second_text(second)));
-        }
+        )];
+        parts.extend(so_far.second.as_ref().map(second_text));
         if let Some((p50, p99)) = so_far.latency {
-            text.push_str(&format!(
-                "   latency p50 {}, p99 {}",
-                form::fine_span(p50),
-                form::fine_span(p99)
-            ));
+            parts.push(format!("p50 {}, p99 {}", form::fine_span(p50), form::fine_span(p99)));
         }
-        let missed = form::count(so_far.missed);
-        text.push_str(&format!(
-            "   missed {missed}   tester {:.0} % of its core",
-            so_far.share * 100.0
-        ));
+        parts.push(format!("missed {}", form::count(so_far.missed)));
+        if so_far.astray > 0 {
+            parts.push(format!("repeated or late {}", form::count(so_far.astray)));
+        }
+        parts.push(format!("tester {:.0} %", so_far.share * 100.0));
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.show(name, millis(so_far.measured), millis(so_far.of), text);
+        self.show(name, millis(so_far.measured), millis(so_far.of), parts.join("   "));
     }
 
     fn on_draining(&mut self) {

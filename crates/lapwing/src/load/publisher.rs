@@ -39,7 +39,7 @@ pub struct Published {
 /// Publishes from `start` on the monotonic clock until the end of what is measured, or until the run drains.
 ///
 /// The moment at which a message is meant to leave stands in it, whenever it then leaves: a server that does not answer for two seconds
-/// is waited for by nobody, and its messages are two seconds old when they come. At most [`POSTS_MAX`] posts are under way; what is due beyond
+/// is waited for by nobody, and its messages are two seconds old when they come. At most `POSTS_MAX` posts are under way; what is due beyond
 /// that goes together as soon as one is answered.
 pub fn publish(
     plan: &Publish,

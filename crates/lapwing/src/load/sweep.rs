@@ -184,7 +184,7 @@ impl Point<'_> {
     fn text(&self) -> String {
         let [p50, p99] =
             [0.5, 0.99].map(|part| self.times.elapsed.quantile(part).unwrap_or_default().as_secs_f64() * 1e3);
-        let (unit, per_unit) = if p50 < 1000.0 { ("ms", 1.0) } else { ("s", 1000.0) };
+        let (unit, per_unit) = if p50 < 999.5 { ("ms", 1.0) } else { ("s", 1000.0) };
         format!(
             "{} {unit} ({}) {}",
             digits(p50 / per_unit),

@@ -163,7 +163,7 @@ fn published(outcome: &Outcome) -> Vec<String> {
 pub fn second_text(second: &super::outcome::Second) -> String {
     format!(
         "{}, {}/s",
-        form::rate(per_second(second.messages, second.length)).replace("/s", " messages/s"),
+        form::rate(per_second(second.messages, second.length)),
         form::bytes(per_second(second.bytes, second.length) as u64)
     )
 }
