@@ -23,6 +23,10 @@ pub fn sentence(strain: &[Strain], latency: &Times, published: Option<&Published
     if let Some(late) = reading_late(strain).filter(|late| counts(*late, latency)) {
         signs.push(format!("reading up to {} late (p99)", form::span(late)));
     }
+    let crowded = worst(Strain::crowded);
+    if crowded > CROWDED_MAX {
+        signs.push(format!("{:.0} % of its reads left something behind", crowded * 100.0));
+    }
     if let Some(published) = published
         && published.late as f64 > published.sent as f64 * LATE_PART_MAX
     {
@@ -75,6 +79,8 @@ fn counts(late: Duration, latency: &Times) -> bool {
 const SHARE_MAX: f64 = 0.9;
 /// Beyond this other programs took the core.
 const STARVED_MAX: f64 = 0.25;
+/// Beyond this there was always more than a read could take.
+const CROWDED_MAX: f64 = 0.5;
 /// Beyond this the schedule was not the one that was asked for.
 const LATE_PART_MAX: f64 = 0.01;
 /// Less is no matter.
@@ -129,6 +135,12 @@ mod tests {
             None,
             Some("no core was free for it 40 % of the time"),
         );
+        let mut crowded = strain(1, 1, 0);
+        crowded.read_late.record(0);
+        crowded.reads_full = 1;
+        check(&[crowded.clone()], None, None, None);
+        crowded.reads_full = 2;
+        check(&[crowded], None, None, Some("100 % of its reads left something behind"));
         let published = |late| Published {
             sent: 1000,
             late,

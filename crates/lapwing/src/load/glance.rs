@@ -52,6 +52,12 @@ fn by_layout(rest: &[u8]) -> Option<Glance<'_>> {
 
 #[cfg(test)]
 mod tests {
+    use lapwing_wire::envelope::{EnvelopeWriter, Kind};
+    use lapwing_wire::position::Offset;
+    use lapwing_wire::time::WallTime;
+    use lapwing_wire::topic::TopicName;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -73,6 +79,27 @@ mod tests {
             &ours.replace("41", "18446744073709551615"),
         ] {
             assert_eq!(message(foreign), None, "{foreign}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_envelope_of_ours_says_the_same_to_a_parser(offset in 0..OFFSET_MAX, wall in 0..i64::MAX, payload in ".{0,40}", bytes in any::<bool>()) {
+            let kind = if bytes { Kind::Bytes } else { Kind::Text };
+            let mut frame = Vec::new();
+            let topic = TopicName::parse("a-topic_9").expect("valid");
+            EnvelopeWriter::new(&topic).write(Offset::new(offset), WallTime::from_nanos(wall), kind, payload.as_bytes(), &mut frame);
+            let frame = String::from_utf8(frame).expect("UTF-8");
+            let parsed = Message::parse(&frame).expect("ours");
+            let glance = by_layout(&frame.as_bytes()["{\"topic\":".len()..]).expect("ours");
+            prop_assert_eq!((glance.topic, glance.offset, glance.time), (parsed.topic, parsed.offset.get(), parsed.time));
+            prop_assert!(glance.value.starts_with(parsed.value.as_bytes()));
+        }
+
+        #[test]
+        fn any_text_is_read_or_left(text in ".{0,80}", begin in 0_usize..90) {
+            let good = "{\"topic\":\"t\",\"offset\":1,\"time\":\"2026-11-21T19:00:00.123456Z\",\"data\":1}";
+            let _ = message(&format!("{}{text}", &good[..begin.min(good.len())]));
         }
     }
 }

@@ -68,6 +68,12 @@ impl Strain {
     pub fn starved(&self) -> f64 {
         part(self.waited, self.over)
     }
+
+    /// The part of the reads that left something behind.
+    #[must_use]
+    pub fn crowded(&self) -> f64 {
+        self.reads_full as f64 / self.read_late.count().max(1) as f64
+    }
 }
 
 fn part(of: Duration, whole: Duration) -> f64 {

@@ -1,8 +1,10 @@
 //! Servers that lose, repeat and disorder.
 
+use lapwing_wire::control::ServerMessage;
+use lapwing_wire::position::Offset;
 use serde_json::Value;
 
-use crate::feed::{Feed, Guest, granted};
+use crate::feed::{Feed, Guest, granted, topic};
 use crate::rig::{SHORT, looked_at, object, start};
 
 /// Loads a feed that greets two listeners and then does what `misbehave` says to the first, and all right to the second.
@@ -27,8 +29,8 @@ fn check(code: i32, misbehave: impl FnOnce(&mut Guest)) -> Value {
 
 #[track_caller]
 fn check_counts(found: &Value, silent: u64, announced: u64, repeated: u64, disordered: u64) {
-    let topic = &found["topics"][0];
-    let count = |key: &str| topic[key].as_u64().expect("a count");
+    let counts = &found["topics"][0];
+    let count = |key: &str| counts[key].as_u64().expect("a count");
     let counted = ["missed_silently", "missed_announced", "repeated", "out_of_order"].map(count);
     assert_eq!(counted, [silent, announced, repeated, disordered], "{found:#}");
 }
@@ -69,6 +71,24 @@ fn a_gap_that_is_announced_is_told_apart() {
         found["why"],
         "1 client missed 3 messages, all announced; 0 repeated, 0 out of order"
     );
+}
+
+#[test]
+fn a_missing_tail_shows_by_the_heartbeat() {
+    let feed = Feed::bind();
+    let bench = start(&feed.url(), &["--clients", "1", "--for", "4s", "--warm-up", "200ms"]);
+    looked_at(&feed);
+    let mut guest = feed.accept_lapwing();
+    guest.welcome(&["users"]);
+    guest.subscribe();
+    guest.grant(&granted("users", 1, 10));
+    guest.messages("users", 10..15);
+    let next = [(topic("users"), Offset::new(17))].into();
+    let time = "2026-11-21T19:00:10.000000Z".to_owned();
+    guest.control(&ServerMessage::Heartbeat { time, next });
+    assert_eq!(guest.until_closed().1, Some(1000));
+    let found = object(&bench.finish().with_code(3));
+    check_counts(&found, 2, 0, 0, 0);
 }
 
 #[test]
