@@ -12,6 +12,7 @@ pub mod escape;
 pub mod frame;
 pub mod handshake;
 pub mod json;
+pub mod layout;
 pub mod mask;
 pub mod name;
 pub mod position;

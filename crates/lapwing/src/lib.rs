@@ -5,6 +5,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod failure;
+pub mod load;
 pub mod lock;
 pub mod log;
 #[cfg(feature = "planted")]

@@ -473,7 +473,7 @@ pub(super) fn url_failure(error: &TargetError) -> Failure {
 }
 
 /// A number from 1 on.
-fn at_least_one(text: &str) -> Result<NonZeroU64, String> {
+pub(super) fn at_least_one(text: &str) -> Result<NonZeroU64, String> {
     match text.parse::<u64>() {
         Ok(number) => NonZeroU64::new(number).ok_or_else(|| "it is at least 1".to_owned()),
         Err(_) => Err(format!("it is a whole number, at least 1 and at most {}", u64::MAX)),
@@ -501,7 +501,7 @@ fn rotate(text: &str) -> Result<Rotate, String> {
 }
 
 /// A span of one number and one unit.
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let wrong = || "a length of time is a number and a unit: 500ms, 10s, 5m, 2h".to_owned();
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(unit_at);

@@ -1,5 +1,6 @@
 //! The command line: what was typed. What it means is decided in `config.rs` and in each command.
 
+pub mod bench;
 pub mod demo;
 pub mod listen;
 pub mod log;
@@ -44,6 +45,8 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Record a live feed, time every block of messages, and report the times back
     Listen(listen::ListenArgs),
+    /// Load a server with very many listeners: throughput, latency, and a verdict on loss, repeats and order
+    Bench(Box<bench::BenchArgs>),
     /// Prove that a recording is complete and in order, or say what is wrong with it
     Verify(verify::VerifyArgs),
     /// Send lines from stdin into a topic of a running server
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
     let end = match cli.command {
         Command::Serve(args) => serve::run(args, color),
         Command::Listen(args) => listen::run(args, color),
+        Command::Bench(args) => bench::run(*args, color),
         Command::Verify(args) => verify::run(args, color),
         Command::Publish(args) => publish::run(args, color),
         Command::Log(args) => log::run(args),

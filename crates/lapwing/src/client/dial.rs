@@ -67,8 +67,7 @@ impl Dial {
 
     fn request(&self, key: &str) -> Result<Vec<u8>, RequestError> {
         let path = self.target.path_and_query(self.name.as_ref());
-        let agent = ("User-Agent", concat!("lapwing/", env!("CARGO_PKG_VERSION")));
-        handshake::request(&self.target.host_header(), &path, key, self.protocols, &[agent])
+        handshake::request(&self.target.host_header(), &path, key, self.protocols, &[USER_AGENT])
     }
 }
 
@@ -264,7 +263,9 @@ impl DialError {
         }
     }
 
-    fn of_tls(error: io::Error) -> Self {
+    /// What an error of a stream inside TLS says.
+    #[must_use]
+    pub fn of_tls(error: io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match inner {
             Some(rustls::Error::InvalidCertificate(error)) => Self::Certificate(error.clone()),
@@ -424,13 +425,16 @@ fn retry_after(text: &str) -> Option<Duration> {
 }
 
 /// A fatal or warning alert of any TLS version: the answer of a TLS server to a request in plain text.
-const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+pub const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
 /// For one address; a name with several must not hold us up for minutes.
-const CONNECT_WAIT: Duration = Duration::from_secs(5);
+pub const CONNECT_WAIT: Duration = Duration::from_secs(5);
+
+/// How a client of ours calls itself in its handshake.
+pub const USER_AGENT: (&str, &str) = ("User-Agent", concat!("lapwing/", env!("CARGO_PKG_VERSION")));
 
 /// As long as our own servers give a client for its half.
-const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 
 /// For the rest of a refusal.
 const BODY_WAIT: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! The line of a message read by its fixed layout, without parsing what it says.
 
-use memchr::memchr;
+use lapwing_wire::layout::{number, text};
 
 use super::line::SEAL_BYTES;
 
@@ -63,26 +63,6 @@ pub fn block(line: &[u8]) -> Option<(&[u8; RECEIVED_BYTES], u64)> {
     let (rest, received) = rest.strip_suffix(b"\",\"mono\":")?.split_last_chunk()?;
     let known = rest.ends_with(b",\"received\":\"") && is_time(received);
     known.then_some((received, mono))
-}
-
-/// A string without escapes, up to its closing quote.
-fn text(rest: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = memchr(b'"', rest)?;
-    let (text, rest) = (&rest[..end], &rest[end + 1..]);
-    // With an escape the quote may be none; names and times have none.
-    memchr(b'\\', text).is_none().then_some((text, rest))
-}
-
-fn number(rest: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    // 19 digits always fit; longer ones, and a zero in front, are left to the parser.
-    if digits == 0 || digits > 19 || (digits > 1 && rest[0] == b'0') {
-        return None;
-    }
-    let number = rest[..digits]
-        .iter()
-        .fold(0, |sum, byte| sum * 10 + u64::from(byte - b'0'));
-    Some((number, &rest[digits..]))
 }
 
 /// Whether it has the form of `2026-11-21T19:00:14.100395112Z`; not whether there is such a day.

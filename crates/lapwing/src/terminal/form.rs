@@ -38,6 +38,24 @@ pub fn short_span(span_: Duration) -> String {
     }
 }
 
+/// A span where fractions of a millisecond matter: `0.21 ms`, `12.3 ms`, `1.998 s`.
+#[must_use]
+pub fn fine_span(span_: Duration) -> String {
+    match rounded(span_, 10_000) {
+        hundredths @ ..1_000 => format!("{}.{:02} ms", hundredths / 100, hundredths % 100),
+        _ => span(span_),
+    }
+}
+
+/// How many a second: `0.5/s`, `1,000/s`.
+#[must_use]
+pub fn rate(per_second: f64) -> String {
+    match per_second {
+        ..9.95 => format!("{per_second:.1}/s"),
+        _ => format!("{}/s", count(per_second.round() as u64)),
+    }
+}
+
 /// How many of a unit a span has, to the nearest.
 fn rounded(span: Duration, unit_nanos: u128) -> u128 {
     (span.as_nanos() + unit_nanos / 2) / unit_nanos
@@ -199,6 +217,20 @@ mod tests {
         assert_eq!(
             (counted(1, "message"), counted(2, "message")),
             ("1 message".to_owned(), "2 messages".to_owned())
+        );
+    }
+
+    #[test]
+    fn latencies_and_rates_have_the_digits_that_matter() {
+        let fine = |micros| fine_span(Duration::from_micros(micros));
+        assert_eq!(
+            [fine(0), fine(214), fine(9_994), fine(9_996)],
+            ["0.00 ms", "0.21 ms", "9.99 ms", "10.0 ms"]
+        );
+        assert_eq!([fine(121_040), fine(1_998_000)], ["121.0 ms", "1.998 s"]);
+        assert_eq!(
+            [rate(0.5), rate(9.94), rate(9.96), rate(3500.4)],
+            ["0.5/s", "9.9/s", "10/s", "3,500/s"]
         );
     }
 

@@ -11,6 +11,7 @@ use lapwing_wire::control::{Subscribe, Subscribed, Welcome};
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::report::Report;
 use lapwing_wire::topic::TopicName;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
@@ -161,6 +162,11 @@ impl Guest {
         self.socket.send(Message::text(text)).expect("it listens");
     }
 
+    /// Sends, and says whether somebody still listens.
+    pub fn try_send(&mut self, text: &str) -> bool {
+        self.socket.send(Message::text(text)).is_ok()
+    }
+
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.socket.send(Message::binary(bytes.to_vec())).expect("it listens");
     }
@@ -299,6 +305,20 @@ pub fn granted(name: &str, epoch: u128, next: u64) -> Subscribed {
     }
 }
 
+/// A self-signed certificate for 127.0.0.1, as server settings and as PEM.
+pub fn certificate() -> (Arc<rustls::ServerConfig>, String) {
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("a key");
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the defaults")
+        .with_no_client_auth()
+        .with_single_cert(vec![signed.cert.der().clone()], key)
+        .expect("a matching key");
+    (Arc::new(config), signed.cert.pem())
+}
+
 pub fn topic(name: &str) -> TopicName {
     TopicName::parse(name).expect("valid")
 }
@@ -313,7 +333,7 @@ impl Guest {
     pub fn keep_sending(&mut self, text: &str, done: impl Fn() -> bool) {
         let began = Instant::now();
         while !done() && began.elapsed() < DEADLINE {
-            if self.socket.send(Message::text(text)).is_err() {
+            if !self.try_send(text) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -1,25 +1,7 @@
 //! Feeds inside TLS.
 
-use std::sync::Arc;
-
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-
-use crate::feed::Feed;
+use crate::feed::{Feed, certificate};
 use crate::program::lapwing;
-
-/// A self-signed certificate for 127.0.0.1, as server settings and as PEM.
-fn certificate() -> (Arc<rustls::ServerConfig>, String) {
-    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("a key");
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the defaults")
-        .with_no_client_auth()
-        .with_single_cert(vec![signed.cert.der().clone()], key)
-        .expect("a matching key");
-    (Arc::new(config), signed.cert.pem())
-}
 
 #[test]
 fn a_certificate_can_be_trusted_by_file() {

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "failure",
+            "load",
             "log",
             "random",
             "recording",
@@ -22,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("client", &["clock", "failure", "recording", "terminal"]),
     ("config", &["source"]),
+    ("load", &["client", "clock", "failure", "random", "terminal"]),
     ("log", &["clock", "lock"]),
     ("recording", &["clock", "lock"]),
     (

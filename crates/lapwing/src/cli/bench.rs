@@ -1,0 +1,536 @@
+//! `lapwing bench`: what was typed, and what it means.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapwing_wire::escape::escaped;
+use lapwing_wire::topic::TopicName;
+use rustls::pki_types::ServerName;
+use tokio_util::sync::CancellationToken;
+
+use super::listen::{at_least_one, time, tls_of, url_failure};
+use super::stop;
+use super::{End, in_form};
+use crate::client::dial::{CONNECT_WAIT, DialError, Purpose, io_reason};
+use crate::client::target::Target;
+use crate::config::raise_open_files;
+use crate::failure::{Exit, Failure};
+use crate::load::object;
+use crate::load::outcome::Outcome;
+use crate::load::plan::{Plan, Publish};
+use crate::load::progress::Progress;
+use crate::load::report;
+use crate::load::run;
+use crate::load::sweep::Sweep;
+use crate::load::table;
+use crate::load::verdict::Verdict;
+use crate::terminal::form;
+use crate::terminal::output::OutputFormat;
+use crate::terminal::paint::{ColorChoice, Painter, Role};
+
+/// The flags of `lapwing bench`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES, after_long_help = DETAILS)]
+pub struct BenchArgs {
+    /// The server: ws://HOST:PORT, or wss:// for TLS; any WebSocket server will do
+    #[arg(value_name = "URL", default_value = "ws://127.0.0.1:8765", help_heading = "What")]
+    url: String,
+    /// The topics, separated by commas, at most 100 [default: the one that is published to, otherwise all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "What")]
+    topics: Option<Vec<TopicName>>,
+    /// Also trust the certificates in this PEM file, for wss:// [default: whom the system trusts]
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "What")]
+    ca: Option<PathBuf>,
+    /// Trust any certificate: whoever is on the way can read and change the feed [default: off]
+    #[arg(long, help_heading = "What")]
+    insecure: bool,
+    /// How many clients listen at once, at least 1; each needs an open file
+    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_one, help_heading = "Load")]
+    clients: NonZeroU64,
+    /// How many threads they share, 1 to 256 [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256), help_heading = "Load")]
+    threads: Option<u64>,
+    /// Over how long they come: 2s, 1m [default: as fast as the server takes them]
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Load")]
+    ramp: Option<Duration>,
+    /// Connect from these addresses of this machine, separated by commas, when one has no free port any more [default: the system's
+    /// choice; towards 127.0.0.1 further addresses from 127.0.0.2 on]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Load")]
+    source_addresses: Vec<IpAddr>,
+    /// Publish to this topic, whose source must be push, and measure latency from the intended moment [default: publish nothing]
+    #[arg(long, value_name = "TOPIC", help_heading = "Load")]
+    publish: Option<TopicName>,
+    /// Messages a second to publish, 0.001 to 1000000, whatever the server does; above 1,000 in groups, one each millisecond
+    #[arg(long, value_name = "R", default_value = "10", value_parser = rate, requires = "publish", help_heading = "Load")]
+    rate: f64,
+    /// The size of a published payload, to 1000KiB; at least about 60 bytes, which it needs
+    #[arg(long, value_name = "BYTES", default_value = "100B", value_parser = size, requires = "publish", help_heading = "Load")]
+    size: usize,
+    /// For how long to measure
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = time, help_heading = "Measure")]
+    time: Duration,
+    /// What comes in this time behind the last connect is left out of the figures; at least 200ms
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time, help_heading = "Measure")]
+    warm_up: Duration,
+    /// How many messages make a block, at least 1
+    #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Measure")]
+    block: NonZeroU64,
+    /// Do a grid instead of one run: block times over the size of a block and the number of clients; each run is as long as --for [default: off]
+    #[arg(long, conflicts_with_all = ["clients", "block"], help_heading = "Sweep")]
+    sweep: bool,
+    /// The numbers of clients, separated by commas; those for which there are not enough open files are left out
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,10,100,1000", value_parser = at_least_one,
+        requires = "sweep", help_heading = "Sweep")]
+    sweep_clients: Vec<NonZeroU64>,
+    /// The sizes of blocks, separated by commas; all of them are timed in the same run
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,5,50,500", value_parser = at_least_one,
+        requires = "sweep", help_heading = "Sweep")]
+    sweep_blocks: Vec<NonZeroU64>,
+    /// What to print: text for people, or json with one object
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Show")]
+    output: OutputFormat,
+    /// Write a report to this file: one HTML page with the pictures, which needs nothing else [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Show")]
+    report: Option<PathBuf>,
+    /// Short for --output json
+    #[arg(long, help_heading = "Show")]
+    json: bool,
+}
+
+/// Loads the server, and ends with code 3 when something was lost, repeated or out of order.
+pub fn run(args: BenchArgs, color: ColorChoice) -> End {
+    let json = args.json || args.output == OutputFormat::Json;
+    in_form(json, bench(&args, color, json))
+}
+
+fn bench(args: &BenchArgs, color: ColorChoice, json: bool) -> End {
+    let plans = plans(args)?;
+    let report = args.report.as_deref().map(open_report).transpose()?;
+    let stop = stop::on_signals()?;
+    let mut teller = Teller {
+        sweeps: args.sweep,
+        json,
+        paint: Painter::stdout(color),
+        progress: Progress::new(json),
+        sweep: Sweep::default(),
+    };
+    let mut end = Ok(());
+    for plan in plans {
+        end = teller.run(&Arc::new(plan), &stop);
+        if end.is_err() || stop.is_cancelled() {
+            break;
+        }
+    }
+    // What was measured is told, whatever came behind it.
+    teller.conclude()?;
+    if let Some(report) = report {
+        teller.write(report)?;
+    }
+    end?;
+    Ok(
+        match teller
+            .sweep
+            .runs
+            .iter()
+            .any(|run| matches!(run.verdict(), Verdict::NotProven(_)))
+        {
+            true => Exit::NotProven,
+            false => Exit::Done,
+        },
+    )
+}
+
+/// Does the runs, and tells what each has shown.
+struct Teller {
+    sweeps: bool,
+    json: bool,
+    paint: Painter,
+    progress: Progress,
+    /// The runs so far; of a single run it has one.
+    sweep: Sweep,
+}
+
+impl Teller {
+    /// One run; with fewer clients than were asked for it is told and still a failure.
+    fn run(&mut self, plan: &Arc<Plan>, stop: &CancellationToken) -> Result<(), Failure> {
+        let outcome = run::run(plan, stop, &mut self.progress);
+        self.progress.clear();
+        self.sweep.runs.push(outcome?);
+        let outcome = &self.sweep.runs[self.sweep.runs.len() - 1];
+        if self.sweeps && !self.json {
+            let heading = if self.sweep.runs.len() == 1 {
+                self.sweep.heading(&plan.blocks)
+            } else {
+                Vec::new()
+            };
+            print(&[heading, vec![self.sweep.row(outcome)]].concat())?;
+        }
+        incomplete(outcome)
+    }
+
+    /// Tells the result.
+    fn conclude(&self) -> Result<(), Failure> {
+        match (self.sweep.runs.as_slice(), self.json) {
+            ([], _) => Ok(()),
+            (_, true) => print(&[self.object().to_string()]),
+            ([only], false) if !self.sweeps => print(&painted(table::lines(only), &only.verdict(), self.paint)),
+            (runs, false) => {
+                let verdict = |run: &Outcome| {
+                    let clients = form::counted(run.plan.clients as u64, "client");
+                    let line = vec![format!("{clients}: {}", run.verdict().sentence())];
+                    painted(line, &run.verdict(), self.paint)
+                };
+                print(&[self.sweep.conclusion(), runs.iter().flat_map(verdict).collect()].concat())
+            }
+        }
+    }
+
+    /// Writes the report.
+    fn write(&self, (path, mut file): (&Path, File)) -> Result<(), Failure> {
+        if self.sweep.runs.is_empty() {
+            return Ok(());
+        }
+        let page = report::page(&self.sweep, self.sweeps, &command(), &self.object());
+        // What stood there before may have been longer.
+        let written = file.set_len(0).and_then(|()| file.write_all(page.as_bytes()));
+        written.map_err(|error| unwritable(path, &error))
+    }
+
+    /// The result for programs: of a sweep its points, and each run.
+    fn object(&self) -> serde_json::Value {
+        let runs = || self.sweep.runs.iter().map(object::of);
+        match self.sweeps {
+            true => serde_json::json!({ "sweep": self.sweep.json(), "runs": runs().collect::<Vec<_>>() }),
+            false => runs().next().unwrap_or_default(),
+        }
+    }
+}
+
+/// The verdict, which is the last line, in its colour.
+fn painted(mut lines: Vec<String>, verdict: &Verdict, paint: Painter) -> Vec<String> {
+    let role = match verdict {
+        Verdict::Proven(_) => Role::Good,
+        Verdict::NotProven(_) => Role::Bad,
+        Verdict::NotChecked(_) => Role::Attention,
+    };
+    if let Some(last) = lines.last_mut() {
+        *last = paint.paint(role, last.clone()).to_string();
+    }
+    lines
+}
+
+/// The failure of a run with fewer clients than were asked for; what the others received is told before.
+fn incomplete(outcome: &Outcome) -> Result<(), Failure> {
+    let (connected, asked) = (outcome.books.connected, outcome.plan.clients as u64);
+    let of = format!("{} of {}", form::count(connected), form::counted(asked, "client"));
+    if outcome.portless {
+        return Err(Failure::failed(
+            format!("out of local ports after {of}"),
+            "one address has some 28,000 ports towards a server: name more addresses of this machine with --source-addresses",
+        ));
+    }
+    match outcome.books.refused.iter().max_by_key(|(_, count)| **count) {
+        None => Ok(()),
+        Some((why, _)) => Err(Failure::failed(
+            format!("only {of} could connect: {why}"),
+            "ask for fewer, or let them come more slowly with --ramp",
+        )),
+    }
+}
+
+/// The runs that were asked for: one, or of a sweep one for each number of clients.
+fn plans(args: &BenchArgs) -> Result<Vec<Plan>, Failure> {
+    let plan = plan(args)?;
+    if !args.sweep {
+        room(plan.clients, plan.threads)?;
+        return Ok(vec![plan]);
+    }
+    let clients: Vec<usize> = args
+        .sweep_clients
+        .iter()
+        .map(|clients| usize::try_from(clients.get()).unwrap_or(usize::MAX))
+        .collect();
+    let (fit, too_many): (Vec<usize>, Vec<usize>) = clients
+        .into_iter()
+        .partition(|clients| room(*clients, plan.threads).is_ok());
+    if let Some(most) = too_many.first() {
+        let left_out = room(*most, plan.threads);
+        if fit.is_empty() {
+            left_out?;
+        } else if let Err(failure) = left_out {
+            let why = &failure.sentences[0].0;
+            // A closed stderr is no reason to measure nothing.
+            let _ = writeln!(std::io::stderr(), "warning: left out of the sweep: {why}");
+        }
+    }
+    let plan_for = |clients: usize| Plan {
+        clients,
+        threads: plan.threads.min(clients),
+        blocks: args.sweep_blocks.clone(),
+        ..plan.clone()
+    };
+    Ok(fit.into_iter().map(plan_for).collect())
+}
+
+/// What the flags mean, or all that is wrong with them.
+fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
+    let target = Target::parse(&args.url).map_err(|error| url_failure(&error))?;
+    check(args, &target)?;
+    let tls = tls_of(&target, args.ca.as_ref(), args.insecure)?;
+    let address = reach(&target)?;
+    sources(&args.source_addresses, address)?;
+    let name = || {
+        ServerName::try_from(target.host.clone()).map_err(|_| {
+            Failure::usage(
+                format!("no certificate can have the name {}", target.host),
+                "use a name or an address",
+            )
+        })
+    };
+    let tls = tls.map(|config| Ok((config, name()?))).transpose()?;
+    let clients = usize::try_from(args.clients.get()).unwrap_or(usize::MAX);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = args
+        .threads
+        .map_or(cores, |threads| usize::try_from(threads).unwrap_or(cores));
+    let threads = if args.sweep { threads } else { threads.min(clients) };
+    Ok(Plan {
+        target,
+        address,
+        tls,
+        topics: args.topics.clone(),
+        clients,
+        threads,
+        ramp: args.ramp.unwrap_or_default(),
+        warm_up: args.warm_up,
+        time: args.time,
+        blocks: vec![args.block],
+        sources: args.source_addresses.clone(),
+        publish: args.publish.clone().map(|topic| Publish {
+            topic,
+            rate: args.rate,
+            bytes: args.size,
+        }),
+    })
+}
+
+/// What can be seen to be wrong before anything is tried.
+fn check(args: &BenchArgs, target: &Target) -> Result<(), Failure> {
+    let mut wrong = Vec::new();
+    if let Some(key) = target.own_wish()
+        && args.topics.is_some()
+    {
+        wrong.push(Failure::usage(
+            format!("{key}= in the URL and --topics both say what to listen to"),
+            "leave one of them out",
+        ));
+    }
+    if args.topics.as_ref().is_some_and(|topics| topics.len() > 100) {
+        wrong.push(Failure::usage(
+            "more than 100 topics in --topics",
+            "listen to some of them",
+        ));
+    }
+    if let (Some(publish), Some(topics)) = (&args.publish, &args.topics)
+        && !topics.contains(publish)
+    {
+        wrong.push(Failure::usage(
+            format!("--publish {publish} is not among --topics, so nobody would hear it"),
+            format!("leave --topics out, or add {publish}"),
+        ));
+    }
+    Failure::all(wrong)
+}
+
+/// Checks that this machine can connect from the addresses that were given.
+fn sources(sources: &[IpAddr], target: SocketAddr) -> Result<(), Failure> {
+    let wrong = sources.iter().filter_map(|source| {
+        if source.is_ipv4() != target.is_ipv4() {
+            return Some(format!(
+                "{source} in --source-addresses is of another kind than the server's {}",
+                target.ip()
+            ));
+        }
+        let error = std::net::UdpSocket::bind((*source, 0)).err()?;
+        Some(format!(
+            "cannot connect from {source} in --source-addresses: {}",
+            io_reason(&error)
+        ))
+    });
+    let hint = "name addresses of this machine; ip address lists them";
+    Failure::all(wrong.map(|sentence| Failure::usage(sentence, hint)).collect())
+}
+
+/// Refuses more clients than there can be open files.
+fn room(clients: usize, threads: usize) -> Result<(), Failure> {
+    let files = raise_open_files();
+    let most = files.saturating_sub(OWN_FILES + 2 * threads);
+    if clients > most {
+        let text = |number: usize| form::count(number as u64);
+        return Err(Failure::usage(
+            format!(
+                "{} clients need more open files than this process may have: {}, room for {} clients",
+                text(clients),
+                text(files),
+                text(most)
+            ),
+            "ulimit -n raises it up to the limit of the system; or spread the clients over several machines",
+        ));
+    }
+    Ok(())
+}
+
+/// The first of the server's addresses that takes a connection.
+fn reach(target: &Target) -> Result<SocketAddr, Failure> {
+    let found = (target.host.as_str(), target.port).to_socket_addrs();
+    let addresses = found.map_err(|error| DialError::Resolve {
+        host: target.host.clone(),
+        error,
+    });
+    let mut tried = Vec::new();
+    for address in addresses.map_err(|error| error.failure(target, Purpose::Listen))? {
+        match std::net::TcpStream::connect_timeout(&address, CONNECT_WAIT) {
+            Ok(_) => return Ok(address),
+            Err(error) => tried.push((address, error)),
+        }
+    }
+    Err(DialError::Connect { tried }.failure(target, Purpose::Listen))
+}
+
+/// Opens the file of the report before anything is measured for nothing.
+fn open_report(path: &Path) -> Result<(&Path, File), Failure> {
+    let opened = File::options().write(true).create(true).truncate(false).open(path);
+    opened
+        .map(|file| (path, file))
+        .map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    let path = escaped(&path.display().to_string());
+    Failure::failed(
+        format!("cannot write {path}: {}", io_reason(error)),
+        "choose another file with --report",
+    )
+}
+
+/// What was typed, without the secrets of a URL.
+fn command() -> String {
+    let shown = |word: String| Target::parse(&word).map_or(word, |target| target.to_string());
+    let words = std::env::args_os()
+        .skip(1)
+        .map(|word| shown(word.to_string_lossy().into_owned()));
+    std::iter::once("lapwing".to_owned())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Prints lines to stdout; nobody looking any more is no failure.
+fn print(lines: &[String]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let written = lines.iter().try_for_each(|line| writeln!(out, "{line}"));
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(
+            format!("cannot write to stdout: {}", io_reason(&error)),
+            "the exit code says whether it is proven",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Messages a second, as `1000` or `1000/s`.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text
+        .strip_suffix("/s")
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| "a rate is a number such as 200 or 0.5/s".to_owned())?;
+    match (0.001..=1_000_000.0).contains(&rate) {
+        true => Ok(rate),
+        false => Err("it is 0.001 to 1000000 a second".to_owned()),
+    }
+}
+
+/// A size in bytes, as `250B` or `1KiB`.
+fn size(text: &str) -> Result<usize, String> {
+    let size = text
+        .parse::<bytesize::ByteSize>()
+        .map_err(|_| "a size is a number and a unit: 250B, 1KiB".to_owned())?;
+    match usize::try_from(size.0) {
+        Ok(bytes @ ..=SIZE_MAX) => Ok(bytes),
+        _ => Err("it is at most 1000KiB".to_owned()),
+    }
+}
+
+/// Standard streams, polls, wakers, signals, and the connections that publish.
+const OWN_FILES: usize = 96;
+
+/// Less than a published body may have by default, with what stands around the payload.
+const SIZE_MAX: usize = 1000 << 10;
+
+macro_rules! examples {
+    () => {
+        "\
+Examples:
+  lapwing bench --clients 1000 --for 30s
+  lapwing bench --publish load --rate 200 --clients 500         (serve --topic load=push)
+  lapwing bench --sweep --publish load --rate 1000              block times, from 1 to 1,000 clients
+  lapwing bench wss://feed.example.org/stream --clients 50 --ramp 10s --json
+
+Exit codes: 0 proven or not to be checked, 1 failed or not all could connect, 2 wrong use,
+3 something was lost, repeated or out of order, or clients were cut off, 130 ended at once"
+    };
+}
+
+const EXAMPLES: &str = examples!();
+
+const DETAILS: &str = concat!(
+    examples!(),
+    "
+
+Latency. With --publish each message carries the moment at which it was meant to leave. The
+schedule waits for no answer, so a server that pauses for 2 s shows messages that are 2 s old.
+For any other feed latency is counted from the moment of the append, which the server's clock
+tells: within one machine it is exact, between two it is as good as their clocks agree.
+
+Loss. Each client checks the offsets of each topic: what is missing (and whether the server said
+so), what came twice, what came late. What comes before a client joins, and what is on its way at
+the end, is no loss. A client that the server cuts off is counted with its code, does not come
+back, and nothing is proven then. Servers that send no offsets are measured by frames and bytes.
+
+Sweep. A block of N messages is timed from the end of the block before. A point is source-limited
+when its blocks took no longer than the source took to make them, and delivery-limited when they
+did: then clients fall behind. Of several topics the one that brings most is shown.
+
+The tester. When one of its threads had no time left, read late or sent late, it says so before
+the verdict: then the figures are its own limit. docs/bench.md has the keys of --json."
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_a_second() {
+        assert_eq!(
+            (rate("200"), rate("0.5/s"), rate("1000000")),
+            (Ok(200.0), Ok(0.5), Ok(1e6))
+        );
+        for wrong in ["", "x", "0", "-1", "1000001", "NaN", "inf", "5/m"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_size_fits_a_published_body() {
+        assert_eq!((size("250B"), size("1000KiB")), (Ok(250), Ok(1_024_000)));
+        for wrong in ["", "x", "1001KiB", "1GiB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A text frame of a server, read by the layout of an envelope, without parsing what it carries.
+
+use lapwing_wire::envelope::Message;
+use lapwing_wire::layout::{number, text};
+
+use crate::client::feed::OFFSET_MAX;
+
+/// What a load test wants to know of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance<'a> {
+    /// Its topic; not checked for being a name.
+    pub topic: &'a str,
+    /// Its place.
+    pub offset: u64,
+    /// When it was appended, as written there.
+    pub time: &'a str,
+    /// The payload, with what stands behind it.
+    pub value: &'a [u8],
+}
+
+/// Reads an envelope; none is any other text.
+///
+/// What our own servers write is read by its layout, so that one thread can hear very much. An envelope in another layout is parsed.
+#[must_use]
+pub fn message(frame: &str) -> Option<Glance<'_>> {
+    let rest = frame.strip_prefix("{\"topic\":")?;
+    by_layout(rest.as_bytes()).or_else(|| {
+        let message = Message::parse(frame).ok()?;
+        let offset = message.offset.get();
+        (offset < OFFSET_MAX).then_some(Glance {
+            topic: message.topic,
+            offset,
+            time: message.time,
+            value: message.value.as_bytes(),
+        })
+    })
+}
+
+fn by_layout(rest: &[u8]) -> Option<Glance<'_>> {
+    let (topic, rest) = text(rest.strip_prefix(b"\"")?)?;
+    let (offset, rest) = number(rest.strip_prefix(b",\"offset\":")?)?;
+    let (time, rest) = text(rest.strip_prefix(b",\"time\":\"")?)?;
+    let data = rest.strip_prefix(b",\"data\":");
+    let value = data.or_else(|| rest.strip_prefix(b",\"data_base64\":"))?;
+    (value.ends_with(b"}") && offset < OFFSET_MAX).then_some(Glance {
+        topic: std::str::from_utf8(topic).ok()?,
+        offset,
+        time: std::str::from_utf8(time).ok()?,
+        value,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use lapwing_wire::envelope::{EnvelopeWriter, Kind};
+    use lapwing_wire::position::Offset;
+    use lapwing_wire::time::WallTime;
+    use lapwing_wire::topic::TopicName;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_envelope_is_read_in_any_layout() {
+        let ours = "{\"topic\":\"users\",\"offset\":41,\"time\":\"2026-11-21T19:00:00.123456Z\",\"data\":{\"a\":1}}";
+        let glance = message(ours).expect("an envelope");
+        assert_eq!((glance.topic, glance.offset), ("users", 41));
+        assert_eq!(glance.time, "2026-11-21T19:00:00.123456Z");
+        assert!(glance.value.starts_with(b"{\"a\":1}"));
+        let other = ours.replace(",\"", ", \"");
+        assert_eq!(message(&other).expect("an envelope").offset, 41);
+        let bytes = ours.replace("\"data\":{\"a\":1}", "\"data_base64\":\"AAAA\"");
+        assert_eq!(message(&bytes).expect("an envelope").topic, "users");
+        for foreign in [
+            "hello",
+            "{\"a\":1}",
+            "{\"topic\":\"users\",\"price\":1}",
+            "{\"type\":\"welcome\"}",
+            &ours.replace("41", "18446744073709551615"),
+        ] {
+            assert_eq!(message(foreign), None, "{foreign}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_envelope_of_ours_says_the_same_to_a_parser(offset in 0..OFFSET_MAX, wall in 0..i64::MAX, payload in ".{0,40}", bytes in any::<bool>()) {
+            let kind = if bytes { Kind::Bytes } else { Kind::Text };
+            let mut frame = Vec::new();
+            let topic = TopicName::parse("a-topic_9").expect("valid");
+            EnvelopeWriter::new(&topic).write(Offset::new(offset), WallTime::from_nanos(wall), kind, payload.as_bytes(), &mut frame);
+            let frame = String::from_utf8(frame).expect("UTF-8");
+            let parsed = Message::parse(&frame).expect("ours");
+            let glance = by_layout(&frame.as_bytes()["{\"topic\":".len()..]).expect("ours");
+            prop_assert_eq!((glance.topic, glance.offset, glance.time), (parsed.topic, parsed.offset.get(), parsed.time));
+            prop_assert!(glance.value.starts_with(parsed.value.as_bytes()));
+        }
+
+        #[test]
+        fn any_text_is_read_or_left(text in ".{0,80}", begin in 0_usize..90) {
+            let good = "{\"topic\":\"t\",\"offset\":1,\"time\":\"2026-11-21T19:00:00.123456Z\",\"data\":1}";
+            let _ = message(&format!("{}{text}", &good[..begin.min(good.len())]));
+        }
+    }
+}

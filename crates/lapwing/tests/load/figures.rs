@@ -1,0 +1,256 @@
+//! What a load test shows of a server that does what it should.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::program::lapwing;
+use crate::rig::{SHORT, Server, bench, object, start};
+
+#[test]
+fn a_server_is_loaded_and_each_client_is_proven_to_have_everything() {
+    let server = Server::start(&["--topic", "users=users?rate=50/s", "--topic", "arrays=arrays?rate=20/s"]);
+    let found = bench(&server.url, 0, &["--clients", "20", "--threads", "2"]);
+    assert_eq!(
+        (&found["verdict"], &found["connected"]),
+        (&"proven".into(), &20.into()),
+        "{found:#}"
+    );
+    let why = found["why"].as_str().expect("a sentence");
+    assert!(
+        why.starts_with("each of 20 clients received users ") && why.ends_with(" once, in order"),
+        "{why}"
+    );
+    assert!(why.contains(" and arrays "), "{why}");
+    let count = |key: &str| found[key]["count"].as_u64().expect("a count");
+    assert_eq!(count("connect"), 20);
+    assert_eq!(found["messages"], count("latency"));
+    assert!(count("latency") >= 20 && count("first_to_last") > 0, "{found:#}");
+    assert_eq!(found["latency_from"], "since append");
+    for topic in found["topics"].as_array().expect("topics") {
+        assert_eq!(topic["followers"], 20, "{topic}");
+        assert_eq!(topic["blocks"][0]["size"], 5);
+    }
+    assert!(found["tester"]["core_share"].as_f64().expect("a part") > 0.0);
+}
+
+#[test]
+fn people_read_a_table_with_the_verdict_last() {
+    let server = Server::start(&["--topic", "users=users?rate=50/s"]);
+    let end = lapwing(&[&["bench", &server.url, "--clients", "3", "--block", "2"], SHORT].concat())
+        .finish()
+        .with_code(0);
+    end.said("connected   3 of 3 in ");
+    let text = end.stdout.join("\n");
+    for part in [
+        "3 of 3 clients",
+        "since append",
+        "over all clients",
+        "block of 2, users",
+        "-limited",
+        "% of ",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let last = end.stdout.last().expect("lines");
+    assert!(last.starts_with("proven: each of 3 clients received users "), "{text}");
+    assert!(
+        end.stdout
+            .iter()
+            .all(|line| line.len() <= 160 && !line.contains('\u{1b}')),
+        "{text}"
+    );
+}
+
+#[test]
+fn b9_latency_is_counted_from_the_intended_moment_so_a_pause_shows_whole() {
+    let server = Server::start(&["--topic", "load=push"]);
+    let args = [
+        "--clients",
+        "10",
+        "--publish",
+        "load",
+        "--rate",
+        "200",
+        "--for",
+        "6s",
+        "--warm-up",
+        "200ms",
+    ];
+    let bench = lapwing(&[&["bench", &server.url, "--json"], &args[..]].concat());
+    server.program.shows("\"event\":\"joined\"");
+    // Well behind the warm-up, and well before the end; the pause itself is what is measured.
+    std::thread::sleep(Duration::from_millis(2500));
+    server.program.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(2));
+    server.program.signal(Signal::CONT);
+    let found = object(&bench.finish().with_code(0));
+    let latency = &found["latency"];
+    assert_eq!(found["latency_from"], "from intended send");
+    assert!(latency["p999_ms"].as_f64().expect("measured") > 1500.0, "{latency}");
+    assert!(latency["p50_ms"].as_f64().expect("measured") < 1500.0, "{latency}");
+    // Two of six seconds: whoever waits for answers would have a handful of such messages, not a third of all.
+    assert!(latency["p90_ms"].as_f64().expect("measured") > 500.0, "{latency}");
+    assert_eq!(found["published"]["sent"], found["published"]["acknowledged"]);
+    assert_eq!(found["verdict"], "proven");
+}
+
+#[test]
+fn b9_a_tester_that_stood_still_says_that_it_was_the_bottleneck() {
+    let server = Server::start(&["--topic", "load=push"]);
+    let args = [
+        "--clients",
+        "2",
+        "--publish",
+        "load",
+        "--rate",
+        "200",
+        "--for",
+        "5s",
+        "--warm-up",
+        "200ms",
+    ];
+    let bench = lapwing(&[&["bench", &server.url], &args[..]].concat());
+    server.program.shows("\"event\":\"joined\"");
+    std::thread::sleep(Duration::from_millis(2500));
+    bench.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(1));
+    bench.signal(Signal::CONT);
+    let end = bench.finish().with_code(0);
+    let [.., tester, verdict] = &end.stdout[..] else {
+        panic!("{end:#?}")
+    };
+    assert!(
+        tester.starts_with("The tester was the bottleneck: ") && tester.contains(" sent late, by up to "),
+        "{end:#?}"
+    );
+    assert!(verdict.starts_with("proven: "), "{end:#?}");
+}
+
+#[test]
+fn only_its_own_messages_count_for_latency_from_the_intended_moment() {
+    let server = Server::start(&["--topic", "load=push"]);
+    let two: Vec<_> = (0..2)
+        .map(|_| {
+            start(
+                &server.url,
+                &[
+                    SHORT,
+                    &["--clients", "2", "--publish", "load", "--rate", "100", "--size", "500B"],
+                ]
+                .concat(),
+            )
+        })
+        .collect();
+    for one in two {
+        let found = object(&one.finish().with_code(0));
+        // 100 messages in a second to two clients.
+        assert_eq!(found["latency"]["count"], 200, "{found:#}");
+        assert_eq!(found["verdict"], "proven");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_it_with_what_was_measured_until_then() {
+    let server = Server::start(&["--topic", "users=users?rate=100/s"]);
+    let bench = start(&server.url, &["--clients", "2", "--for", "1h", "--warm-up", "200ms"]);
+    server.program.shows("\"event\":\"joined\"");
+    std::thread::sleep(Duration::from_secs(2));
+    bench.signal(Signal::INT);
+    let found = object(&bench.finish().with_code(0));
+    assert_eq!(found["verdict"], "proven");
+    assert!(found["measured_ms"].as_f64().expect("a time") < 60_000.0);
+}
+
+#[test]
+fn ctrl_c_waits_for_no_server_that_stands_still() {
+    let server = Server::start(&["--topic", "load=push"]);
+    let args = [
+        "--clients",
+        "2",
+        "--publish",
+        "load",
+        "--rate",
+        "100",
+        "--for",
+        "1h",
+        "--warm-up",
+        "200ms",
+    ];
+    let bench = start(&server.url, &args);
+    server.program.shows("\"event\":\"joined\"");
+    server.program.signal(Signal::STOP);
+    // So that posts wait for their answers; whether many or few does not matter.
+    std::thread::sleep(Duration::from_millis(500));
+    let asked = Instant::now();
+    bench.signal(Signal::INT);
+    bench.finish().with_code(0);
+    // Answers and messages would be waited for longer, each of them.
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn clients_come_over_the_time_that_was_asked_for() {
+    let server = Server::start(&["--topic", "users=users?rate=50/s"]);
+    let found = bench(&server.url, 0, &["--clients", "10", "--ramp", "1s"]);
+    // The last of ten comes after nine tenths of it.
+    assert!(found["ramp_ms"].as_f64().expect("a time") >= 900.0, "{found:#}");
+    let opened = found["timeline"]
+        .as_array()
+        .expect("seconds")
+        .iter()
+        .map(|second| second["opened"].as_u64());
+    assert_eq!(opened.sum::<Option<u64>>(), Some(10));
+}
+
+#[test]
+fn the_largest_payload_that_may_be_asked_for_is_published() {
+    let server = Server::start(&["--topic", "load=push"]);
+    let found = bench(
+        &server.url,
+        0,
+        &[
+            "--clients",
+            "1",
+            "--publish",
+            "load",
+            "--rate",
+            "5",
+            "--size",
+            "1000KiB",
+        ],
+    );
+    assert_eq!(found["published"]["sent"], found["published"]["acknowledged"]);
+    assert!(found["bytes"].as_u64().expect("a count") > 1_024_000, "{found:#}");
+}
+
+#[test]
+fn every_key_of_the_object_is_documented() {
+    let page = include_str!("../../../../docs/bench.md");
+    let server = Server::start(&["--topic", "load=push"]);
+    let grid = [
+        "--sweep",
+        "--sweep-clients",
+        "1",
+        "--sweep-blocks",
+        "1",
+        "--publish",
+        "load",
+        "--rate",
+        "50",
+    ];
+    let found = object(&start(&server.url, &[SHORT, &grid].concat()).finish().with_code(0));
+    let mut left = vec![&found];
+    while let Some(value) = left.pop() {
+        match value {
+            serde_json::Value::Object(object) => {
+                for (key, value) in object {
+                    assert!(page.contains(&format!("`{key}`")), "{key} is not in docs/bench.md");
+                    left.push(value);
+                }
+            }
+            serde_json::Value::Array(values) => left.extend(values),
+            _ => {}
+        }
+    }
+}
