@@ -3,7 +3,10 @@
 use thiserror::Error;
 
 use crate::close::CloseCode;
-use crate::frame::{CONTROL_BYTES_MAX, FIN, HEADER_BYTES_MAX, LENGTH_16, LENGTH_64, MASKED, Opcode, RESERVED, Role};
+use crate::extension::Compression;
+use crate::frame::{
+    CONTROL_BYTES_MAX, FIN, HEADER_BYTES_MAX, LENGTH_16, LENGTH_64, MASKED, Opcode, RESERVED, RSV1, Role,
+};
 use crate::mask::Mask;
 use crate::utf8::{self, InvalidUtf8, Utf8};
 
@@ -17,11 +20,20 @@ pub struct Decoder {
     message_bytes_max: u32,
     fragments_max: u16,
     role: Role,
-    ended: bool,
+    state: State,
+}
+
+/// What may come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Frames, and whether messages may be compressed.
+    Open(Compression),
+    /// Nothing that counts.
+    Ended,
 }
 
 impl Decoder {
-    /// Begins a connection in which we are `role`.
+    /// Begins a connection in which we are `role`, and no message is compressed.
     #[must_use]
     pub const fn new(role: Role, limits: DecoderLimits) -> Self {
         Self {
@@ -29,8 +41,15 @@ impl Decoder {
             message_bytes_max: limits.message_bytes_max,
             fragments_max: limits.fragments_max,
             role,
-            ended: false,
+            state: State::Open(Compression::Off),
         }
+    }
+
+    /// The same, where this was agreed on.
+    #[must_use]
+    pub const fn with_compression(mut self, compression: Compression) -> Self {
+        self.state = State::Open(compression);
+        self
     }
 
     /// Takes bytes as they came, up to the end of the first event in them.
@@ -38,30 +57,32 @@ impl Decoder {
     /// The caller goes on behind `consumed` until a call gives no event: that call took everything, and it also frees
     /// the memory of a message that was put together. After an error or a close, all calls take everything and give nothing.
     pub fn decode<'a>(&'a mut self, input: &'a mut [u8]) -> Result<Decoded<'a>, ProtocolError> {
-        if self.ended || self.is_idle() {
+        if self.is_idle() {
             self.open = None;
         }
         let (consumed, found) = match self.find(input) {
             Ok(found) => found,
             Err(error) => return Err(self.end(error)),
         };
-        let (opcode, payload) = match found {
+        let (kind, payload) = match found {
             Found::Nothing => {
                 return Ok(Decoded { consumed, event: None });
             }
-            Found::InInput { opcode, start } => (opcode, &input[start..consumed]),
-            Found::Gathered { opcode } => (opcode, self.open.as_ref().map_or(&[][..], |open| &open.gathered)),
+            Found::InInput { kind, start } => (kind, &input[start..consumed]),
+            Found::Gathered { kind } => (kind, self.open.as_ref().map_or(&[][..], |open| &open.gathered)),
         };
-        match Event::new(opcode, payload) {
+        match kind.event(payload) {
             Ok(event) => {
-                self.ended = opcode == Opcode::Close;
+                if matches!(event, Event::Close(_)) {
+                    self.state = State::Ended;
+                }
                 Ok(Decoded {
                     consumed,
                     event: Some(event),
                 })
             }
             Err(error) => {
-                self.ended = true;
+                self.state = State::Ended;
                 Err(error)
             }
         }
@@ -70,7 +91,7 @@ impl Decoder {
     /// Whether no frame and no message is half received.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.ended || self.open.as_ref().is_none_or(|open| open.is_complete())
+        self.state == State::Ended || self.open.as_ref().is_none_or(|open| open.is_complete())
     }
 
     /// Whether a message or a single frame is unfinished, which the peer may not leave so for long.
@@ -92,7 +113,7 @@ impl Decoder {
 
     /// Nothing that comes after this counts.
     fn end(&mut self, error: ProtocolError) -> ProtocolError {
-        self.ended = true;
+        self.state = State::Ended;
         self.open = None;
         error
     }
@@ -100,20 +121,25 @@ impl Decoder {
     /// Goes through frames up to the one that ends an event.
     fn find(&mut self, input: &mut [u8]) -> Result<(usize, Found), ProtocolError> {
         let mut at = 0;
-        while !self.ended {
+        while let State::Open(compression) = self.state {
             if self.open.as_ref().is_none_or(|open| open.frame.is_none()) {
-                let Some((header, header_bytes)) = self.next_header(&input[at..])? else {
+                let Some((header, header_bytes)) = self.next_header(&input[at..], compression)? else {
                     break;
                 };
                 at += header_bytes;
                 let payload_bytes = self.admit(&header)?;
-                let opcode = header.opcode;
                 let payload = input[at..].get_mut(..payload_bytes);
                 if let Some(payload) = payload.filter(|_| header.is_event()) {
                     if let Some(mut mask) = header.mask {
                         mask.apply(payload);
                     }
-                    return Ok((at + payload_bytes, Found::InInput { opcode, start: at }));
+                    return Ok((
+                        at + payload_bytes,
+                        Found::InInput {
+                            kind: header.kind,
+                            start: at,
+                        },
+                    ));
                 }
                 self.open().begin(&header, payload_bytes);
             }
@@ -121,7 +147,7 @@ impl Decoder {
             let (taken, found) = self.open().receive(&mut input[at..], message_bytes_max)?;
             at += taken;
             match found {
-                Some(opcode) => return Ok((at, Found::Gathered { opcode })),
+                Some(kind) => return Ok((at, Found::Gathered { kind })),
                 None if at == input.len() => break,
                 None => {}
             }
@@ -130,9 +156,13 @@ impl Decoder {
     }
 
     /// The next header and how much of the input belongs to it; `None` keeps the input as a header's beginning.
-    fn next_header(&mut self, input: &[u8]) -> Result<Option<(Header, usize)>, ProtocolError> {
+    fn next_header(
+        &mut self,
+        input: &[u8],
+        compression: Compression,
+    ) -> Result<Option<(Header, usize)>, ProtocolError> {
         if self.open.as_ref().is_none_or(|open| open.header_bytes == 0) {
-            if let Some(header) = Header::read(input, self.role)? {
+            if let Some(header) = Header::read(input, self.role, compression)? {
                 return Ok(Some((header, header.header_bytes)));
             }
             if input.is_empty() {
@@ -144,7 +174,7 @@ impl Decoder {
         for (index, &byte) in input.iter().enumerate() {
             open.header[open.header_bytes] = byte;
             open.header_bytes += 1;
-            if let Some(header) = Header::read(&open.header[..open.header_bytes], role)? {
+            if let Some(header) = Header::read(&open.header[..open.header_bytes], role, compression)? {
                 open.header_bytes = 0;
                 return Ok(Some((header, index + 1)));
             }
@@ -155,7 +185,7 @@ impl Decoder {
     /// Decides whether the frame may come now, before a byte of it is kept; gives the length of its payload.
     fn admit(&self, header: &Header) -> Result<usize, ProtocolError> {
         let message = self.open.as_ref().and_then(|open| open.message.as_ref());
-        let (before, fragments) = match (header.opcode, message) {
+        let (before, fragments) = match (header.kind.opcode, message) {
             (opcode, _) if opcode.is_control() => return Ok(header.payload_bytes as usize),
             (Opcode::Continuation, None) => return Err(ProtocolError::NothingToContinue),
             (Opcode::Continuation, Some(message)) => (message.payload.len(), message.fragments),
@@ -215,6 +245,8 @@ pub enum Event<'a> {
     Text(&'a str),
     /// A binary message.
     Binary(&'a [u8]),
+    /// Either of them, still compressed; only where that was agreed on.
+    Deflated(Deflated<'a>),
     /// Asks for a pong with the same bytes.
     Ping(&'a [u8]),
     /// Answers a ping.
@@ -223,8 +255,17 @@ pub enum Event<'a> {
     Close(Option<(CloseCode, &'a str)>),
 }
 
+/// A compressed message; [`Inflater::inflate`](crate::deflate::Inflater::inflate) makes it whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deflated<'a> {
+    /// What it is.
+    pub opcode: Opcode,
+    /// What came of it, all of its frames together.
+    pub payload: &'a [u8],
+}
+
 impl<'a> Event<'a> {
-    fn new(opcode: Opcode, payload: &'a [u8]) -> Result<Self, ProtocolError> {
+    pub(crate) fn new(opcode: Opcode, payload: &'a [u8]) -> Result<Self, ProtocolError> {
         Ok(match opcode {
             Opcode::Text => Event::Text(utf8::whole(payload).map_err(ProtocolError::text)?),
             Opcode::Binary | Opcode::Continuation => Event::Binary(payload),
@@ -238,8 +279,8 @@ impl<'a> Event<'a> {
 /// Why the connection cannot go on; its Display is short ASCII and fits the reason of the close frame.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub enum ProtocolError {
-    /// An extension's bit, without an extension.
-    #[error("reserved bits {bits:03b} are set, but no extension was agreed on")]
+    /// An extension's bit, without an extension or where that has none.
+    #[error("reserved bits {bits:03b} are set, and nothing that was agreed on gives them a meaning here")]
     ReservedBits {
         /// RSV1, RSV2 and RSV3.
         bits: u8,
@@ -349,9 +390,26 @@ enum Found {
     /// The input holds no end of an event.
     Nothing,
     /// From `start` to the end of what was consumed.
-    InInput { opcode: Opcode, start: usize },
+    InInput { kind: Kind, start: usize },
     /// In [`Open::gathered`].
-    Gathered { opcode: Opcode },
+    Gathered { kind: Kind },
+}
+
+/// What a frame carries, or a message.
+#[derive(Clone, Copy)]
+struct Kind {
+    opcode: Opcode,
+    is_deflated: bool,
+}
+
+impl Kind {
+    fn event(self, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
+        let opcode = self.opcode;
+        match self.is_deflated {
+            true => Ok(Event::Deflated(Deflated { opcode, payload })),
+            false => Event::new(opcode, payload),
+        }
+    }
 }
 
 /// What is half received, and the payload that was put together last.
@@ -373,22 +431,22 @@ impl Open {
 
     /// Takes up a frame that [`Decoder::admit`] let in.
     fn begin(&mut self, header: &Header, payload_bytes: usize) {
-        if header.opcode.is_control() {
+        if header.kind.opcode.is_control() {
             self.gathered.clear();
         } else {
-            let message = self.message.get_or_insert_with(|| Message::new(header.opcode));
+            let message = self.message.get_or_insert_with(|| Message::new(header.kind));
             message.fragments += 1;
         }
         self.frame = Some(Frame {
-            opcode: header.opcode,
+            kind: header.kind,
             fin: header.fin,
             mask: header.mask,
             missing: payload_bytes,
         });
     }
 
-    /// Takes what the input has of the frame's payload; gives the opcode when that ends an event.
-    fn receive(&mut self, input: &mut [u8], bytes_max: usize) -> Result<(usize, Option<Opcode>), ProtocolError> {
+    /// Takes what the input has of the frame's payload; gives what it is when that ends an event.
+    fn receive(&mut self, input: &mut [u8], bytes_max: usize) -> Result<(usize, Option<Kind>), ProtocolError> {
         let Some(frame) = &mut self.frame else {
             return Ok((0, None));
         };
@@ -399,7 +457,7 @@ impl Open {
         }
         frame.missing -= taken;
         match &mut self.message {
-            Some(message) if !frame.opcode.is_control() => {
+            Some(message) if !frame.kind.opcode.is_control() => {
                 let bytes_max = match frame.fin {
                     true => message.payload.len() + taken + frame.missing,
                     false => bytes_max,
@@ -411,16 +469,16 @@ impl Open {
         if frame.missing > 0 {
             return Ok((taken, None));
         }
-        let (opcode, fin) = (frame.opcode, frame.fin);
+        let (kind, fin) = (frame.kind, frame.fin);
         self.frame = None;
-        if opcode.is_control() {
-            return Ok((taken, Some(opcode)));
+        if kind.opcode.is_control() {
+            return Ok((taken, Some(kind)));
         }
         match self.message.take_if(|_| fin) {
             Some(message) => {
-                let opcode = message.opcode;
+                let kind = message.kind;
                 self.gathered = message.finish()?;
-                Ok((taken, Some(opcode)))
+                Ok((taken, Some(kind)))
             }
             None => Ok((taken, None)),
         }
@@ -429,7 +487,7 @@ impl Open {
 
 /// The frame whose payload is arriving.
 struct Frame {
-    opcode: Opcode,
+    kind: Kind,
     fin: bool,
     mask: Option<Mask>,
     /// How many bytes of the payload have not come yet.
@@ -438,25 +496,25 @@ struct Frame {
 
 /// The message whose end has not come yet.
 struct Message {
-    opcode: Opcode,
+    kind: Kind,
     fragments: u16,
     utf8: Utf8,
     payload: Vec<u8>,
 }
 
 impl Message {
-    const fn new(opcode: Opcode) -> Self {
+    const fn new(kind: Kind) -> Self {
         Self {
-            opcode,
+            kind,
             fragments: 0,
             utf8: Utf8::new(),
             payload: Vec::new(),
         }
     }
 
-    /// Text is checked at once: a bad byte ends the connection while its frame is still arriving.
+    /// Text is checked at once, unless it is compressed: a bad byte ends the connection while its frame is still arriving.
     fn take(&mut self, piece: &[u8], bytes_max: usize) -> Result<(), ProtocolError> {
-        if self.opcode == Opcode::Text {
+        if self.kind.opcode == Opcode::Text && !self.kind.is_deflated {
             self.utf8.feed(piece).map_err(ProtocolError::text)?;
         }
         let needed = self.payload.len() + piece.len();
@@ -478,7 +536,7 @@ impl Message {
 /// A header as it came (RFC 6455 section 5.2).
 #[derive(Clone, Copy)]
 struct Header {
-    opcode: Opcode,
+    kind: Kind,
     fin: bool,
     mask: Option<Mask>,
     payload_bytes: u64,
@@ -487,17 +545,21 @@ struct Header {
 
 impl Header {
     /// Reads a header, and fails at its first byte that is wrong; `None` is one whose end has not come yet.
-    fn read(input: &[u8], role: Role) -> Result<Option<Self>, ProtocolError> {
+    fn read(input: &[u8], role: Role, compression: Compression) -> Result<Option<Self>, ProtocolError> {
         let Some((&first, rest)) = input.split_first() else {
             return Ok(None);
         };
         let fin = first & FIN != 0;
-        if first & RESERVED != 0 {
+        let bits = first & 0x0f;
+        let opcode = Opcode::from_bits(bits);
+        let begins_message = matches!(opcode, Some(Opcode::Text | Opcode::Binary));
+        let is_deflated = compression == Compression::Deflate && begins_message && first & RSV1 != 0;
+        let allowed = if is_deflated { RSV1 } else { 0 };
+        if first & RESERVED & !allowed != 0 {
             let bits = (first & RESERVED) >> 4;
             return Err(ProtocolError::ReservedBits { bits });
         }
-        let bits = first & 0x0f;
-        let opcode = Opcode::from_bits(bits).ok_or(ProtocolError::ReservedOpcode { opcode: bits })?;
+        let opcode = opcode.ok_or(ProtocolError::ReservedOpcode { opcode: bits })?;
         if opcode.is_control() && !fin {
             return Err(ProtocolError::ControlFragmented);
         }
@@ -526,7 +588,7 @@ impl Header {
             },
         };
         Ok(Some(Self {
-            opcode,
+            kind: Kind { opcode, is_deflated },
             fin,
             mask,
             payload_bytes,
@@ -536,7 +598,7 @@ impl Header {
 
     /// Whether the frame is an event by itself.
     fn is_event(&self) -> bool {
-        self.fin && self.opcode != Opcode::Continuation
+        self.fin && self.kind.opcode != Opcode::Continuation
     }
 }
 
@@ -634,7 +696,7 @@ mod tests {
 
     #[test]
     fn the_decoder_of_an_idle_connection_is_small() {
-        assert!(size_of::<Decoder>() <= 32, "{}", size_of::<Decoder>());
+        assert_eq!(size_of::<Decoder>(), 16);
     }
 
     #[test]
@@ -651,6 +713,46 @@ mod tests {
         let mut binary = b"\x82\x7e\x01\x00".to_vec();
         binary.resize(4 + 256, 7);
         check(&binary, &[&format!("Binary({:?})", [7; 256])]);
+    }
+
+    #[test]
+    fn c12_the_bit_of_compressed_messages_counts_where_it_was_agreed_on_and_nowhere_else() {
+        let kind = |bytes: &[u8], compression| {
+            let mut decoder = Decoder::new(Role::Client, LIMITS).with_compression(compression);
+            let mut bytes = bytes.to_vec();
+            decoder
+                .decode(&mut bytes)
+                .map(|decoded| decoded.event.map(|event| format!("{event:?}")))
+        };
+        for (first, opcode) in [(0xc1, "Text"), (0xc2, "Binary")] {
+            let frame = [first, 1, 0];
+            let deflated = format!("Deflated(Deflated {{ opcode: {opcode}, payload: [0] }})");
+            assert_eq!(kind(&frame, Compression::Deflate), Ok(Some(deflated)));
+            let error = ProtocolError::ReservedBits { bits: 4 };
+            assert_eq!(kind(&frame, Compression::Off), Err(error));
+        }
+        // In fragments only the first says so, and text is not looked at before it is inflated.
+        let deflated = "Deflated(Deflated { opcode: Text, payload: [255, 254] })".to_owned();
+        assert_eq!(
+            kind(b"\x41\x01\xff\x80\x01\xfe", Compression::Deflate),
+            Ok(Some(deflated))
+        );
+        for (frames, bits) in [
+            (&b"\x41\x01\xff\xc0\x01\xfe"[..], 4),
+            (b"\x01\x01a\xc0\x01b", 4),
+            (b"\x41\x01\xff\xc9\x00", 4),
+            (b"\xc8\x00", 4),
+            (b"\xc9\x00", 4),
+            (b"\xca\x00", 4),
+            (b"\xc3\x00", 4),
+            (b"\xa1\x00", 2),
+            (b"\xe1\x00", 6),
+            (b"\xd2\x00", 5),
+        ] {
+            let error = ProtocolError::ReservedBits { bits };
+            assert_eq!(kind(frames, Compression::Deflate), Err(error), "{frames:x?}");
+            assert_eq!(error.close_code(), CloseCode::PROTOCOL);
+        }
     }
 
     #[test]

@@ -96,6 +96,13 @@ impl Header {
         header
     }
 
+    /// The header of the same frame with its payload compressed (RFC 7692 section 6).
+    #[must_use]
+    pub fn compressed(mut self) -> Self {
+        self.bytes[0] |= RSV1;
+        self
+    }
+
     /// The bytes as they go on the wire.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -154,6 +161,33 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Opti
     }
 }
 
+/// Puts a header before a payload that was written before its length was known, behind [`HEADER_BYTES_MAX`] bytes of room from
+/// `begin` on; gives by how much the payload moved to the front.
+pub fn place_header(out: &mut Vec<u8>, begin: usize, header: Header) -> usize {
+    let header = header.as_bytes();
+    let spare = HEADER_BYTES_MAX - header.len();
+    out[begin..begin + header.len()].copy_from_slice(header);
+    out.copy_within(begin + HEADER_BYTES_MAX.., begin + header.len());
+    out.truncate(out.len() - spare);
+    spare
+}
+
+/// The opcode and the payload of a frame as a server writes it: whole and unmasked.
+///
+/// # Panics
+///
+/// If it is no such frame.
+#[must_use]
+pub fn parts(frame: &[u8]) -> (Opcode, &[u8]) {
+    let opcode = Opcode::from_bits(frame[0] & !(FIN | RESERVED)).expect("a frame that was written has an opcode");
+    let header_bytes = match frame[1] {
+        LENGTH_16 => 4,
+        LENGTH_64 => 10,
+        _ => 2,
+    };
+    (opcode, &frame[header_bytes..])
+}
+
 /// Appends a close frame; a reason over [`REASON_BYTES_MAX`] is cut at a character.
 ///
 /// Without a code, or with one that may not be sent, the frame says nothing: the peer then sees 1005.
@@ -177,8 +211,10 @@ pub const CONTROL_BYTES_MAX: usize = 125;
 
 /// The bit of a message's last frame.
 pub(crate) const FIN: u8 = 0x80;
-/// The three bits for extensions, of which Lapwing has none.
+/// The three bits for extensions.
 pub(crate) const RESERVED: u8 = 0x70;
+/// The one of them that says that a message is compressed (RFC 7692 section 6).
+pub(crate) const RSV1: u8 = 0x40;
 /// The bit that says a key follows.
 pub(crate) const MASKED: u8 = 0x80;
 /// In place of a length: two bytes of length follow.

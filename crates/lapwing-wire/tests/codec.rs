@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
 use lapwing_wire::close::CloseCode;
-use lapwing_wire::decoder::{Decoded, Decoder, DecoderLimits, Event, ProtocolError};
+use lapwing_wire::decoder::{Decoded, Decoder, DecoderLimits, Deflated, Event, ProtocolError};
+use lapwing_wire::deflate::{Deflater, InflateError, Inflater, Room};
+use lapwing_wire::extension::Compression;
 use lapwing_wire::frame::{self, Opcode, Role};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -13,6 +15,8 @@ use tungstenite::protocol::frame::coding::CloseCode as TheirCode;
 use tungstenite::{Message, WebSocket};
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+static ROOM: Room = Room::new(1 << 20);
 
 const LIMITS: DecoderLimits = DecoderLimits {
     message_bytes_max: 5000,
@@ -27,6 +31,7 @@ enum Seen {
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(CloseCode, String)>),
+    Broken(InflateError),
 }
 
 impl From<Event<'_>> for Seen {
@@ -37,6 +42,7 @@ impl From<Event<'_>> for Seen {
             Event::Ping(bytes) => Seen::Ping(bytes.into()),
             Event::Pong(bytes) => Seen::Pong(bytes.into()),
             Event::Close(body) => Seen::Close(body.map(|(code, reason)| (code, reason.into()))),
+            Event::Deflated(_) => unreachable!("it was made whole before"),
         }
     }
 }
@@ -60,6 +66,7 @@ impl From<Message> for Seen {
 /// A decoder and all that it gave.
 struct Feed {
     decoder: Decoder,
+    inflater: Inflater,
     seen: Vec<Seen>,
     error: Option<ProtocolError>,
     held_bytes_max: usize,
@@ -69,9 +76,18 @@ impl Feed {
     fn new(role: Role) -> Self {
         Self {
             decoder: Decoder::new(role, LIMITS),
+            inflater: Inflater::default(),
             seen: Vec::new(),
             error: None,
             held_bytes_max: 0,
+        }
+    }
+
+    /// The same, where compression was agreed on.
+    fn compressed(role: Role) -> Self {
+        Self {
+            decoder: Decoder::new(role, LIMITS).with_compression(Compression::Deflate),
+            ..Self::new(role)
         }
     }
 
@@ -82,7 +98,7 @@ impl Feed {
         loop {
             let decoded = self.decoder.decode(rest);
             let (consumed, event) = match decoded {
-                Ok(Decoded { consumed, event }) => (consumed, event.map(Seen::from)),
+                Ok(Decoded { consumed, event }) => (consumed, event.map(|event| made_whole(event, &mut self.inflater))),
                 Err(error) => {
                     assert_eq!(self.error, None, "an error is told once");
                     self.error = Some(error);
@@ -105,18 +121,27 @@ impl Feed {
     }
 }
 
+/// What an event is, its message inflated if it came compressed; a text that is none then counts as broken, too.
+fn made_whole(event: Event<'_>, inflater: &mut Inflater) -> Seen {
+    let Event::Deflated(deflated) = event else {
+        return event.into();
+    };
+    match inflater.inflate(deflated, LIMITS.message_bytes_max as usize, &ROOM) {
+        Ok(inflated) => inflated.event().map_or(Seen::Broken(InflateError::Broken), Seen::from),
+        Err(error) => Seen::Broken(error),
+    }
+}
+
 /// Everything in one piece.
-fn whole(role: Role, bytes: &[u8]) -> Feed {
-    let mut feed = Feed::new(role);
+fn whole(mut feed: Feed, bytes: &[u8]) -> Feed {
     feed.take(bytes);
     feed
 }
 
 /// The same bytes, cut at these places.
-fn cut(role: Role, bytes: &[u8], places: &[prop::sample::Index]) -> Feed {
+fn cut(mut feed: Feed, bytes: &[u8], places: &[prop::sample::Index]) -> Feed {
     let mut places: Vec<usize> = places.iter().map(|place| place.index(bytes.len() + 1)).collect();
     places.sort_unstable();
-    let mut feed = Feed::new(role);
     let mut start = 0;
     for end in places.into_iter().chain([bytes.len()]) {
         feed.take(&bytes[start..end]);
@@ -151,6 +176,7 @@ fn write_fragment(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload: &[u8], 
 enum Say {
     Message {
         seen: Seen,
+        deflate: bool,
         cuts: Vec<prop::sample::Index>,
         between: Vec<Seen>,
     },
@@ -165,12 +191,20 @@ impl Say {
                 write_control(out, control, mask);
                 meaning.push(control.clone());
             }
-            Say::Message { seen, cuts, between } => {
+            Say::Message {
+                seen,
+                deflate,
+                cuts,
+                between,
+            } => {
                 let (mut opcode, payload) = match seen {
                     Seen::Text(text) => (Opcode::Text, text.as_bytes()),
                     Seen::Binary(bytes) => (Opcode::Binary, &bytes[..]),
                     _ => unreachable!("only messages are fragmented"),
                 };
+                let deflated = deflate.then(|| deflated(opcode, payload)).flatten();
+                let payload = deflated.as_deref().unwrap_or(payload);
+                let begin = out.len();
                 let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(payload.len() + 1)).collect();
                 places.sort_unstable();
                 let mut start = 0;
@@ -185,10 +219,19 @@ impl Say {
                     }
                 }
                 write_fragment(out, opcode, true, &payload[start..], mask);
+                out[begin] |= if deflated.is_some() { 0x40 } else { 0 };
                 meaning.push(seen.clone());
             }
         }
     }
+}
+
+/// The payload compressed, if it gets shorter.
+fn deflated(opcode: Opcode, payload: &[u8]) -> Option<Vec<u8>> {
+    let (mut frame, mut out) = (Vec::new(), Vec::new());
+    frame::write_frame(&mut frame, opcode, payload, None);
+    let shorter = Deflater::default().deflate(&frame, &mut out);
+    shorter.then(|| frame::parts(&out).1.to_vec())
 }
 
 fn write_control(out: &mut Vec<u8>, control: &Seen, mask: Option<[u8; 4]>) {
@@ -217,13 +260,19 @@ fn a_message() -> impl Strategy<Value = Seen> {
     prop_oneof![text.prop_map(Seen::Text), binary.prop_map(Seen::Binary)]
 }
 
-fn a_say() -> impl Strategy<Value = Say> {
+fn a_say(deflate: impl Strategy<Value = bool>) -> impl Strategy<Value = Say> {
     let message = (
         a_message(),
+        deflate,
         vec(any::<prop::sample::Index>(), 0..8),
         vec(a_control(), 0..3),
     );
-    let message = message.prop_map(|(seen, cuts, between)| Say::Message { seen, cuts, between });
+    let message = message.prop_map(|(seen, deflate, cuts, between)| Say::Message {
+        seen,
+        deflate,
+        cuts,
+        between,
+    });
     prop_oneof![3 => message, 1 => a_control().prop_map(Say::Control)]
 }
 
@@ -292,6 +341,18 @@ fn as_if_to(role: Role, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Sets the bit of compressed messages in the headers of these short frames, where it is asked for.
+fn say_compressed(bytes: &mut [u8], compressed: &[bool]) {
+    let mut rest = bytes;
+    for compressed in compressed {
+        let [first, second, ..] = rest else { return };
+        *first |= if *compressed { 0x40 } else { 0 };
+        let key = if *second & 0x80 != 0 { 4 } else { 0 };
+        let frame = 2 + key + usize::from(*second & 0x7f);
+        rest = rest.get_mut(frame..).unwrap_or_default();
+    }
+}
+
 /// A stream whose other end is the test itself.
 #[derive(Default)]
 struct Pipe {
@@ -351,18 +412,73 @@ proptest! {
     #[test]
     fn frames_mean_the_same_wherever_they_are_cut(
         role in a_role(),
-        says in vec(a_say(), 0..6),
+        says in vec(a_say(Just(false)), 0..6),
         places in vec(any::<prop::sample::Index>(), 0..12),
     ) {
         let (mut bytes, mut meaning) = (Vec::new(), Vec::new());
         for say in &says {
             say.write(&mut bytes, &mut meaning, mask_to(role));
         }
-        let one_piece = whole(role, &bytes);
+        let one_piece = whole(Feed::new(role), &bytes);
         prop_assert_eq!((&one_piece.seen, one_piece.error), (&meaning, None));
-        let cut = cut(role, &bytes, &places);
+        let cut = cut(Feed::new(role), &bytes, &places);
         prop_assert_eq!((&cut.seen, cut.error), (&meaning, None));
         prop_assert!(cut.decoder.is_idle());
+    }
+
+    #[test]
+    fn compressed_messages_mean_the_same_wherever_they_are_cut(
+        role in a_role(),
+        says in vec(a_say(any::<bool>()), 0..6),
+        places in vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let (mut bytes, mut meaning) = (Vec::new(), Vec::new());
+        for say in &says {
+            say.write(&mut bytes, &mut meaning, mask_to(role));
+        }
+        for feed in [whole(Feed::compressed(role), &bytes), cut(Feed::compressed(role), &bytes, &places)] {
+            prop_assert_eq!((&feed.seen, feed.error), (&meaning, None));
+            prop_assert!(feed.decoder.is_idle());
+        }
+    }
+
+    #[test]
+    fn c11_garbage_that_says_it_is_compressed_is_the_same_wherever_it_is_cut(
+        role in a_role(),
+        bytes in nearly_frames(),
+        compressed in vec(any::<bool>(), 12),
+        places in vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let mut bytes = as_if_to(role, &bytes);
+        say_compressed(&mut bytes, &compressed);
+        let one_piece = whole(Feed::compressed(role), &bytes);
+        let cut = cut(Feed::compressed(role), &bytes, &places);
+        prop_assert_eq!((&one_piece.seen, one_piece.error), (&cut.seen, cut.error));
+    }
+
+    #[test]
+    fn c11_garbage_is_never_inflated_beyond_the_limit_and_never_panics(
+        payload in prop_oneof![vec(any::<u8>(), 0..200), "[a-d]{0,200}".prop_map(|text| {
+            deflated(Opcode::Text, text.as_bytes()).unwrap_or_default()
+        })],
+        flip in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        limit in 0..300_usize,
+    ) {
+        let mut payload = payload;
+        if let Some((place, byte)) = flip && !payload.is_empty() {
+            let place = place.index(payload.len());
+            payload[place] ^= byte;
+        }
+        let opcode = Opcode::Binary;
+        let mut inflater = Inflater::default();
+        let whole = inflater.inflate(Deflated { opcode, payload: &payload }, usize::MAX >> 1, &ROOM).map(|whole| whole.bytes());
+        let within = inflater.inflate(Deflated { opcode, payload: &payload }, limit, &ROOM).map(|within| within.bytes());
+        match whole {
+            Ok(bytes) if bytes > limit => prop_assert_eq!(within, Err(InflateError::TooBig { limit })),
+            // What is broken behind the limit is not looked at.
+            Err(_) if within == Err(InflateError::TooBig { limit }) => {}
+            whole => prop_assert_eq!(within, whole),
+        }
     }
 
     #[test]
@@ -372,8 +488,8 @@ proptest! {
         places in vec(any::<prop::sample::Index>(), 0..12),
     ) {
         for bytes in [&bytes, &as_if_to(role, &bytes)] {
-            let one_piece = whole(role, bytes);
-            let cut = cut(role, bytes, &places);
+            let one_piece = whole(Feed::new(role), bytes);
+            let cut = cut(Feed::new(role), bytes, &places);
             prop_assert_eq!(&one_piece.seen, &cut.seen);
             prop_assert_eq!(one_piece.error, cut.error);
             let mut single = Feed::new(role);
@@ -392,7 +508,7 @@ proptest! {
     ) {
         let frames = as_if_to(role, &frames.concat());
         for bytes in [&garbage, &[&frames[..], &garbage].concat()] {
-            let feed = cut(role, bytes, &places);
+            let feed = cut(Feed::new(role), bytes, &places);
             let came = 2 * bytes.len();
             let bound = came.min(LIMITS.message_bytes_max as usize + 64 * 1024) + 512;
             prop_assert!(feed.held_bytes_max <= bound, "{} of {bound}", feed.held_bytes_max);
@@ -422,7 +538,7 @@ proptest! {
         let mut one = Vec::new();
         frame::write_frame(&mut one, Opcode::Text, &bytes, Some(KEY));
         for frames in [frames, one] {
-            let feed = cut(Role::Server, &frames, &places);
+            let feed = cut(Feed::new(Role::Server), &frames, &places);
             prop_assert_eq!((feed.seen, feed.error), expect.clone());
         }
     }
@@ -433,12 +549,12 @@ proptest! {
         frame::write_close(&mut bytes, Some(CloseCode::new(code)), &reason, mask_to(role));
         let kept = &reason[..reason.floor_char_boundary(123)];
         let expect = Seen::Close(Some((CloseCode::new(code), kept.into())));
-        prop_assert_eq!(whole(role, &bytes).seen, vec![expect.clone()]);
+        prop_assert_eq!(whole(Feed::new(role), &bytes).seen, vec![expect.clone()]);
         prop_assert_eq!(read_by_peer(role, &bytes).0, vec![expect]);
     }
 
     #[test]
-    fn another_implementation_reads_what_we_write(role in a_role(), says in vec(a_say(), 0..6)) {
+    fn another_implementation_reads_what_we_write(role in a_role(), says in vec(a_say(Just(false)), 0..6)) {
         let (mut bytes, mut meaning) = (Vec::new(), Vec::new());
         for say in &says {
             say.write(&mut bytes, &mut meaning, mask_to(role));
@@ -459,7 +575,7 @@ proptest! {
                 Seen::Binary(bytes) => Message::binary(bytes),
                 Seen::Ping(bytes) => Message::Ping(bytes.into()),
                 Seen::Pong(bytes) => Message::Pong(bytes.into()),
-                Seen::Close(_) => unreachable!("not generated"),
+                Seen::Close(_) | Seen::Broken(_) => unreachable!("not generated"),
             };
             peer.send(message).expect("the pipe takes everything");
         }
@@ -469,7 +585,7 @@ proptest! {
             .into_iter()
             .chain([Seen::Close(Some((CloseCode::GOING_AWAY, "done".into())))])
             .collect();
-        let feed = cut(role, &peer.get_ref().outgoing, &places);
+        let feed = cut(Feed::new(role), &peer.get_ref().outgoing, &places);
         prop_assert_eq!((feed.seen, feed.error), (expect, None));
     }
 
@@ -477,7 +593,7 @@ proptest! {
     #[test]
     fn another_implementation_refuses_nothing_that_we_take(role in a_role(), bytes in nearly_frames()) {
         for bytes in [&bytes, &as_if_to(role, &bytes)] {
-            let ours = whole(role, bytes);
+            let ours = whole(Feed::new(role), bytes);
             let (theirs, failed) = read_by_peer(role, bytes);
             let common = ours.seen.len().min(theirs.len());
             prop_assert_eq!(&ours.seen[..common], &theirs[..common]);
@@ -510,7 +626,7 @@ fn c9_invalid_text_is_refused_at_every_split() {
                 write_fragment(&mut frames, Opcode::Text, false, &text[..first], None);
                 write_fragment(&mut frames, Opcode::Continuation, false, &text[first..second], None);
                 write_fragment(&mut frames, Opcode::Continuation, true, &text[second..], None);
-                let feed = whole(Role::Client, &frames);
+                let feed = whole(Feed::new(Role::Client), &frames);
                 assert_eq!(feed.error, Some(expect), "{text:x?} cut at {first} and {second}");
                 let mut feed = Feed::new(Role::Client);
                 frames.iter().for_each(|byte| feed.take(&[*byte]));
@@ -542,7 +658,7 @@ fn c5_a_message_in_small_reads_is_held_within_its_limit() {
         bytes: bytes_claimed,
         limit: LIMITS.message_bytes_max,
     };
-    assert_eq!(whole(Role::Server, &bytes[..8]).error, Some(error));
+    assert_eq!(whole(Feed::new(Role::Server), &bytes[..8]).error, Some(error));
 }
 
 /// Two million frames without an end cost nothing: the ninth ends it.
@@ -554,7 +670,7 @@ fn c6_a_flood_of_fragments_ends_at_the_limit() {
         for _ in 0..LIMITS.fragments_max {
             write_fragment(&mut bytes, Opcode::Continuation, false, payload, Some(KEY));
         }
-        let feed = whole(Role::Server, &bytes);
+        let feed = whole(Feed::new(Role::Server), &bytes);
         let limit = LIMITS.fragments_max;
         assert_eq!(feed.error, Some(ProtocolError::TooManyFragments { limit }));
         assert!(feed.held_bytes_max <= 512, "{}", feed.held_bytes_max);

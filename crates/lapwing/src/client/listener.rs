@@ -442,7 +442,8 @@ impl<'a, O: Observer> Listener<'a, O> {
                 Said::Text(text) => self.on_foreign(session, Value::Text(text), text.len(), now),
             },
             Frame::Binary(bytes) => self.on_foreign(session, Value::Bytes(bytes), bytes.len(), now),
-            Frame::Ping(_) | Frame::Pong(_) => Ok(None),
+            // A compressed message cannot come: that is not offered.
+            Frame::Ping(_) | Frame::Pong(_) | Frame::Deflated(_) => Ok(None),
             Frame::Close(close) => {
                 let (code, reason) = close.unwrap_or((CloseCode::NO_STATUS, ""));
                 Ok(Some(SessionEnd::Closed {

@@ -251,7 +251,8 @@ impl Listener {
                 Some(Event::Ping(payload)) => {
                     write_frame(&mut self.output, Opcode::Pong, payload, Some(entropy.mask()))
                 }
-                Some(Event::Pong(_)) => {}
+                // A compressed message cannot come: that is not offered.
+                Some(Event::Pong(_) | Event::Deflated(_)) => {}
                 Some(Event::Close(close)) => {
                     let code = close.map(|(code, _)| code);
                     write_close(&mut self.output, code, "", Some(entropy.mask()));

@@ -88,16 +88,11 @@ impl Batch {
     pub fn push(&mut self, envelope: &mut EnvelopeWriter, message: &NewMessage<'_>, now: Now) {
         let offset = self.end();
         let begin = self.frames.len();
-        // The header's length depends on the text's: leave room for the longest, then close up the front.
         self.frames.resize(begin + frame::HEADER_BYTES_MAX, 0);
         let value = envelope.write(offset, now.wall, message.kind, message.payload, &mut self.frames);
         let text = begin + frame::HEADER_BYTES_MAX;
         let header = frame::server_header(Opcode::Text, self.frames.len() - text);
-        let header = header.as_bytes();
-        let spare = frame::HEADER_BYTES_MAX - header.len();
-        self.frames[begin..begin + header.len()].copy_from_slice(header);
-        self.frames.copy_within(text.., begin + header.len());
-        self.frames.truncate(self.frames.len() - spare);
+        let spare = frame::place_header(&mut self.frames, begin, header);
         let place = |at: usize| u32::try_from(at).expect("a batch is far smaller than 4 GiB");
         self.entries.push(Entry {
             offset,

@@ -193,6 +193,8 @@ impl Peer {
             Frame::Text(text) if self.session.mode() == Mode::LapwingV1 => self.on_command(text, now, common, feeds),
             Frame::Text(text) => self.on_said(Said::text(text, Limits::SAID_BYTES_MAX), common),
             Frame::Binary(bytes) => self.on_said(Said::bytes(bytes), common),
+            // It was made whole before.
+            Frame::Deflated(_) => {}
             Frame::Ping(payload) => {
                 self.session.on_ping(payload);
                 self.on_control(now);
