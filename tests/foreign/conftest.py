@@ -27,6 +27,13 @@ def pushed():
         yield server
 
 
+@pytest.fixture
+def compressing():
+    """A server that compresses messages for clients that ask; its one topic, `orders`, is filled by the test."""
+    with Server("--topic", "orders=push", "--compression", "on") as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def npm(tmp_path_factory):
     """Runs a JavaScript file where `ws` is installed."""

@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import pytest
+from websockets.sync.client import connect
 
 pytestmark = pytest.mark.needs("npm")
 
@@ -46,6 +47,18 @@ def test_ws_gets_both_topics_and_no_compression_and_its_pong(server, npm):
         assert offsets == list(range(offsets[0], offsets[0] + len(offsets)))
     left = server.object(event="left", client="node")
     assert (left["code"], left["by"]) == (1006, "network"), "it was killed, so nothing was said"
+
+
+@pytest.mark.parametrize("query", ["topics=orders", "topics=orders&envelope=off"])
+def test_ws_gets_the_same_messages_with_compression_and_without(compressing, npm, query):
+    without = connect(compressing.ws("?" + query), compression=None)
+    with without as plain, connected(npm, compressing.ws(f"?{query}&name=node"), "plain", "é" * 2000) as node:
+        assert node.next("open")["extensions"].startswith("permessage-deflate")
+        # It compresses what is longer than 1 KiB.
+        assert compressing.object(event="said", client="node")["text"].startswith("é" * 100)
+        for number in range(20):
+            compressing.publish("orders", [number] + ["a number", 1.5] * 30 * (number % 3))
+            assert node.next("message") == json.loads(plain.recv())
 
 
 @pytest.mark.parametrize(("number", "code"), [(2, 1001), (15, 1012)])

@@ -9,6 +9,7 @@ import signal
 import pytest
 import websockets
 from websockets.asyncio.client import connect
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import connect as connect_sync
 
 from program import Server, until
@@ -156,6 +157,27 @@ def test_compression_is_offered_by_the_client_and_not_taken(server):
     with connect_sync(server.ws(), compression="deflate") as client:
         client.recv()
         assert "Sec-WebSocket-Extensions" not in client.response.headers
+
+
+@pytest.mark.parametrize("query", ["?topics=orders", "?topics=orders&envelope=off"])
+def test_a_client_that_asks_gets_the_same_messages_compressed(compressing, query):
+    with connect_sync(compressing.ws(query)) as client, connect_sync(compressing.ws(query), compression=None) as plain:
+        assert "permessage-deflate" in client.response.headers["Sec-WebSocket-Extensions"]
+        assert "Sec-WebSocket-Extensions" not in plain.response.headers
+        for number in range(50):
+            compressing.publish("orders", {"number": number, "text": "é" * 40 * (number % 5), "list": [1.5] * number})
+            assert client.recv() == plain.recv()
+        # It compresses everything that it sends, here in three fragments.
+        client.send(["one ", "two " * 50, "three"])
+        assert compressing.object(event="said")["text"] == "one " + "two " * 50 + "three"
+
+
+def test_a_client_that_offers_a_smaller_window_is_served_uncompressed(compressing):
+    narrow = ClientPerMessageDeflateFactory(server_max_window_bits=10)
+    with connect_sync(compressing.ws(), compression=None, extensions=[narrow]) as client:
+        assert "Sec-WebSocket-Extensions" not in client.response.headers
+        compressing.publish("orders", "x" * 500)
+        assert json.loads(client.recv())["data"] == "x" * 500
 
 
 def test_a_client_that_goes_is_told_with_its_code_and_its_last_offset(server):

@@ -19,6 +19,7 @@ use lapwing::server::topics::{TopicId, Topics};
 use lapwing::session::{Cursor, Mode, Next, Session};
 use lapwing::source::spec::parse_topic;
 use lapwing_wire::envelope::Kind;
+use lapwing_wire::extension::Compression;
 use lapwing_wire::position::Epoch;
 
 fn main() {
@@ -45,9 +46,9 @@ fn round(mode: Mode, count: usize, batch: usize) -> f64 {
     let mut feeds = Feeds::new(&topics);
     let topic = TopicId(0);
     let mut sessions: Vec<Session> = (0..count)
-        .map(|_| Session::new(mode, vec![Cursor::new(topic.0, log.next())]))
+        .map(|_| Session::new(mode, Compression::Off, vec![Cursor::new(topic.0, log.next())]))
         .collect();
-    (0..count).for_each(|key| feeds.follow(topic, mode, Key::new(key)));
+    (0..count).for_each(|key| feeds.follow(topic, mode.view(Compression::Off), Key::new(key)));
     let payload = format!("\"{}\"", "x".repeat(248));
     let messages = vec![NewMessage::new(Kind::Json, payload.as_bytes()); batch];
     let batches = (DELIVERIES / (count * batch)).max(100);

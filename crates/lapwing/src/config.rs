@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lapwing_wire::control::Level;
+use lapwing_wire::extension::Compression;
 
 use crate::source::spec::TopicSpec;
 
@@ -23,6 +24,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Whether delivery sends to many clients by one system call; asked for only where that was tried.
     pub io_uring: bool,
+    /// Whether messages are compressed for clients that offer permessage-deflate.
+    pub compression: Compression,
     /// The limits.
     pub limits: Limits,
 }
@@ -87,6 +90,8 @@ impl Limits {
     pub const BODY_MESSAGES_MAX: usize = 10_000;
     /// Published bodies that are read at once, in bytes, over all connections.
     pub const BODIES_BYTES_MAX: usize = 64 << 20;
+    /// Compressed messages of clients that are made whole at the same time, in bytes, over all connections.
+    pub const INFLATING_BYTES_MAX: usize = 64 << 20;
     /// A publish into a topic that holds back its source waits so long for room, then it is told 503: less than clients of HTTP
     /// have patience for.
     pub const HELD_PUBLISH_MAX: Duration = Duration::from_secs(5);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::Level;
 use lapwing_wire::escape::escaped;
+use lapwing_wire::extension::Compression;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -65,6 +66,15 @@ pub struct ServeArgs {
         hide_short_help = true
     )]
     io_uring: Option<IoUring>,
+    /// Compress messages for clients that offer permessage-deflate, each message once for all of them: off, or on (10 µs of CPU and more a message, shared by all clients; people get 1.4 times shorter, long arrays 2.3 times) [default: off]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    compression: Option<Compress>,
     /// Connections at once [default: 80 % of the open files allowed]
     #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_connections: Option<usize>,
@@ -141,6 +151,26 @@ impl IoUring {
     }
 }
 
+/// Whether messages are compressed for clients that offer it.
+#[derive(clap::ValueEnum, Deserialize, Clone, Copy, Debug, Default)]
+#[serde(rename_all = "kebab-case")]
+enum Compress {
+    /// For nobody.
+    #[default]
+    Off,
+    /// For those that offer permessage-deflate.
+    On,
+}
+
+impl From<Compress> for Compression {
+    fn from(asked: Compress) -> Self {
+        match asked {
+            Compress::Off => Self::Off,
+            Compress::On => Self::Deflate,
+        }
+    }
+}
+
 /// The settings file: the same names as the flags.
 #[derive(Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -154,6 +184,7 @@ struct SettingsFile {
     open: bool,
     allow_origin: Vec<String>,
     io_uring: Option<IoUring>,
+    compression: Option<Compress>,
     max_connections: Option<usize>,
     max_message: Option<bytesize::ByteSize>,
     max_body: Option<bytesize::ByteSize>,
@@ -229,6 +260,7 @@ async fn serve(
                     .collect(),
                 data: config.storage.as_ref().map(|storage| storage.data.clone()),
                 io_uring: config.io_uring,
+                compression: config.compression == Compression::Deflate,
                 seed: config.seed,
             });
         }
@@ -393,6 +425,7 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
             seed,
             allowed_origins,
             io_uring: args.io_uring.or(file.io_uring).unwrap_or_default().decide()?,
+            compression: args.compression.or(file.compression).unwrap_or_default().into(),
             limits,
         },
         origins,
@@ -602,9 +635,13 @@ fn banner(address: SocketAddr, config: &Config, color: ColorChoice) {
     };
     let _ = writeln!(
         text,
-        "  {} room for {} connections (--max-connections)",
+        "  {} room for {} connections (--max-connections){}",
         label("Clients"),
-        form::count(config.limits.connections_max as u64)
+        form::count(config.limits.connections_max as u64),
+        match config.compression {
+            Compression::Off => "",
+            Compression::Deflate => "; compressed for those that offer it (--compression)",
+        }
     );
     let _ = writeln!(
         text,

@@ -1,25 +1,37 @@
-//! Bare payloads: frames cut from canonical ones as a thread reads them, so that a topic holds every message once.
+//! Frames of the views that a log does not hold: cut from canonical ones as a thread reads them, so that a topic holds every
+//! message once.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use lapwing_wire::deflate::Deflater;
 use lapwing_wire::envelope::{Kind, write_payload};
 use lapwing_wire::frame::{self, Opcode};
 use lapwing_wire::position::Offset;
 
-use super::reader::{Run, fitting};
+use super::Log;
+use super::deflated::Newest;
+use super::reader::{Run, View, fitting};
 use super::segment::Entry;
 
-/// What the bare cursors of one thread read of one log lately, whatever became of it in the log.
+/// What the cursors of one thread read of one view of a log lately, whatever became of it in the log.
 ///
 /// Cursors at the same place share a cut, and the newest grows with the log: each message is cut once for all who follow it
 /// live. Whoever reads history by itself has it cut for itself.
-#[derive(Default)]
 pub struct Cuts {
+    knife: Knife,
     /// Used last first.
     cuts: VecDeque<Cut>,
 }
 
-/// Payload frames of consecutive offsets.
+/// What makes frames of a view out of canonical ones.
+struct Knife {
+    is_bare: bool,
+    /// Where compressed ones are found, and added to.
+    newest: Option<Arc<Newest>>,
+}
+
+/// Frames of consecutive offsets.
 #[derive(Default)]
 struct Cut {
     base: Offset,
@@ -28,6 +40,18 @@ struct Cut {
 }
 
 impl Cuts {
+    /// Of this view, nothing cut yet.
+    #[must_use]
+    pub fn new(log: &Log, view: View) -> Self {
+        Self {
+            knife: Knife {
+                is_bare: view.is_bare(),
+                newest: log.deflated(view).map(|deflated| deflated.join(log.next())),
+            },
+            cuts: VecDeque::new(),
+        }
+    }
+
     /// Whether something is there for a cursor; then it stays while others go.
     pub fn hold(&mut self, cursor: Offset) -> bool {
         match self.cuts.iter().position(|cut| cut.holds(cursor)) {
@@ -40,7 +64,7 @@ impl Cuts {
     }
 
     /// Cuts these canonical frames, behind those before them if there is room; gives where to go on while there is more.
-    pub fn push(&mut self, run: &Run<'_>) -> Option<Offset> {
+    pub fn push(&mut self, run: &Run<'_>, deflater: &mut Deflater) -> Option<Offset> {
         let from = run.entries().first()?.offset;
         match self.cuts.iter().position(|cut| cut.end() == from && !cut.is_full()) {
             Some(at) => self.bring_forward(at),
@@ -53,7 +77,9 @@ impl Cuts {
         let mut begin = 0;
         for entry in run.entries() {
             let end = run.end_of(entry);
-            cut.push(&run.bytes()[begin..end], entry);
+            self.knife
+                .cut(&run.bytes()[begin..end], entry, deflater, &mut cut.frames);
+            cut.add(entry);
             begin = end;
         }
         let next = (!cut.is_full()).then(|| cut.end());
@@ -127,13 +153,28 @@ impl Cut {
         self.frames.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
-    fn push(&mut self, canonical: &[u8], entry: &Entry) {
-        let value = &canonical[entry.value_begin as usize..entry.value_end as usize];
-        write_frame(entry.kind, value, &mut self.frames);
+    /// Notes the frame that was appended last.
+    fn add(&mut self, entry: &Entry) {
         self.entries.push(Entry {
             end: u32::try_from(self.frames.len()).expect("a cut is far smaller than 4 GiB"),
             ..*entry
         });
+    }
+}
+
+impl Knife {
+    /// Appends what becomes of a canonical frame.
+    fn cut(&self, canonical: &[u8], entry: &Entry, deflater: &mut Deflater, out: &mut Vec<u8>) {
+        let value = &canonical[entry.value_begin as usize..entry.value_end as usize];
+        match &self.newest {
+            None => write_frame(entry.kind, value, out),
+            Some(newest) if self.is_bare => {
+                let mut bare = Vec::with_capacity(frame::HEADER_BYTES_MAX + value.len());
+                write_frame(entry.kind, value, &mut bare);
+                newest.push(entry.offset, &bare, deflater, out);
+            }
+            Some(newest) => newest.push(entry.offset, canonical, deflater, out),
+        }
     }
 }
 
@@ -142,7 +183,6 @@ fn write_frame(kind: Kind, value: &[u8], out: &mut Vec<u8>) {
     if kind == Kind::Json {
         return frame::write_frame(out, Opcode::Text, value, None);
     }
-    // The header's length depends on the payload's: leave room for the longest, then close up the front.
     let begin = out.len();
     let payload = begin + frame::HEADER_BYTES_MAX;
     out.resize(payload, 0);
@@ -153,10 +193,7 @@ fn write_frame(kind: Kind, value: &[u8], out: &mut Vec<u8>) {
         Kind::Json | Kind::Text => Opcode::Text,
     };
     let header = frame::server_header(opcode, out.len() - payload);
-    let header = header.as_bytes();
-    out[begin..begin + header.len()].copy_from_slice(header);
-    out.copy_within(payload.., begin + header.len());
-    out.truncate(out.len() - (frame::HEADER_BYTES_MAX - header.len()));
+    frame::place_header(out, begin, header);
 }
 
 /// Frames of a full cut: as much as one write to a socket takes.
@@ -197,7 +234,7 @@ mod tests {
 
     fn push(cuts: &mut Cuts, reader: &Reader, at: u64, bytes: usize) -> Option<Offset> {
         match reader.read(Offset::new(at), bytes) {
-            Next::Frames(run) => cuts.push(&run),
+            Next::Frames(run) => cuts.push(&run, &mut Deflater::default()),
             _ => panic!("there is more"),
         }
     }
@@ -205,7 +242,7 @@ mod tests {
     #[test]
     fn what_follows_is_cut_behind_what_is_there_and_a_few_places_stay() {
         let reader = reader((0..1000).map(|_| 10));
-        let mut cuts = Cuts::default();
+        let mut cuts = Cuts::new(reader.log(), View::Payload);
         assert_eq!(push(&mut cuts, &reader, 0, 1), Some(Offset::new(1)));
         assert_eq!(push(&mut cuts, &reader, 1, 1), Some(Offset::new(2)));
         assert_eq!(cuts.read(Offset::ZERO, 1 << 20).map(|run| run.entries().len()), Some(2));
@@ -225,7 +262,7 @@ mod tests {
             .into_iter()
             .chain((0..20_000).map(|n| n % 500));
         let reader = reader(sizes);
-        let mut cuts = Cuts::default();
+        let mut cuts = Cuts::new(reader.log(), View::Payload);
         for at in (0..15_000).step_by(3) {
             push(&mut cuts, &reader, at % 7000, CUT_BYTES);
             let large = cuts.cuts.iter().map(|cut| cut.frames.len()).max().unwrap_or(0);

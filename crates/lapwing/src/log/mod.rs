@@ -7,6 +7,7 @@ pub mod batch;
 pub mod bell;
 pub mod committer;
 pub mod cut;
+pub mod deflated;
 mod grant;
 pub mod hold;
 pub mod lag;
@@ -32,12 +33,14 @@ use appender::Appender;
 pub use appender::{AppendError, Appended, MESSAGE_BYTES_MAX};
 use batch::Batch;
 use bell::Ring;
+use deflated::Deflated;
 pub use grant::Grant;
 use hold::Hold;
 use lag::OnLag;
 use lineage::Lineage;
 use memory::{Memory, MemoryWriter};
 use queue::Queue;
+use reader::View;
 use retention::Retention;
 use retries::Retries;
 use store::Store;
@@ -61,6 +64,8 @@ pub struct Log {
     next: AtomicU64,
     ended: AtomicBool,
     bells: RwLock<Vec<Arc<dyn Ring>>>,
+    /// Of envelopes, and of bare payloads.
+    deflated: [Deflated; 2],
     /// Connections that follow this topic now.
     followers: AtomicUsize,
     joined: tokio::sync::Notify,
@@ -120,6 +125,7 @@ impl Log {
             next: AtomicU64::new(next.get()),
             ended: AtomicBool::new(false),
             bells: RwLock::default(),
+            deflated: Default::default(),
             followers: AtomicUsize::new(0),
             joined: tokio::sync::Notify::new(),
         }
@@ -166,6 +172,16 @@ impl Log {
     #[must_use]
     pub fn store(&self) -> Option<&Arc<Store>> {
         self.store.as_ref()
+    }
+
+    /// What the readers of this view share that is compressed; none for a view that is not.
+    #[must_use]
+    pub fn deflated(&self, view: View) -> Option<&Deflated> {
+        match view {
+            View::Canonical | View::Payload => None,
+            View::Deflated => Some(&self.deflated[0]),
+            View::DeflatedPayload => Some(&self.deflated[1]),
+        }
     }
 
     /// What becomes of clients that fall behind.

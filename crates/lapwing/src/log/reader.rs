@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lapwing_wire::control::GapReason;
+use lapwing_wire::deflate::Deflater;
 use lapwing_wire::position::Offset;
 
 use super::Log;
@@ -20,10 +21,23 @@ pub enum View {
     Canonical,
     /// The bare payload: text frames for JSON and text, binary frames for bytes.
     Payload,
+    /// Envelopes, compressed where that is shorter and they are new.
+    Deflated,
+    /// Bare payloads, compressed likewise.
+    DeflatedPayload,
+}
+
+impl View {
+    /// Whether its frames carry bare payloads.
+    #[must_use]
+    pub fn is_bare(self) -> bool {
+        matches!(self, Self::Payload | Self::DeflatedPayload)
+    }
 }
 
 /// One thread's way to read one view of one log; any number of cursors share it.
 pub struct Reader {
+    view: View,
     held: Held,
     /// Of a view that the log does not hold: what was made of it.
     cuts: Option<Cuts>,
@@ -68,19 +82,23 @@ impl Reader {
     #[must_use]
     pub fn new(log: Arc<Log>, view: View) -> Self {
         let mut reader = Self {
+            view,
+            cuts: (view != View::Canonical).then(|| Cuts::new(&log, view)),
             held: Held {
                 log,
                 version: u64::MAX,
                 segments: VecDeque::new(),
                 pages: VecDeque::new(),
             },
-            cuts: match view {
-                View::Canonical => None,
-                View::Payload => Some(Cuts::default()),
-            },
         };
         reader.refresh();
         reader
+    }
+
+    /// What it reads.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view
     }
 
     /// The log.
@@ -107,17 +125,18 @@ impl Reader {
     }
 
     /// Makes what [`Reader::read`] will give at `cursor`, in a view that the log does not hold.
-    pub fn prepare(&mut self, cursor: Offset) {
+    pub fn prepare(&mut self, cursor: Offset, deflater: &mut Deflater) {
         let Some(cuts) = &mut self.cuts else { return };
         if cursor >= self.held.log.next() || cuts.hold(cursor) {
             return;
         }
         let mut from = cursor;
-        for _ in 0..READS_PER_CUT {
+        let reads = if self.view == View::Payload { READS_PER_CUT } else { 1 };
+        for _ in 0..reads {
             let Next::Frames(run) = self.held.read(from, CUT_FROM_BYTES) else {
                 break;
             };
-            match cuts.push(&run) {
+            match cuts.push(&run, deflater) {
                 Some(next) => from = next,
                 None => break,
             }
@@ -234,9 +253,10 @@ pub fn fetch(log: &Log, cursor: Offset) -> io::Result<Page> {
 
 /// Pages that one thread holds of one topic, each of about 128 KiB.
 const PAGES_MAX: usize = 4;
-/// Canonical frames that are looked at together when payloads are cut.
+/// Canonical frames that are looked at together when others are made of them.
 const CUT_FROM_BYTES: usize = 64 << 10;
-/// Short payloads lie in long envelopes: more are looked at until a write is full, and no more than this for one turn.
+/// Short payloads lie in long envelopes: more are looked at until a write is full, and no more than this for one turn. To
+/// compress takes longer than to cut, so that is done of one read a turn.
 const READS_PER_CUT: usize = 4;
 
 /// What lies at `cursor` in a segment that begins at it or before it; none when the segment ends before it.

@@ -3,8 +3,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use lapwing_wire::control::Answer;
+use lapwing_wire::decoder::{Decoder, DecoderLimits, Event};
+use lapwing_wire::deflate::{Deflater, Inflater, Room};
 use lapwing_wire::envelope::Kind;
-use lapwing_wire::frame::{self, Opcode};
+use lapwing_wire::extension::Compression;
+use lapwing_wire::frame::{self, Opcode, Role};
 use lapwing_wire::position::Position;
 use lapwing_wire::start::Start;
 use lapwing_wire::topic::TopicName;
@@ -47,7 +50,7 @@ fn drain(reader: &mut Reader, mut cursor: Offset, bytes_max: usize) -> (Vec<u64>
     let (mut offsets, mut missed) = (Vec::new(), Vec::new());
     loop {
         reader.refresh();
-        reader.prepare(cursor);
+        reader.prepare(cursor, &mut Deflater::default());
         match reader.read(cursor, bytes_max) {
             Next::Frames(run) => {
                 offsets.extend(run.entries().iter().map(|entry| entry.offset.get()));
@@ -255,7 +258,7 @@ fn bare_payloads_are_a_view_with_the_same_offsets() {
     let mut cursor = Offset::ZERO;
     reader.refresh();
     loop {
-        reader.prepare(cursor);
+        reader.prepare(cursor, &mut Deflater::default());
         let Next::Frames(run) = reader.read(cursor, 4096) else {
             break;
         };
@@ -278,13 +281,70 @@ fn bare_payloads_are_the_same_from_every_offset_and_however_they_are_cut() {
         }
     }
     let canonical = &mut Reader::new(log.clone(), View::Canonical);
-    let bare = &mut Reader::new(log.clone(), View::Payload);
     let first = log.first().get();
-    for begin in (first..log.next().get()).step_by(97) {
-        for bytes_max in [1, 5000, 1 << 20] {
-            let begin = Offset::new(begin);
-            assert_eq!(drain(bare, begin, bytes_max), drain(canonical, begin, 1 << 20));
+    for view in [View::Payload, View::Deflated, View::DeflatedPayload] {
+        let other = &mut Reader::new(log.clone(), view);
+        for begin in (first..log.next().get()).step_by(97) {
+            for bytes_max in [1, 5000, 1 << 20] {
+                let begin = Offset::new(begin);
+                assert_eq!(drain(other, begin, bytes_max), drain(canonical, begin, 1 << 20));
+            }
         }
+    }
+}
+
+/// What a client makes of the frames of this reader from `cursor` on, and how long they were.
+fn messages(reader: &mut Reader, mut cursor: Offset) -> (Vec<String>, usize) {
+    let (mut messages, mut length) = (Vec::new(), 0);
+    let (mut inflater, room) = (Inflater::default(), Room::new(1 << 20));
+    let mut decoder = Decoder::new(Role::Client, DecoderLimits::default()).with_compression(Compression::Deflate);
+    reader.refresh();
+    loop {
+        reader.prepare(cursor, &mut Deflater::default());
+        let Next::Frames(run) = reader.read(cursor, 1000) else {
+            return (messages, length);
+        };
+        let mut bytes = run.bytes().to_vec();
+        cursor = run.entries().last().expect("at least one").offset.next();
+        length += bytes.len();
+        let mut rest = &mut bytes[..];
+        loop {
+            let decoded = decoder.decode(rest).expect("frames");
+            let consumed = decoded.consumed;
+            match decoded.event {
+                Some(Event::Deflated(deflated)) => {
+                    let whole = inflater.inflate(deflated, 1 << 20, &room).expect("whole");
+                    messages.push(format!("{:?}", whole.event().expect("a message")));
+                }
+                Some(event) => messages.push(format!("{event:?}")),
+                None => break,
+            }
+            rest = &mut rest[consumed..];
+        }
+    }
+}
+
+#[test]
+fn compressed_views_carry_the_same_messages_in_fewer_bytes() {
+    let log = log(1 << 20, 60);
+    append(&log, "\"before anybody came\"", at(0));
+    for (plain, deflated) in [
+        (View::Canonical, View::Deflated),
+        (View::Payload, View::DeflatedPayload),
+    ] {
+        let from = log.next();
+        // Of two threads.
+        let readers = [plain, deflated, deflated].map(|view| Reader::new(log.clone(), view));
+        for n in 0..200 {
+            let text = format!("[{}]", "1.25,".repeat(n % 70) + "0");
+            let kind = [Kind::Json, Kind::Text, Kind::Bytes][n % 3];
+            log.append(&[NewMessage::new(kind, text.as_bytes())], at(1))
+                .expect("open");
+        }
+        let [plain, first, second] = readers.map(|mut reader| messages(&mut reader, from));
+        assert_eq!((plain.0.len(), &first.0), (200, &plain.0));
+        assert_eq!(first, second);
+        assert!(first.1 < plain.1 / 2, "{} bytes for {}", first.1, plain.1);
     }
 }
 

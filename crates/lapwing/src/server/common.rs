@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use lapwing_wire::deflate::Room;
 use tokio::sync::{Notify, Semaphore};
 
 use super::console::Console;
@@ -24,6 +25,8 @@ pub struct Common {
     pub open: AtomicUsize,
     /// Room for published bodies, in KiB, over all connections.
     pub body_room: Semaphore,
+    /// Room for compressed messages that are made whole, over all connections.
+    pub inflating: Room,
     stopping: AtomicBool,
     stop: Notify,
 }
@@ -39,6 +42,7 @@ impl Common {
             roster: Roster::default(),
             open: AtomicUsize::new(0),
             body_room: Semaphore::new(Limits::BODIES_BYTES_MAX >> 10),
+            inflating: Room::new(Limits::INFLATING_BYTES_MAX),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
         })

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
 use lapwing_wire::decoder::{Decoder, DecoderLimits, Event as Frame};
+use lapwing_wire::deflate::Inflater;
+use lapwing_wire::extension::Compression;
 use lapwing_wire::frame::Role;
 use lapwing_wire::position::Offset;
 
@@ -76,6 +78,8 @@ pub struct Surroundings {
     pub feeds: Feeds,
     /// What all threads share.
     pub common: Arc<Common>,
+    /// Makes the compressed messages of its clients whole.
+    pub inflater: Inflater,
     /// Whether frames of many are sent together.
     pub batches: bool,
     /// The thread's time.
@@ -89,7 +93,14 @@ pub struct Surroundings {
 impl Connection {
     /// A connection whose handshake is done; `unheard` are the bytes that came behind it.
     #[must_use]
-    pub fn new(peer: Peer, socket: Socket, unheard: Vec<u8>, limits: &Limits, seat: Seat) -> Self {
+    pub fn new(
+        peer: Peer,
+        socket: Socket,
+        unheard: Vec<u8>,
+        compression: Compression,
+        limits: &Limits,
+        seat: Seat,
+    ) -> Self {
         let limits = DecoderLimits {
             message_bytes_max: limits.message_bytes_max,
             fragments_max: limits.fragments_max,
@@ -100,7 +111,7 @@ impl Connection {
             queued: false,
             in_batch: false,
             close_by: None,
-            decoder: Decoder::new(Role::Server, limits),
+            decoder: Decoder::new(Role::Server, limits).with_compression(compression),
             unheard: unheard.into(),
             readable: true,
             at_end: false,
@@ -122,6 +133,7 @@ impl Connection {
         }
         let free = !self.socket.is_blocked() && !self.socket.has_rest();
         if around.batches && free && self.peer.session.goes_with_others() {
+            self.peer.session.prepare(&mut around.feeds);
             return Turn::Send;
         }
         self.write_alone(around)
@@ -163,7 +175,7 @@ impl Connection {
             self.hear(&mut bytes, around);
         }
         for _ in 0..READS_PER_TURN {
-            if !self.readable || self.is_deaf() {
+            if !self.readable || !self.unheard.is_empty() || self.is_deaf() {
                 break;
             }
             match self.socket.read(buffer) {
@@ -192,10 +204,11 @@ impl Connection {
         }
     }
 
-    /// Takes bytes, up to where answers pile up; the rest waits.
+    /// Takes bytes, up to where answers pile up or enough was inflated for one turn; the rest waits.
     fn hear(&mut self, mut bytes: &mut [u8], around: &mut Surroundings) {
+        let mut inflated = 0;
         loop {
-            if self.peer.session.control_bytes() > CONTROL_BYTES_HELD {
+            if self.peer.session.control_bytes() > CONTROL_BYTES_HELD || inflated > INFLATED_PER_TURN {
                 self.unheard = (&*bytes).into();
                 break;
             }
@@ -203,10 +216,13 @@ impl Connection {
                 Ok(decoded) => {
                     let consumed = decoded.consumed;
                     let Some(frame) = decoded.event else { break };
-                    if matches!(frame, Frame::Text(_) | Frame::Binary(_)) {
+                    if matches!(frame, Frame::Text(_) | Frame::Binary(_) | Frame::Deflated(_)) {
                         self.peer.live.on_message();
                     }
-                    self.peer.on_frame(frame, around.now, &around.common, &mut around.feeds);
+                    match frame {
+                        Frame::Deflated(message) => inflated += self.peer.on_deflated(message, around),
+                        frame => self.peer.on_frame(frame, around.now, &around.common, &mut around.feeds),
+                    }
                     bytes = &mut std::mem::take(&mut bytes)[consumed..];
                 }
                 Err(error) => {
@@ -348,5 +364,8 @@ fn broken(error: &io::Error) -> String {
 }
 
 const READS_PER_TURN: usize = 4;
+/// Of one read so much is inflated in a turn, and one message more: a read may become a thousand times as much, which takes
+/// others' time.
+const INFLATED_PER_TURN: usize = 256 << 10;
 /// A client that does not take this much of our answers is not listened to until it does.
 const CONTROL_BYTES_HELD: usize = 16 << 10;

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
+use lapwing_wire::deflate::Inflater;
 use lapwing_wire::position::Offset;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
@@ -76,6 +77,7 @@ impl Delivery {
             around: Surroundings {
                 feeds: Feeds::new(&common.topics),
                 common,
+                inflater: Inflater::default(),
                 batches,
                 now: Duration::ZERO,
                 stop: None,
@@ -185,6 +187,7 @@ impl Delivery {
             label,
             address,
             mode,
+            compression,
             grants,
             pins,
             seat,
@@ -198,7 +201,7 @@ impl Delivery {
             .collect();
         let entry = self.connections.vacant_entry();
         let key = entry.key();
-        let session = Session::new(mode, cursors);
+        let session = Session::new(mode, compression, cursors);
         let mut peer = Peer::new(id, label, address, session, Key::new(key), self.around.now);
         peer.greet(&self.around.common, &grants);
         let mut socket = Socket::new(mio::net::TcpStream::from_std(stream));
@@ -206,9 +209,10 @@ impl Delivery {
             self.poll
                 .registry()
                 .register(socket.stream(), Token(key), Interest::READABLE | Interest::WRITABLE);
-        entry.insert(Connection::new(peer, socket, leftover, limits, seat));
+        let view = peer.session.view();
+        entry.insert(Connection::new(peer, socket, leftover, compression, limits, seat));
         for (topic, grant) in &grants {
-            self.around.feeds.follow(*topic, mode, Key::new(key));
+            self.around.feeds.follow(*topic, view, Key::new(key));
             self.connections[key]
                 .peer
                 .tell_gap(self.around.common.topics.get(*topic), grant, &self.around.common);
@@ -301,7 +305,10 @@ impl Delivery {
             let text = format!("io_uring failed ({error}): from now on each client has a system call of its own");
             self.around.common.console.tell(Event::Limit { text });
         }
-        for (key, sent) in batch.into_iter().zip(outcomes) {
+        let mut turns: Vec<(usize, Option<Sent>)> = batch.into_iter().zip(outcomes).collect();
+        // What was sent is looked at before anybody writes alone, for whom other frames may be made in its place.
+        turns.sort_by_key(|(_, sent)| sent.is_none());
+        for (key, sent) in turns {
             let connection = &mut self.connections[key];
             connection.in_batch = false;
             let turn = catch_unwind(AssertUnwindSafe(|| match sent {
@@ -314,7 +321,7 @@ impl Delivery {
 
     /// Has something brought from a file; meanwhile the connection goes on with its other topics.
     fn load(&mut self, key: usize, topic: TopicId, offset: Offset) {
-        let view = self.connections[key].peer.session.mode().view();
+        let view = self.connections[key].peer.session.view();
         let wanted = Wanted {
             key,
             topic,
@@ -378,7 +385,7 @@ impl Delivery {
         for cursor in connection.peer.session.cursors() {
             self.around
                 .feeds
-                .unfollow(TopicId(cursor.topic), connection.peer.session.mode(), Key::new(key));
+                .unfollow(TopicId(cursor.topic), connection.peer.session.view(), Key::new(key));
         }
         connection
             .peer

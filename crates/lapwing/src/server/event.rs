@@ -35,6 +35,8 @@ pub enum Event {
         data: Option<PathBuf>,
         /// Whether many clients are sent to by one system call.
         io_uring: bool,
+        /// Whether messages are compressed for clients that offer it.
+        compression: bool,
         /// The seed of all random feeds.
         seed: u64,
     },

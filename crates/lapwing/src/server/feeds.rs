@@ -3,17 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use lapwing_wire::deflate::Deflater;
 use lapwing_wire::position::Offset;
 
 use super::topics::{Topic, TopicId, Topics};
 use crate::log::hold::Pin;
 use crate::log::reader::{Reader, View};
 use crate::log::store::Page;
-use crate::session::{Mode, Readers};
+use crate::session::Readers;
 
 /// One worker's view of all topics.
 pub struct Feeds {
     feeds: Vec<Feed>,
+    /// Of all topics, for clients that want compressed messages.
+    deflater: Deflater,
     /// The topics that hold back their source for their slowest reader.
     holds: Vec<Hold>,
 }
@@ -46,13 +49,23 @@ struct Hold {
 
 struct Feed {
     canonical: Reader,
-    /// Made when the first bare session comes, let go with the last.
-    payload: Option<Reader>,
-    bare: usize,
+    /// Of views that the log does not hold: each is made when the first session comes that wants it, and let go with the last.
+    others: Vec<Other>,
     /// The visible end when followers were last woken.
     seen: Offset,
     seen_end: bool,
     followers: BTreeSet<Key>,
+}
+
+struct Other {
+    reader: Reader,
+    followers: usize,
+}
+
+impl Feed {
+    fn other(&self, view: View) -> Option<usize> {
+        self.others.iter().position(|other| other.reader.view() == view)
+    }
 }
 
 impl Feeds {
@@ -61,8 +74,7 @@ impl Feeds {
     pub fn new(topics: &Topics) -> Self {
         let feed = |log: &Arc<crate::log::Log>| Feed {
             canonical: Reader::new(log.clone(), View::Canonical),
-            payload: None,
-            bare: 0,
+            others: Vec::new(),
             seen: log.next(),
             seen_end: log.has_ended(),
             followers: BTreeSet::new(),
@@ -76,6 +88,7 @@ impl Feeds {
         };
         Self {
             feeds: topics.iter().map(|topic| feed(&topic.log)).collect(),
+            deflater: Deflater::default(),
             holds: topics.iter().filter_map(hold).collect(),
         }
     }
@@ -100,31 +113,35 @@ impl Feeds {
         }
     }
 
-    /// Connection `key` follows a topic from now on.
-    pub fn follow(&mut self, topic: TopicId, mode: Mode, key: Key) {
+    /// Connection `key` follows a topic in this view from now on.
+    pub fn follow(&mut self, topic: TopicId, view: View, key: Key) {
         let feed = &mut self.feeds[topic.0 as usize];
         if !feed.followers.insert(key) {
             return;
         }
-        feed.canonical.log().on_follow();
-        if mode == Mode::Bare {
-            feed.bare += 1;
-            feed.payload
-                .get_or_insert_with(|| Reader::new(feed.canonical.log().clone(), View::Payload));
+        let log = feed.canonical.log();
+        log.on_follow();
+        match feed.other(view) {
+            _ if view == View::Canonical => {}
+            Some(at) => feed.others[at].followers += 1,
+            None => feed.others.push(Other {
+                reader: Reader::new(log.clone(), view),
+                followers: 1,
+            }),
         }
     }
 
     /// Connection `key` follows it no longer.
-    pub fn unfollow(&mut self, topic: TopicId, mode: Mode, key: Key) {
+    pub fn unfollow(&mut self, topic: TopicId, view: View, key: Key) {
         let feed = &mut self.feeds[topic.0 as usize];
         if !feed.followers.remove(&key) {
             return;
         }
         feed.canonical.log().on_unfollow();
-        if mode == Mode::Bare {
-            feed.bare -= 1;
-            if feed.bare == 0 {
-                feed.payload = None;
+        if let Some(at) = feed.other(view) {
+            feed.others[at].followers -= 1;
+            if feed.others[at].followers == 0 {
+                feed.others.swap_remove(at);
             }
         }
     }
@@ -132,9 +149,9 @@ impl Feeds {
     /// Takes a page of a file that a follower wants to read in this view.
     pub fn put(&mut self, topic: TopicId, view: View, page: Page) {
         let feed = &mut self.feeds[topic.0 as usize];
-        match (view, &mut feed.payload) {
-            (View::Payload, Some(payload)) => payload.put(page),
-            _ => feed.canonical.put(page),
+        match feed.other(view) {
+            Some(at) => feed.others[at].reader.put(page),
+            None => feed.canonical.put(page),
         }
     }
 
@@ -142,8 +159,8 @@ impl Feeds {
     pub fn refresh(&mut self, mut wake: impl FnMut(Key)) {
         for feed in &mut self.feeds {
             let (next, end) = feed.canonical.refresh();
-            if let Some(payload) = &mut feed.payload {
-                payload.refresh();
+            for other in &mut feed.others {
+                other.reader.refresh();
             }
             if next != feed.seen || end != feed.seen_end {
                 feed.seen = next;
@@ -157,15 +174,12 @@ impl Feeds {
 impl Readers for Feeds {
     fn reader(&self, topic: u32, view: View) -> &Reader {
         let feed = &self.feeds[topic as usize];
-        match (view, &feed.payload) {
-            (View::Payload, Some(payload)) => payload,
-            _ => &feed.canonical,
-        }
+        feed.other(view).map_or(&feed.canonical, |at| &feed.others[at].reader)
     }
     fn prepare(&mut self, topic: u32, view: View, cursor: Offset) {
         let feed = &mut self.feeds[topic as usize];
-        if let (View::Payload, Some(payload)) = (view, &mut feed.payload) {
-            payload.prepare(cursor);
+        if let Some(at) = feed.other(view) {
+            feed.others[at].reader.prepare(cursor, &mut self.deflater);
         }
     }
 }

@@ -10,6 +10,7 @@ use http::header::{
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use lapwing_wire::extension::Compression;
 use tokio_util::task::TaskTracker;
 
 use super::common::Common;
@@ -27,6 +28,8 @@ pub struct Front {
     pub workers: Vec<Worker>,
     /// Which pages may use this server.
     pub origins: Origins,
+    /// Whether messages are compressed for clients that offer it.
+    pub compression: Compression,
     /// The tasks of connections, up to their upgrade.
     pub tasks: TaskTracker,
 }

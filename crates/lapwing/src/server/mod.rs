@@ -85,6 +85,7 @@ impl Server {
             common: common.clone(),
             workers,
             origins,
+            compression: config.compression,
             tasks: TaskTracker::new(),
         });
         let sources = common.topics.iter().map(|topic| {

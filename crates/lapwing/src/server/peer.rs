@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::{ClientMessage, GapReason, ServerMessage, Subscribe, Subscribed, Welcome};
-use lapwing_wire::decoder::Event as Frame;
+use lapwing_wire::decoder::{Deflated, Event as Frame};
 use lapwing_wire::position::Offset;
 use lapwing_wire::report::Report;
 use lapwing_wire::time::micros_text;
@@ -15,6 +15,7 @@ use lapwing_wire::time::micros_text;
 use super::address::Address;
 use super::bucket::Bucket;
 use super::common::Common;
+use super::connection::Surroundings;
 use super::event::{EndedBy, Event, Places, Said, Tally};
 use super::feeds::{Feeds, Key};
 use super::label::ClientLabel;
@@ -132,7 +133,7 @@ impl Peer {
             .filter_map(|c| Some((common.topics.get(TopicId(c.topic)).name().clone(), c.last()?)));
         let (mut behind, mut gone) = (Tally::default(), Tally::default());
         for cursor in self.session.cursors() {
-            let log = feeds.log(cursor.topic, self.session.mode().view());
+            let log = feeds.log(cursor.topic, self.session.view());
             behind.add(log.topic(), log.next().since(cursor.offset));
             gone.add(log.topic(), log.first().since(cursor.offset));
         }
@@ -212,6 +213,27 @@ impl Peer {
         }
     }
 
+    /// Takes a message that came compressed; gives how long it was made.
+    pub fn on_deflated(&mut self, message: Deflated<'_>, around: &mut Surroundings) -> usize {
+        if self.session.closing().is_some() {
+            return 0;
+        }
+        let common = &around.common;
+        let bytes_max = common.limits.message_bytes_max as usize;
+        let inflated = match around.inflater.inflate(message, bytes_max, &common.inflating) {
+            Ok(inflated) => inflated,
+            Err(error) => {
+                self.session.close(error.close_code(), &error.to_string());
+                return 0;
+            }
+        };
+        match inflated.event() {
+            Ok(frame) => self.on_frame(frame, around.now, common, &mut around.feeds),
+            Err(error) => self.session.close(error.close_code(), &error.to_string()),
+        }
+        inflated.bytes()
+    }
+
     fn on_control(&mut self, now: Duration) {
         if !self.controls.take(Limits::COMMANDS, now) {
             let (rate, _) = Limits::COMMANDS;
@@ -250,7 +272,7 @@ impl Peer {
             Ok(ClientMessage::Subscribe(wish)) => self.on_subscribe(&wish, common, feeds),
             Ok(ClientMessage::Unsubscribe { topic }) => match common.topics.find(&topic) {
                 Some(found) if self.session.unfollow(found.id.0) => {
-                    feeds.unfollow(found.id, self.session.mode(), self.key);
+                    feeds.unfollow(found.id, self.session.view(), self.key);
                     self.session.say(&ServerMessage::Unsubscribed { topic });
                 }
                 _ => self.refuse("unknown_topic", format!("topic {topic} is not followed"), Some(topic)),
@@ -296,7 +318,7 @@ impl Peer {
             let (grant, pin) = topic.log.grant_pinned(start, Now::read());
             pin.into_iter().for_each(|pin| feeds.keep(topic.id, pin));
             self.session.follow(topic.id.0, grant.from);
-            feeds.follow(topic.id, self.session.mode(), self.key);
+            feeds.follow(topic.id, self.session.view(), self.key);
             self.session.say(&subscribed(topic, &grant));
             if grant.missing_from.is_some() {
                 self.tell_joined(common, feeds);
@@ -424,7 +446,7 @@ impl Peer {
             .session
             .cursor(topic.id.0)
             .map_or(Offset::ZERO, |cursor| cursor.offset);
-        let waiting = feeds.log(topic.id.0, self.session.mode().view()).next().since(sent);
+        let waiting = feeds.log(topic.id.0, self.session.view()).next().since(sent);
         common.console.tell(Event::Slow {
             session: self.id,
             client: self.label.clone(),

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use lapwing_wire::control::{Answer as Granted, SUBPROTOCOL};
+use lapwing_wire::extension::{self, Compression};
 use lapwing_wire::handshake::{UpgradeRequest, accept_key, check_upgrade, choose_protocol};
 use lapwing_wire::query::{Encoding, Envelope, StreamQuery, Topics as Asked};
 use lapwing_wire::start::Start;
@@ -30,6 +33,11 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
         Ok(decided) => decided,
         Err(refusal) => return *refusal,
     };
+    let agreed = match front.compression {
+        Compression::Off => None,
+        Compression::Deflate => extension::agree(&joined(request.headers(), "sec-websocket-extensions")),
+    };
+    let compression = agreed.map_or(Compression::Off, |_| Compression::Deflate);
     let Some(guest) = request.extensions_mut().remove::<Guest>() else {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "a connection without an address");
     };
@@ -61,12 +69,13 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
             label,
             address,
             mode,
+            compression,
             grants,
             pins,
             seat,
         });
     });
-    switching(&key, mode)
+    switching(&key, mode, agreed)
 }
 
 type Decided = (String, Mode, Grants, StreamQuery);
@@ -207,7 +216,7 @@ fn grant(topic: &Topic, start: Start, mode: Mode, now: Now) -> Result<(Grant, Op
     Ok((grant, pin))
 }
 
-fn switching(key: &str, mode: Mode) -> Answer {
+fn switching(key: &str, mode: Mode, extension: Option<&'static str>) -> Answer {
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
@@ -217,6 +226,9 @@ fn switching(key: &str, mode: Mode) -> Answer {
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     if mode == Mode::LapwingV1 {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    if let Some(extension) = extension {
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(extension));
     }
     answer
 }

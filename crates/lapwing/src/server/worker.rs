@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
+use lapwing_wire::extension::Compression;
 use mio::{Poll, Waker};
 
 use super::common::Common;
@@ -70,6 +71,8 @@ pub struct Arrival {
     pub address: std::net::SocketAddr,
     /// How it wants its messages.
     pub mode: Mode,
+    /// Whether messages may be compressed.
+    pub compression: Compression,
     /// What it was granted before the 101 was written.
     pub grants: Vec<(TopicId, Grant)>,
     /// What keeps those places, where a topic holds back its source.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::{Gap, GapReason, ServerMessage};
+use lapwing_wire::extension::Compression;
 use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
 use smallvec::SmallVec;
@@ -30,10 +31,12 @@ pub enum Mode {
 impl Mode {
     /// The view of the log that it reads.
     #[must_use]
-    pub fn view(self) -> View {
-        match self {
-            Self::Bare => View::Payload,
-            Self::Plain | Self::LapwingV1 => View::Canonical,
+    pub fn view(self, compression: Compression) -> View {
+        match (self, compression) {
+            (Self::Bare, Compression::Off) => View::Payload,
+            (Self::Bare, Compression::Deflate) => View::DeflatedPayload,
+            (Self::Plain | Self::LapwingV1, Compression::Off) => View::Canonical,
+            (Self::Plain | Self::LapwingV1, Compression::Deflate) => View::Deflated,
         }
     }
 
@@ -133,6 +136,7 @@ pub struct Missed {
 /// One subscriber.
 pub struct Session {
     mode: Mode,
+    view: View,
     /// The cursor whose turn it is: topics take turns, so that a busy one does not starve a quiet one.
     turn: u16,
     /// Most sessions follow one topic, and tens of thousands of them are to be cheap.
@@ -147,9 +151,10 @@ pub struct Session {
 impl Session {
     /// A session that begins at these cursors.
     #[must_use]
-    pub fn new(mode: Mode, cursors: Vec<Cursor>) -> Self {
+    pub fn new(mode: Mode, compression: Compression, cursors: Vec<Cursor>) -> Self {
         Self {
             mode,
+            view: mode.view(compression),
             turn: 0,
             cursors: cursors.into_iter().collect(),
             control: Control::default(),
@@ -162,6 +167,12 @@ impl Session {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// The view of its logs that it reads.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view
     }
 
     /// Its cursors.
@@ -197,21 +208,29 @@ impl Session {
         match self.control.due() {
             Due::Frames(frames) => Next::Control(frames),
             Due::Closed => Next::Closed,
-            Due::Nothing => next_of_log(self.mode, &mut self.cursors, self.turn, readers, bytes_max),
+            Due::Nothing => {
+                prepare(self.view, &self.cursors, readers);
+                next_of_log(self.view, &mut self.cursors, self.turn, readers, bytes_max)
+            }
         }
     }
 
-    /// Whether frames of the log, if there are any, may go out together with those of other sessions: nothing of our own waits,
-    /// and the log holds them in the form that is sent.
+    /// Whether frames of the log, if there are any, may go out together with those of other sessions: nothing of our own waits.
     #[must_use]
     pub fn goes_with_others(&self) -> bool {
-        self.control.is_empty() && self.mode.view() == View::Canonical
+        self.control.is_empty()
+    }
+
+    /// Makes the frames that [`Session::frames`] will give, in a view that the log does not hold.
+    pub fn prepare(&self, readers: &mut impl Readers) {
+        prepare(self.view, &self.cursors, readers);
     }
 
     /// The frames that [`Session::next`] would give, and of which cursor, when it would give frames of the log and nothing has to be
     /// done first.
     ///
-    /// Unlike that, it changes nothing, so that many sessions can be asked and their frames sent together.
+    /// Unlike that, it changes nothing, so that many sessions can be asked and their frames sent together. Until a session is
+    /// prepared again, they stay as they are, or there are more.
     #[must_use]
     pub fn frames<'r>(&self, readers: &'r impl Readers, bytes_max: usize) -> Option<(usize, Run<'r>)> {
         if !self.goes_with_others() {
@@ -242,7 +261,7 @@ impl Session {
     }
 
     fn read<'r>(&self, cursor: &Cursor, readers: &'r impl Readers, bytes_max: usize) -> Read<'r> {
-        let reader = readers.reader(cursor.topic, self.mode.view());
+        let reader = readers.reader(cursor.topic, self.view);
         reader.read(cursor.offset, bytes_max)
     }
 
@@ -250,7 +269,7 @@ impl Session {
     #[must_use]
     pub fn has_more(&self, readers: &impl Readers) -> bool {
         let more = |cursor: &Cursor| {
-            let log = readers.log(cursor.topic, self.mode.view());
+            let log = readers.log(cursor.topic, self.view);
             cursor.offset < log.next() || log.has_ended()
         };
         !self.control.is_empty() || self.cursors.iter().any(more)
@@ -261,7 +280,7 @@ impl Session {
     #[must_use]
     pub fn overtaken(&self, readers: &impl Readers) -> Option<Missed> {
         self.cursors.iter().enumerate().find_map(|(nth, cursor)| {
-            let log = readers.log(cursor.topic, self.mode.view());
+            let log = readers.log(cursor.topic, self.view);
             let range = cursor.offset..log.let_go();
             let reason = GapReason::Retention;
             (log.on_lag() == OnLag::Close && !range.is_empty()).then_some(Missed { nth, range, reason })
@@ -367,26 +386,28 @@ impl Session {
     pub fn waiting(&self, readers: &impl Readers) -> u64 {
         self.cursors
             .iter()
-            .map(|cursor| readers.log(cursor.topic, self.mode.view()).next().since(cursor.offset))
+            .map(|cursor| readers.log(cursor.topic, self.view).next().since(cursor.offset))
             .sum()
+    }
+}
+
+/// Has what lies at these cursors made, in a view that the log does not hold.
+fn prepare(view: View, cursors: &[Cursor], readers: &mut impl Readers) {
+    if view != View::Canonical {
+        for cursor in cursors {
+            readers.prepare(cursor.topic, view, cursor.offset);
+        }
     }
 }
 
 /// What the cursors' logs have, beginning with the cursor whose turn it is.
 fn next_of_log<'s, 'r>(
-    mode: Mode,
+    view: View,
     cursors: &mut [Cursor],
     turn: u16,
-    readers: &'r mut impl Readers,
+    readers: &'r impl Readers,
     bytes_max: usize,
 ) -> Next<'s, 'r> {
-    let view = mode.view();
-    if view != View::Canonical {
-        for cursor in &*cursors {
-            readers.prepare(cursor.topic, view, cursor.offset);
-        }
-    }
-    let readers = &*readers;
     let mut loading = false;
     let mut ended = 0;
     for step in 0..cursors.len() {

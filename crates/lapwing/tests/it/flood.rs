@@ -42,7 +42,7 @@ fn b5_a_flood_beyond_the_disk_is_refused_with_a_time_and_nothing_acknowledged_is
     let mut live = follow(&server, "topics=live");
     // The first sync of the thread that commits: from now on each takes its time.
     assert_eq!(post(&server, PATH, "text/plain", "first").status, 201);
-    let had = memory_kib(&server, "VmRSS:");
+    let had = server.memory_kib("VmRSS:");
     let (refused, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (mut went_on, mut taken) = (0_u64, BTreeMap::new());
     std::thread::scope(|scope| {
@@ -71,7 +71,7 @@ fn b5_a_flood_beyond_the_disk_is_refused_with_a_time_and_nothing_acknowledged_is
     let refused = refused.into_inner();
     assert!(refused >= PUBLISHERS - fit, "only {refused} were refused");
     assert!(went_on > 20, "the other topic went on: {went_on}");
-    let more = memory_kib(&server, "VmHWM:").saturating_sub(had);
+    let more = server.memory_kib("VmHWM:").saturating_sub(had);
     assert!(more < MORE_MEMORY_MAX_KIB, "{more} KiB");
 
     server.signal(Signal::KILL);
@@ -115,11 +115,4 @@ fn publish_until_taken(server: &Server, number: usize, refused: &AtomicUsize) ->
         let told: u64 = answer.header("Retry-After").unwrap().parse().unwrap();
         std::thread::sleep(Duration::from_secs(told));
     }
-}
-
-/// A line of what the kernel tells of the server's memory.
-fn memory_kib(server: &Server, line: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid().as_raw_pid())).unwrap();
-    let value = status.lines().find_map(|found| found.strip_prefix(line)).unwrap();
-    value.split_whitespace().next().unwrap().parse().unwrap()
 }

@@ -10,6 +10,7 @@
 
 mod abuse;
 mod batches;
+mod compression;
 mod console;
 mod crowd;
 mod demo;

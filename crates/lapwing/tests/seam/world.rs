@@ -9,6 +9,7 @@ use lapwing::config::Limits;
 use lapwing::log::batch::NewMessage;
 use lapwing::log::hold::Pin;
 use lapwing::log::lag::OnLag;
+use lapwing::log::reader::View;
 use lapwing::log::retention::Retention;
 use lapwing::log::{Grant, Log};
 use lapwing::server::feeds::{Feeds, Key};
@@ -17,7 +18,9 @@ use lapwing::session::{Cursor, Mode, Next, Readers as _, Session};
 use lapwing::source::spec::parse_topic;
 use lapwing_wire::control::{Answer, GapReason, ServerMessage};
 use lapwing_wire::decoder::{Decoder, DecoderLimits, Event};
+use lapwing_wire::deflate::{Inflater, Room};
 use lapwing_wire::envelope::Kind;
+use lapwing_wire::extension::Compression;
 use lapwing_wire::frame::Role;
 use lapwing_wire::position::{Epoch, Offset, Position};
 use lapwing_wire::start::Start;
@@ -79,6 +82,9 @@ pub struct World {
     topics: Topics,
     feeds: Feeds,
     clients: Vec<Client>,
+    /// Of clients whose messages are compressed.
+    inflater: Inflater,
+    room: Room,
     now: Now,
     /// By topic: the offsets of all messages ever.
     model: Vec<BTreeSet<u64>>,
@@ -105,6 +111,8 @@ impl World {
         Self {
             feeds: Feeds::new(&topics),
             clients: (0..clients).map(|_| client()).collect(),
+            inflater: Inflater::default(),
+            room: Room::new(1 << 20),
             now: Now {
                 wall: WallTime::from_nanos(0),
                 mono: 0,
@@ -273,14 +281,14 @@ impl World {
             fragments_max: 1,
         };
         client.link = Some(Link {
-            session: Session::new(Mode::LapwingV1, cursors.collect()),
-            decoder: Decoder::new(Role::Client, limits),
+            session: Session::new(Mode::LapwingV1, compression(key), cursors.collect()),
+            decoder: Decoder::new(Role::Client, limits).with_compression(compression(key)),
             rest: Vec::new(),
             on_the_way: Vec::new(),
         });
         pins.into_iter().for_each(|(topic, pin)| self.feeds.keep(topic, pin));
         for topic in self.topics.iter() {
-            self.feeds.follow(topic.id, Mode::LapwingV1, Key::new(key));
+            self.feeds.follow(topic.id, view(key), Key::new(key));
         }
     }
 
@@ -291,7 +299,7 @@ impl World {
         }
         self.cut_off = true;
         for topic in self.topics.iter() {
-            self.feeds.unfollow(topic.id, Mode::LapwingV1, Key::new(key));
+            self.feeds.unfollow(topic.id, view(key), Key::new(key));
         }
     }
 
@@ -325,7 +333,7 @@ impl World {
                 Next::Missed(missed) => {
                     let topic = link.session.cursors()[missed.nth].topic;
                     let range = missed.range.start.get()..missed.range.end.get();
-                    let log = self.feeds.log(topic, Mode::LapwingV1.view());
+                    let log = self.feeds.log(topic, View::Canonical);
                     let lost = self.model[topic as usize].range(range.clone()).count();
                     match missed.reason {
                         GapReason::Purge => assert_eq!(lost, 0, "{range:?} never were"),
@@ -377,12 +385,34 @@ impl World {
             match decoded.event {
                 None => return,
                 Some(Event::Text(text)) => hear(text, wanted, &self.model),
+                Some(Event::Deflated(deflated)) => {
+                    let inflated = self
+                        .inflater
+                        .inflate(deflated, 1 << 20, &self.room)
+                        .expect("it was compressed");
+                    match inflated.event() {
+                        Ok(Event::Text(text)) => hear(text, wanted, &self.model),
+                        other => panic!("{other:?}"),
+                    }
+                }
                 Some(Event::Close(_)) => {}
                 Some(other) => panic!("{other:?}"),
             }
             bytes = &mut std::mem::take(&mut bytes)[consumed..];
         }
     }
+}
+
+/// Every second client has its messages compressed.
+fn compression(key: usize) -> Compression {
+    match key % 2 {
+        0 => Compression::Off,
+        _ => Compression::Deflate,
+    }
+}
+
+fn view(key: usize) -> View {
+    Mode::LapwingV1.view(compression(key))
 }
 
 fn hear(text: &str, wanted: &mut [u64], model: &[BTreeSet<u64>]) {

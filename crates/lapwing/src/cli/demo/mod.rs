@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
+use lapwing_wire::extension::Compression;
 use tokio_util::sync::CancellationToken;
 
 use super::{End, stop};
@@ -94,6 +95,7 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
         seed,
         allowed_origins: Vec::new(),
         io_uring: ring::probe().is_ok(),
+        compression: Compression::Off,
         limits: Limits::default(),
     };
     let storage = Storage::open(None, config.topics.clone()).expect("topics in memory open no file");

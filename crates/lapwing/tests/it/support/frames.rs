@@ -16,6 +16,8 @@ pub const PING: u8 = 0x9;
 pub const PONG: u8 = 0xa;
 /// The bit that ends a message.
 pub const FIN: u8 = 0x80;
+/// The bit of a compressed message (RFC 7692 section 6).
+pub const RSV1: u8 = 0x40;
 
 /// One frame as the server sent it.
 #[derive(Debug, PartialEq, Clone)]
@@ -54,14 +56,27 @@ impl Raw {
     }
 
     /// As [`Raw::on`]; what came instead of a 101 otherwise.
-    pub fn try_on(mut stream: TcpStream, query: &str, behind: &[u8]) -> Result<Self, String> {
+    pub fn try_on(stream: TcpStream, query: &str, behind: &[u8]) -> Result<Self, String> {
+        let host = stream.peer_addr().map_err(|error| error.to_string())?;
+        let request = upgrade_request(&host.to_string(), &format!("/?{query}"));
+        let request = [request.as_bytes(), behind].concat();
+        Self::ask(stream, &request).map(|(raw, _)| raw)
+    }
+
+    /// Opens a stream with more lines in the head of its request; gives the head of the answer, too.
+    #[track_caller]
+    pub fn with_headers(server: &Server, query: &str, headers: &str) -> (Self, String) {
+        let request = upgrade_request(&server.address().to_string(), &format!("/?{query}"));
+        let request = request.replacen("\r\n", &format!("\r\n{headers}"), 1);
+        let stream = TcpStream::connect(server.address()).expect("the server listens");
+        Self::ask(stream, request.as_bytes()).expect("the server switches protocols")
+    }
+
+    fn ask(mut stream: TcpStream, request: &[u8]) -> Result<(Self, String), String> {
         let broken = |error: std::io::Error| error.to_string();
         stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(broken)?;
-        let host = stream.peer_addr().map_err(broken)?;
-        let mut request = upgrade_request(&host.to_string(), &format!("/?{query}")).into_bytes();
-        request.extend_from_slice(behind);
-        stream.write_all(&request).map_err(broken)?;
+        stream.write_all(request).map_err(broken)?;
         let mut stream = BufReader::new(stream);
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -70,7 +85,7 @@ impl Raw {
             }
         }
         if head.starts_with("HTTP/1.1 101 ") {
-            Ok(Self { stream })
+            Ok((Self { stream }, head))
         } else {
             Err(head)
         }

@@ -174,6 +174,13 @@ impl Server {
         Pid::from_child(&self.child)
     }
 
+    /// A line of what the kernel tells of its memory.
+    pub fn memory_kib(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_pid())).unwrap();
+        let value = status.lines().find_map(|found| found.strip_prefix(line)).unwrap();
+        value.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// The first event of this name, past or to come, for which `is_it` holds.
     #[track_caller]
     pub fn event(&self, name: &str, mut is_it: impl FnMut(&Value) -> bool) -> Value {
