@@ -90,8 +90,9 @@ impl Limits {
     pub const BODY_MESSAGES_MAX: usize = 10_000;
     /// Published bodies that are read at once, in bytes, over all connections.
     pub const BODIES_BYTES_MAX: usize = 64 << 20;
-    /// Compressed messages of clients that are made whole at the same time, in bytes, over all connections.
-    pub const INFLATING_BYTES_MAX: usize = 64 << 20;
+    /// Compressed messages of clients that are made whole at the same time, in bytes, over all connections: the largest that may
+    /// be allowed, and the byte by which a larger one shows.
+    pub const INFLATING_BYTES_MAX: usize = (64 << 20) + 1;
     /// A publish into a topic that holds back its source waits so long for room, then it is told 503: less than clients of HTTP
     /// have patience for.
     pub const HELD_PUBLISH_MAX: Duration = Duration::from_secs(5);
