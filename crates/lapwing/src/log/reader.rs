@@ -218,9 +218,6 @@ impl Held {
 
     /// Reads at a cursor that is behind what is in memory.
     fn read_loaded(&self, cursor: Offset, first: Offset, next: Offset, bytes_max: usize) -> Next<'_> {
-        if cursor < first {
-            return Next::Missed(cursor..first);
-        }
         let found = self.pages.iter().find_map(|page| match page {
             Page::Missing { offsets, reason } if offsets.contains(&cursor) => {
                 Some(Next::Lost(cursor..offsets.end.min(next), *reason))
@@ -228,7 +225,12 @@ impl Held {
             Page::Frames(segment) if segment.base() <= cursor => read_segment(segment, cursor, next, bytes_max),
             Page::Missing { .. } | Page::Frames(_) | Page::End => None,
         });
-        found.unwrap_or(Next::OnDisk)
+        // What is here can be read also when its file was let go meanwhile.
+        match found {
+            Some(found) => found,
+            None if cursor < first => Next::Missed(cursor..first),
+            None => Next::OnDisk,
+        }
     }
 }
 
