@@ -138,7 +138,7 @@ impl Drop for Socket {
 fn write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     loop {
         // By a bare system call: the C library's function is a point where a thread may be cancelled, and twice the way.
-        match rustix::net::send(stream, bytes, SendFlags::empty()) {
+        match rustix::net::send(stream, bytes, FLAGS) {
             Ok(written) => return Ok(written),
             Err(Errno::AGAIN) => return Ok(0),
             Err(Errno::INTR) => {}
@@ -146,6 +146,13 @@ fn write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         }
     }
 }
+
+/// A peer that is gone is an error, and no signal to this process.
+#[cfg(target_os = "linux")]
+const FLAGS: SendFlags = SendFlags::NOSIGNAL;
+/// Where that cannot be said, the runtime ignores the signal.
+#[cfg(not(target_os = "linux"))]
+const FLAGS: SendFlags = SendFlags::empty();
 
 /// The rest of a frame that was cut.
 struct Rest {

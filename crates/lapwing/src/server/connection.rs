@@ -19,7 +19,7 @@ use super::tick::Tick;
 use super::topics::TopicId;
 use super::worker::{Share, Stop};
 use crate::config::Limits;
-use crate::log::reader::Run;
+use crate::log::reader::{Run, Split};
 use crate::session::{Mode, Next};
 use crate::socket::{RestsFull, Socket};
 
@@ -62,14 +62,34 @@ pub enum Turn {
     Over(Option<String>),
 }
 
-/// What came of a send.
+/// What came of a send, in terms of the frames that were read for it: whoever reads again may find that the log went on.
 pub struct Sent {
     /// Whose frames they were: the place of a cursor of the session.
-    pub cursor: usize,
+    cursor: usize,
     /// How many bytes the socket was to take.
-    pub asked: usize,
+    asked: usize,
     /// How many it took, or how it broke.
-    pub written: io::Result<usize>,
+    written: io::Result<usize>,
+    /// As of [`Split`].
+    taken: usize,
+    last: Option<Offset>,
+    rest: Vec<u8>,
+}
+
+impl Sent {
+    /// A send of these frames, and how many bytes of them were taken.
+    #[must_use]
+    pub fn new(cursor: usize, run: &Run<'_>, written: io::Result<usize>) -> Self {
+        let split = run.split(*written.as_ref().unwrap_or(&0));
+        Self {
+            cursor,
+            asked: run.bytes().len(),
+            written,
+            taken: split.taken,
+            last: split.last,
+            rest: split.rest.to_vec(),
+        }
+    }
 }
 
 /// What a turn needs of its thread.
@@ -158,13 +178,13 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Turn::Again,
             Err(error) => return Turn::Over(Some(broken(&error))),
         };
-        // What is visible does not change: these begin with those that were sent, and there may be more by now. Of this cursor and
-        // no other: by now one that had nothing may have something, and its turn would come before.
-        let session = &self.peer.session;
-        let run = session.frames_of(sent.cursor, &around.feeds, Limits::WRITE_BYTES_MAX);
-        let run = run.expect("what was read is still there: no reader was refreshed in between");
         self.socket.on_written(written, sent.asked);
-        let kept = self.on_frames_written(sent.cursor, &run, written, around.now);
+        let split = Split {
+            taken: sent.taken,
+            last: sent.last,
+            rest: &sent.rest,
+        };
+        let kept = self.on_frames_written(sent.cursor, written, &split, around.now);
         self.after_write(kept, around)
     }
 
@@ -257,7 +277,7 @@ impl Connection {
             }
             Next::Frames(nth, run) => {
                 let written = socket.write(run.bytes())?;
-                self.on_frames_written(nth, &run, written, around.now)
+                self.on_frames_written(nth, written, &run.split(written), around.now)
             }
             Next::Missed(missed) => {
                 peer.on_missed(&missed, &around.common);
@@ -283,14 +303,21 @@ impl Connection {
         Ok(self.after_write(kept, around))
     }
 
-    fn on_frames_written(&mut self, nth: usize, run: &Run<'_>, written: usize, now: Duration) -> Result<(), RestsFull> {
-        let split = run.split(written);
-        self.peer.session.on_written(nth, written, &split);
+    fn on_frames_written(
+        &mut self,
+        cursor: usize,
+        written: usize,
+        split: &Split<'_>,
+        now: Duration,
+    ) -> Result<(), RestsFull> {
+        // The rest first: whatever goes wrong behind this, nothing is sent in the middle of a frame.
+        let kept = self.socket.keep(split.rest);
+        self.keeps_control = false;
+        self.peer.session.on_written(cursor, written, split);
         if written > 0 {
             self.peer.live.on_sent(now);
         }
-        self.keeps_control = false;
-        self.socket.keep(split.rest)
+        kept
     }
 
     fn after_write(&mut self, kept: Result<(), RestsFull>, around: &Surroundings) -> Turn {

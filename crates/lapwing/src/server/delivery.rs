@@ -17,11 +17,12 @@ use slab::Slab;
 use super::common::Common;
 use super::connection::{Connection, Sent, Surroundings, Turn};
 use super::event::Event;
-use super::feeds::{Feeds, Key};
+use super::feeds::Feeds;
+use super::key::Key;
 use super::liveness::Verdict;
 use super::loader::{Loaded, Wanted};
 use super::peer::Peer;
-use super::ring::{BATCH_MAX, Ring, Send};
+use super::ring::{BATCH_MAX, Outgoing, SendRing};
 use super::tick::Tick;
 use super::topics::TopicId;
 use super::worker::{Arrival, Command, Share};
@@ -45,7 +46,7 @@ pub struct Delivery {
     ready: VecDeque<usize>,
     buffer: Vec<u8>,
     /// Sends to many at once, where the kernel can.
-    ring: Option<Ring>,
+    ring: Option<SendRing>,
     /// Connections whose frames go out with the next batch, each once.
     batch: Vec<usize>,
     clock: PatientClock,
@@ -96,8 +97,7 @@ impl Delivery {
 
     /// Delivers until it is told to stop and everyone has left.
     pub fn run(mut self) {
-        // Here and not before: a ring belongs to the thread that made it.
-        self.ring = self.around.batches.then(Ring::new).and_then(Result::ok);
+        self.ring = self.make_ring();
         self.around.batches = self.ring.is_some();
         let mut events = Events::with_capacity(1024);
         loop {
@@ -123,6 +123,9 @@ impl Delivery {
             // One round: each gets one turn, then the poll is asked again.
             for _ in 0..self.ready.len() {
                 let Some(key) = self.ready.pop_front() else { break };
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.queued = false;
+                }
                 self.turn(key);
             }
             self.send_batch();
@@ -251,7 +254,6 @@ impl Delivery {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        connection.queued = false;
         if connection.in_batch {
             // What it was called for is seen to when its batch is out.
             return;
@@ -284,39 +286,55 @@ impl Delivery {
         let Some(ring) = self.ring.as_mut().filter(|_| !batch.is_empty()) else {
             return;
         };
+        let mut outcomes: Vec<Outcome> = batch.iter().map(|_| Outcome::NotSent).collect();
         let mut sends = Vec::with_capacity(batch.len());
         let mut senders = Vec::with_capacity(batch.len());
         for (nth, key) in batch.iter().enumerate() {
             let connection = &self.connections[*key];
-            if let Some((cursor, run)) = connection.frames(&self.around.feeds) {
-                let (socket, bytes) = (connection.socket.fd(), run.bytes());
-                sends.push(Send { socket, bytes });
-                senders.push((nth, cursor));
+            match catch_unwind(AssertUnwindSafe(|| connection.frames(&self.around.feeds))) {
+                Ok(Some((cursor, run))) => {
+                    let (socket, bytes) = (connection.socket.fd(), run.bytes());
+                    sends.push(Outgoing { socket, bytes });
+                    senders.push((nth, cursor, run));
+                }
+                Ok(None) => {}
+                Err(panic) => outcomes[nth] = Outcome::Panicked(panic),
             }
         }
-        let mut outcomes: Vec<Option<Sent>> = batch.iter().map(|_| None).collect();
-        let end = ring.send(&sends, |nth, written| {
-            let (asked, (nth, cursor)) = (sends[nth].bytes.len(), senders[nth]);
-            outcomes[nth] = Some(Sent { cursor, asked, written });
+        let end = ring.send(&sends, |place, written| {
+            let (nth, cursor, run) = &senders[place];
+            outcomes[*nth] = Outcome::Sent(Sent::new(*cursor, run, written));
         });
         if let Err(error) = end {
             self.ring = None;
             self.around.batches = false;
-            let text = format!("io_uring failed ({error}): from now on each client has a system call of its own");
-            self.around.common.console.tell(Event::Limit { text });
+            self.tell_no_ring("failed", &error);
         }
-        let mut turns: Vec<(usize, Option<Sent>)> = batch.into_iter().zip(outcomes).collect();
+        let mut turns: Vec<(usize, Outcome)> = batch.into_iter().zip(outcomes).collect();
         // What was sent is looked at before anybody writes alone, for whom other frames may be made in its place.
-        turns.sort_by_key(|(_, sent)| sent.is_none());
-        for (key, sent) in turns {
+        turns.sort_by_key(|(_, outcome)| !matches!(outcome, Outcome::Sent(_)));
+        for (key, outcome) in turns {
             let connection = &mut self.connections[key];
             connection.in_batch = false;
-            let turn = catch_unwind(AssertUnwindSafe(|| match sent {
-                Some(sent) => connection.on_sent(sent, &mut self.around),
-                None => connection.write_alone(&mut self.around),
-            }));
+            let turn = match outcome {
+                Outcome::Sent(sent) => catch_unwind(AssertUnwindSafe(|| connection.on_sent(sent, &mut self.around))),
+                Outcome::NotSent => catch_unwind(AssertUnwindSafe(|| connection.write_alone(&mut self.around))),
+                Outcome::Panicked(panic) => Err(panic),
+            };
             self.settle(key, turn);
         }
+    }
+
+    /// A ring, if one is wanted. Here and not before: it belongs to the thread that made it.
+    fn make_ring(&self) -> Option<SendRing> {
+        let ring = self.around.batches.then(SendRing::new)?;
+        ring.inspect_err(|error| self.tell_no_ring("is not to be had", error))
+            .ok()
+    }
+
+    fn tell_no_ring(&self, what: &str, error: &io::Error) {
+        let text = format!("io_uring {what} ({error}): from now on each client has a system call of its own");
+        self.around.common.console.tell(Event::Limit { text });
     }
 
     /// Has something brought from a file; meanwhile the connection goes on with its other topics.
@@ -444,6 +462,16 @@ impl Delivery {
             enqueue(&mut self.connections, &mut self.ready, key);
         }
     }
+}
+
+/// What became of a connection in a batch.
+enum Outcome {
+    /// Its frames were handed to the kernel.
+    Sent(Sent),
+    /// They were not, or it had none.
+    NotSent,
+    /// An error of ours.
+    Panicked(Box<dyn std::any::Any + Send>),
 }
 
 fn enqueue(connections: &mut Slab<Connection>, ready: &mut VecDeque<usize>, key: usize) {

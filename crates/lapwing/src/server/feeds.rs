@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lapwing_wire::deflate::Deflater;
 use lapwing_wire::position::Offset;
 
+use super::key::Key;
 use super::topics::{Topic, TopicId, Topics};
 use crate::log::hold::Pin;
 use crate::log::reader::{Reader, View};
@@ -19,24 +20,6 @@ pub struct Feeds {
     deflater: Deflater,
     /// The topics that hold back their source for their slowest reader.
     holds: Vec<Hold>,
-}
-
-/// A connection's place in its thread's list, in as little memory as a place needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key(u32);
-
-impl Key {
-    /// The connection at this place.
-    #[must_use]
-    pub fn new(place: usize) -> Self {
-        Self(u32::try_from(place).expect("there are fewer connections than file numbers"))
-    }
-
-    /// Its place.
-    #[must_use]
-    pub fn place(self) -> usize {
-        self.0 as usize
-    }
 }
 
 /// This worker's say in what a topic holds.

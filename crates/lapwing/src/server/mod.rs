@@ -12,6 +12,7 @@ pub mod event;
 pub mod fault;
 pub mod feeds;
 pub mod front;
+pub mod key;
 pub mod label;
 pub mod liveness;
 pub mod loader;

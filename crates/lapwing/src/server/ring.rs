@@ -1,13 +1,13 @@
 //! Sends to many sockets by one system call: io_uring, where the kernel has it and allows it.
 //!
 //! All `unsafe` of delivery is in this file. What it rests on: the kernel looks at the bytes and the sockets of a batch only
-//! until the send of each has completed, and [`Ring::send`] does not return before all of them have.
+//! until the send of each has completed, and [`SendRing::send`] does not return before all of them have.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 
 /// One send of a batch.
-pub struct Send<'a> {
+pub struct Outgoing<'a> {
     /// To this socket, which does not block.
     pub socket: BorrowedFd<'a>,
     /// These bytes, or as many of them as it takes.
@@ -17,7 +17,7 @@ pub struct Send<'a> {
 /// The most sends of one batch.
 pub const BATCH_MAX: usize = 512;
 
-pub use sys::Ring;
+pub use sys::SendRing;
 
 #[cfg(target_os = "linux")]
 mod sys {
@@ -29,17 +29,17 @@ mod sys {
     use rustix::io::Errno;
     use rustix::net::SendFlags;
 
-    use super::{BATCH_MAX, Send};
+    use super::{BATCH_MAX, Outgoing};
 
     /// A ring of one thread: only the thread that made it may use it, the kernel refuses others.
-    pub struct Ring {
+    pub struct SendRing {
         ring: IoUring,
         results: Vec<i32>,
         /// A batch was begun and did not end: entries of it may still be queued, and must never reach the kernel.
         broken: bool,
     }
 
-    impl Ring {
+    impl SendRing {
         /// A ring for the thread that calls this. An error says why there is none: an old kernel, or one that does not let this
         /// process (containers often do not).
         pub fn new() -> io::Result<Self> {
@@ -62,7 +62,11 @@ mod sys {
         /// Sends to every socket what it takes at once, at most [`BATCH_MAX`] of them, and tells `done` of each by its place in the
         /// list: how many bytes that was, 0 when it takes none now. An error is the ring's: then some were not tried,
         /// `done` is not told of them, and the ring is of no more use.
-        pub fn send(&mut self, sends: &[Send<'_>], mut done: impl FnMut(usize, io::Result<usize>)) -> io::Result<()> {
+        pub fn send(
+            &mut self,
+            sends: &[Outgoing<'_>],
+            mut done: impl FnMut(usize, io::Result<usize>),
+        ) -> io::Result<()> {
             assert!(sends.len() <= BATCH_MAX, "a batch is no longer than the ring");
             self.results.clear();
             self.results.resize(sends.len(), NOT_DONE);
@@ -82,7 +86,7 @@ mod sys {
             end
         }
 
-        fn exchange(&mut self, sends: &[Send<'_>]) -> io::Result<()> {
+        fn exchange(&mut self, sends: &[Outgoing<'_>]) -> io::Result<()> {
             let mut queue = self.ring.submission();
             for (nth, send) in sends.iter().enumerate() {
                 let entry = entry(send).user_data(nth as u64);
@@ -101,17 +105,20 @@ mod sys {
                 let Err(error) = entered else { continue };
                 let in_flight = left - self.ring.submission().len();
                 match Errno::from_io_error(&error) {
-                    Some(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
+                    Some(Errno::INTR) => {}
+                    // Short of memory, or of room for completions, which were just taken.
+                    Some(Errno::AGAIN | Errno::BUSY) => std::thread::sleep(PAUSE),
                     // Nothing of the caller's is in the kernel's hands any more.
                     _ if in_flight == 0 => return Err(error),
-                    _ => std::thread::sleep(Duration::from_millis(1)),
+                    // There is no deadline: to give the caller's bytes back before the kernel is done with them would be unsound.
+                    _ => std::thread::sleep(PAUSE),
                 }
             }
             Ok(())
         }
     }
 
-    fn entry(send: &Send<'_>) -> squeue::Entry {
+    fn entry(send: &Outgoing<'_>) -> squeue::Entry {
         let length = u32::try_from(send.bytes.len()).unwrap_or(u32::MAX);
         // A send that may not wait is done by the time the kernel has taken the batch.
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -130,6 +137,8 @@ mod sys {
         }
     }
 
+    const PAUSE: Duration = Duration::from_millis(1);
+
     /// No result of the kernel: those are lengths or negated error numbers.
     const NOT_DONE: i32 = i32::MIN;
 }
@@ -138,19 +147,19 @@ mod sys {
 mod sys {
     use std::io;
 
-    use super::Send;
+    use super::Outgoing;
 
     /// There is no ring on this system.
-    pub enum Ring {}
+    pub enum SendRing {}
 
-    impl Ring {
+    impl SendRing {
         /// Says that there is none.
         pub fn new() -> io::Result<Self> {
             Err(io::ErrorKind::Unsupported.into())
         }
 
         /// Cannot be called.
-        pub fn send(&mut self, _: &[Send<'_>], _: impl FnMut(usize, io::Result<usize>)) -> io::Result<()> {
+        pub fn send(&mut self, _: &[Outgoing<'_>], _: impl FnMut(usize, io::Result<usize>)) -> io::Result<()> {
             match *self {}
         }
     }
@@ -158,5 +167,5 @@ mod sys {
 
 /// Whether a ring can be had here; if not, why.
 pub fn probe() -> io::Result<()> {
-    Ring::new().map(drop)
+    SendRing::new().map(drop)
 }

@@ -13,7 +13,7 @@ use mio::{Poll, Waker};
 
 use super::common::Common;
 use super::delivery::{BELL, Delivery};
-use super::feeds::Key;
+use super::key::Key;
 use super::label::ClientLabel;
 use super::loader::{self, Loaded};
 use super::seat::Seat;

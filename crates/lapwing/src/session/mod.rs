@@ -251,15 +251,6 @@ impl Session {
         None
     }
 
-    /// The frames that the log has for one cursor.
-    #[must_use]
-    pub fn frames_of<'r>(&self, nth: usize, readers: &'r impl Readers, bytes_max: usize) -> Option<Run<'r>> {
-        match self.read(&self.cursors[nth], readers, bytes_max) {
-            Read::Frames(run) => Some(run),
-            _ => None,
-        }
-    }
-
     fn read<'r>(&self, cursor: &Cursor, readers: &'r impl Readers, bytes_max: usize) -> Read<'r> {
         let reader = readers.reader(cursor.topic, self.view);
         reader.read(cursor.offset, bytes_max)
