@@ -10,6 +10,7 @@ use lapwing_wire::control::Level;
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::escape::escaped;
 use lapwing_wire::json;
+use lapwing_wire::line::message_into;
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
 use serde::Serialize;
@@ -20,9 +21,8 @@ use super::topics::Topic;
 use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::AppendError;
-use crate::log::batch::NewMessage;
 use crate::log::retries::RetryKey;
-use crate::source::line::message_of;
+use crate::source::payloads::Payloads;
 
 /// Answers a request to a topic's messages.
 pub async fn answer(front: &Front, topic: &str, request: Request<Incoming>) -> Answer {
@@ -79,8 +79,7 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
     refuse_when_stopping(front)?;
     let room = room(front, request.headers())?;
     let body = body(front, request).await?;
-    let mut messages = Vec::new();
-    form.read(&body, &mut messages)?;
+    let messages = form.read(&body)?;
     if messages.len() > Limits::BODY_MESSAGES_MAX {
         let (count, most) = (messages.len(), Limits::BODY_MESSAGES_MAX);
         let sentence = format!("{count} messages in one body, at most {most} are taken; send fewer at once");
@@ -173,12 +172,9 @@ async fn append(
     front: &Front,
     topic: &Topic,
     retry: Option<RetryKey>,
-    messages: &[(Kind, Vec<u8>)],
+    messages: &Payloads,
 ) -> Result<Answer, Box<Answer>> {
-    let new: Vec<_> = messages
-        .iter()
-        .map(|(kind, payload)| NewMessage::new(*kind, payload))
-        .collect();
+    let new = messages.messages(0..messages.len());
     let append = || match retry {
         Some(key) => topic.log.append_once(key, &new, Now::read()),
         None => topic.log.append(&new, Now::read()),
@@ -298,42 +294,46 @@ impl Form {
         }
     }
 
-    fn read(self, body: &[u8], messages: &mut Vec<(Kind, Vec<u8>)>) -> Result<(), Box<Answer>> {
+    fn read(self, body: &[u8]) -> Result<Payloads, Box<Answer>> {
         let wrong = |sentence: String| refuse(StatusCode::BAD_REQUEST, &sentence);
         if body.is_empty() && self != Self::Bytes {
             return Err(wrong("the body holds no message".to_owned()));
         }
+        let mut messages = Payloads::default();
         match self {
-            Self::Json => messages.push((
-                Kind::Json,
-                compact(body).map_err(|why| wrong(format!("the body is no JSON: {why}")))?,
-            )),
+            Self::Json => messages
+                .push(|out| compact(body, out))
+                .map_err(|why| wrong(format!("the body is no JSON: {why}")))?,
             Self::Lines => {
                 let lines = body.strip_suffix(b"\n").unwrap_or(body);
                 for (at, line) in lines.split(|byte| *byte == b'\n').enumerate() {
-                    let line = compact(line)
+                    messages
+                        .push(|out| compact(line, out))
                         .map_err(|why| wrong(format!("line {} is no JSON: {why}; nothing was appended", at + 1)))?;
-                    messages.push((Kind::Json, line));
                 }
             }
             Self::Text => {
                 let body = body.strip_suffix(b"\n").unwrap_or(body);
-                let (kind, payload) = message_of(body).map_err(|why| wrong(format!("the body is no text: {why}")))?;
-                messages.push((kind, payload.into_owned()));
+                messages
+                    .push(|out| message_into(body, out))
+                    .map_err(|why| wrong(format!("the body is no text: {why}")))?;
             }
-            Self::Bytes => messages.push((Kind::Bytes, body.to_vec())),
+            Self::Bytes => messages.push(|out| {
+                out.extend_from_slice(body);
+                Ok::<_, Box<Answer>>(Kind::Bytes)
+            })?,
         }
-        Ok(())
+        Ok(messages)
     }
 }
 
-fn compact(bytes: &[u8]) -> Result<Vec<u8>, String> {
+fn compact(bytes: &[u8], out: &mut Vec<u8>) -> Result<Kind, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to()))?;
-    if let Some(compact) = json::compact(text) {
-        return Ok(compact.into_owned().into_bytes());
+    if json::compact_into(text, out) {
+        return Ok(Kind::Json);
     }
-    // Parsed once more, for the place of the mistake.
-    let mistake = serde_json::from_str::<serde::de::IgnoredAny>(text).err();
+    // Parsed by another parser, for the place of the mistake.
+    let mistake = serde_json::from_str::<&serde_json::value::RawValue>(text).err();
     Err(mistake.map_or_else(|| "it is not one value".to_owned(), |mistake| mistake.to_string()))
 }
 
