@@ -15,13 +15,14 @@ use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
 use serde::Serialize;
 use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, sleep_until};
 
 use super::front::{Answer, Front, plain, refusal, text};
 use super::topics::Topic;
 use crate::clock::Now;
 use crate::config::Limits;
-use crate::log::AppendError;
-use crate::log::retries::RetryKey;
+use crate::log::retries::{Named, RetryKey};
+use crate::log::{AppendError, Appended};
 use crate::source::payloads::Payloads;
 
 /// Answers a request to a topic's messages.
@@ -39,7 +40,9 @@ pub async fn answer(front: &Front, topic: &str, request: Request<Incoming>) -> A
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
             headers.insert(
                 ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static("Content-Type, Idempotency-Key, Lapwing-Source, Lapwing-Sequence"),
+                HeaderValue::from_static(
+                    "Content-Type, Idempotency-Key, Lapwing-Source, Lapwing-Sequence, Lapwing-After",
+                ),
             );
             answer
         }
@@ -75,7 +78,7 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
         return Err(refuse(StatusCode::CONFLICT, &sentence));
     }
     let form = Form::of(text(request.headers(), "content-type"))?;
-    let retry = retry_key(request.headers())?;
+    let named = named(request.headers())?;
     refuse_when_stopping(front)?;
     let room = room(front, request.headers())?;
     let body = body(front, request).await?;
@@ -86,7 +89,7 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
         return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &sentence));
     }
     refuse_when_stopping(front)?;
-    let answer = append(front, topic, retry, &messages).await;
+    let answer = append(front, topic, named, &messages).await;
     drop(room);
     answer
 }
@@ -118,7 +121,7 @@ fn room<'a>(front: &'a Front, headers: &HeaderMap) -> Result<SemaphorePermit<'a>
 }
 
 /// What a publisher says by which a second try can be told from a new publish; none when it says nothing.
-fn retry_key(headers: &HeaderMap) -> Result<Option<RetryKey>, Box<Answer>> {
+fn named(headers: &HeaderMap) -> Result<Option<Named>, Box<Answer>> {
     let bounded = |name: &str| match headers.get(name).map(|value| value.to_str()) {
         None => Ok(None),
         Some(Ok(value)) if (1..=RETRY_TEXT_MAX).contains(&value.len()) => Ok(Some(value)),
@@ -127,15 +130,30 @@ fn retry_key(headers: &HeaderMap) -> Result<Option<RetryKey>, Box<Answer>> {
             &format!("{name} has 1 to {RETRY_TEXT_MAX} characters of ASCII"),
         )),
     };
+    let number = |name: &str| match bounded(name)?.map(str::parse::<u64>) {
+        None => Ok(None),
+        Some(Ok(number)) => Ok(Some(number)),
+        Some(Err(_)) => Err(refuse(
+            StatusCode::BAD_REQUEST,
+            &format!("{name} is a number below 2^64"),
+        )),
+    };
     if let Some(key) = bounded("idempotency-key")? {
-        return Ok(Some(RetryKey::of_key(key)));
+        return Ok(Some(Named::alone(RetryKey::of_key(key))));
     }
-    match (bounded("lapwing-source")?, bounded("lapwing-sequence")?.map(str::parse)) {
-        (None, None) => Ok(None),
-        (Some(source), Some(Ok(sequence))) => Ok(Some(RetryKey::of_source(source, sequence))),
+    match (
+        bounded("lapwing-source")?,
+        number("lapwing-sequence")?,
+        number("lapwing-after")?,
+    ) {
+        (None, None, None) => Ok(None),
+        (Some(source), Some(sequence), after) => Ok(Some(Named {
+            key: RetryKey::of_source(source, sequence),
+            after: after.map(|after| RetryKey::of_source(source, after)),
+        })),
         _ => Err(refuse(
             StatusCode::BAD_REQUEST,
-            "Lapwing-Source and Lapwing-Sequence, a number, go together",
+            "Lapwing-Source and Lapwing-Sequence go together, and Lapwing-After only with them",
         )),
     }
 }
@@ -167,31 +185,14 @@ async fn body(front: &Front, request: Request<Incoming>) -> Result<bytes::Bytes,
     }
 }
 
-/// Appends the messages; where the topic holds back its source, it waits for room so long.
+/// Appends the messages and answers when they are kept.
 async fn append(
     front: &Front,
     topic: &Topic,
-    retry: Option<RetryKey>,
+    named: Option<Named>,
     messages: &Payloads,
 ) -> Result<Answer, Box<Answer>> {
-    let new = messages.messages(0..messages.len());
-    let append = || match retry {
-        Some(key) => topic.log.append_once(key, &new, Now::read()),
-        None => topic.log.append(&new, Now::read()),
-    };
-    let held = tokio::time::sleep(Limits::HELD_PUBLISH_MAX);
-    tokio::pin!(held);
-    let appended = loop {
-        match append() {
-            // Somebody else may have taken the room before us.
-            Err(AppendError::Held) => tokio::select! {
-                () = topic.log.room() => {}
-                () = &mut held => break Err(AppendError::Held),
-                () = front.common.stopped() => break Err(AppendError::Held),
-            },
-            appended => break appended,
-        }
-    };
+    let appended = take(front, topic, named, messages).await;
     let appended = appended.map_err(|error| not_kept(topic, &error))?;
     let repeated = appended.repeated;
     let offsets = appended.kept().await.map_err(|error| not_kept(topic, &error))?;
@@ -222,6 +223,42 @@ async fn append(
     Ok(answer)
 }
 
+/// Gives the messages to the log. Where it holds back its source this waits for room, and for a publish that must come before
+/// this one it waits too, both for a while.
+async fn take(
+    front: &Front,
+    topic: &Topic,
+    named: Option<Named>,
+    messages: &Payloads,
+) -> Result<Appended, AppendError> {
+    let messages = messages.messages(0..messages.len());
+    let began = Instant::now();
+    loop {
+        // Before the look at the log, so that no publish between the two is missed.
+        let published = topic.published.notified();
+        let appended = match named {
+            Some(named) => topic.log.append_once(named, &messages, Now::read()),
+            None => topic.log.append(&messages, Now::read()),
+        };
+        let (room, most) = match &appended {
+            // Somebody else may have taken the room before us.
+            Err(AppendError::Held) => (true, Limits::HELD_PUBLISH_MAX),
+            Err(AppendError::Early) => (false, Limits::EARLY_PUBLISH_MAX),
+            Err(_) => return appended,
+            Ok(_) => {
+                topic.published.notify_waiters();
+                return appended;
+            }
+        };
+        tokio::select! {
+            () = topic.log.room(), if room => {}
+            () = published, if !room => {}
+            () = sleep_until(began + most) => return appended,
+            () = front.common.stopped() => return appended,
+        }
+    }
+}
+
 fn not_kept(topic: &Topic, error: &AppendError) -> Box<Answer> {
     let name = topic.name();
     let (status, sentence) = match error {
@@ -236,6 +273,10 @@ fn not_kept(topic: &Topic, error: &AppendError) -> Box<Answer> {
                     false => "a first client, which takes what is there",
                 }
             ),
+        ),
+        AppendError::Early => (
+            StatusCode::PRECONDITION_FAILED,
+            format!("topic {name}: {error}, as Lapwing-After asks; nothing was appended"),
         ),
         AppendError::Busy => (StatusCode::TOO_MANY_REQUESTS, format!("topic {name}: {error}")),
         AppendError::Full { .. } => (
