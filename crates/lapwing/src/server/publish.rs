@@ -138,14 +138,17 @@ fn named(headers: &HeaderMap) -> Result<Option<Named>, Box<Answer>> {
             &format!("{name} is a number below 2^64"),
         )),
     };
+    let after = number("lapwing-after")?;
     if let Some(key) = bounded("idempotency-key")? {
-        return Ok(Some(Named::alone(RetryKey::of_key(key))));
+        return match after {
+            None => Ok(Some(Named::alone(RetryKey::of_key(key)))),
+            Some(_) => Err(refuse(
+                StatusCode::BAD_REQUEST,
+                "Lapwing-After goes with Lapwing-Source and Lapwing-Sequence, not with Idempotency-Key",
+            )),
+        };
     }
-    match (
-        bounded("lapwing-source")?,
-        number("lapwing-sequence")?,
-        number("lapwing-after")?,
-    ) {
+    match (bounded("lapwing-source")?, number("lapwing-sequence")?, after) {
         (None, None, None) => Ok(None),
         (Some(source), Some(sequence), after) => Ok(Some(Named {
             key: RetryKey::of_source(source, sequence),

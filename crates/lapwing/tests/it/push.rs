@@ -300,6 +300,8 @@ fn a_publish_whose_predecessor_does_not_come_is_412_and_appends_nothing() {
     assert_eq!(publish_after(&server, "1", Some("zero")).status, 400);
     let alone = [("Content-Type", "application/json"), ("Lapwing-After", "0")];
     assert_eq!(ask(&server, "POST", PATH, &alone, b"1").status, 400);
+    let keyed = [&alone[..], &[("Idempotency-Key", "1")]].concat();
+    assert_eq!(ask(&server, "POST", PATH, &keyed, b"1").status, 400);
     assert_nothing_was_appended(&server);
 }
 
