@@ -13,6 +13,7 @@ use lapwing_wire::json;
 use lapwing_wire::line::message_into;
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
+use memchr::memchr_iter;
 use serde::Serialize;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
@@ -350,10 +351,12 @@ impl Form {
                 .map_err(|why| wrong(format!("the body is no JSON: {why}")))?,
             Self::Lines => {
                 let lines = body.strip_suffix(b"\n").unwrap_or(body);
-                for (at, line) in lines.split(|byte| *byte == b'\n').enumerate() {
+                let mut begin = 0;
+                for (at, end) in memchr_iter(b'\n', lines).chain([lines.len()]).enumerate() {
                     messages
-                        .push(|out| compact(line, out))
+                        .push(|out| compact(&lines[begin..end], out))
                         .map_err(|why| wrong(format!("line {} is no JSON: {why}; nothing was appended", at + 1)))?;
+                    begin = end + 1;
                 }
             }
             Self::Text => {
