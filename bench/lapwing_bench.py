@@ -32,10 +32,10 @@ def binary():
 class Server:
     """A server on a free port; its events are JSON lines."""
 
-    def __init__(self, *arguments, stderr=None):
+    def __init__(self, *arguments, stdin=None, stderr=None):
         self.process = subprocess.Popen(
             [binary(), "serve", "--listen", "127.0.0.1:0", "--json", *arguments],
-            stdout=subprocess.PIPE, stderr=stderr, text=True)
+            stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, text=True)
         self.ready = json.loads(self.process.stdout.readline())
         self.url = "ws://" + self.ready["address"]
 

@@ -15,6 +15,7 @@ pub mod frame;
 pub mod handshake;
 pub mod json;
 pub mod layout;
+pub mod line;
 pub mod mask;
 pub mod name;
 pub mod position;

@@ -96,6 +96,9 @@ impl Limits {
     /// A publish into a topic that holds back its source waits so long for room, then it is told 503: less than clients of HTTP
     /// have patience for.
     pub const HELD_PUBLISH_MAX: Duration = Duration::from_secs(5);
+    /// A publish that came before the one it must come after waits so long for it, then it is told 412: they took different
+    /// connections, and one packet may have been sent again on the way.
+    pub const EARLY_PUBLISH_MAX: Duration = Duration::from_secs(1);
     /// One write to one socket, in bytes: large enough to be cheap, small enough that no session starves another.
     pub const WRITE_BYTES_MAX: usize = 64 << 10;
     /// A report of one topic is taken this often.

@@ -1,18 +1,25 @@
 //! Lines of stdin as messages: JSON as it is, other text as a string, anything else refused by its number.
 
-use std::borrow::Cow;
-use std::io::{self, BufRead};
-
+use lapwing_wire::envelope::{Kind, write_value};
 use lapwing_wire::json;
+use lapwing_wire::line::{self, LineCutter};
 use thiserror::Error;
 
-/// A line that became a message, or why not.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Line {
-    /// Its number, from 1.
-    pub number: u64,
-    /// One JSON value on one line.
-    pub message: Result<String, LineError>,
+use super::batch::Body;
+
+/// Makes messages of bytes as they come.
+#[derive(Debug)]
+pub struct Lines {
+    cutter: LineCutter,
+}
+
+/// What became of lines that were read together.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Piece {
+    /// Their messages.
+    pub body: Body,
+    /// Numbers of the lines that are none, from 1, and why.
+    pub skipped: Vec<(u64, LineError)>,
 }
 
 /// Why a line is no message.
@@ -29,53 +36,75 @@ pub enum LineError {
     TooLong,
 }
 
-/// Reads the next line, of which no more than the limit is kept; none at the end.
-pub fn next_line(input: &mut impl BufRead, number: u64) -> io::Result<Option<Line>> {
-    let mut line = Vec::new();
-    let mut too_long = false;
-    loop {
-        let found = match input.fill_buf() {
-            Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if found.is_empty() {
-            if line.is_empty() && !too_long {
-                return Ok(None);
-            }
-            break;
-        }
-        let end = found.iter().position(|&byte| byte == b'\n');
-        let piece = &found[..end.unwrap_or(found.len())];
-        too_long |= line.len() + piece.len() > LINE_BYTES_MAX + 1;
-        if !too_long {
-            line.extend_from_slice(piece);
-        }
-        let used = end.map_or(found.len(), |end| end + 1);
-        input.consume(used);
-        if end.is_some() {
-            break;
+impl Default for Lines {
+    fn default() -> Self {
+        Self {
+            cutter: LineCutter::new(LINE_BYTES_MAX),
         }
     }
-    let line = line.strip_suffix(b"\r").unwrap_or(&line);
-    let message = match too_long || line.len() > LINE_BYTES_MAX {
-        true => Err(LineError::TooLong),
-        false => message(line),
-    };
-    Ok(Some(Line { number, message }))
 }
 
-fn message(line: &[u8]) -> Result<String, LineError> {
-    let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 {
-        at: error.valid_up_to() + 1,
-    })?;
-    let message = match json::compact(text).map(Cow::into_owned) {
-        Some(json) => json,
-        None => serde_json::to_string(text).expect("a string has a form in JSON"),
-    };
-    match message.len() > LINE_BYTES_MAX {
-        true => Err(LineError::TooLong),
-        false => Ok(message),
+impl Lines {
+    /// Takes more bytes, and gives the lines that end in them to `each`, as many together as one publish holds.
+    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Piece)) {
+        let mut piece = Piece::default();
+        self.cutter.feed(bytes, |line| piece.take(line, &mut each));
+        piece.give(&mut each);
+    }
+
+    /// There is no more: a last line without an end counts.
+    pub fn finish(&mut self, mut each: impl FnMut(Piece)) {
+        let mut piece = Piece::default();
+        self.cutter.finish(|line| piece.take(line, &mut each));
+        piece.give(&mut each);
+    }
+}
+
+impl Piece {
+    /// Takes a line; what was there before goes to `each` when there is no room for both.
+    fn take(&mut self, line: line::Line<'_>, each: &mut impl FnMut(Self)) {
+        let begin = self.body.bytes.len();
+        if let Err(why) = line.bytes.map_err(LineError::from).and_then(|text| self.write(text)) {
+            self.body.bytes.truncate(begin);
+            self.skipped.push((line.number, why));
+            return;
+        }
+        if let Some(body) = self.body.on_message(begin) {
+            let skipped = std::mem::take(&mut self.skipped);
+            each(Self { body, skipped });
+        }
+    }
+
+    /// Appends the message of a line.
+    fn write(&mut self, line: &[u8]) -> Result<(), LineError> {
+        let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 {
+            at: error.valid_up_to() + 1,
+        })?;
+        let out = &mut self.body.bytes;
+        let begin = out.len();
+        if !json::compact_into(text, out) {
+            write_value(Kind::Text, line, out);
+        }
+        if out.len() - begin > LINE_BYTES_MAX {
+            return Err(LineError::TooLong);
+        }
+        out.push(b'\n');
+        Ok(())
+    }
+
+    fn give(&mut self, each: &mut impl FnMut(Self)) {
+        if *self != Self::default() {
+            each(std::mem::take(self));
+        }
+    }
+}
+
+impl From<line::LineError> for LineError {
+    fn from(error: line::LineError) -> Self {
+        match error {
+            line::LineError::TooLong { .. } => Self::TooLong,
+            line::LineError::NotUtf8 { at } => Self::NotUtf8 { at: at + 1 },
+        }
     }
 }
 
@@ -86,40 +115,63 @@ pub const LINE_BYTES_MAX: usize = 1 << 20;
 mod tests {
     use super::*;
 
-    fn all(input: &[u8]) -> Vec<Result<String, LineError>> {
-        let mut input = io::BufReader::with_capacity(7, input);
-        let mut lines = Vec::new();
-        while let Some(line) = next_line(&mut input, lines.len() as u64 + 1).expect("memory") {
-            assert_eq!(line.number, lines.len() as u64 + 1);
-            lines.push(line.message);
+    fn pieces(input: &[u8], read_bytes: usize) -> Vec<Piece> {
+        let (mut lines, mut pieces) = (Lines::default(), Vec::new());
+        for read in input.chunks(read_bytes) {
+            lines.feed(read, |piece| pieces.push(piece));
         }
-        lines
+        lines.finish(|piece| pieces.push(piece));
+        pieces
+    }
+
+    #[track_caller]
+    fn check(input: &[u8], body: &str, skipped: &[(u64, LineError)]) {
+        for read_bytes in [1, 7, input.len()] {
+            let pieces = pieces(input, read_bytes);
+            let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.body.bytes.clone()).collect();
+            assert_eq!(String::from_utf8(bytes).as_deref(), Ok(body));
+            let count: u64 = pieces.iter().map(|piece| piece.body.count).sum();
+            assert_eq!(count, body.lines().count() as u64);
+            let found: Vec<_> = pieces.iter().flat_map(|piece| piece.skipped.clone()).collect();
+            assert_eq!(found, skipped);
+        }
     }
 
     #[test]
     fn json_stays_and_other_text_becomes_a_string() {
-        let lines = all(b"{\"a\": 1.0}\nhello \"you\"\r\n\n\xff\nab\xc3\nlast");
-        let ok = |text: &str| Ok(text.to_owned());
-        assert_eq!(
-            lines,
-            [
-                ok("{\"a\":1.0}"),
-                ok("\"hello \\\"you\\\"\""),
-                ok("\"\""),
-                Err(LineError::NotUtf8 { at: 1 }),
-                Err(LineError::NotUtf8 { at: 3 }),
-                ok("\"last\""),
-            ]
+        check(
+            b"{\"a\": 1.0}\nhello \"you\"\r\n\n\xff\nab\xc3\nlast",
+            "{\"a\":1.0}\n\"hello \\\"you\\\"\"\n\"\"\n\"last\"\n",
+            &[(4, LineError::NotUtf8 { at: 1 }), (5, LineError::NotUtf8 { at: 3 })],
         );
     }
 
     #[test]
     fn the_limit_holds_at_its_value_and_one_beyond() {
         let digits = |count: usize| [vec![b'1'; count], b"\n2\n".to_vec()].concat();
-        assert!(all(&digits(LINE_BYTES_MAX))[0].is_ok());
-        let lines = all(&digits(LINE_BYTES_MAX + 1));
-        assert_eq!(lines, [Err(LineError::TooLong), Ok("2".to_owned())]);
-        let text = vec![b'x'; LINE_BYTES_MAX - 1];
-        assert_eq!(all(&text), [Err(LineError::TooLong)]);
+        let [most, next] = &pieces(&digits(LINE_BYTES_MAX), usize::MAX)[..] else {
+            panic!("each goes alone");
+        };
+        assert_eq!((most.body.bytes.len(), most.body.count), (LINE_BYTES_MAX + 1, 1));
+        assert_eq!(next.body.bytes, b"2\n");
+        let too_long = [(1, LineError::TooLong)];
+        let [piece] = &pieces(&digits(LINE_BYTES_MAX + 1), usize::MAX)[..] else {
+            panic!("one is left out");
+        };
+        assert_eq!(
+            (&piece.body.bytes[..], &piece.skipped[..]),
+            (&b"2\n"[..], &too_long[..])
+        );
+        // Its quotes are too many.
+        assert_eq!(pieces(&vec![b'x'; LINE_BYTES_MAX - 1], usize::MAX)[0].skipped, too_long);
+    }
+
+    #[test]
+    fn a_thousand_lines_go_together() {
+        let counts: Vec<_> = pieces(&b"1\n".repeat(2500), usize::MAX)
+            .iter()
+            .map(|piece| piece.body.count)
+            .collect();
+        assert_eq!(counts, [1000, 1000, 500]);
     }
 }

@@ -68,10 +68,11 @@ struct Line {
 }
 
 impl Post {
-    /// Posts a batch once. After an error nothing is known of it but what the error says: posting it again is safe.
-    pub async fn send(&mut self, to: &Letterbox, batch: &Batch) -> Result<Ack, DialError> {
+    /// Posts a batch once, to be taken only after the one of that number. After an error nothing is known of it but what the
+    /// error says: posting it again is safe.
+    pub async fn send(&mut self, to: &Letterbox, batch: &Batch, after: Option<u64>) -> Result<Ack, DialError> {
         self.wrote = false;
-        let answer = match timeout(ANSWER_WAIT, self.exchange(to, batch)).await {
+        let answer = match timeout(ANSWER_WAIT, self.exchange(to, batch, after)).await {
             Ok(answer) => answer,
             Err(_) => Err(DialError::Silent),
         };
@@ -81,20 +82,26 @@ impl Post {
         answer
     }
 
+    /// Whether another batch could go by the connection of the last one.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.line.is_some()
+    }
+
     /// Whether the batch of the last call was handed to a connection: if so, the server may have it.
     #[must_use]
     pub fn wrote(&self) -> bool {
         self.wrote
     }
 
-    async fn exchange(&mut self, to: &Letterbox, batch: &Batch) -> Result<Ack, DialError> {
+    async fn exchange(&mut self, to: &Letterbox, batch: &Batch, after: Option<u64>) -> Result<Ack, DialError> {
         let mut line = match self.line.take() {
             Some(line) if line.send.is_ready() => line,
             _ => connect(to).await?,
         };
         line.send.ready().await.map_err(lost)?;
         self.wrote = true;
-        let response = line.send.send_request(request(to, batch)?).await.map_err(lost)?;
+        let response = line.send.send_request(request(to, batch, after)?).await.map_err(lost)?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let body = body
@@ -128,16 +135,20 @@ async fn connect(to: &Letterbox) -> Result<Line, DialError> {
     Ok(Line { send, task })
 }
 
-fn request(to: &Letterbox, batch: &Batch) -> Result<Request<Full<Bytes>>, DialError> {
+fn request(to: &Letterbox, batch: &Batch, after: Option<u64>) -> Result<Request<Full<Bytes>>, DialError> {
     let base = to.target.path().trim_end_matches('/');
     let base = base.strip_suffix("/ws").unwrap_or(base);
-    Request::post(format!("{base}/topics/{}/messages", to.topic))
+    let mut request = Request::post(format!("{base}/topics/{}/messages", to.topic));
+    if let Some(after) = after {
+        request = request.header("Lapwing-After", after);
+    }
+    request
         .header(HOST, to.target.host_header())
         .header(CONTENT_TYPE, "application/x-ndjson")
         .header(USER_AGENT, concat!("lapwing/", env!("CARGO_PKG_VERSION")))
         .header("Lapwing-Source", &to.source)
         .header("Lapwing-Sequence", batch.sequence)
-        .body(Full::new(Bytes::from(batch.body.clone())))
+        .body(Full::new(batch.body.clone()))
         .map_err(|error| DialError::Lost(std::io::Error::other(error)))
 }
 

@@ -1,19 +1,20 @@
 //! The loop of a publisher: gather lines, post them, retry until the server has them.
 
-use std::io::BufReader;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::batch::Batch;
-use super::dial::{DialError, Purpose, Verdict};
+use super::dial::{DialError, Purpose, Verdict, io_reason};
 use super::entropy::Entropy;
 use super::event::Retry;
-use super::lines::{Line, LineError, next_line};
+use super::gatherer::{Gathered, Gatherer, Rest};
+use super::lines::LineError;
 use super::post::{Ack, Letterbox, Post};
+use super::window::{Parcel, WINDOW_MAX, Window};
 use crate::clock::Now;
 use crate::failure::Failure;
 
@@ -45,217 +46,219 @@ pub enum Finish {
     },
 }
 
-/// What is known of lines that were not read before we stopped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Rest {
-    /// There are none, or none had come.
-    Nothing,
-    /// There are more than could be counted.
-    More,
-}
-
 /// Publishes the lines of stdin until it ends, or until told to stop.
 pub async fn publish(
     to: &Letterbox,
     stop: &CancellationToken,
     onlooker: &mut impl Onlooker,
 ) -> Result<Finish, Failure> {
-    let mut lines = stdin();
-    let mut publisher = Publisher {
-        to,
-        stop,
+    let publisher = Publisher {
+        to: Arc::new(to.clone()),
         onlooker,
-        post: Post::default(),
+        gatherer: Gatherer::of_stdin(),
+        end: None,
+        window: Window::default(),
+        posts: JoinSet::new(),
+        idle: Vec::new(),
+        backoff: Backoff::default(),
         entropy: Entropy::from_system(),
+        trouble: None,
     };
-    let mut batch = Batch::default();
-    let mut held = None;
-    loop {
-        let more = publisher.gather(&mut lines, &mut batch, &mut held).await?;
-        if batch.count > 0 {
-            match publisher.deliver(&batch).await? {
-                Delivery::Acked => {}
-                Delivery::Unknown => return Ok(asked(batch.count, u64::from(held.is_some()), &mut lines).await),
-                Delivery::Unsent => return Ok(asked(0, batch.count + u64::from(held.is_some()), &mut lines).await),
-            }
-        }
-        batch = batch.following();
-        if !more {
-            return Ok(match stop.is_cancelled() {
-                true => asked(0, u64::from(held.is_some()), &mut lines).await,
-                false => Finish::Done,
-            });
-        }
-    }
+    publisher.run(stop).await
 }
 
 struct Publisher<'a, L> {
-    to: &'a Letterbox,
-    stop: &'a CancellationToken,
+    to: Arc<Letterbox>,
     onlooker: &'a mut L,
-    post: Post,
+    gatherer: Gatherer,
+    /// Nothing more is gathered, and how publishing ends when all of it is on the server.
+    end: Option<Result<Finish, Failure>>,
+    window: Window,
+    /// Posts on their way; they end with their answers, and with this.
+    posts: JoinSet<Posted>,
+    /// Connections on which nothing is on its way.
+    idle: Vec<Post>,
+    backoff: Backoff,
     entropy: Entropy,
+    /// The server does not take it at the moment.
+    trouble: Option<Trouble>,
 }
 
-/// What became of a batch.
-enum Delivery {
-    /// The server has it.
-    Acked,
-    /// We were told to stop, and it was written to a connection.
-    Unknown,
-    /// We were told to stop, and the server cannot have it.
-    Unsent,
+/// A post that was answered, or not.
+struct Posted {
+    post: Post,
+    sequence: u64,
+    answer: Result<Ack, DialError>,
+}
+
+struct Trouble {
+    since: Duration,
+    /// When it is tried again; none while that is under way.
+    again: Option<Instant>,
 }
 
 impl<L: Onlooker> Publisher<'_, L> {
-    /// Fills a batch: waits for its first message, then takes what comes within [`GATHER`]; gives whether more may come.
-    async fn gather(
-        &mut self,
-        lines: &mut mpsc::Receiver<std::io::Result<Line>>,
-        batch: &mut Batch,
-        held: &mut Option<String>,
-    ) -> Result<bool, Failure> {
-        if let Some(message) = held.take() {
-            batch.push(&message);
-        }
-        let mut until = None;
+    async fn run(mut self, stop: &CancellationToken) -> Result<Finish, Failure> {
+        let mut stop_by = None;
         loop {
-            let deadline = match batch.count {
-                0 => Instant::now() + Duration::from_secs(3600),
-                _ => *until.get_or_insert_with(|| Instant::now() + GATHER),
-            };
-            let line = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Ok(false),
-                line = timeout_at(deadline, lines.recv()) => line,
-            };
-            match line {
-                Err(_) if batch.count == 0 => {}
-                Err(_) => return Ok(true),
-                Ok(None) => return Ok(false),
-                Ok(Some(Err(error))) => {
-                    return Err(Failure::failed(
-                        format!("cannot read stdin: {}", super::dial::io_reason(&error)),
-                        "what came before is published",
-                    ));
+            self.post();
+            if self.window.is_empty() {
+                match self.end.take() {
+                    Some(end) => return end,
+                    None if stop_by.is_some() => return Ok(self.leave().await),
+                    None => {}
                 }
-                Ok(Some(Ok(Line { number, message }))) => match message {
-                    Err(why) => self.onlooker.on_skipped(number, why),
-                    Ok(message) if batch.has_room(&message) => batch.push(&message),
-                    Ok(message) => {
-                        *held = Some(message);
-                        return Ok(true);
-                    }
-                },
             }
-        }
-    }
-
-    /// Posts a batch until the server has it, or until told to stop.
-    async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, Failure> {
-        let mut backoff = Backoff::default();
-        let mut doubt = false;
-        let mut since = None;
-        loop {
-            let sent = {
-                let mut send = std::pin::pin!(self.post.send(self.to, batch));
-                tokio::select! {
-                    biased;
-                    sent = &mut send => sent,
-                    () = self.stop.cancelled() => match tokio::time::timeout(LAST_WAIT, &mut send).await {
-                        Ok(sent) => sent,
-                        Err(_) => Err(DialError::Silent),
-                    },
-                }
-            };
-            // These say that it was not taken; after any other end of a post it may have been.
-            let declined =
-                matches!(&sent, Err(DialError::Refused(refusal)) if matches!(refusal.status, 408 | 429 | 503 | 507));
-            doubt |= self.post.wrote() && !declined;
-            let error = match sent {
-                Ok(ack) => {
-                    if since.is_some() {
-                        self.onlooker.on_back();
-                    }
-                    self.onlooker.on_ack(&ack);
-                    return Ok(Delivery::Acked);
-                }
-                Err(error) => error,
-            };
-            let unsure = match doubt {
-                true => Delivery::Unknown,
-                false => Delivery::Unsent,
-            };
-            // What 500 says of a topic stays so until somebody has looked after its files.
-            let verdict = match error.status() {
-                Some(500) => Verdict::Stop,
-                _ => error.verdict(),
-            };
-            let Verdict::Retry(told) = verdict else {
-                return Err(error.failure(&self.to.target, Purpose::Publish));
-            };
-            if self.stop.is_cancelled() {
-                return Ok(unsure);
-            }
-            let since = *since.get_or_insert_with(|| Duration::from_nanos(Now::read().mono));
-            let wait = backoff.next(told, self.entropy.fraction());
-            let why = error.to_string();
-            let retry = Retry {
-                attempt: backoff.attempt(),
-                wait,
-                since,
-                why: &why,
-            };
-            self.onlooker.on_retry(&error, &retry);
+            let has_room = self.end.is_none() && stop_by.is_none() && self.window.has_room();
+            let again = self.trouble.as_ref().and_then(|trouble| trouble.again);
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.stop.cancelled() => return Ok(unsure),
+                biased;
+                () = stop.cancelled(), if stop_by.is_none() => {
+                    if again.is_some() {
+                        return Ok(self.leave().await);
+                    }
+                    self.begin_stop();
+                    stop_by = Some(Instant::now() + LAST_WAIT);
+                }
+                Some(posted) = self.posts.join_next() => {
+                    self.on_posted(posted.expect("who stops posts forgets them, and none panics"))?;
+                    if stop_by.is_some() && self.trouble.is_some() {
+                        return Ok(self.leave().await);
+                    }
+                }
+                () = at(again) => self.try_again(),
+                () = at(stop_by) => return Ok(self.leave().await),
+                gathered = self.gatherer.next(), if has_room => self.on_gathered(gathered),
             }
+        }
+    }
+
+    /// Posts what may be posted now: while the server takes nothing, the first alone.
+    fn post(&mut self) {
+        let most = match &self.trouble {
+            None => WINDOW_MAX,
+            Some(trouble) => usize::from(trouble.again.is_none()),
+        };
+        while let Some(Parcel { batch, after }) = self.window.post(most) {
+            let mut post = self.idle.pop().unwrap_or_default();
+            let to = self.to.clone();
+            self.posts.spawn(async move {
+                let answer = post.send(&to, &batch, after).await;
+                Posted {
+                    post,
+                    sequence: batch.sequence,
+                    answer,
+                }
+            });
+        }
+    }
+
+    fn on_gathered(&mut self, gathered: Gathered) {
+        match gathered {
+            Gathered::Batch(batch) => self.window.push(batch),
+            Gathered::Skipped(skipped) => {
+                for (number, why) in skipped {
+                    self.onlooker.on_skipped(number, why);
+                }
+            }
+            Gathered::End => self.end = Some(Ok(Finish::Done)),
+            Gathered::Failed(error) => {
+                let sentence = format!("cannot read stdin: {}", io_reason(&error));
+                self.end = Some(Err(Failure::failed(sentence, "what came before is published")));
+            }
+        }
+    }
+
+    fn on_posted(&mut self, posted: Posted) -> Result<(), Failure> {
+        let Posted { post, sequence, answer } = posted;
+        self.window.on_answer(sequence, post.wrote(), answer);
+        if post.is_open() {
+            self.idle.push(post);
+        }
+        while let Some(settled) = self.window.settle() {
+            match settled {
+                Ok(ack) => self.on_ack(&ack),
+                Err(error) => return self.on_failure(&error),
+            }
+        }
+        Ok(())
+    }
+
+    fn on_ack(&mut self, ack: &Ack) {
+        self.backoff = Backoff::default();
+        if self.trouble.take().is_some() {
+            self.onlooker.on_back();
+        }
+        self.onlooker.on_ack(ack);
+    }
+
+    /// The first was not taken, so the others will not be.
+    fn on_failure(&mut self, error: &DialError) -> Result<(), Failure> {
+        self.posts = JoinSet::new();
+        self.idle.clear();
+        // What 500 says of a topic stays so until somebody has looked after its files.
+        let verdict = match error.status() {
+            Some(500) => Verdict::Stop,
+            _ => error.verdict(),
+        };
+        let Verdict::Retry(told) = verdict else {
+            return Err(error.failure(&self.to.target, Purpose::Publish));
+        };
+        let since = match &self.trouble {
+            Some(trouble) => trouble.since,
+            None => Duration::from_nanos(Now::read().mono),
+        };
+        let wait = self.backoff.next(told, self.entropy.fraction());
+        self.trouble = Some(Trouble {
+            since,
+            again: Some(Instant::now() + wait),
+        });
+        let why = error.to_string();
+        let retry = Retry {
+            attempt: self.backoff.attempt(),
+            wait,
+            since,
+            why: &why,
+        };
+        self.onlooker.on_retry(error, &retry);
+        Ok(())
+    }
+
+    fn try_again(&mut self) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.again = None;
+        }
+    }
+
+    /// Nothing more is read; what was gathered is still posted.
+    fn begin_stop(&mut self) {
+        if self.end.is_none()
+            && let Some(batch) = self.gatherer.give_early()
+        {
+            self.window.push(batch);
+        }
+    }
+
+    /// Ends with messages left.
+    async fn leave(&mut self) -> Finish {
+        self.window.abandon();
+        let (unknown, unsent) = self.window.unknown_and_unsent();
+        let (left, rest) = self.gatherer.count_rest(LAST_WAIT).await;
+        Finish::Asked {
+            unknown,
+            unsent: unsent + left,
+            rest,
         }
     }
 }
 
-/// We were told to stop with `unsent` messages at hand: those behind them are counted as far as they are there already.
-async fn asked(unknown: u64, mut unsent: u64, lines: &mut mpsc::Receiver<std::io::Result<Line>>) -> Finish {
-    let until = Instant::now() + LAST_WAIT;
-    let rest = loop {
-        match timeout_at(until.min(Instant::now() + QUIET), lines.recv()).await {
-            Ok(Some(Ok(line))) if Instant::now() < until => unsent += u64::from(line.message.is_ok()),
-            Ok(Some(Ok(_))) => break Rest::More,
-            Ok(None | Some(Err(_))) | Err(_) => break Rest::Nothing,
-        }
-    };
-    Finish::Asked { unknown, unsent, rest }
+/// Waits until then, or for ever.
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
 }
 
-/// Lines of stdin, read by a thread of their own: a read of a terminal cannot be cancelled.
-///
-/// At most [`LINES_AHEAD`] wait, so that a fast producer is held back by a slow server.
-fn stdin() -> mpsc::Receiver<std::io::Result<Line>> {
-    let (send, receive) = mpsc::channel(LINES_AHEAD);
-    let read = move || {
-        let mut input = BufReader::with_capacity(64 << 10, std::io::stdin());
-        for number in 1.. {
-            let line = next_line(&mut input, number).transpose();
-            let Some(line) = line else { return };
-            let failed = line.is_err();
-            if send.blocking_send(line).is_err() || failed {
-                return;
-            }
-        }
-    };
-    // Without the thread the channel is closed: the input ends before it began.
-    let _ = std::thread::Builder::new().name("stdin".to_owned()).spawn(read);
-    receive
-}
-
-/// Lines that come within this time travel together.
-const GATHER: Duration = Duration::from_millis(10);
-
-/// Input that is silent for so long after the first Ctrl-C has nothing more that could be counted.
-const QUIET: Duration = Duration::from_millis(250);
-
-/// How long an answer is waited for after the first Ctrl-C, and how long lines are counted that it left over.
+/// How long answers are waited for after the first Ctrl-C, and how long lines are counted that it left over.
 const LAST_WAIT: Duration = Duration::from_secs(1);
-
-const LINES_AHEAD: usize = 64;

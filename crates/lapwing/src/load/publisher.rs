@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use super::course::{Course, Stage};
 use super::plan::Publish;
 use super::stamp::Stamps;
-use crate::client::batch::Batch;
+use crate::client::batch::Body;
 use crate::client::dial::{DialError, Purpose, Verdict, io_reason};
 use crate::client::post::{Ack, Letterbox, Post};
 use crate::clock::Now;
@@ -67,7 +67,7 @@ pub fn publish(
         open: 0,
         answered,
         answers,
-        batch: Batch::default(),
+        body: Body::default(),
         published: Published::default(),
     };
     let mut schedule = Schedule {
@@ -94,7 +94,7 @@ pub fn publish(
             publisher.wait(ROUND)?;
             continue;
         }
-        let count = schedule.fill(&mut publisher.batch, now);
+        let count = schedule.fill(&mut publisher.body, now);
         match due < held_until {
             true => publisher.published.held += count,
             false => publisher.note_delay(Duration::from_nanos(now - due), count),
@@ -119,21 +119,21 @@ impl Schedule<'_> {
         self.start + nanos(self.plan.intended(self.group))
     }
 
-    /// Moves what is due into a batch, as far as it has room; gives how many messages.
-    fn fill(&mut self, batch: &mut Batch, now: u64) -> u64 {
-        let before = batch.count;
+    /// Moves what is due into a body, as far as it has room; gives how many messages.
+    fn fill(&mut self, body: &mut Body, now: u64) -> u64 {
+        let before = body.count;
         while self.due() <= now {
             let payload = self.stamps.write(self.due());
             while self.sent < self.plan.group() {
-                if !batch.has_room(&payload) {
-                    return batch.count - before;
+                if !body.has_room_for(&payload) {
+                    return body.count - before;
                 }
-                batch.push(&payload);
+                body.push(&payload);
                 self.sent += 1;
             }
             (self.group, self.sent) = (self.group + 1, 0);
         }
-        batch.count - before
+        body.count - before
     }
 }
 
@@ -144,7 +144,7 @@ struct Publisher {
     open: usize,
     answered: Sender<Answered>,
     answers: Receiver<Answered>,
-    batch: Batch,
+    body: Body,
     published: Published,
 }
 
@@ -195,8 +195,7 @@ impl Publisher {
     }
 
     fn post(&mut self) {
-        let following = self.batch.following();
-        let batch = std::mem::replace(&mut self.batch, following);
+        let batch = std::mem::take(&mut self.body).numbered(self.published.sent);
         let mut post = self.free.pop().unwrap_or_else(|| {
             self.open += 1;
             Post::default()
@@ -204,7 +203,7 @@ impl Publisher {
         self.published.sent += batch.count;
         let (to, answered) = (self.to.clone(), self.answered.clone());
         self.runtime.spawn(async move {
-            let answer = post.send(&to, &batch).await;
+            let answer = post.send(&to, &batch, None).await;
             let count = batch.count;
             // Without a publisher nobody counts any more.
             let _ = answered.send(Answered { post, count, answer });
@@ -258,19 +257,19 @@ mod tests {
             group: 0,
             sent: 0,
         };
-        let mut batch = Batch::default();
-        assert_eq!(schedule.fill(&mut batch, 4), 0);
-        // Two groups of 600 are due, and a batch takes 1,000.
+        let mut body = Body::default();
+        assert_eq!(schedule.fill(&mut body, 4), 0);
+        // Two groups of 600 are due, and a body takes 1,000.
         let now = 5 + 1_500_000;
-        assert_eq!(schedule.fill(&mut batch, now), 1000);
+        assert_eq!(schedule.fill(&mut body, now), 1000);
         assert_eq!(schedule.due(), 1_000_005);
-        let last = batch
-            .body
+        let last = body
+            .bytes
             .split(|byte| *byte == b'\n')
             .nth(999)
             .expect("a thousand lines");
         assert_eq!(stamps.read(last), Some(1_000_005));
-        assert_eq!(schedule.fill(&mut batch.following(), now), 200);
+        assert_eq!(schedule.fill(&mut Body::default(), now), 200);
         assert_eq!(schedule.due(), 2_000_005);
     }
 }

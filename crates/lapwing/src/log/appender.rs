@@ -11,7 +11,7 @@ use super::Log;
 use super::batch::{Batch, NewMessage};
 use super::memory::MemoryWriter;
 use super::queue::{self, Queue, Receipt};
-use super::retries::{Retries, RetryKey};
+use super::retries::{Named, Retries, RetryKey};
 use super::store::WriteError;
 use crate::clock::Now;
 #[cfg(feature = "planted")]
@@ -103,8 +103,9 @@ impl Log {
         self.take(appender, Offset::ZERO, None, messages, frame_bytes, now)
     }
 
-    /// Appends what was not appended before under this key; gives the offsets it has, and whether it had them already.
-    pub fn append_once(&self, key: RetryKey, messages: &[NewMessage<'_>], now: Now) -> Result<Appended, AppendError> {
+    /// Appends what was not appended before under this name; gives the offsets it has, and whether it had them already.
+    pub fn append_once(&self, named: Named, messages: &[NewMessage<'_>], now: Now) -> Result<Appended, AppendError> {
+        let Named { key, after } = named;
         let mut appender = self.lock();
         let known = appender.retries.find(&key);
         #[cfg(feature = "planted")]
@@ -117,6 +118,9 @@ impl Log {
                 repeated: true,
                 receipt,
             });
+        }
+        if after.is_some_and(|after| appender.retries.find(&after).is_none()) {
+            return Err(AppendError::Early);
         }
         self.take(appender, Offset::ZERO, Some(key), messages, usize::MAX, now)
     }
@@ -255,6 +259,9 @@ pub enum AppendError {
     /// The topic holds back its source, and is full.
     #[error("the topic is full, and waits for its slowest reader")]
     Held,
+    /// It names another publish that must come before it, and that is not here.
+    #[error("the publish that it must come after is not here")]
+    Early,
     /// More is taken than the disk can follow with.
     #[error("{} MiB wait to be written already; try again", queue::QUEUE_BYTES_MAX >> 20)]
     Busy,

@@ -46,6 +46,23 @@ impl RetryKey {
     }
 }
 
+/// How a publish names itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Named {
+    /// Itself.
+    pub key: RetryKey,
+    /// The publish that must come before it.
+    pub after: Option<RetryKey>,
+}
+
+impl Named {
+    /// A publish that may come at any time.
+    #[must_use]
+    pub fn alone(key: RetryKey) -> Self {
+        Self { key, after: None }
+    }
+}
+
 /// The publishes of one topic that are remembered: while their messages are retained, and at most [`RETRIES_MAX`].
 #[derive(Debug, Default)]
 pub struct Retries {

@@ -14,7 +14,7 @@ use lapwing_wire::topic::TopicName;
 
 use super::batch::NewMessage;
 use super::reader::{Next, Reader, View};
-use super::retries::RetryKey;
+use super::retries::{Named, RetryKey};
 use super::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -417,7 +417,7 @@ fn a_repeated_publish_is_appended_once() {
     let two = [NewMessage::new(Kind::Json, b"1"), NewMessage::new(Kind::Json, b"2")];
     let key = RetryKey::of_source("s", 0);
     let publish = |key, second| {
-        let appended = log.append_once(key, &two, at(second)).expect("open");
+        let appended = log.append_once(Named::alone(key), &two, at(second)).expect("open");
         let offsets = appended.offsets.start.get()..appended.offsets.end.get();
         (offsets, appended.repeated)
     };
@@ -575,11 +575,11 @@ fn a_log_that_holds_takes_no_more_than_it_keeps_and_forgets_nothing_for_its_age(
     let refused = log.append(&[message], at(0));
     assert_eq!(refused.expect_err("full"), AppendError::Held);
     let key = RetryKey::of_key("k");
-    let refused = log.append_once(key, &[message], at(0));
+    let refused = log.append_once(Named::alone(key), &[message], at(0));
     assert_eq!(refused.expect_err("full"), AppendError::Held);
     let (_, first) = log.grant_pinned(Start::Latest, at(0));
     let first = first.expect("it holds");
-    let appended = log.append_once(key, &[message], at(0)).expect("room");
+    let appended = log.append_once(Named::alone(key), &[message], at(0)).expect("room");
     assert!(!appended.repeated, "what was refused was not remembered");
     assert_eq!(appended.offsets, Offset::new(end)..Offset::new(end + 1));
     assert!(first.is_wanted() || log.first() > Offset::ZERO);

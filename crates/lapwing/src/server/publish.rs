@@ -10,19 +10,21 @@ use lapwing_wire::control::Level;
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::escape::escaped;
 use lapwing_wire::json;
+use lapwing_wire::line::message_into;
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
+use memchr::memchr_iter;
 use serde::Serialize;
 use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, sleep_until};
 
 use super::front::{Answer, Front, plain, refusal, text};
 use super::topics::Topic;
 use crate::clock::Now;
 use crate::config::Limits;
-use crate::log::AppendError;
-use crate::log::batch::NewMessage;
-use crate::log::retries::RetryKey;
-use crate::source::line::message_of;
+use crate::log::retries::{Named, RetryKey};
+use crate::log::{AppendError, Appended};
+use crate::source::payloads::Payloads;
 
 /// Answers a request to a topic's messages.
 pub async fn answer(front: &Front, topic: &str, request: Request<Incoming>) -> Answer {
@@ -39,7 +41,9 @@ pub async fn answer(front: &Front, topic: &str, request: Request<Incoming>) -> A
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
             headers.insert(
                 ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static("Content-Type, Idempotency-Key, Lapwing-Source, Lapwing-Sequence"),
+                HeaderValue::from_static(
+                    "Content-Type, Idempotency-Key, Lapwing-Source, Lapwing-Sequence, Lapwing-After",
+                ),
             );
             answer
         }
@@ -75,19 +79,18 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
         return Err(refuse(StatusCode::CONFLICT, &sentence));
     }
     let form = Form::of(text(request.headers(), "content-type"))?;
-    let retry = retry_key(request.headers())?;
+    let named = named(request.headers())?;
     refuse_when_stopping(front)?;
     let room = room(front, request.headers())?;
     let body = body(front, request).await?;
-    let mut messages = Vec::new();
-    form.read(&body, &mut messages)?;
+    let messages = form.read(&body)?;
     if messages.len() > Limits::BODY_MESSAGES_MAX {
         let (count, most) = (messages.len(), Limits::BODY_MESSAGES_MAX);
         let sentence = format!("{count} messages in one body, at most {most} are taken; send fewer at once");
         return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &sentence));
     }
     refuse_when_stopping(front)?;
-    let answer = append(front, topic, retry, &messages).await;
+    let answer = append(front, topic, named, &messages).await;
     drop(room);
     answer
 }
@@ -119,7 +122,7 @@ fn room<'a>(front: &'a Front, headers: &HeaderMap) -> Result<SemaphorePermit<'a>
 }
 
 /// What a publisher says by which a second try can be told from a new publish; none when it says nothing.
-fn retry_key(headers: &HeaderMap) -> Result<Option<RetryKey>, Box<Answer>> {
+fn named(headers: &HeaderMap) -> Result<Option<Named>, Box<Answer>> {
     let bounded = |name: &str| match headers.get(name).map(|value| value.to_str()) {
         None => Ok(None),
         Some(Ok(value)) if (1..=RETRY_TEXT_MAX).contains(&value.len()) => Ok(Some(value)),
@@ -128,15 +131,33 @@ fn retry_key(headers: &HeaderMap) -> Result<Option<RetryKey>, Box<Answer>> {
             &format!("{name} has 1 to {RETRY_TEXT_MAX} characters of ASCII"),
         )),
     };
+    let number = |name: &str| match bounded(name)?.map(str::parse::<u64>) {
+        None => Ok(None),
+        Some(Ok(number)) => Ok(Some(number)),
+        Some(Err(_)) => Err(refuse(
+            StatusCode::BAD_REQUEST,
+            &format!("{name} is a number below 2^64"),
+        )),
+    };
+    let after = number("lapwing-after")?;
     if let Some(key) = bounded("idempotency-key")? {
-        return Ok(Some(RetryKey::of_key(key)));
+        return match after {
+            None => Ok(Some(Named::alone(RetryKey::of_key(key)))),
+            Some(_) => Err(refuse(
+                StatusCode::BAD_REQUEST,
+                "Lapwing-After goes with Lapwing-Source and Lapwing-Sequence, not with Idempotency-Key",
+            )),
+        };
     }
-    match (bounded("lapwing-source")?, bounded("lapwing-sequence")?.map(str::parse)) {
-        (None, None) => Ok(None),
-        (Some(source), Some(Ok(sequence))) => Ok(Some(RetryKey::of_source(source, sequence))),
+    match (bounded("lapwing-source")?, number("lapwing-sequence")?, after) {
+        (None, None, None) => Ok(None),
+        (Some(source), Some(sequence), after) => Ok(Some(Named {
+            key: RetryKey::of_source(source, sequence),
+            after: after.map(|after| RetryKey::of_source(source, after)),
+        })),
         _ => Err(refuse(
             StatusCode::BAD_REQUEST,
-            "Lapwing-Source and Lapwing-Sequence, a number, go together",
+            "Lapwing-Source and Lapwing-Sequence go together, and Lapwing-After only with them",
         )),
     }
 }
@@ -168,34 +189,14 @@ async fn body(front: &Front, request: Request<Incoming>) -> Result<bytes::Bytes,
     }
 }
 
-/// Appends the messages; where the topic holds back its source, it waits for room so long.
+/// Appends the messages and answers when they are kept.
 async fn append(
     front: &Front,
     topic: &Topic,
-    retry: Option<RetryKey>,
-    messages: &[(Kind, Vec<u8>)],
+    named: Option<Named>,
+    messages: &Payloads,
 ) -> Result<Answer, Box<Answer>> {
-    let new: Vec<_> = messages
-        .iter()
-        .map(|(kind, payload)| NewMessage::new(*kind, payload))
-        .collect();
-    let append = || match retry {
-        Some(key) => topic.log.append_once(key, &new, Now::read()),
-        None => topic.log.append(&new, Now::read()),
-    };
-    let held = tokio::time::sleep(Limits::HELD_PUBLISH_MAX);
-    tokio::pin!(held);
-    let appended = loop {
-        match append() {
-            // Somebody else may have taken the room before us.
-            Err(AppendError::Held) => tokio::select! {
-                () = topic.log.room() => {}
-                () = &mut held => break Err(AppendError::Held),
-                () = front.common.stopped() => break Err(AppendError::Held),
-            },
-            appended => break appended,
-        }
-    };
+    let appended = take(front, topic, named, messages).await;
     let appended = appended.map_err(|error| not_kept(topic, &error))?;
     let repeated = appended.repeated;
     let offsets = appended.kept().await.map_err(|error| not_kept(topic, &error))?;
@@ -226,6 +227,42 @@ async fn append(
     Ok(answer)
 }
 
+/// Gives the messages to the log. Where it holds back its source this waits for room, and for a publish that must come before
+/// this one it waits too, both for a while.
+async fn take(
+    front: &Front,
+    topic: &Topic,
+    named: Option<Named>,
+    messages: &Payloads,
+) -> Result<Appended, AppendError> {
+    let messages = messages.messages(0..messages.len());
+    let began = Instant::now();
+    loop {
+        // Before the look at the log, so that no publish between the two is missed.
+        let published = topic.published.notified();
+        let appended = match named {
+            Some(named) => topic.log.append_once(named, &messages, Now::read()),
+            None => topic.log.append(&messages, Now::read()),
+        };
+        let (room, most) = match &appended {
+            // Somebody else may have taken the room before us.
+            Err(AppendError::Held) => (true, Limits::HELD_PUBLISH_MAX),
+            Err(AppendError::Early) => (false, Limits::EARLY_PUBLISH_MAX),
+            Err(_) => return appended,
+            Ok(_) => {
+                topic.published.notify_waiters();
+                return appended;
+            }
+        };
+        tokio::select! {
+            () = topic.log.room(), if room => {}
+            () = published, if !room => {}
+            () = sleep_until(began + most) => return appended,
+            () = front.common.stopped() => return appended,
+        }
+    }
+}
+
 fn not_kept(topic: &Topic, error: &AppendError) -> Box<Answer> {
     let name = topic.name();
     let (status, sentence) = match error {
@@ -240,6 +277,10 @@ fn not_kept(topic: &Topic, error: &AppendError) -> Box<Answer> {
                     false => "a first client, which takes what is there",
                 }
             ),
+        ),
+        AppendError::Early => (
+            StatusCode::PRECONDITION_FAILED,
+            format!("topic {name}: {error}, as Lapwing-After asks; nothing was appended"),
         ),
         AppendError::Busy => (StatusCode::TOO_MANY_REQUESTS, format!("topic {name}: {error}")),
         AppendError::Full { .. } => (
@@ -298,42 +339,48 @@ impl Form {
         }
     }
 
-    fn read(self, body: &[u8], messages: &mut Vec<(Kind, Vec<u8>)>) -> Result<(), Box<Answer>> {
+    fn read(self, body: &[u8]) -> Result<Payloads, Box<Answer>> {
         let wrong = |sentence: String| refuse(StatusCode::BAD_REQUEST, &sentence);
         if body.is_empty() && self != Self::Bytes {
             return Err(wrong("the body holds no message".to_owned()));
         }
+        let mut messages = Payloads::default();
         match self {
-            Self::Json => messages.push((
-                Kind::Json,
-                compact(body).map_err(|why| wrong(format!("the body is no JSON: {why}")))?,
-            )),
+            Self::Json => messages
+                .push(|out| compact(body, out))
+                .map_err(|why| wrong(format!("the body is no JSON: {why}")))?,
             Self::Lines => {
                 let lines = body.strip_suffix(b"\n").unwrap_or(body);
-                for (at, line) in lines.split(|byte| *byte == b'\n').enumerate() {
-                    let line = compact(line)
+                let mut begin = 0;
+                for (at, end) in memchr_iter(b'\n', lines).chain([lines.len()]).enumerate() {
+                    messages
+                        .push(|out| compact(&lines[begin..end], out))
                         .map_err(|why| wrong(format!("line {} is no JSON: {why}; nothing was appended", at + 1)))?;
-                    messages.push((Kind::Json, line));
+                    begin = end + 1;
                 }
             }
             Self::Text => {
                 let body = body.strip_suffix(b"\n").unwrap_or(body);
-                let (kind, payload) = message_of(body).map_err(|why| wrong(format!("the body is no text: {why}")))?;
-                messages.push((kind, payload.into_owned()));
+                messages
+                    .push(|out| message_into(body, out))
+                    .map_err(|why| wrong(format!("the body is no text: {why}")))?;
             }
-            Self::Bytes => messages.push((Kind::Bytes, body.to_vec())),
+            Self::Bytes => messages.push(|out| {
+                out.extend_from_slice(body);
+                Ok::<_, Box<Answer>>(Kind::Bytes)
+            })?,
         }
-        Ok(())
+        Ok(messages)
     }
 }
 
-fn compact(bytes: &[u8]) -> Result<Vec<u8>, String> {
+fn compact(bytes: &[u8], out: &mut Vec<u8>) -> Result<Kind, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| format!("invalid UTF-8 at byte {}", error.valid_up_to()))?;
-    if let Some(compact) = json::compact(text) {
-        return Ok(compact.into_owned().into_bytes());
+    if json::compact_into(text, out) {
+        return Ok(Kind::Json);
     }
-    // Parsed once more, for the place of the mistake.
-    let mistake = serde_json::from_str::<serde::de::IgnoredAny>(text).err();
+    // Parsed by another parser, for the place of the mistake.
+    let mistake = serde_json::from_str::<&serde_json::value::RawValue>(text).err();
     Err(mistake.map_or_else(|| "it is not one value".to_owned(), |mistake| mistake.to_string()))
 }
 

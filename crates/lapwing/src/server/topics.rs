@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use lapwing_wire::topic::TopicName;
+use tokio::sync::Notify;
 
 use crate::log::Log;
 use crate::source::spec::{Feed, TopicSpec};
@@ -22,6 +23,8 @@ pub struct Topic {
     pub log: Arc<Log>,
     /// Offsets that clients were told they will not get, over all clients so far.
     pub missed: AtomicU64,
+    /// Told when a publish is taken that others may have to come after.
+    pub published: Notify,
 }
 
 impl Topic {
@@ -49,6 +52,7 @@ impl Topics {
             id: TopicId(u32::try_from(at).expect("the number of topics is bounded")),
             log,
             missed: AtomicU64::new(0),
+            published: Notify::new(),
             config,
         };
         Self(topics.into_iter().enumerate().map(topic).collect())

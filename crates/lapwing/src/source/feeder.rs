@@ -1,20 +1,19 @@
 //! Lines on their way into a log: cut, checked, held to a pace, appended.
 
-use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapwing_wire::envelope::Kind;
+use lapwing_wire::line::{Line, LineCutter, message_into};
 use tokio::time::{Instant, sleep_until};
 
 use super::SourceEvents;
 use super::inlet::Inlet;
-use super::line::{Line, LineCutter, message_of};
 use super::pacer::{Pace, Pacer};
+use super::payloads::Payloads;
 use super::refused::Refused;
 use crate::clock::Now;
 use crate::log::MESSAGE_BYTES_MAX;
-use crate::log::batch::NewMessage;
 
 /// Takes bytes of a feed as they come and appends its lines. A line that cannot be taken is told with its number and reason,
 /// and the feed goes on.
@@ -23,7 +22,7 @@ pub struct Feeder {
     cutter: LineCutter,
     rein: Option<Rein>,
     origin: Instant,
-    waiting: VecDeque<(Kind, Vec<u8>)>,
+    waiting: Payloads,
     refused: Refused,
     lines: u64,
 }
@@ -37,7 +36,7 @@ impl Feeder {
             cutter: LineCutter::new(MESSAGE_BYTES_MAX),
             rein: pace.map(Rein::new),
             origin: Instant::now(),
-            waiting: VecDeque::new(),
+            waiting: Payloads::default(),
             refused: Refused::new(events),
             lines: 0,
         }
@@ -80,7 +79,8 @@ impl Feeder {
 
     async fn append(&mut self) {
         let Some(rein) = &mut self.rein else {
-            append_first(&mut self.inlet, &mut self.waiting, u64::MAX).await;
+            append(&mut self.inlet, &self.waiting, 0..self.waiting.len()).await;
+            self.waiting.clear();
             // A feed that always has more would keep its thread for itself.
             tokio::task::yield_now().await;
             return;
@@ -89,12 +89,16 @@ impl Feeder {
             return;
         }
         rein.on_lines(self.origin.elapsed());
+        let (mut at, end) = (0, self.waiting.len());
         loop {
-            let due = rein.due(self.origin.elapsed(), self.waiting.len() as u64);
-            if append_first(&mut self.inlet, &mut self.waiting, due).await > Duration::ZERO {
+            let due = rein.due(self.origin.elapsed(), (end - at) as u64);
+            let due = at..end.min(at + usize::try_from(due).unwrap_or(usize::MAX));
+            at = due.end;
+            if append(&mut self.inlet, &self.waiting, due).await > Duration::ZERO {
                 rein.on_held(self.origin.elapsed());
             }
-            if self.waiting.is_empty() {
+            if at == end {
+                self.waiting.clear();
                 return;
             }
             sleep_until(self.origin + rein.next_at()).await;
@@ -158,25 +162,21 @@ impl Rein {
     }
 }
 
-/// Appends the first of what waits; gives how long it was held back.
-async fn append_first(inlet: &mut Inlet, waiting: &mut VecDeque<(Kind, Vec<u8>)>, count: u64) -> Duration {
-    let count = usize::try_from(count).unwrap_or(usize::MAX).min(waiting.len());
-    let batch: Vec<_> = waiting.drain(..count).collect();
-    let messages: Vec<_> = batch
-        .iter()
-        .map(|(kind, payload)| NewMessage::new(*kind, payload))
-        .collect();
-    if messages.is_empty() {
+/// Appends some of what waits; gives how long it was held back.
+async fn append(inlet: &mut Inlet, waiting: &Payloads, which: Range<usize>) -> Duration {
+    if which.is_empty() {
         return Duration::ZERO;
     }
     // An ended log takes no more, and its source is being dropped.
-    inlet.append(&messages).await.unwrap_or_default()
+    inlet.append(&waiting.messages(which)).await.unwrap_or_default()
 }
 
-fn take(line: Line<'_>, waiting: &mut VecDeque<(Kind, Vec<u8>)>, refused: &mut Refused) {
-    match line.bytes.and_then(message_of) {
-        Ok((kind, payload)) => waiting.push_back((kind, payload.into_owned())),
-        Err(error) => refused.tell(Now::read(), || format!("line {} is left out: {error}", line.number)),
+fn take(line: Line<'_>, waiting: &mut Payloads, refused: &mut Refused) {
+    let taken = line
+        .bytes
+        .and_then(|bytes| waiting.push(|out| message_into(bytes, out)));
+    if let Err(error) = taken {
+        refused.tell(Now::read(), || format!("line {} is left out: {error}", line.number));
     }
 }
 

@@ -62,7 +62,9 @@ impl Inlet {
                     sleep(ROOM_INTERVAL).await;
                 }
                 Err(AppendError::ReadOnly { .. } | AppendError::Stopped) => std::future::pending().await,
-                Err(error @ (AppendError::Ended | AppendError::TooLarge { .. })) => return Err(error),
+                Err(error @ (AppendError::Ended | AppendError::TooLarge { .. } | AppendError::Early)) => {
+                    return Err(error);
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use serde_json::{Value, json};
 
 use crate::support::client::{follow, speak};
-use crate::support::http::{answer, ask, open, post};
+use crate::support::http::{Answer, answer, ask, open, post};
 use crate::support::server::Server;
 
 const ORDERS: &[&str] = &["--topic", "orders=push", "--topic", "users=users?every=1s"];
@@ -249,6 +249,60 @@ fn two_tries_at_the_same_time_append_once() {
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 7);
     assert!(answers.iter().all(|answer| offsets(&answer.json()) == (0, 0, 1)));
     assert_eq!(post(&server, PATH, "application/json", "2").json()["first"], 1);
+}
+
+/// Publishes a number as the body of that number from one source, to come after another.
+fn publish_after(server: &Server, sequence: &str, after: Option<&str>) -> Answer {
+    let mut headers = vec![
+        ("Content-Type", "application/json"),
+        ("Lapwing-Source", "till-1"),
+        ("Lapwing-Sequence", sequence),
+    ];
+    headers.extend(after.map(|after| ("Lapwing-After", after)));
+    ask(server, "POST", PATH, &headers, sequence.as_bytes())
+}
+
+#[test]
+fn publishes_that_name_the_one_before_them_are_taken_in_their_order_however_they_come() {
+    let server = Server::start(ORDERS);
+    std::thread::scope(|scope| {
+        let late = [("3", "2"), ("2", "1"), ("1", "0")].map(|(sequence, after)| {
+            let server = &server;
+            scope.spawn(move || {
+                loop {
+                    let answer = publish_after(server, sequence, Some(after));
+                    // On a machine that is very busy the first may be late.
+                    if answer.status != 412 {
+                        return answer;
+                    }
+                }
+            })
+        });
+        assert_eq!(publish_after(&server, "0", None).status, 201);
+        for answer in late {
+            assert_eq!(answer.join().unwrap().status, 201);
+        }
+    });
+    assert_eq!(follow(&server, "topics=orders&from=earliest").data(4), [0, 1, 2, 3]);
+    let again = publish_after(&server, "2", Some("1"));
+    assert_eq!((again.status, offsets(&again.json())), (200, (2, 2, 1)));
+}
+
+#[test]
+fn a_publish_whose_predecessor_does_not_come_is_412_and_appends_nothing() {
+    let server = Server::start(ORDERS);
+    let early = publish_after(&server, "1", Some("0"));
+    assert_eq!(early.status, 412);
+    assert_eq!(
+        early.body.trim_end(),
+        "topic orders: the publish that it must come after is not here, as Lapwing-After asks; nothing was appended"
+    );
+    assert_eq!(publish_after(&server, "1", Some("zero")).status, 400);
+    let alone = [("Content-Type", "application/json"), ("Lapwing-After", "0")];
+    assert_eq!(ask(&server, "POST", PATH, &alone, b"1").status, 400);
+    let keyed = [&alone[..], &[("Idempotency-Key", "1")]].concat();
+    assert_eq!(ask(&server, "POST", PATH, &keyed, b"1").status, 400);
+    assert_nothing_was_appended(&server);
 }
 
 #[test]

@@ -80,8 +80,8 @@ impl Program {
 
     pub fn write_line(&mut self, line: &[u8]) {
         let stdin = self.stdin.as_mut().expect("not closed yet");
-        stdin.write_all(line).expect("it reads");
-        stdin.write_all(b"\n").expect("it reads");
+        // One write, so that a reader gets it at once.
+        stdin.write_all(&[line, b"\n"].concat()).expect("it reads");
     }
 
     /// Writes this line again and again, until nobody reads any more.

@@ -1,10 +1,9 @@
 //! Lines of a feed: cut out of bytes as they come, and made into messages.
 
-use std::borrow::Cow;
-
-use lapwing_wire::envelope::Kind;
-use lapwing_wire::json;
 use thiserror::Error;
+
+use crate::envelope::Kind;
+use crate::json;
 
 /// Cuts bytes into lines, in pieces of any size. A line over the limit is told once and skipped to its end.
 #[derive(Debug)]
@@ -40,7 +39,7 @@ impl LineCutter {
 
     /// Takes more bytes and gives every line that ends in them to `each`.
     pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Line<'_>)) {
-        while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
             bytes = rest;
             self.end_line(line, &mut each);
@@ -114,18 +113,16 @@ impl Skipped {
     }
 }
 
-/// A line as a message: JSON as data, other text as a string.
-///
-/// A JSON value within one line is compacted without changing its tokens; it may be borrowed from the line.
-pub fn message_of(line: &[u8]) -> Result<(Kind, Cow<'_, [u8]>), LineError> {
-    let text = std::str::from_utf8(line).map_err(|error| LineError::NotUtf8 {
+/// A line as a message, appended to `out`: JSON as data, compacted without changing its tokens, or other text as it is.
+pub fn message_into(line: &[u8], out: &mut Vec<u8>) -> Result<Kind, LineError> {
+    let text = simdutf8::compat::from_utf8(line).map_err(|error| LineError::NotUtf8 {
         at: error.valid_up_to(),
     })?;
-    Ok(match json::compact(text) {
-        Some(Cow::Borrowed(value)) => (Kind::Json, Cow::Borrowed(value.as_bytes())),
-        Some(Cow::Owned(value)) => (Kind::Json, Cow::Owned(value.into_bytes())),
-        None => (Kind::Text, Cow::Borrowed(line)),
-    })
+    if json::compact_into(text, out) {
+        return Ok(Kind::Json);
+    }
+    out.extend_from_slice(line);
+    Ok(Kind::Text)
 }
 
 /// Why a line is no message.
@@ -199,9 +196,10 @@ mod tests {
 
     #[track_caller]
     fn check(line: &[u8], expect: Result<(Kind, &str), LineError>) {
-        let made =
-            message_of(line).map(|(kind, payload)| (kind, String::from_utf8(payload.into_owned()).expect("UTF-8")));
-        assert_eq!(made, expect.map(|(kind, text)| (kind, text.to_owned())));
+        let mut out = b"before".to_vec();
+        let made = message_into(line, &mut out);
+        let payload = String::from_utf8(out[6..].to_vec()).expect("UTF-8");
+        assert_eq!(made.map(|kind| (kind, payload.as_str())), expect);
     }
 
     #[test]
