@@ -619,6 +619,12 @@ impl<'a, O: Observer> Listener<'a, O> {
             ServerMessage::Bye { retry_ms, .. } => {
                 session.bye = retry_ms.map(|ms| Duration::from_millis(ms.min(RETRY_MS_MAX)));
             }
+            ServerMessage::Error { code, message, .. }
+                if matches!(code.as_str(), "bad_report" | "too_many_reports") =>
+            {
+                // Of what we said, and not of what we wait for.
+                self.observer.on_event(&Event::Warned { message: &message }, now)?;
+            }
             ServerMessage::Error { message, topic, .. } => self.on_error(session, &message, topic, now)?,
             ServerMessage::Heartbeat { next, .. } => return Ok(self.on_heartbeat(session, &next)),
             ServerMessage::Unsubscribed { .. } => {}

@@ -183,7 +183,8 @@ impl Log {
         })
     }
 
-    /// The appender's lock. What another appender left half done when it panicked was never visible, and is let go.
+    /// The appender's lock. What another appender left half done when it panicked was never visible, and is let go: of a topic in
+    /// memory what it had written of it, which of a durable one only the committer does.
     pub(super) fn lock(&self) -> MutexGuard<'_, Appender> {
         self.appender.lock().unwrap_or_else(|poisoned| {
             self.appender.clear_poison();

@@ -184,10 +184,13 @@ impl Memory {
             let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
             let mut bytes: u64 = segments.iter().map(|segment| segment.bytes()).sum();
             for (at, segment) in segments.iter().enumerate() {
-                let last = segment.entries().last();
-                let old = last.is_none_or(|last| age(now, last.mono) >= self.retention.age);
-                // The last one may still grow, and what it holds is within the bound of one segment.
                 let newest = at + 1 == segments.len();
+                // One without messages that is not the newest never had any; the newest is about to be filled.
+                let old = match segment.entries().last() {
+                    Some(last) => age(now, last.mono) >= self.retention.age,
+                    None => !newest,
+                };
+                // The last one may still grow, and what it holds is within the bound of one segment.
                 if (bytes <= self.retention.bytes || newest) && !old {
                     break;
                 }

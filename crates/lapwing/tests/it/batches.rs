@@ -134,3 +134,46 @@ fn clients_that_read_files_and_live_messages_at_once_get_each_once() {
         }
     });
 }
+
+/// Files are let go while what lies in them is on its way to those who are far behind: they jump, and none is ended.
+#[test]
+fn readers_of_files_that_are_let_go_meanwhile_jump_and_are_not_ended() {
+    const BODIES: u64 = 150;
+    const EACH: u64 = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let topic = "a=push?keep_bytes=1MiB";
+    let server = Server::start(&[
+        "--topic",
+        topic,
+        "--durability",
+        "os",
+        "--data",
+        dir.path().to_str().unwrap(),
+    ]);
+    let publish = |body: u64| {
+        let numbers = body * EACH..(body + 1) * EACH;
+        let lines: String = numbers
+            .map(|number| format!("[{number},\"{}\"]\n", "x".repeat(200)))
+            .collect();
+        assert_eq!(
+            post(&server, "/topics/a/messages", "application/x-ndjson", lines).status,
+            201
+        );
+    };
+    (0..20).for_each(publish);
+    let clients: Vec<_> = (0..40).map(|_| follow(&server, "topics=a&from=earliest")).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (20..BODIES).for_each(publish));
+        for mut client in clients {
+            scope.spawn(move || {
+                let mut next = 0;
+                while next < BODIES * EACH {
+                    let message = client.message();
+                    assert!(message.offset >= next, "{} behind {next}", message.offset);
+                    assert_eq!(message.data[0], json!(message.offset));
+                    next = message.offset + 1;
+                }
+            });
+        }
+    });
+}

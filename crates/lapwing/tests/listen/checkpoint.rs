@@ -4,10 +4,10 @@ use std::path::Path;
 
 use lapwing::recording::note::{Missed, Note};
 use lapwing::recording::reader::{Reader, Record};
-use lapwing_wire::control::{Answer, Subscribed};
+use lapwing_wire::control::{Answer, ServerMessage, Subscribed};
 use lapwing_wire::position::{Epoch, Offset};
 
-use crate::feed::{Feed, Guest, granted};
+use crate::feed::{Feed, Guest, granted, topic};
 use crate::foreign::recorded;
 use crate::program::{Program, lapwing};
 use crate::verify::verify;
@@ -103,6 +103,49 @@ fn a_server_that_was_set_back_repeats_nothing_and_is_told() {
     let offsets: Vec<_> = recorded(&log).iter().map(|m| m.offset.expect("given").get()).collect();
     assert_eq!(offsets, [3, 4, 5, 6, 7]);
     verify(&["--allow-gaps"], &log).with_code(0);
+}
+
+#[test]
+fn a_refused_report_does_not_end_the_wait_for_what_is_asked_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("feed.ndjson");
+    let feed = Feed::bind();
+    first_run(&feed, &log).with_code(0);
+    let listener = listen(&feed, &log, &["--count", "5"]);
+    let mut guest = feed.accept_lapwing();
+    guest.welcome(&["users"]);
+    guest.subscribe();
+    guest.grant(&Subscribed {
+        answer: Answer::Reset,
+        from: Offset::ZERO,
+        ..granted("users", 8, 1)
+    });
+    guest.message("users", 0);
+    guest.vanish();
+    let mut guest = feed.accept_lapwing();
+    guest.welcome(&["users"]);
+    guest.subscribe();
+    // The first history is back, and begins at the newest; its answer to what is asked anew is still to come.
+    guest.grant(&Subscribed {
+        answer: Answer::Reset,
+        from: Offset::new(8),
+        ..granted("users", 7, 8)
+    });
+    guest.subscribe();
+    guest.control(&ServerMessage::Error {
+        code: "bad_report".to_owned(),
+        message: "a report with numbers that cannot be true".to_owned(),
+        topic: Some(topic("users")),
+    });
+    guest.message("users", 8);
+    guest.grant(&Subscribed {
+        from: Offset::new(6),
+        ..granted("users", 7, 9)
+    });
+    guest.messages("users", 6..10);
+    listener.finish().with_code(0);
+    let offsets: Vec<_> = recorded(&log).iter().map(|m| m.offset.expect("given").get()).collect();
+    assert_eq!(offsets, [3, 4, 5, 0, 6, 7, 8, 9]);
 }
 
 #[test]

@@ -67,6 +67,7 @@ pub fn dump(disk: &dyn Disk, directory: &Path, tell: &mut dyn FnMut(Item<'_>) ->
     let survey = survey(disk, directory)?;
     let mut walk = Walk {
         next: None,
+        overtaken: false,
         told: Ok(()),
         tell,
     };
@@ -82,7 +83,7 @@ pub fn dump(disk: &dyn Disk, directory: &Path, tell: &mut dyn FnMut(Item<'_>) ->
     }
     // Nothing is read of what comes in meanwhile, so a server that goes on writing is no reason for this.
     let next = walk.next.unwrap_or_default();
-    if next < survey.durable {
+    if next < survey.durable && !walk.overtaken {
         let offsets = next..survey.durable;
         walk.say(Item::Missing {
             file: directory,
@@ -106,6 +107,8 @@ fn survey(disk: &dyn Disk, directory: &Path) -> At<Survey> {
 struct Walk<'t> {
     /// The offset behind the last that was told.
     next: Option<Offset>,
+    /// The last segment looked for had been let go: what is behind it cannot be told.
+    overtaken: bool,
     /// The first error that the listener gave.
     told: io::Result<()>,
     tell: &'t mut dyn FnMut(Item<'_>) -> io::Result<()>,
@@ -135,10 +138,12 @@ impl Walk<'_> {
             // Let go since the survey: what follows is no gap.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.next = None;
+                self.overtaken = true;
                 return Ok(());
             }
             file => file?,
         };
+        self.overtaken = false;
         let path: &PathBuf = &segment.path;
         let (epoch, header_bytes) = match &segment.header {
             Ok((header, header_bytes)) => {

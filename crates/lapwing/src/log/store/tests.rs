@@ -940,8 +940,14 @@ fn what_is_written_at_os_is_synced_in_the_background() {
 
 /// What a dump tells, as text.
 fn dumped(disk: &FakeDisk) -> Vec<String> {
+    dumped_while(disk, || ())
+}
+
+/// The same, while something goes on.
+fn dumped_while(disk: &FakeDisk, mut goes_on: impl FnMut()) -> Vec<String> {
     let mut told = Vec::new();
     dump::dump(disk, &dir(), &mut |item| {
+        goes_on();
         told.push(match item {
             dump::Item::Message { row, .. } => row.entry.offset.to_string(),
             dump::Item::Gap { offsets, reason } => format!("gap {offsets:?} {reason:?}"),
@@ -1045,6 +1051,15 @@ fn all_segments_gone_are_repaired_to_a_log_that_goes_on() {
     check_repair(&disk, FSYNC, &[], &[(0..7, GapReason::Damage)]);
     assert_eq!(open(&disk, FSYNC, 2).store.next(), at(8));
     assert_eq!(dumped(&disk), ["gap 0..7 Damage", "7"]);
+}
+
+#[test]
+fn segments_that_a_server_lets_go_of_during_a_dump_are_not_missing() {
+    let (disk, _, bases) = several_segments(OS);
+    let mut later = bases[1..].to_vec();
+    let told = dumped_while(&disk, || later.drain(..).for_each(|base| disk.lose(&segment(base))));
+    let expect: Vec<_> = (0..bases[1]).map(|offset| offset.to_string()).collect();
+    assert_eq!(told, expect);
 }
 
 #[test]
