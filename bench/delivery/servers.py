@@ -171,7 +171,8 @@ def last_line(text):
 SERVERS = [
     Server("floor", "floor: `send()`", floor()),
     Server("floor-uring", "floor: io_uring", floor("--io-uring")),
-    Server("lapwing", "Lapwing", lapwing()),
+    Server("lapwing", "Lapwing, a call for each client", lapwing("--io-uring", "off")),
+    Server("lapwing-uring", "Lapwing, io_uring (its default)", lapwing("--io-uring", "on")),
     Server("tungstenite", "tokio-tungstenite", rust_peer("peer-tungstenite", "tokio-tungstenite")),
     Server("axum", "axum", rust_peer("peer-axum", "axum")),
     Server("ws", "npm `ws`", npm_ws),
