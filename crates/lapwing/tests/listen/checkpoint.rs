@@ -1,6 +1,6 @@
 //! A recording that is gone on with: where it ends is where the next listener begins.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lapwing::recording::note::{Missed, Note};
 use lapwing::recording::reader::{Reader, Record};
@@ -84,19 +84,10 @@ fn another_server_is_another_history_and_is_told() {
 
 #[test]
 fn a_server_that_was_set_back_repeats_nothing_and_is_told() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let log = dir.path().join("feed.ndjson");
-    let feed = Feed::bind();
-    first_run(&feed, &log).with_code(0);
+    let (_dir, log, feed) = recorded_once();
     let listener = listen(&feed, &log, &["--count", "2"]);
-    let mut guest = feed.accept_lapwing();
-    guest.welcome(&["users"]);
-    guest.subscribe();
-    guest.grant(&Subscribed {
-        answer: Answer::Reset,
-        from: Offset::ZERO,
-        ..granted("users", 7, 4)
-    });
+    let mut guest = comes_back(&feed);
+    guest.grant(&reset(7, 0, 4));
     guest.messages("users", 0..8);
     let end = listener.finish().with_code(0);
     end.said("warning: users ends at 4 on the server, and came up to 6 before; nothing is taken below 6");
@@ -107,30 +98,15 @@ fn a_server_that_was_set_back_repeats_nothing_and_is_told() {
 
 #[test]
 fn a_refused_report_does_not_end_the_wait_for_what_is_asked_anew() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let log = dir.path().join("feed.ndjson");
-    let feed = Feed::bind();
-    first_run(&feed, &log).with_code(0);
+    let (_dir, log, feed) = recorded_once();
     let listener = listen(&feed, &log, &["--count", "5"]);
-    let mut guest = feed.accept_lapwing();
-    guest.welcome(&["users"]);
-    guest.subscribe();
-    guest.grant(&Subscribed {
-        answer: Answer::Reset,
-        from: Offset::ZERO,
-        ..granted("users", 8, 1)
-    });
+    let mut guest = comes_back(&feed);
+    guest.grant(&reset(8, 0, 1));
     guest.message("users", 0);
     guest.vanish();
-    let mut guest = feed.accept_lapwing();
-    guest.welcome(&["users"]);
-    guest.subscribe();
+    let mut guest = comes_back(&feed);
     // The first history is back, and begins at the newest; its answer to what is asked anew is still to come.
-    guest.grant(&Subscribed {
-        answer: Answer::Reset,
-        from: Offset::new(8),
-        ..granted("users", 7, 8)
-    });
+    guest.grant(&reset(7, 8, 8));
     guest.subscribe();
     guest.control(&ServerMessage::Error {
         code: "bad_report".to_owned(),
@@ -150,27 +126,14 @@ fn a_refused_report_does_not_end_the_wait_for_what_is_asked_anew() {
 
 #[test]
 fn what_is_gone_of_a_history_that_comes_back_is_told_by_the_answer_to_what_is_asked_anew() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let log = dir.path().join("feed.ndjson");
-    let feed = Feed::bind();
-    first_run(&feed, &log).with_code(0);
+    let (_dir, log, feed) = recorded_once();
     let listener = listen(&feed, &log, &["--count", "3"]);
-    let mut guest = feed.accept_lapwing();
-    guest.welcome(&["users"]);
-    guest.subscribe();
-    let reset = |epoch, from, next| Subscribed {
-        answer: Answer::Reset,
-        from: Offset::new(from),
-        first: Offset::new(from),
-        ..granted("users", epoch, next)
-    };
+    let mut guest = comes_back(&feed);
     guest.grant(&reset(8, 0, 1));
     guest.message("users", 0);
     // Another server takes its place, which has the first history, from 9 on.
     guest.vanish();
-    let mut guest = feed.accept_lapwing();
-    guest.welcome(&["users"]);
-    guest.subscribe();
+    let mut guest = comes_back(&feed);
     guest.grant(&reset(7, 9, 11));
     guest.message("users", 9);
     let wish = guest.subscribe();
@@ -420,6 +383,33 @@ fn resume(guest: &mut Guest, next: u64) {
 }
 
 /// Records users 3-5.
+/// A recording of `users` 3 to 5 of the history 7, and the feed that it came from.
+fn recorded_once() -> (tempfile::TempDir, PathBuf, Feed) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("feed.ndjson");
+    let feed = Feed::bind();
+    first_run(&feed, &log).with_code(0);
+    (dir, log, feed)
+}
+
+/// The listener connects and asks for what it wants.
+fn comes_back(feed: &Feed) -> Guest {
+    let mut guest = feed.accept_lapwing();
+    guest.welcome(&["users"]);
+    guest.subscribe();
+    guest
+}
+
+/// `users` has this history, kept from `from` on, and delivery begins there.
+fn reset(epoch: u128, from: u64, next: u64) -> Subscribed {
+    Subscribed {
+        answer: Answer::Reset,
+        from: Offset::new(from),
+        first: Offset::new(from),
+        ..granted("users", epoch, next)
+    }
+}
+
 fn first_run(feed: &Feed, log: &Path) -> crate::program::Finished {
     let listener = listen(feed, log, &["--count", "3"]);
     let mut guest = feed.accept_lapwing();
