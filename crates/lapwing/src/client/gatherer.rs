@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout_at};
 use super::batch::{Batch, Body};
 use super::lines::{LineError, Lines, Piece};
 
-/// Gathers what comes within [`GATHER`] of each other.
+/// Gathers what comes within `GATHER` of each other.
 ///
-/// A thread of its own reads, since a read of a terminal cannot be cancelled. At most [`PIECES_AHEAD`] of its pieces wait, so that
+/// A thread of its own reads, since a read of a terminal cannot be cancelled. At most `PIECES_AHEAD` of its pieces wait, so that
 /// a fast producer is held back by a slow server.
 pub struct Gatherer {
     pieces: mpsc::Receiver<io::Result<Piece>>,
