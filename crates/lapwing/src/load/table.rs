@@ -68,7 +68,8 @@ pub fn remarks(outcome: &Outcome) -> Vec<String> {
             }
         }
     }
-    if outcome.topics.is_empty() && outcome.plan.publish.is_none() && outcome.books.connected > 0 {
+    let idle = outcome.books.topics.iter().all(|book| book.messages == 0);
+    if idle && outcome.plan.publish.is_none() && outcome.books.connected > 0 {
         lines.push(named(
             "idle",
             "a topic that waits for messages gets some with --publish TOPIC",

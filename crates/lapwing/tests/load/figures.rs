@@ -76,6 +76,17 @@ fn a_topic_that_is_named_twice_is_heard_once() {
 }
 
 #[test]
+fn a_topic_that_waits_for_messages_hints_at_publish() {
+    let server = Server::start(&["--topic", "load=push"]);
+    let end = lapwing(&[&["bench", &server.url, "--clients", "2"], SHORT].concat())
+        .finish()
+        .with_code(0);
+    let text = end.stdout.join("\n");
+    assert!(text.contains("gets some with --publish TOPIC"), "{text}");
+    assert_eq!(end.stdout.last().expect("lines"), "not checked: no message came");
+}
+
+#[test]
 fn b9_latency_is_counted_from_the_intended_moment_so_a_pause_shows_whole() {
     let server = Server::start(&["--topic", "load=push"]);
     let args = [
