@@ -1,5 +1,6 @@
 //! `lapwing bench`: what was typed, and what it means.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
@@ -17,15 +18,16 @@ use super::listen::{at_least_one, time, tls_of, url_failure};
 use super::stop;
 use super::{End, in_form};
 use crate::client::dial::{CONNECT_WAIT, DialError, Purpose, io_reason};
+use crate::client::display::width;
 use crate::client::target::Target;
 use crate::config::raise_open_files;
 use crate::failure::{Exit, Failure};
 use crate::load::object;
-use crate::load::outcome::Outcome;
+use crate::load::outcome::{Cut, Outcome};
 use crate::load::plan::{Plan, Publish};
 use crate::load::progress::Progress;
 use crate::load::report;
-use crate::load::run;
+use crate::load::run::{self, WARM_UP_MIN};
 use crate::load::sweep::Sweep;
 use crate::load::table;
 use crate::load::verdict::Verdict;
@@ -50,13 +52,13 @@ pub struct BenchArgs {
     #[arg(long, help_heading = "What")]
     insecure: bool,
     /// How many clients listen at once, at least 1; each needs an open file
-    #[arg(long, value_name = "N", default_value = "100", value_parser = at_least_one, help_heading = "Load")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value = "100", value_parser = at_least_one, help_heading = "Load")]
     clients: NonZeroU64,
     /// How many threads they share, 1 to 256 [default: one a core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256), help_heading = "Load")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256), help_heading = "Load")]
     threads: Option<u64>,
     /// Over how long they come: 2s, 1m [default: as fast as the server takes them]
-    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Load")]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME", value_parser = time, help_heading = "Load")]
     ramp: Option<Duration>,
     /// Connect from these addresses of this machine, separated by commas, when one has no free port any more [default: the system's
     /// choice; towards 127.0.0.1 further addresses from 127.0.0.2 on]
@@ -66,29 +68,29 @@ pub struct BenchArgs {
     #[arg(long, value_name = "TOPIC", help_heading = "Load")]
     publish: Option<TopicName>,
     /// Messages a second to publish, 0.001 to 1000000, whatever the server does; above 1,000 in groups, one each millisecond
-    #[arg(long, value_name = "R", default_value = "10", value_parser = rate, requires = "publish", help_heading = "Load")]
+    #[arg(long, allow_negative_numbers = true, value_name = "R", default_value = "10", value_parser = rate, requires = "publish", help_heading = "Load")]
     rate: f64,
     /// The size of a published payload, to 1000KiB; at least about 60 bytes, which it needs
-    #[arg(long, value_name = "BYTES", default_value = "100B", value_parser = size, requires = "publish", help_heading = "Load")]
+    #[arg(long, allow_hyphen_values = true, value_name = "BYTES", default_value = "100B", value_parser = size, requires = "publish", help_heading = "Load")]
     size: usize,
     /// For how long to measure
-    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = time, help_heading = "Measure")]
+    #[arg(long = "for", allow_hyphen_values = true, value_name = "TIME", default_value = "10s", value_parser = time, help_heading = "Measure")]
     time: Duration,
     /// What comes in this time behind the last connect is left out of the figures; at least 200ms
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time, help_heading = "Measure")]
+    #[arg(long, allow_hyphen_values = true, value_name = "TIME", default_value = "1s", value_parser = warm_up, help_heading = "Measure")]
     warm_up: Duration,
     /// How many messages make a block, at least 1
-    #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Measure")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Measure")]
     block: NonZeroU64,
     /// Do a grid instead of one run: block times over the size of a block and the number of clients; each run is as long as --for [default: off]
     #[arg(long, conflicts_with_all = ["clients", "block"], help_heading = "Sweep")]
     sweep: bool,
     /// The numbers of clients, separated by commas; those for which there are not enough open files are left out
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,10,100,1000", value_parser = at_least_one,
+    #[arg(long, allow_hyphen_values = true, value_name = "LIST", value_delimiter = ',', default_value = "1,10,100,1000", value_parser = at_least_one,
         requires = "sweep", help_heading = "Sweep")]
     sweep_clients: Vec<NonZeroU64>,
     /// The sizes of blocks, separated by commas; all of them are timed in the same run
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,5,50,500", value_parser = at_least_one,
+    #[arg(long, allow_hyphen_values = true, value_name = "LIST", value_delimiter = ',', default_value = "1,5,50,500", value_parser = at_least_one,
         requires = "sweep", help_heading = "Sweep")]
     sweep_blocks: Vec<NonZeroU64>,
     /// What to print: text for people, or json with one object
@@ -109,7 +111,7 @@ pub fn run(args: BenchArgs, color: ColorChoice) -> End {
 }
 
 fn bench(args: &BenchArgs, color: ColorChoice, json: bool) -> End {
-    let plans = plans(args)?;
+    let plans = plans(args, json)?;
     let report = args.report.as_deref().map(open_report).transpose()?;
     let stop = stop::on_signals()?;
     let mut teller = Teller {
@@ -156,7 +158,7 @@ struct Teller {
 }
 
 impl Teller {
-    /// One run; with fewer clients than were asked for it is told and still a failure.
+    /// One run; with fewer clients than were asked for, or with nothing acknowledged, it is told and still a failure.
     fn run(&mut self, plan: &Arc<Plan>, stop: &CancellationToken) -> Result<(), Failure> {
         let outcome = run::run(plan, stop, &mut self.progress);
         self.progress.clear();
@@ -182,10 +184,13 @@ impl Teller {
             (runs, false) => {
                 let verdict = |run: &Outcome| {
                     let clients = form::counted(run.plan.clients as u64, "client");
-                    let line = vec![format!("{clients}: {}", run.verdict().sentence())];
-                    painted(line, &run.verdict(), self.paint)
+                    let of_run = |text: String| format!("{clients}: {text}");
+                    let stopped = run.interruption().map(|text| format!("stopped {text}"));
+                    let lines = stopped.into_iter().chain(run.bottleneck());
+                    let lines = lines.chain([run.verdict().sentence()]).map(of_run);
+                    painted(lines.collect(), &run.verdict(), self.paint)
                 };
-                print(&[self.sweep.conclusion(), runs.iter().flat_map(verdict).collect()].concat())
+                print(&[fitted(self.sweep.conclusion()), runs.iter().flat_map(verdict).collect()].concat())
             }
         }
     }
@@ -211,17 +216,29 @@ impl Teller {
     }
 }
 
-/// The verdict, which is the last line, in its colour.
-fn painted(mut lines: Vec<String>, verdict: &Verdict, paint: Painter) -> Vec<String> {
+/// The lines as wide as the terminal, and the verdict, which is the last of them, in its colour.
+fn painted(mut all: Vec<String>, verdict: &Verdict, paint: Painter) -> Vec<String> {
+    let sentence = fitted(all.pop().into_iter().collect());
+    let mut lines = fitted(all);
     let role = match verdict {
         Verdict::Proven(_) => Role::Good,
         Verdict::NotProven(_) => Role::Bad,
         Verdict::NotChecked(_) => Role::Attention,
     };
-    if let Some(last) = lines.last_mut() {
-        *last = paint.paint(role, last.clone()).to_string();
-    }
+    lines.extend(sentence.into_iter().map(|line| paint.paint(role, line).to_string()));
     lines
+}
+
+/// What is longer than the terminal is wide, in several lines; elsewhere a sentence stays one line.
+fn fitted(lines: Vec<String>) -> Vec<String> {
+    match width(&std::io::stdout()) {
+        None => lines,
+        Some(width) => lines
+            .iter()
+            .flat_map(|line| form::wrapped(line, width.max(WIDTH_MIN)))
+            .map(str::to_owned)
+            .collect(),
+    }
 }
 
 /// The failure of a run with fewer clients than were asked for; what the others received is told before.
@@ -234,25 +251,45 @@ fn incomplete(outcome: &Outcome) -> Result<(), Failure> {
             "one address has some 28,000 ports towards a server: name more addresses of this machine with --source-addresses",
         ));
     }
-    match outcome.books.refused.iter().max_by_key(|(_, count)| **count) {
-        None => Ok(()),
-        Some((why, _)) => Err(Failure::failed(
+    match most(&outcome.books.refused) {
+        None => unheard(outcome),
+        Some(why) => Err(Failure::failed(
             format!("only {of} could connect: {why}"),
             "ask for fewer, or let them come more slowly with --ramp",
         )),
     }
 }
 
+/// The failure of a run that published and of which nothing was taken; who ended it did not wait for answers.
+fn unheard(outcome: &Outcome) -> Result<(), Failure> {
+    let (Some(published), Some(publish)) = (&outcome.published, &outcome.plan.publish) else {
+        return Ok(());
+    };
+    if published.sent == 0 || published.acked > 0 || outcome.cut == Some(Cut::Asked) {
+        return Ok(());
+    }
+    let sent = form::counted(published.sent, "message");
+    let why = most(&published.refused).map_or("no answer came", String::as_str);
+    Err(Failure::failed(
+        format!("none of {sent} to {} was acknowledged: {why}", publish.topic),
+        "look at what the server says on its console",
+    ))
+}
+
+/// What was said most often.
+fn most(said: &BTreeMap<String, u64>) -> Option<&String> {
+    said.iter().max_by_key(|(_, count)| **count).map(|(why, _)| why)
+}
+
 /// The runs that were asked for: one, or of a sweep one for each number of clients.
-fn plans(args: &BenchArgs) -> Result<Vec<Plan>, Failure> {
+fn plans(args: &BenchArgs, json: bool) -> Result<Vec<Plan>, Failure> {
     let plan = plan(args)?;
     if !args.sweep {
         room(plan.clients, plan.threads)?;
         return Ok(vec![plan]);
     }
-    let clients: Vec<usize> = args
-        .sweep_clients
-        .iter()
+    let clients: Vec<usize> = once(&args.sweep_clients)
+        .into_iter()
         .map(|clients| usize::try_from(clients.get()).unwrap_or(usize::MAX))
         .collect();
     let (fit, too_many): (Vec<usize>, Vec<usize>) = clients
@@ -264,14 +301,19 @@ fn plans(args: &BenchArgs) -> Result<Vec<Plan>, Failure> {
             left_out?;
         } else if let Err(failure) = left_out {
             let why = &failure.sentences[0].0;
+            let warning = format!("left out of the sweep: {why}");
+            let line = match json {
+                true => serde_json::json!({ "warning": warning }).to_string(),
+                false => format!("warning: {warning}"),
+            };
             // A closed stderr is no reason to measure nothing.
-            let _ = writeln!(std::io::stderr(), "warning: left out of the sweep: {why}");
+            let _ = writeln!(std::io::stderr(), "{line}");
         }
     }
     let plan_for = |clients: usize| Plan {
         clients,
         threads: plan.threads.min(clients),
-        blocks: args.sweep_blocks.clone(),
+        blocks: once(&args.sweep_blocks),
         ..plan.clone()
     };
     Ok(fit.into_iter().map(plan_for).collect())
@@ -303,7 +345,7 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
         target,
         address,
         tls,
-        topics: args.topics.clone(),
+        topics: args.topics.as_deref().map(once),
         clients,
         threads,
         ramp: args.ramp.unwrap_or_default(),
@@ -317,6 +359,17 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
             bytes: args.size,
         }),
     })
+}
+
+/// What was named, each once: named twice it is still one.
+fn once<T: Clone + PartialEq>(named: &[T]) -> Vec<T> {
+    let mut each: Vec<T> = Vec::new();
+    for one in named {
+        if !each.contains(one) {
+            each.push(one.clone());
+        }
+    }
+    each
 }
 
 /// What can be seen to be wrong before anything is tried.
@@ -456,6 +509,14 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A time to warm up.
+fn warm_up(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        warm_up if warm_up < WARM_UP_MIN => Err(format!("it is at least {}ms", WARM_UP_MIN.as_millis())),
+        warm_up => Ok(warm_up),
+    }
+}
+
 /// A size in bytes, as `250B` or `1KiB`.
 fn size(text: &str) -> Result<usize, String> {
     let size = text
@@ -466,6 +527,9 @@ fn size(text: &str) -> Result<usize, String> {
         _ => Err("it is at most 1000KiB".to_owned()),
     }
 }
+
+/// Narrower lines would say less, not more.
+const WIDTH_MIN: usize = 40;
 
 /// Standard streams, polls, wakers, signals, and the connections that publish.
 const OWN_FILES: usize = 96;
@@ -482,8 +546,9 @@ Examples:
   lapwing bench --sweep --publish load --rate 1000              block times, from 1 to 1,000 clients
   lapwing bench wss://feed.example.org/stream --clients 50 --ramp 10s --json
 
-Exit codes: 0 proven or not to be checked, 1 failed or not all could connect, 2 wrong use,
-3 something was lost, repeated or out of order, or clients were cut off, 130 ended at once"
+Exit codes: 0 proven or not to be checked, 1 failed, not all could connect, or nothing was acknowledged,
+2 wrong use, 3 something was lost, repeated or out of order, or clients were cut off,
+130 ended at once by a second signal"
     };
 }
 

@@ -124,6 +124,9 @@ fn check_directory(directory: &Path) -> Result<(), Failure> {
 fn data_failure(error: &DataDirError) -> Failure {
     let sentence = error.to_string();
     match error {
+        DataDirError::Io { error, .. } if error.kind() == io::ErrorKind::NotFound => {
+            Failure::usage(sentence, "name the directory that a server was given with --data")
+        }
         DataDirError::Io { .. } => Failure::failed(sentence, error.hint()),
         DataDirError::Held { .. } => Failure::failed(sentence, "stop that process"),
         DataDirError::Foreign { .. } => Failure::usage(

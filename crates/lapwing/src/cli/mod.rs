@@ -64,7 +64,10 @@ pub enum Command {
 /// Parses the command line, runs the command, and turns its end into an exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     let color = cli.color;
     let end = match cli.command {
         Command::Serve(args) => serve::run(args, color),
@@ -82,6 +85,23 @@ pub fn main() -> ExitCode {
         failure.exit
     });
     ExitCode::from(exit as u8)
+}
+
+/// What was typed means nothing, or asks for help or the version; for programs an error is told as an object.
+fn misused(error: &clap::Error) -> ExitCode {
+    let words: Vec<_> = std::env::args_os().collect();
+    let json = words.iter().any(|word| word == "--json" || word == "--output=json")
+        || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    if !(json && error.use_stderr()) {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let sentence = text.split("\n\n").next().unwrap_or_default();
+    let sentence = sentence.strip_prefix("error: ").unwrap_or(sentence);
+    let sentence = sentence.split_whitespace().collect::<Vec<_>>().join(" ");
+    let failure = Failure::usage(sentence, "--help tells what there is");
+    report_json(&failure);
+    ExitCode::from(failure.exit as u8)
 }
 
 /// Prints a failure as its sentences and hints.

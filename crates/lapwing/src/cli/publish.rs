@@ -118,16 +118,21 @@ fn letterbox(args: &PublishArgs) -> Result<Letterbox, Failure> {
 
 /// The server and the topic, which one URL may name together.
 fn place(args: &PublishArgs) -> Result<(Target, TopicName), Failure> {
+    // In the other order both are told apart all the same: no topic can look like a URL.
+    let (url, topic) = match &args.url {
+        Some(first) if args.topic.contains("://") && !first.contains("://") => (Some(&args.topic), first),
+        url => (url.as_ref(), &args.topic),
+    };
     let server = |url: &str| Target::parse_server(url).map_err(|error| url_failure(&error));
-    if args.url.is_none()
-        && args.topic.contains("://")
-        && let Some(place) = server(&args.topic)?.split_topic()
+    if url.is_none()
+        && topic.contains("://")
+        && let Some(place) = server(topic)?.split_topic()
     {
         return Ok(place);
     }
-    let target = server(args.url.as_deref().unwrap_or("ws://127.0.0.1:8765"))?;
-    let topic = TopicName::parse(&args.topic).map_err(|error| {
-        let topic = lapwing_wire::escape::escaped_cut(&args.topic, 100).0;
+    let target = server(url.map_or("ws://127.0.0.1:8765", String::as_str))?;
+    let topic = TopicName::parse(topic).map_err(|error| {
+        let topic = lapwing_wire::escape::escaped_cut(topic, 100).0;
         let hint = match topic.contains("://") {
             true => "name the topic behind the URL: lapwing publish ws://127.0.0.1:8765 orders",
             false => "name a topic such as orders",

@@ -40,7 +40,7 @@ impl Axis {
         }
     }
 
-    /// In whole decades around what lies from `min` to `max`, both above 0.
+    /// In whole decades, which its label says, around what lies from `min` to `max`, both above 0.
     #[must_use]
     pub fn log(label: &str, min: f64, max: f64, text: impl Fn(f64) -> String) -> Self {
         let first = min.log10().floor() as i32;
@@ -49,7 +49,7 @@ impl Axis {
             .map(|decade| 10_f64.powi(decade))
             .map(|value| (value, text(value)));
         Self {
-            label: label.to_owned(),
+            label: format!("{label} (logarithmic)"),
             scale: Scale::Log,
             min: 10_f64.powi(first),
             max: 10_f64.powi(last),
@@ -79,6 +79,12 @@ impl Axis {
     #[must_use]
     pub fn times(label: &str, min_ms: f64, max_ms: f64) -> Self {
         Self::log(label, min_ms.max(TIME_MS_MIN), max_ms.max(TIME_MS_MIN), time_text)
+    }
+
+    /// Whether a value has a place: on a logarithmic axis 0 has none.
+    #[must_use]
+    pub fn holds(&self, value: f64) -> bool {
+        self.scale == Scale::Linear || value > 0.0
     }
 
     /// Where a value lies: 0 at the beginning, 1 at the end, never outside.
@@ -138,6 +144,9 @@ mod tests {
         );
         assert_eq!(texts(&Axis::times("t", 0.0, 0.0)), ["0.001 ms", "0.01 ms"]);
         let axis = Axis::times("t", 1.0, 100.0);
+        assert_eq!(axis.label, "t (logarithmic)");
+        assert_eq!((axis.holds(0.0), axis.holds(0.5)), (false, true));
+        assert!(Axis::linear("x", 1.0, |value| value.to_string()).holds(0.0));
         assert!((axis.place(10.0) - 0.5).abs() < 1e-9);
         assert_eq!(texts(&Axis::nines(4)), ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
     }

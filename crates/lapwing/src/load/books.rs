@@ -15,10 +15,14 @@ pub struct Books {
     pub topics: Vec<TopicBook>,
     /// Delivery latency of the messages that count.
     pub latency: Times,
-    /// Messages that came before they were made: the clocks differ.
+    /// Messages that came before they were made, which have no latency: the clocks differ.
     pub before_made: u64,
     /// From the first step of a connect to the server's 101.
     pub connect: Times,
+    /// When the first connect began.
+    pub first_connect: Option<u64>,
+    /// When the latest connection was open.
+    pub last_open: u64,
     /// Connections that were opened.
     pub connected: u64,
     /// Why the others were not, and how often.
@@ -98,6 +102,25 @@ impl Books {
         self.listeners_missing += u64::from(missing > 0);
     }
 
+    /// From the first connect to the last that was open.
+    #[must_use]
+    pub fn ramp(&self) -> Duration {
+        let first = self.first_connect.unwrap_or(self.last_open);
+        Duration::from_nanos(self.last_open.saturating_sub(first))
+    }
+
+    /// Notes that a connect begins.
+    pub fn on_connect(&mut self, at: u64) {
+        self.first_connect.get_or_insert(at);
+    }
+
+    /// Notes that a connection, which began at `began`, is open.
+    pub fn on_open(&mut self, began: u64, at: u64) {
+        self.connected += 1;
+        self.connect.record(at.saturating_sub(began));
+        self.last_open = self.last_open.max(at);
+    }
+
     /// Notes why a connection was not opened.
     pub fn refuse(&mut self, error: DialError) {
         *self.refused.entry(error.to_string()).or_default() += 1;
@@ -112,6 +135,8 @@ impl Books {
         self.latency.add(&other.latency);
         self.before_made += other.before_made;
         self.connect.add(&other.connect);
+        self.first_connect = self.first_connect.into_iter().chain(other.first_connect).min();
+        self.last_open = self.last_open.max(other.last_open);
         self.connected += other.connected;
         other
             .refused

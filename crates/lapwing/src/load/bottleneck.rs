@@ -9,11 +9,17 @@ use crate::terminal::form;
 
 /// What the tester says about itself, if its figures are its own limit.
 #[must_use]
-pub fn sentence(strain: &[Strain], latency: &Times, published: Option<&Published>) -> Option<String> {
+pub fn sentence(strain: &[Strain], latency: &Times, published: Option<&Published>, cores: usize) -> Option<String> {
     let worst = |part: fn(&Strain) -> f64| strain.iter().map(part).fold(0.0, f64::max);
     let mut signs = Vec::new();
     let share = worst(Strain::share);
-    if share > SHARE_MAX {
+    let crowded = strain
+        .iter()
+        .filter(|strain| strain.share() > CROWDED_SHARE_MIN)
+        .map(Strain::crowded)
+        .fold(0.0, f64::max);
+    let own = share > SHARE_MAX || crowded > CROWDED_MAX;
+    if own {
         signs.push(format!("{:.0} % of its core", share * 100.0));
     }
     let starved = worst(Strain::starved);
@@ -23,7 +29,6 @@ pub fn sentence(strain: &[Strain], latency: &Times, published: Option<&Published
     if let Some(late) = reading_late(strain).filter(|late| counts(*late, latency)) {
         signs.push(format!("reading up to {} late (p99)", form::span(late)));
     }
-    let crowded = worst(Strain::crowded);
     if crowded > CROWDED_MAX {
         signs.push(format!("{:.0} % of its reads left something behind", crowded * 100.0));
     }
@@ -38,10 +43,21 @@ pub fn sentence(strain: &[Strain], latency: &Times, published: Option<&Published
     }
     (!signs.is_empty()).then(|| {
         format!(
-            "The tester was the bottleneck: {}. These figures are its limit, not the server's: use fewer clients, more threads, or a second machine.",
-            signs.join(", ")
+            "The tester was the bottleneck: {}. These figures are its limit, not the server's: {}.",
+            signs.join(", "),
+            advice(own, starved > STARVED_MAX, strain.len() < cores)
         )
     })
+}
+
+/// What helps: `own` says that its threads had all of their cores to do, `starved` that others took these.
+fn advice(own: bool, starved: bool, has_cores: bool) -> &'static str {
+    match (own, starved) {
+        (_, true) => "end other programs, or test from another machine than the server's",
+        (true, false) if has_cores => "use more --threads, fewer clients, or a second machine",
+        (true, false) => "use fewer clients, or a second machine",
+        (false, false) => "use fewer clients, or a machine that does nothing else",
+    }
 }
 
 /// What the tester cost, in a few words.
@@ -50,11 +66,11 @@ pub fn cost(strain: &[Strain]) -> String {
     let share = strain.iter().map(Strain::share).fold(0.0, f64::max);
     let threads = match strain.len() {
         1 => "its core".to_owned(),
-        threads => format!("a core (the busiest of {threads} threads)"),
+        threads => format!("a core (busiest of {threads})"),
     };
     let late = reading_late(strain).unwrap_or_default();
     format!(
-        "{:.0} % of {threads}, reading up to {} late (p99)",
+        "{:.0} % of {threads}, reads {} late (p99)",
         share * 100.0,
         form::fine_span(late)
     )
@@ -79,8 +95,10 @@ fn counts(late: Duration, latency: &Times) -> bool {
 const SHARE_MAX: f64 = 0.9;
 /// Beyond this other programs took the core.
 const STARVED_MAX: f64 = 0.25;
-/// Beyond this there was always more than a read could take.
+/// Beyond this there was always more than a read could take, on a thread with little time left. With time left it says
+/// nothing: a message larger than the buffer fills it whenever it comes.
 const CROWDED_MAX: f64 = 0.5;
+const CROWDED_SHARE_MIN: f64 = 0.8;
 /// Beyond this the schedule was not the one that was asked for.
 const LATE_PART_MAX: f64 = 0.01;
 /// Less is no matter.
@@ -107,7 +125,7 @@ mod tests {
     fn check(strain: &[Strain], latency_ms: Option<u64>, published: Option<&Published>, expect: Option<&str>) {
         let mut latency = Times::default();
         latency_ms.into_iter().for_each(|ms| latency.record(ms * 1_000_000));
-        let told = sentence(strain, &latency, published);
+        let told = sentence(strain, &latency, published, 2);
         let told = told
             .as_deref()
             .and_then(|text| text.strip_prefix("The tester was the bottleneck: ")?.split_once(". "));
@@ -119,6 +137,38 @@ mod tests {
         check(&[strain(310, 10, 0), strain(900, 250, 4)], Some(5), None, None);
         check(&[strain(310, 10, 49)], None, None, None);
         check(&[strain(310, 10, 38)], Some(2000), None, None);
+    }
+
+    #[test]
+    fn reads_that_leave_something_behind_are_a_sign_only_of_a_thread_without_time() {
+        let crowded = |busy_ms| Strain {
+            reads_full: 1,
+            ..strain(busy_ms, 1, 0)
+        };
+        check(&[crowded(790)], None, None, None);
+        // Not of the thread that had no time.
+        check(&[crowded(100), strain(850, 1, 0)], None, None, None);
+        check(
+            &[crowded(850)],
+            None,
+            None,
+            Some("85 % of its core, 100 % of its reads left something behind"),
+        );
+    }
+
+    #[test]
+    fn the_advice_fits_the_reason() {
+        let advice = |busy_ms, waited_ms, cores| {
+            let told = sentence(&[strain(busy_ms, waited_ms, 0)], &Times::default(), None, cores);
+            let told = told.expect("a bottleneck");
+            told.rsplit(": ").next().expect("an advice").to_owned()
+        };
+        assert_eq!(advice(970, 0, 1), "use fewer clients, or a second machine.");
+        assert_eq!(
+            advice(970, 0, 2),
+            "use more --threads, fewer clients, or a second machine."
+        );
+        assert!(advice(500, 400, 2).starts_with("end other programs"));
     }
 
     #[test]
@@ -135,12 +185,6 @@ mod tests {
             None,
             Some("no core was free for it 40 % of the time"),
         );
-        let mut crowded = strain(1, 1, 0);
-        crowded.read_late.record(0);
-        crowded.reads_full = 1;
-        check(&[crowded.clone()], None, None, None);
-        crowded.reads_full = 2;
-        check(&[crowded], None, None, Some("100 % of its reads left something behind"));
         let published = |late| Published {
             sent: 1000,
             late,

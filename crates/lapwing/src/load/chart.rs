@@ -26,7 +26,7 @@ pub struct Chart {
 pub struct Line {
     /// Its name, written at its end.
     pub name: String,
-    /// Its points; a none parts it.
+    /// Its points; a none parts it, and so does one that an axis has no place for.
     pub points: Vec<Option<(f64, f64)>>,
     /// From where to where around it most of the values lie.
     pub band: Vec<(f64, f64, f64)>,
@@ -79,6 +79,10 @@ impl Chart {
         self.draw_names(&mut out);
         out.push_str("</svg>");
         out
+    }
+
+    fn holds(&self, x: f64, y: f64) -> bool {
+        self.x.holds(x) && self.y.holds(y)
     }
 
     fn x_at(&self, value: f64) -> f64 {
@@ -137,11 +141,13 @@ impl Chart {
                 up.chain(back).collect::<Vec<_>>().join("L")
             );
         }
-        if line.beside.len() > 1 {
-            let points = line.beside.iter().map(|(x, y)| place(*x, *y)).collect::<Vec<_>>();
+        let beside = line.beside.iter().filter(|(x, y)| self.holds(*x, *y));
+        let points = beside.map(|(x, y)| place(*x, *y)).collect::<Vec<_>>();
+        if points.len() > 1 {
             let _ = write!(out, "<path class=\"beside c{class}\" d=\"M{}\"/>", points.join("L"));
         }
-        for run in line.points.split(Option::is_none) {
+        let is_hole = |point: &Option<(f64, f64)>| !point.is_some_and(|(x, y)| self.holds(x, y));
+        for run in line.points.split(is_hole) {
             let points: Vec<String> = run.iter().flatten().map(|(x, y)| place(*x, *y)).collect();
             match points.as_slice() {
                 [] => {}
@@ -154,7 +160,7 @@ impl Chart {
                 )),
             }
         }
-        for (x, y, mark) in &line.marks {
+        for (x, y, mark) in line.marks.iter().filter(|(x, y, _)| self.holds(*x, *y)) {
             let (x, y) = (self.x_at(*x), self.y_at(*y));
             let _ = match mark {
                 Mark::Hollow => write!(
@@ -175,33 +181,33 @@ impl Chart {
         }
     }
 
-    /// Writes each name at the end of its line, moved where two would lie on each other.
+    /// Writes each name right of the drawing, where no line crosses it, as high as its line ends; moved where two would lie on each other.
     fn draw_names(&self, out: &mut String) {
         let end = |line: &Line| {
             line.points
                 .iter()
                 .flatten()
-                .next_back()
-                .map(|(x, y)| (self.x_at(*x), self.y_at(*y)))
+                .rfind(|(x, y)| self.holds(*x, *y))
+                .map(|(_, y)| self.y_at(*y))
         };
-        let mut names: Vec<(usize, &str, (f64, f64))> = self
+        let mut names: Vec<(usize, &str, f64)> = self
             .lines
             .iter()
             .enumerate()
             .filter_map(|(at, line)| Some((at, line.name.as_str(), end(line)?)))
             .collect();
-        names.sort_by(|(_, _, (_, one)), (_, _, (_, other))| one.total_cmp(other));
+        names.sort_by(|(_, _, one), (_, _, other)| one.total_cmp(other));
         let mut most = BOTTOM;
-        for (_, _, (_, y)) in names.iter_mut().rev() {
+        for (_, _, y) in names.iter_mut().rev() {
             *y = y.min(most);
             most = *y - NAME_HEIGHT;
         }
-        for (at, name, (x, y)) in names {
+        for (at, name, y) in names {
             let class = at % COLOURS;
             let _ = write!(
                 out,
                 "<text class=\"name c{class}\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-                x + 8.0,
+                RIGHT + 8.0,
                 y + 4.0,
                 text(name)
             );
@@ -257,6 +263,20 @@ mod tests {
         .svg();
         assert_eq!(svg.matches("class=\"line c0 d0\"").count(), 2, "{svg}");
         assert!(svg.contains("h0"), "a point alone is seen: {svg}");
+    }
+
+    #[test]
+    fn what_has_no_place_on_a_logarithmic_axis_is_not_drawn() {
+        let svg = chart(vec![Line {
+            name: "p50".to_owned(),
+            points: vec![Some((1.0, 0.0)), Some((2.0, 10.0)), Some((3.0, 0.0))],
+            marks: vec![(1.0, 0.0, Mark::Full), (2.0, 10.0, Mark::Full)],
+            ..Line::default()
+        }])
+        .svg();
+        assert_eq!(svg.matches("class=\"line c0 d0\"").count(), 1, "{svg}");
+        assert_eq!(svg.matches("<circle").count(), 1, "{svg}");
+        assert!(svg.contains("y (logarithmic)"), "{svg}");
     }
 
     #[test]

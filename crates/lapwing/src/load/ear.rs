@@ -199,12 +199,15 @@ impl Ear {
         }
         let made = self.times.read(glance.time)?.nanos();
         if self.stamps.is_none() {
-            let latency = wall.nanos().saturating_sub(made);
-            self.books.before_made += u64::from(latency < 0);
-            let latency = u64::try_from(latency).unwrap_or_default();
-            self.slice.latency.record(latency);
-            if (from..until).contains(&mono) {
-                self.books.latency.record(latency);
+            let counts = (from..until).contains(&mono);
+            match u64::try_from(wall.nanos().saturating_sub(made)) {
+                Ok(latency) => {
+                    self.slice.latency.record(latency);
+                    if counts {
+                        self.books.latency.record(latency);
+                    }
+                }
+                Err(_) => self.books.before_made += u64::from(counts),
             }
         }
         u64::try_from(made).ok()

@@ -214,8 +214,7 @@ impl Listener {
         let checked = response.check(&opening.key, opening.protocols);
         let accepted = checked.map_err(|error| End::Refused(error.into()))?;
         self.lapwing = accepted.protocol.as_deref() == Some(SUBPROTOCOL);
-        around.ear.books.connected += 1;
-        around.ear.books.connect.record(now.mono.saturating_sub(opening.began));
+        around.ear.books.on_open(opening.began, now.mono);
         let mut early = opening.came.split_off(used);
         self.phase = Phase::Open;
         if self.lapwing {

@@ -13,6 +13,7 @@ use super::publisher::Published;
 use super::slice::Strain;
 use super::times::Times;
 use super::verdict::Verdict;
+use crate::terminal::form;
 
 /// The figures of a run.
 pub struct Outcome {
@@ -20,10 +21,12 @@ pub struct Outcome {
     pub plan: Arc<Plan>,
     /// When it began.
     pub began: WallTime,
-    /// How long it took until the last client was connected, or was not.
+    /// From the first connect to the last that was open.
     pub ramp: Duration,
     /// How long was measured.
     pub measured: Duration,
+    /// What ended it before its time, if anything did.
+    pub cut: Option<Cut>,
     /// Messages that came in that time, over all listeners.
     pub messages: u64,
     /// Their bytes, envelopes included.
@@ -44,6 +47,15 @@ pub struct Outcome {
     pub portless: bool,
     /// Messages that were acknowledged and did not come in time after the end: listeners that still lacked some.
     pub undrained: bool,
+}
+
+/// What ends a run before its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cut {
+    /// Ctrl-C, or a signal that asks for the same.
+    Asked,
+    /// The server or the network ended every connection.
+    Deserted,
 }
 
 /// A second of the run.
@@ -71,7 +83,42 @@ pub struct Second {
     pub ended: u64,
 }
 
+impl Cut {
+    /// The word for programs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Deserted => "deserted",
+        }
+    }
+
+    /// What happened, for people.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Asked => "it was asked to end",
+            Self::Deserted => "no client was connected any more",
+        }
+    }
+}
+
 impl Outcome {
+    /// That the run is not the one that was asked for, if so.
+    #[must_use]
+    pub fn interruption(&self) -> Option<String> {
+        let cut = self.cut?;
+        let [measured, asked] = [self.measured, self.plan.time].map(form::short_span);
+        Some(format!("after {measured} of {asked}: {}", cut.words()))
+    }
+
+    /// Clients that the run ended too early for: not tried, or still without an answer.
+    #[must_use]
+    pub fn untried(&self) -> u64 {
+        let refused: u64 = self.books.refused.values().sum();
+        (self.plan.clients as u64).saturating_sub(self.books.connected + refused)
+    }
+
     /// Messages a second, over all listeners.
     #[must_use]
     pub fn rate(&self) -> f64 {
@@ -96,13 +143,19 @@ impl Outcome {
     /// What the tester says about itself, if its figures are its own limit.
     #[must_use]
     pub fn bottleneck(&self) -> Option<String> {
-        bottleneck::sentence(&self.strain, &self.books.latency, self.published.as_ref())
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        bottleneck::sentence(&self.strain, &self.books.latency, self.published.as_ref(), cores)
     }
 
     /// What is proven.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        Verdict::of(&self.books, &self.topics, self.undrained)
+        match Verdict::of(&self.books, &self.topics, self.undrained) {
+            Verdict::Proven(_) if self.cut == Some(Cut::Asked) && self.messages == 0 => {
+                Verdict::NotChecked("it was ended before anything was measured".to_owned())
+            }
+            verdict => verdict,
+        }
     }
 
     /// What latency is counted from, in words.

@@ -36,7 +36,7 @@ pub struct Published {
     pub next: Offset,
 }
 
-/// Publishes from `start` on the monotonic clock until the end of what is measured, or until the run drains.
+/// Publishes from `start` on the monotonic clock until the end of what is measured, or until the run drains, or nobody listens any more.
 ///
 /// The moment at which a message is meant to leave stands in it, whenever it then leaves: a server that does not answer for two seconds
 /// is waited for by nobody, and its messages are two seconds old when they come. At most `POSTS_MAX` posts are under way; what is due beyond
@@ -82,7 +82,7 @@ pub fn publish(
     loop {
         let (_, until) = course.window();
         let (now, due) = (Now::read().mono, schedule.due());
-        if course.stage() != Stage::Running || (until > 0 && due >= until) {
+        if course.stage() != Stage::Running || course.open() == 0 || (until > 0 && due >= until) {
             return publisher.finish(course);
         }
         if due > now {

@@ -55,7 +55,7 @@ pub fn page(sweep: &Sweep, sweeps: bool, command: &str, object: &Value) -> Strin
     )
 }
 
-/// Verdict and what the tester says of itself.
+/// Verdict, what the tester says of itself, and whether the run came to its end.
 fn verdict(run: &Outcome) -> String {
     let verdict = run.verdict();
     let (class, mark) = match verdict {
@@ -66,9 +66,13 @@ fn verdict(run: &Outcome) -> String {
     let tester = run
         .bottleneck()
         .map(|sentence| format!("<p class=\"verdict bad\">▲ {}</p>", text(&sentence)));
+    let stopped = run
+        .interruption()
+        .map(|why| format!("<p class=\"verdict bad\">■ stopped {}</p>", text(&why)));
     let sentence = text(&verdict.sentence());
     format!(
-        "{}<p class=\"verdict {class}\">{mark} {sentence}</p>",
+        "{}{}<p class=\"verdict {class}\">{mark} {sentence}</p>",
+        stopped.unwrap_or_default(),
         tester.unwrap_or_default()
     )
 }
@@ -94,7 +98,8 @@ fn what_ran(run: &Outcome, command: &str) -> String {
         (
             "measured",
             format!(
-                "{} behind {} of warm-up",
+                "{} of {} behind {} of warm-up",
+                form::short_span(run.measured),
                 form::short_span(plan.time),
                 form::short_span(plan.warm_up)
             ),
@@ -121,7 +126,7 @@ fn what_ran(run: &Outcome, command: &str) -> String {
 /// Tables and pictures of one run.
 fn figures(run: &Outcome) -> String {
     let mut out = String::from("<h2>Figures</h2>");
-    let summary = lines::summary(run).join("\n");
+    let summary = [lines::summary(run), lines::remarks(run)].concat().join("\n");
     let _ = write!(
         out,
         "<pre>{}\ntester                {}</pre>",
@@ -132,7 +137,7 @@ fn figures(run: &Outcome) -> String {
     if let Some(chart) = distribution(run) {
         let _ = write!(
             out,
-            "<h2>Latency by percentile</h2><figure>{}<figcaption>Latency is counted {}.</figcaption></figure>",
+            "<h2>Latency by percentile</h2><figure>{}<figcaption>Latency is counted {}. What took less than a microsecond has no place on a logarithmic axis.</figcaption></figure>",
             chart.svg(),
             text(run.latency_from())
         );
@@ -169,7 +174,7 @@ fn times_table(run: &Outcome) -> String {
             .map(|(_, part)| *part)
             .chain([1.0])
             .map(|part| span(row.times, part));
-        let ends = [form::count(row.times.count()), row.note.to_owned()];
+        let ends = [form::count(row.times.count()), row.note.clone()];
         std::iter::once(row.name.clone()).chain(spans).chain(ends).collect()
     };
     table(&heading, &rows(run).iter().map(row).collect::<Vec<_>>())
@@ -216,7 +221,12 @@ fn distribution(run: &Outcome) -> Option<Chart> {
         ("first to last", &run.first_to_last),
         ("connect", &run.books.connect),
     ];
-    let kinds: Vec<(&str, &Times)> = kinds.into_iter().filter(|(_, times)| times.count() > 1).collect();
+    // One client is first and last.
+    let means = |name: &str| name != "first to last" || run.books.connected > 1;
+    let kinds = kinds
+        .into_iter()
+        .filter(|(name, times)| times.count() > 1 && means(name));
+    let kinds: Vec<(&str, &Times)> = kinds.collect();
     let nines = |times: &Times| (times.count() as f64).log10();
     let most = kinds.iter().map(|(_, times)| nines(times)).fold(1.0, f64::max);
     let line = |(name, times): &(&str, &Times)| {

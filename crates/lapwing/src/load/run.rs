@@ -13,7 +13,7 @@ use super::books::Books;
 use super::course::{Course, Stage};
 use super::crowd::{Gathering, WATCHED_PER_SECOND};
 use super::ear::{Ear, SECOND_NANOS};
-use super::outcome::{Outcome, Second};
+use super::outcome::{Cut, Outcome, Second};
 use super::plan::Plan;
 use super::publisher::{self, Published};
 use super::slice::{Slice, Strain};
@@ -29,8 +29,6 @@ use crate::failure::Failure;
 pub trait Watcher {
     /// Clients come: so many are connected or never will be.
     fn on_connecting(&mut self, settled: usize, of: usize);
-    /// All of them have come, as far as they could.
-    fn on_connected(&mut self, connected: usize, of: usize, time: Duration);
     /// So long has been measured.
     fn on_measuring(&mut self, so_far: &SoFar);
     /// The time is over; what is on its way may arrive.
@@ -85,8 +83,8 @@ pub fn run(plan: &Arc<Plan>, stop: &CancellationToken, watcher: &mut dyn Watcher
         slices,
         log: Log::new(plan.threads, origin.mono),
     };
-    let settled = run.connect(watcher);
-    let measured = match settled.connected {
+    let connected = run.connect(watcher);
+    let measured = match connected {
         0 => Ok(None),
         _ => run.measure(stamps, watcher),
     };
@@ -95,21 +93,22 @@ pub fn run(plan: &Arc<Plan>, stop: &CancellationToken, watcher: &mut dyn Watcher
     for worker in workers {
         books.merge(worker.join().map_err(|_| no_thread(&io::ErrorKind::Other.into()))?);
     }
-    let measured = measured?;
-    run.take_slices(Duration::ZERO);
+    // A topic that is not there: listeners are told it as well as the publisher, and it is wrong use either way.
     if let Some(complaint) = books.complaint.take() {
         return Err(Failure::usage(
             format!("the server says: {complaint}"),
-            "look at --topics",
+            "look at --topics and --publish",
         ));
     }
-    if settled.connected == 0
+    let measured = measured?;
+    run.take_slices(Duration::ZERO);
+    if connected == 0
         && !course.is_portless()
         && let Some(error) = &books.first_refusal
     {
         return Err(error.failure(&plan.target, Purpose::Listen));
     }
-    Ok(run.outcome(origin, settled.time, measured, books))
+    Ok(run.outcome(origin, measured, books))
 }
 
 struct Run<'a> {
@@ -121,47 +120,42 @@ struct Run<'a> {
     log: Log,
 }
 
-/// The clients are there, as far as they could come.
-struct Settled {
-    connected: usize,
-    time: Duration,
-}
-
 /// What came of the time that was measured.
 struct Measured {
     from: u64,
     until: u64,
+    cut: Option<Cut>,
     published: Option<Published>,
     undrained: bool,
 }
 
 impl Run<'_> {
-    /// Waits until all clients are connected or never will be.
-    fn connect(&mut self, watcher: &mut dyn Watcher) -> Settled {
+    /// Waits until all clients are connected or never will be; gives how many are.
+    fn connect(&mut self, watcher: &mut dyn Watcher) -> usize {
         while self.course.settled() < self.plan.clients && !self.stop.is_cancelled() {
             watcher.on_connecting(self.course.settled(), self.plan.clients);
             self.take_slices(ROUND);
         }
-        let connected = self.course.open();
-        let time = Duration::from_nanos(Now::read().mono - self.origin);
-        watcher.on_connected(connected, self.plan.clients, time);
-        Settled { connected, time }
+        self.course.open()
     }
 
     /// Warms up, measures, and lets arrive what is on its way.
     fn measure(&mut self, stamps: Option<Stamps>, watcher: &mut dyn Watcher) -> Result<Option<Measured>, Failure> {
         let begin = Now::read().mono;
-        let warm = begin + nanos(self.plan.warm_up.max(WARM_UP_MIN));
+        let warm = begin + nanos(self.plan.warm_up);
         // At a whole second of the run, so that the seconds of all threads lie within it or without.
         let from = self.origin + (warm - self.origin).div_ceil(SECOND_NANOS) * SECOND_NANOS;
         let until = from + nanos(self.plan.time);
         self.course.set_window(from, until);
         self.log.window = (from, until);
         let publishing = stamps.map(|stamps| self.publish(stamps, begin)).transpose()?;
-        loop {
+        let cut = loop {
             let now = Now::read().mono;
-            if now >= until || self.stop.is_cancelled() || self.course.open() == 0 || self.course.is_broken() {
-                break;
+            if now >= until || self.course.is_broken() {
+                break None;
+            }
+            if let Some(cut) = self.cut() {
+                break Some(cut);
             }
             self.take_slices(ROUND);
             watcher.on_measuring(
@@ -169,7 +163,7 @@ impl Run<'_> {
                     .log
                     .so_far(Duration::from_nanos(now.saturating_sub(from)), self.plan.time),
             );
-        }
+        };
         let until = Now::read().mono.clamp(from.min(until), until);
         watcher.on_draining();
         let (published, undrained) = match publishing {
@@ -179,9 +173,18 @@ impl Run<'_> {
         Ok(Some(Measured {
             from,
             until,
+            cut,
             published,
             undrained,
         }))
+    }
+
+    /// What ends the run now, before its time.
+    fn cut(&self) -> Option<Cut> {
+        if self.stop.is_cancelled() {
+            return Some(Cut::Asked);
+        }
+        (self.course.open() == 0).then_some(Cut::Deserted)
     }
 
     fn publish(&self, stamps: Stamps, start: u64) -> Result<JoinHandle<Result<Published, Failure>>, Failure> {
@@ -249,10 +252,16 @@ impl Run<'_> {
         }
     }
 
-    fn outcome(self, origin: Now, ramp: Duration, measured: Option<Measured>, books: Books) -> Outcome {
+    fn outcome(self, origin: Now, measured: Option<Measured>, books: Books) -> Outcome {
         let (from, until) = measured
             .as_ref()
             .map_or((0, 0), |measured| (measured.from, measured.until));
+        let cut = match &measured {
+            Some(measured) => measured.cut,
+            // It never came to measuring; who was refused was not connected before.
+            None if books.connected > 0 || self.stop.is_cancelled() => self.cut(),
+            None => None,
+        };
         let mut timeline: Vec<Second> = self.log.seconds.into_values().map(|sum| sum.second).collect();
         // The piece between the last whole second and the end says nothing of a second.
         timeline.retain(|second| second.measured || second.length >= HALF_SECOND);
@@ -260,10 +269,11 @@ impl Run<'_> {
         Outcome {
             plan: self.plan.clone(),
             began: origin.wall,
-            ramp,
+            ramp: books.ramp(),
             measured: Duration::from_nanos(until.saturating_sub(from)),
             messages: inside(|second| second.messages),
             bytes: inside(|second| second.bytes),
+            cut,
             books,
             topics: self.course.topics(),
             first_to_last: self.log.gathering.spread,
@@ -418,8 +428,8 @@ fn nanos(span: Duration) -> u64 {
 /// How often people are told, and stops looked for.
 const ROUND: Duration = Duration::from_millis(50);
 
-/// Until all threads know what is measured.
-const WARM_UP_MIN: Duration = Duration::from_millis(200);
+/// Until all threads know what is measured; no warm-up may be shorter.
+pub const WARM_UP_MIN: Duration = Duration::from_millis(200);
 
 const HALF_SECOND: Duration = Duration::from_millis(500);
 

@@ -71,14 +71,14 @@ impl Sweep {
         let Some(first) = self.runs.first() else {
             return Vec::new();
         };
-        let marks = "= source-limited  ! delivery-limited  ? tester";
         let cells: String = sizes
             .iter()
             .map(|size| format!("{:>CELL$}", format!("block {size}")))
             .collect();
         vec![
-            format!("{}; block time p50 (p99);  {marks}", self.topic_text(first)),
-            format!("{:>CLIENTS$}{cells}", "clients"),
+            format!("{}; block times in ms: p50 (p99)", self.topic_text(first)),
+            "limited by: = source  ! delivery  ? tester (behind clients: of the whole run)".to_owned(),
+            format!("{:>CLIENTS$} {cells}", "clients"),
         ]
     }
 
@@ -90,11 +90,16 @@ impl Sweep {
             let point = points.iter().find(|point| point.size == *size);
             format!("{:>CELL$}", point.map_or_else(|| "-  ".to_owned(), Point::text))
         });
-        format!(
-            "{:>CLIENTS$}{}",
+        let mark = match run.bottleneck() {
+            Some(_) => Pace::Tester.mark(),
+            None => "",
+        };
+        let row = format!(
+            "{:>CLIENTS$}{mark:1}{}",
             form::count(run.plan.clients as u64),
             cells.collect::<String>()
-        )
+        );
+        row.trim_end().to_owned()
     }
 
     /// What the rows show, in sentences.
@@ -121,14 +126,10 @@ impl Sweep {
             let clients = form::counted(run.plan.clients as u64, "client");
             told.push(format!("With {clients} delivery sets it: {}.", form::rate(run.rate())));
         }
-        if let Some(run) = self
-            .runs
-            .iter()
-            .find(|run| self.points_of(run).any(|point| point.pace == Pace::Tester))
-        {
+        if let Some(run) = self.runs.iter().find(|run| run.bottleneck().is_some()) {
             let clients = form::counted(run.plan.clients as u64, "client");
             told.push(format!(
-                "With {clients} the tester was the bottleneck: nothing is known of the server from there on."
+                "With {clients} the tester was the bottleneck: nothing is known of the server's limit from there on."
             ));
         }
         told.extend(self.empty());
@@ -151,15 +152,19 @@ impl Sweep {
         json!({ "topic": self.topic(), "points": self.points().map(point).collect::<Vec<_>>() })
     }
 
-    /// Why a size has no figure.
+    /// Why sizes have no figure in any run.
     fn empty(&self) -> Option<String> {
         let first = self.runs.first()?;
-        let found: Vec<NonZeroU64> = self.points_of(first).map(|point| point.size).collect();
-        let size = first.plan.blocks.iter().find(|size| !found.contains(size))?;
-        Some(format!(
-            "No block of {size} was timed whole in {}: use a longer --for, or a faster topic.",
-            form::short_span(first.measured)
-        ))
+        let found: Vec<NonZeroU64> = self.points().map(|point| point.size).collect();
+        let sizes = first.plan.blocks.iter().filter(|size| !found.contains(size));
+        let sizes: Vec<String> = sizes.map(|size| form::count(size.get())).collect();
+        (!sizes.is_empty()).then(|| {
+            format!(
+                "No block of {} was timed whole in {}: use a longer --for, or a faster topic.",
+                sizes.join(" or "),
+                form::short_span(first.measured)
+            )
+        })
     }
 
     fn topic_text(&self, run: &Outcome) -> String {
@@ -180,21 +185,15 @@ impl Sweep {
 }
 
 impl Point<'_> {
-    /// Median and 99th percentile in one unit, and the mark.
+    /// Median and 99th percentile in milliseconds, and the mark.
     fn text(&self) -> String {
         let [p50, p99] =
             [0.5, 0.99].map(|part| self.times.elapsed.quantile(part).unwrap_or_default().as_secs_f64() * 1e3);
-        let (unit, per_unit) = if p50 < 999.5 { ("ms", 1.0) } else { ("s", 1000.0) };
-        format!(
-            "{} {unit} ({}) {}",
-            digits(p50 / per_unit),
-            digits(p99 / per_unit),
-            self.pace.mark()
-        )
+        format!("{} ({}) {}", digits(p50), digits(p99), self.pace.mark())
     }
 }
 
-/// Three digits.
+/// Three digits, or all of a larger number.
 fn digits(value: f64) -> String {
     match value {
         ..9.995 => format!("{value:.2}"),
@@ -203,8 +202,9 @@ fn digits(value: f64) -> String {
     }
 }
 
-const CLIENTS: usize = 9;
-const CELL: usize = 23;
+const CLIENTS: usize = 7;
+/// So that the four sizes by default fit 80 columns.
+const CELL: usize = 18;
 
 #[cfg(test)]
 mod tests {
@@ -230,9 +230,9 @@ mod tests {
             }
             .text()
         };
-        assert_eq!(text(&[5, 5], 5), "5.00 ms (5.00) =");
-        assert_eq!(text(&[121, 121], 50), "121 ms (121) !");
-        assert_eq!(text(&[1210, 1210], 500), "1.21 s (1.21) !");
+        assert_eq!(text(&[5, 5], 5), "5.00 (5.00) =");
+        assert_eq!(text(&[121, 121], 50), "121 (121) !");
+        assert_eq!(text(&[1210, 1210], 500), "1210 (1210) !");
         assert_eq!([digits(9.994), digits(9.996), digits(99.96)], ["9.99", "10.0", "100"]);
     }
 }

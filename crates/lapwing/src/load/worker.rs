@@ -163,6 +163,7 @@ impl Worker {
 
     fn dial(&mut self) -> io::Result<()> {
         let began = Now::read().mono;
+        self.ear.books.on_connect(began);
         let tls = self.plan.tls.as_ref().map(|(config, name)| (config, name));
         let wire = Wire::dial(self.plan.address, &self.sources, tls)?;
         let key = STANDARD.encode(self.entropy.bytes::<16>());

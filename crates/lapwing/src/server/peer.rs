@@ -302,7 +302,7 @@ impl Peer {
             Some(name) => match common.topics.find(name) {
                 Some(topic) => vec![topic],
                 None => {
-                    let message = format!("there is no topic {name}; there are {}", common.topics.names());
+                    let message = format!("there is no topic {name}; {}", common.topics.there_are());
                     return self.refuse("unknown_topic", message, Some(name.clone()));
                 }
             },

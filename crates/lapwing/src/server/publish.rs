@@ -68,7 +68,7 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
         .ok_or_else(|| {
             refuse(
                 StatusCode::NOT_FOUND,
-                &format!("there is no topic {:?}; there are {}", escaped(topic), topics.names()),
+                &format!("there is no topic {:?}; {}", escaped(topic), topics.there_are()),
             )
         })?;
     if !topic.takes_pushes() {

@@ -176,7 +176,7 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode) -> Result<Grants, Bo
             .iter()
             .map(|name| {
                 common.topics.find(name).ok_or_else(|| {
-                    let sentence = format!("there is no topic {name}; there are {}", common.topics.names());
+                    let sentence = format!("there is no topic {name}; {}", common.topics.there_are());
                     Box::new(refusal(StatusCode::NOT_FOUND, &sentence))
                 })
             })
@@ -186,8 +186,8 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode) -> Result<Grants, Bo
         return refuse(
             StatusCode::NOT_FOUND,
             &format!(
-                "there is no topic {name}, named in from=; there are {}",
-                common.topics.names()
+                "there is no topic {name}, named in from=; {}",
+                common.topics.there_are()
             ),
         );
     }

@@ -87,9 +87,9 @@ impl Topics {
         self.0.iter().find(|topic| topic.name() == name)
     }
 
-    /// Their names in words: `users, arrays`; of very many the first.
+    /// Their names in words: `there are users, arrays`; of very many the first.
     #[must_use]
-    pub fn names(&self) -> String {
+    pub fn there_are(&self) -> String {
         let names: Vec<_> = self
             .0
             .iter()
@@ -102,7 +102,8 @@ impl Topics {
         } else {
             format!(" and {more} more")
         };
-        names.join(", ") + &more
+        let are = if self.0.len() == 1 { "is" } else { "are" };
+        format!("there {are} {}{more}", names.join(", "))
     }
 }
 

@@ -72,6 +72,11 @@ fn a_dump_of_what_is_no_data_directory_says_so() {
         done.err[1],
         "hint: name the directory that a server was given with --data; nothing in this one was touched"
     );
+    let done = lapwing(&["log", "dump", empty.path().join("nope").to_str().unwrap()]);
+    assert_eq!(
+        (done.code, done.err[1].as_str()),
+        (Some(2), "hint: name the directory that a server was given with --data")
+    );
     let done = lapwing(&["log", "dump", DATA, "users"]);
     assert_eq!((done.code, done.err[1].as_str()), (Some(2), "hint: it has: orders"));
 }

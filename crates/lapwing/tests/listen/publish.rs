@@ -257,6 +257,23 @@ fn a_place_that_is_none_is_a_wrong_use() {
 }
 
 #[test]
+fn topic_and_url_are_told_apart_in_either_order() {
+    let feed = Feed::bind();
+    let mut publisher = lapwing(&["publish", "orders", &feed.url()]);
+    publisher.write_line(b"1");
+    publisher.close_stdin();
+    let mut stream = feed.accept_tcp();
+    let posted = Posted::read(&mut stream);
+    assert!(
+        posted.head.starts_with("POST /topics/orders/messages "),
+        "{}",
+        posted.head
+    );
+    answer(&mut stream, "201 Created", &ack(0, 1));
+    publisher.finish().with_code(0);
+}
+
+#[test]
 fn the_url_that_curl_takes_is_taken_too() {
     let feed = Feed::bind();
     let url = format!("http://{}/topics/orders/messages", feed.address());

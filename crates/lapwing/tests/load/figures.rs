@@ -40,7 +40,6 @@ fn people_read_a_table_with_the_verdict_last() {
     let end = lapwing(&[&["bench", &server.url, "--clients", "3", "--block", "2"], SHORT].concat())
         .finish()
         .with_code(0);
-    end.said("connected   3 of 3 in ");
     let text = end.stdout.join("\n");
     for part in [
         "3 of 3 clients",
@@ -57,9 +56,34 @@ fn people_read_a_table_with_the_verdict_last() {
     assert!(
         end.stdout
             .iter()
-            .all(|line| line.len() <= 160 && !line.contains('\u{1b}')),
+            .all(|line| line.len() <= 80 && !line.contains('\u{1b}')),
         "{text}"
     );
+    assert_eq!(text.matches("connected").count(), 1, "{text}");
+    assert!(end.stderr.is_empty(), "{end:#?}");
+}
+
+#[test]
+fn a_topic_that_is_named_twice_is_heard_once() {
+    let server = Server::start(&["--topic", "users=users?rate=50/s"]);
+    let found = bench(&server.url, 0, &["--clients", "3", "--topics", "users,users"]);
+    let topics = found["topics"].as_array().expect("topics");
+    assert_eq!((topics.len(), &topics[0]["followers"]), (1, &3.into()), "{found:#}");
+    assert!(
+        found["first_to_last"]["count"].as_u64().expect("a count") > 0,
+        "{found:#}"
+    );
+}
+
+#[test]
+fn a_topic_that_waits_for_messages_hints_at_publish() {
+    let server = Server::start(&["--topic", "load=push"]);
+    let end = lapwing(&[&["bench", &server.url, "--clients", "2"], SHORT].concat())
+        .finish()
+        .with_code(0);
+    let text = end.stdout.join("\n");
+    assert!(text.contains("gets some with --publish TOPIC"), "{text}");
+    assert_eq!(end.stdout.last().expect("lines"), "not checked: no message came");
 }
 
 #[test]
@@ -160,6 +184,38 @@ fn ctrl_c_ends_it_with_what_was_measured_until_then() {
     let found = object(&bench.finish().with_code(0));
     assert_eq!(found["verdict"], "proven");
     assert!(found["measured_ms"].as_f64().expect("a time") < 60_000.0);
+    assert_eq!(
+        (&found["interrupted"], &found["asked_ms"]),
+        (&"asked".into(), &3_600_000.0.into())
+    );
+}
+
+#[test]
+fn ctrl_c_before_anything_was_measured_proves_nothing_and_tells_who_was_not_tried() {
+    let server = Server::start(&["--topic", "users=users?rate=100/s"]);
+    let report = tempfile::tempdir().expect("a directory");
+    let file = report.path().join("report.html");
+    // The second client would come after half an hour.
+    let args = ["--clients", "2", "--ramp", "1h", "--for", "20s", "--report"];
+    let bench = lapwing(&[&["bench", &server.url], &args[..], &[file.to_str().expect("UTF-8")]].concat());
+    server.program.shows("\"event\":\"joined\"");
+    bench.signal(Signal::INT);
+    let end = bench.finish().with_code(0);
+    let text = end.stdout.join("\n");
+    assert!(
+        text.contains("1 of 2 clients in ") && text.contains("; 1 not tried"),
+        "{text}"
+    );
+    let stopped = "stopped               after 0.0 ms of 20.0 s: it was asked to end";
+    assert!(text.contains(stopped), "{text}");
+    assert!(!text.contains("first to last"), "one client is first and last: {text}");
+    let last = end.stdout.last().expect("lines");
+    assert!(last.starts_with("not checked: "), "{text}");
+    let page = std::fs::read_to_string(&file).expect("written");
+    assert!(
+        page.contains("■ stopped after 0.0 ms of 20.0 s: it was asked to end"),
+        "{page}"
+    );
 }
 
 #[test]
@@ -193,8 +249,8 @@ fn ctrl_c_waits_for_no_server_that_stands_still() {
 fn clients_come_over_the_time_that_was_asked_for() {
     let server = Server::start(&["--topic", "users=users?rate=50/s"]);
     let found = bench(&server.url, 0, &["--clients", "10", "--ramp", "1s"]);
-    // The last of ten comes after nine tenths of it.
-    assert!(found["ramp_ms"].as_f64().expect("a time") >= 900.0, "{found:#}");
+    // The last of ten comes after nine tenths of it, and the first may be late by a little.
+    assert!(found["ramp_ms"].as_f64().expect("a time") >= 800.0, "{found:#}");
     let opened = found["timeline"]
         .as_array()
         .expect("seconds")

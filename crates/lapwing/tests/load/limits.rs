@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
+use crate::feed::{Feed, granted};
 use crate::program::Program;
-use crate::rig::{SHORT, Server, object, start};
+use crate::rig::{SHORT, Server, looked_at, object, start};
 
 /// A load test that may have so many open files.
 fn with_open_files(files: u32, url: &str, clients: &str) -> Program {
@@ -79,9 +80,47 @@ fn a_topic_that_takes_no_messages_is_told() {
     .finish()
     .with_code(1);
     end.said("topic users is filled by its own source");
-    let end = start(&server.url, &[SHORT, &["--clients", "2", "--publish", "nope"]].concat()).finish();
-    assert!(matches!(end.code, Some(1 | 2)), "{end:#?}");
+    let end = start(&server.url, &[SHORT, &["--clients", "2", "--publish", "nope"]].concat())
+        .finish()
+        .with_code(2);
     end.said("nope");
+}
+
+#[test]
+fn a_server_that_acknowledges_nothing_is_told() {
+    let feed = Feed::bind();
+    let bench = start(
+        &feed.url(),
+        &[SHORT, &["--clients", "1", "--publish", "load", "--rate", "20"]].concat(),
+    );
+    looked_at(&feed);
+    let mut guest = feed.accept_lapwing();
+    guest.welcome(&["load"]);
+    guest.subscribe();
+    guest.grant(&granted("load", 1, 0));
+    // Posts find a port that listens, and nobody behind it.
+    assert_eq!(guest.until_closed().1, Some(1000));
+    let end = bench.finish().with_code(1);
+    assert_eq!(object(&end)["published"]["acknowledged"], 0);
+    end.said(" to load was acknowledged: no answer came");
+}
+
+#[test]
+fn publishing_ends_with_the_last_listener() {
+    let feed = Feed::bind();
+    let args = ["--clients", "1", "--publish", "load", "--rate", "20", "--for", "1h"];
+    let bench = start(&feed.url(), &args);
+    looked_at(&feed);
+    let mut guest = feed.accept_lapwing();
+    guest.welcome(&["load"]);
+    guest.subscribe();
+    guest.grant(&granted("load", 1, 0));
+    // As soon as something is published.
+    let mut post = feed.accept_tcp();
+    crate::feed::read_head(&mut post);
+    guest.vanish();
+    let found = object(&bench.finish().with_code(1));
+    assert_eq!(found["interrupted"], "deserted", "{found:#}");
 }
 
 #[test]
@@ -90,5 +129,5 @@ fn a_topic_that_is_not_there_is_told() {
     let end = start(&server.url, &[SHORT, &["--clients", "2", "--topics", "nope"]].concat())
         .finish()
         .with_code(2);
-    end.said("there is no topic nope; there are users");
+    end.said("there is no topic nope; there is users");
 }

@@ -54,24 +54,36 @@ fn a_grid_has_every_size_for_every_number_of_clients() {
 #[test]
 fn people_see_a_row_for_each_number_of_clients_and_what_follows() {
     let server = Server::start(&["--topic", "users=users?rate=100/s", "--topic", "slow=users?every=1h"]);
-    let grid = ["--sweep", "--sweep-clients", "1,2", "--sweep-blocks", "1,5,500"];
+    let grid = [
+        "--sweep",
+        "--sweep-clients",
+        "1,2,2",
+        "--sweep-blocks",
+        "1,5,500,5,1000",
+    ];
     let end = lapwing(&[&["bench", &server.url], SHORT, &grid].concat())
         .finish()
         .with_code(0);
     let text = end.stdout.join("\n");
     assert!(end.stdout[0].starts_with("topic users, about "), "{text}");
-    assert!(end.stdout[1].ends_with("block 500"), "{text}");
+    assert!(end.stdout[2].ends_with("block 1000"), "{text}");
     let row = |line: &str| line.split_whitespace().next().map(str::to_owned);
     assert_eq!(
-        [row(&end.stdout[2]), row(&end.stdout[3])],
+        [row(&end.stdout[3]), row(&end.stdout[4])],
         [Some("1".to_owned()), Some("2".to_owned())],
         "{text}"
     );
     assert!(
-        text.contains("No block of 500 was timed whole") && CONCLUSIONS.iter().any(|told| text.contains(told)),
+        text.contains("No block of 500 or 1,000 was timed whole") && CONCLUSIONS.iter().any(|told| text.contains(told)),
         "{text}"
     );
     assert!(end.stdout.iter().all(|line| line.is_ascii()), "{text}");
+    assert!(end.stdout[..5].iter().all(|line| line.len() <= 80), "{text}");
+    assert_eq!(
+        text.matches("2 clients: proven").count(),
+        1,
+        "named twice it is one: {text}"
+    );
 }
 
 /// Sends until nobody listens: every 5 ms a message that was made 1 ms after the one before.

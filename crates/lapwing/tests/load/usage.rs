@@ -25,6 +25,12 @@ fn what_contradicts_itself_is_told() {
     );
     check(&["--rate", "5"], "--publish <TOPIC>", "Usage");
     check(&["--clients", "0"], "it is at least 1", "--help");
+    check(&["--clients", "-1"], "it is a whole number, at least 1", "--help");
+    check(&["--for", "-1s"], "a length of time is a number and a unit", "--help");
+    check(&["--warm-up", "199ms"], "it is at least 200ms", "--help");
+    let end = lapwing(&["bench", "--json", "--clients", "0"]).finish().with_code(2);
+    let object: serde_json::Value = serde_json::from_str(end.said("it is at least 1")).expect("an object");
+    assert_eq!(object["exit"], 2, "{object}");
     check(
         &["--publish", "load", "--rate", "0"],
         "it is 0.001 to 1000000 a second",

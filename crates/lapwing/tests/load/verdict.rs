@@ -5,6 +5,7 @@ use lapwing_wire::position::Offset;
 use serde_json::Value;
 
 use crate::feed::{Feed, Guest, granted, topic};
+use crate::program::lapwing;
 use crate::rig::{SHORT, looked_at, object, start};
 
 /// Loads a feed that greets two listeners and then does what `misbehave` says to the first, and all right to the second.
@@ -139,4 +140,28 @@ fn a_feed_that_is_over_is_proven_to_its_end() {
     guest.close(1000, "the feed has ended");
     let found = object(&bench.finish().with_code(0));
     assert_eq!(found["why"], "the client received users 0-4 once, in order");
+    assert_eq!(found["interrupted"], "deserted");
+}
+
+#[test]
+fn messages_from_ahead_of_our_clock_have_no_latency_and_are_told() {
+    let feed = Feed::bind();
+    let bench = lapwing(&[&["bench", &feed.url(), "--clients", "1"], SHORT].concat());
+    looked_at(&feed);
+    let mut guest = feed.accept_plain();
+    let mut offset = 0;
+    let ahead = |offset| {
+        format!("{{\"topic\":\"users\",\"offset\":{offset},\"time\":\"2201-01-01T00:00:00.000000Z\",\"data\":0}}")
+    };
+    while guest.try_send(&ahead(offset)) {
+        offset += 1;
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let end = bench.finish().with_code(0);
+    let text = end.stdout.join("\n");
+    assert!(
+        text.contains("clocks differ ") && text.contains(" came before their time"),
+        "{text}"
+    );
+    assert!(end.stdout.iter().all(|line| !line.starts_with("latency")), "{text}");
 }
