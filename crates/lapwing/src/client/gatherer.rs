@@ -110,9 +110,12 @@ impl Gatherer {
         let until = Instant::now() + most;
         let mut count = self.open.count + self.held.as_ref().map_or(0, |held| held.count);
         loop {
-            match timeout_at(until.min(Instant::now() + QUIET), self.pieces.recv()).await {
+            let quiet = Instant::now() + QUIET;
+            match timeout_at(until.min(quiet), self.pieces.recv()).await {
                 Ok(Some(Ok(piece))) if Instant::now() < until => count += piece.body.count,
                 Ok(Some(Ok(_))) => return (count, Rest::More),
+                // The time was over while it still came.
+                Err(_) if until < quiet => return (count, Rest::More),
                 Ok(None | Some(Err(_))) | Err(_) => return (count, Rest::Nothing),
             }
         }
