@@ -310,10 +310,7 @@ impl Delivery {
             self.around.batches = false;
             self.tell_no_ring("failed", &error);
         }
-        let mut turns: Vec<(usize, Outcome)> = batch.into_iter().zip(outcomes).collect();
-        // What was sent is looked at before anybody writes alone, for whom other frames may be made in its place.
-        turns.sort_by_key(|(_, outcome)| !matches!(outcome, Outcome::Sent(_)));
-        for (key, outcome) in turns {
+        for (key, outcome) in batch.into_iter().zip(outcomes) {
             let connection = &mut self.connections[key];
             connection.in_batch = false;
             let turn = match outcome {
