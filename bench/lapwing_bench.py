@@ -123,6 +123,39 @@ def proportional_memory(process):
     raise RuntimeError("smaps_rollup has no Pss")
 
 
+class Others:
+    """How much of the machine goes to programs that are no part of a measurement, and to its neighbours on the same metal."""
+
+    def __init__(self, own):
+        self.own = set(own)
+        self.began = time.monotonic()
+        self.before, self.stolen_before = self.ran(), stolen_seconds()
+
+    def share(self):
+        """CPU seconds of others in a second, since this was made."""
+        now = self.ran()
+        ran = sum(nanos - self.before.get(process, 0) for process, nanos in now.items())
+        return (ran / 1e9 + stolen_seconds() - self.stolen_before) / (time.monotonic() - self.began)
+
+    def ran(self):
+        """Nanoseconds on a core so far, of every other program; what the kernel does in threads of its own is work of those measured."""
+        found = {}
+        for folder in pathlib.Path("/proc").iterdir():
+            if not folder.name.isdigit() or int(folder.name) in self.own:
+                continue
+            try:
+                if (folder / "cmdline").read_bytes():
+                    found[folder.name] = sum(int((task / "schedstat").read_text().split()[0]) for task in (folder / "task").iterdir())
+            except OSError:
+                continue  # It ended meanwhile.
+        return found
+
+
+def stolen_seconds():
+    """How long the machine's cores were somebody else's, if it is a virtual one."""
+    return int(pathlib.Path("/proc/stat").read_text().split(maxsplit=9)[8]) / os.sysconf("SC_CLK_TCK")
+
+
 def stop(process):
     """Ends a process that has nothing to lose, and waits for it."""
     process.kill()

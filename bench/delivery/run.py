@@ -2,8 +2,8 @@
 """What does a delivered message cost: against a bare send() loop, and against well-known libraries?
 
 Each server gets the same clients and the same messages, in turn, for several rounds; server and load are pinned to different
-cores. The figure is the server process's CPU time per delivered message; every row is compared with the floor of its own
-round. What it installs goes into the cache folder; a server that cannot be had is left out with a line. docs/performance.md
+cores. The figure is the server process's CPU time per delivered message; where messages have a pace, a floor runs beside every
+server and is what it is compared with, elsewhere the floor of the same round is. What it installs goes into the cache folder; a server that cannot be had is left out with a line. docs/performance.md
 says how the figures are made and what they were.
 """
 import argparse
@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import goals  # noqa: E402
 import servers  # noqa: E402
 import table  # noqa: E402
-from lapwing_bench import cores, free_port, machine, pinned, proportional_memory, stop, wait_for_port  # noqa: E402
+from lapwing_bench import Others, cores, free_port, machine, pinned, proportional_memory, stop, wait_for_port  # noqa: E402
 from workloads import WORKLOADS  # noqa: E402
 
 # From the start of a server, and the first clients that came and went, to its memory without clients.
@@ -29,15 +29,17 @@ SETTLE = 1.0
 FIRST_CLIENTS = 200
 
 
-def measure(sink, start, load, asked, places):
+def measure(sink, start, start_floor, load, asked, places):
     """One server, one load, one window: the figures of the load, and the server's memory along the way."""
     port = free_port()
     started = start(port, load)
+    own = [os.getpid()]
     with contextlib.ExitStack() as running:
         server = run_until_left(running, started.command, places.server)
+        own.append(server.pid)
         wait_for_port(port, server)
         if started.publisher:
-            run_until_left(running, started.publisher, places.load)
+            own.append(run_until_left(running, started.publisher, places.load).pid)
         reach = [sink, "--port", port, "--path", started.path, "--pid", server.pid] + ["--nats"] * started.nats
         # Whatever a program loads and sets up for its first clients is its own, and not what a client takes.
         few = [*reach, "--clients", FIRST_CLIENTS, "--stuck", 0, "--warm-up", 0, "--for", 0.1]
@@ -46,15 +48,26 @@ def measure(sink, start, load, asked, places):
         base = proportional_memory(server.pid)
         command = [*reach, "--clients", load.clients, "--stuck", load.stuck, "--warm-up", load.warm_up, "--for", asked.seconds]
         command += ["--sleep"] * asked.load_sleeps
+        if load.every_ms:
+            beside = free_port()
+            floor = run_until_left(running, start_floor(beside, load).command, places.server)
+            own.append(floor.pid)
+            wait_for_port(beside, floor)
+            command += ["--beside", beside, "--beside-pid", floor.pid]
         loading = run_until_left(running, map(str, command), places.load, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        own.append(loading.pid)
         told = {}
+        others = None
         for event in ("connected", "began", "ended"):
             line = loading.stdout.readline()
             if not line:
                 raise RuntimeError(f"the load ended before it had {event}")
             told[event] = json.loads(line)
             told[event]["memory"] = proportional_memory(server.pid)
-    return figures(load, base, told)
+            if event == "connected":
+                others = Others(own)
+        share = others.share()
+    return {**figures(load, base, told), "others_share": share}
 
 
 def run_until_left(running, command, core_set, **options):
@@ -79,7 +92,8 @@ def figures(load, base, told):
         "p50_ms": ended["p50_ms"], "p99_ms": ended["p99_ms"], "max_ms": ended["max_ms"], "latencies": ended["sampled"],
         "missed": ended["missed"], "ended_early": ended["ended_early"],
         "load_idle": ended["idle"],
-        "waited_share": ended["waited_ns"] / seconds / 1e9, "load_waited_share": ended["load_waited_ns"] / seconds / 1e9,
+        "floor_cpu_us": ended["beside_cpu_ns"] / ended["beside_messages"] / 1e3 if ended.get("beside_messages") else None,
+        "waited_share": ended["waited_ns"] / seconds / 1e9,
         "connect_seconds": told["connected"]["seconds"],
         "base_bytes": base, "began_bytes": told["began"]["memory"], "ended_bytes": ended["memory"],
         "bytes_per_connection": (told["began"]["memory"] - base) / load.clients,
@@ -117,36 +131,43 @@ def arguments():
     parser.add_argument("--lapwing", action="append", default=[], metavar="FLAGS",
                         help="another row: lapwing serve with these flags; may be repeated")
     parser.add_argument("--json", action="store_true", help="one object a line for each run, as it ends")
+    parser.add_argument("--from", dest="earlier", type=pathlib.Path, action="append", default=[], metavar="FILE",
+                        help="what an earlier run printed with --json stands in the table too; alone, nothing is measured")
     parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="replace the table between the markers of this file")
     return parser.parse_args()
 
 
 def main():
     asked = arguments()
-    loads = [load for load in WORKLOADS if not asked.workload or load.name in asked.workload]
+    results = [json.loads(line) for file in asked.earlier for line in file.read_text().splitlines()]
+    only_earlier = bool(results) and not (asked.workload or asked.only or asked.lapwing)
+    loads = [load for load in WORKLOADS if not only_earlier and (not asked.workload or load.name in asked.workload)]
     chosen = [server for server in servers.SERVERS if not asked.only or server.name in asked.only]
     places = cores(asked.server_cores)
     for line in places.warnings:
         print(line, file=sys.stderr)
-    sink = servers.program("delivery", "sink")
-    rows = prepared(chosen, asked.lapwing)
-    results = []
+    if loads:
+        sink = servers.program("delivery", "sink")
+        start_floor, _ = servers.floor()()
+        rows = prepared(chosen, asked.lapwing)
     for load in loads:
         for nth in range(asked.rounds):
             # The order turns with each round, so that a machine that drifts favours nobody.
-            for server, start, _ in rows if nth % 2 == 0 else rows[::-1]:
-                result = {"workload": load.name, "server": server.name, "round": nth + 1}
+            for server, start, version in rows if nth % 2 == 0 else rows[::-1]:
+                result = {"workload": load.name, "server": server.name, "label": f"{server.label} {version}".strip(), "round": nth + 1,
+                          "window": asked.seconds}
                 try:
-                    result |= measure(sink, start, load, asked, places)
+                    result |= measure(sink, start, start_floor, load, asked, places)
                 except (OSError, RuntimeError) as error:
                     print(f"{load.name}, {server.name}, round {nth + 1}: {error}", file=sys.stderr)
                     continue
                 results.append(result)
                 print(json.dumps(result) if asked.json else table.progress(result), flush=True,
                       file=sys.stdout if asked.json else sys.stderr)
-    text = table.markdown(loads, [(server, version) for server, _, version in rows], results)
+    text = table.markdown(WORKLOADS, results)
     load_rests = "sleeps while nothing comes" if asked.load_sleeps else "never sleeps"
-    head = (f"{machine()}; windows of {asked.seconds:g} s, rounds: {asked.rounds}; the load {load_rests}; "
+    windows = " or ".join(f"{seconds:g}" for seconds in sorted({run["window"] for run in results}))
+    head = (f"{machine()}; windows of {windows} s, rounds: {max(run['round'] for run in results)}; the load {load_rests}; "
             f"Python {platform.python_version()}")
     if asked.write:
         table.write(asked.write, [head, *places.warnings], text)

@@ -1,4 +1,4 @@
-"""One table of all results: medians, spread, and ratios to the floor of the same round."""
+"""One table of all results: medians, spread, and ratios to the floor beside them, or else of the same round."""
 import statistics
 
 BEGIN, END = "<!-- bench/delivery: begin -->", "<!-- bench/delivery: end -->"
@@ -7,21 +7,21 @@ FLOOR = "floor"
 LOAD_IDLE_MIN = 0.05
 # A server that delivers less of what was asked fell behind.
 OF_ASKED_MIN = 0.99
-# A server that is the limit uses its core; one that is kept from it by others cannot be judged.
-USED_MIN, WAITED_MAX = 0.9, 0.05
+# A server that is the limit uses its core, or its threads wait for each other there.
+USED_MIN = 0.9
+# What programs that are no part of it may have of the cores, before a figure is not to be judged.
+OTHERS_MAX = 0.05
 
 
-def markdown(loads, servers, results):
+def markdown(loads, results):
     """The table, a row for each workload and server that was measured."""
     lines = ["| workload | server | CPU per delivery | × floor | deliveries a second | p99 | memory a client | remarks |",
              "| --- | --- | --- | --- | --- | --- | --- | --- |"]
     for load in loads:
         title = load.title
-        for server, version in servers:
-            runs = chosen(results, load.name, server.name)
-            if not runs:
-                continue
-            label = f"{server.label} {version}".strip()
+        measured = [run for run in results if run["workload"] == load.name]
+        for server, label in dict.fromkeys((run["server"], run["label"]) for run in measured):
+            runs = chosen(results, load.name, server)
             lines.append(f"| {title} | {label} | " + " | ".join(cells(load, runs, results)) + " |")
             title = ""
     return "\n".join(lines)
@@ -68,8 +68,8 @@ def remarks(load, runs, results):
 
 
 def disturbed(runs):
-    """Whether server or load were kept from their cores by others."""
-    return max(statistics.median(values(runs, name)) for name in ("waited_share", "load_waited_share")) > WAITED_MAX
+    """Whether other programs, or other machines on the same metal, had much of the time."""
+    return statistics.median(values(runs, "others_share")) > OTHERS_MAX
 
 
 def beside_stuck(runs, without):
@@ -89,9 +89,10 @@ def apart(ours, theirs):
 
 
 def ratios(runs, results, name):
-    """Each run over the floor of its round."""
-    if not runs:
-        return []
+    """Each run over the floor that ran beside it, or else over that of its round."""
+    beside = [run[name] / run["floor_cpu_us"] for run in runs if name == "cpu_us" and run[name] and run.get("floor_cpu_us")]
+    if beside or not runs:
+        return beside
     floors = {run["round"]: run[name] for run in chosen(results, runs[0]["workload"], FLOOR) if run[name]}
     return [run[name] / floors[run["round"]] for run in runs if run[name] and run["round"] in floors]
 

@@ -37,15 +37,24 @@ pub struct Connection {
     pub close_by: Option<Tick>,
     decoder: Decoder,
     /// Bytes that were read and not yet looked at: those behind the handshake, and those after which answers piled up.
-    unheard: Box<[u8]>,
-    /// The poll said that bytes have come, and they are not all read.
-    readable: bool,
-    /// The peer sends nothing more.
-    at_end: bool,
+    #[expect(clippy::box_collection, reason = "eight bytes for what most connections never have")]
+    unheard: Option<Box<Vec<u8>>>,
+    inbound: Inbound,
     /// What the socket keeps is the rest of control frames, and not of a message.
     keeps_control: bool,
     /// Given back when the connection is gone.
     _seat: Seat,
+}
+
+/// What is to be read of the socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inbound {
+    /// The poll said that bytes have come, and they are not all read.
+    Ready,
+    /// Nothing, until the poll says so.
+    Drained,
+    /// The peer sends nothing more.
+    Ended,
 }
 
 /// What a turn came to.
@@ -132,9 +141,8 @@ impl Connection {
             in_batch: false,
             close_by: None,
             decoder: Decoder::new(Role::Server, limits).with_compression(compression),
-            unheard: unheard.into(),
-            readable: true,
-            at_end: false,
+            unheard: kept(&unheard),
+            inbound: Inbound::Ready,
             keeps_control: false,
             _seat: seat,
         }
@@ -142,7 +150,9 @@ impl Connection {
 
     /// The poll says that bytes have come, or that none will.
     pub fn on_readable(&mut self) {
-        self.readable = true;
+        if self.inbound != Inbound::Ended {
+            self.inbound = Inbound::Ready;
+        }
     }
 
     /// Reads what came, a bounded part of it, then writes at most once, so that nobody starves another. The buffer is one that
@@ -190,16 +200,17 @@ impl Connection {
 
     /// An error is why the connection broke.
     fn read(&mut self, buffer: &mut [u8], around: &mut Surroundings) -> Result<(), String> {
-        if !self.unheard.is_empty() && !self.is_deaf() {
-            let mut bytes = std::mem::take(&mut self.unheard);
+        if !self.is_deaf()
+            && let Some(mut bytes) = self.unheard.take()
+        {
             self.hear(&mut bytes, around);
         }
         for _ in 0..READS_PER_TURN {
-            if !self.readable || !self.unheard.is_empty() || self.is_deaf() {
+            if self.inbound != Inbound::Ready || self.unheard.is_some() || self.is_deaf() {
                 break;
             }
             match self.socket.read(buffer) {
-                Ok(None) => self.readable = false,
+                Ok(None) => self.inbound = Inbound::Drained,
                 Ok(Some(0)) => return self.on_end(),
                 Ok(Some(bytes)) => self.hear(&mut buffer[..bytes], around),
                 Err(error) => return Err(broken(&error)),
@@ -210,14 +221,13 @@ impl Connection {
 
     /// Whoever does not take our answers is not listened to: nothing may pile up here.
     fn is_deaf(&self) -> bool {
-        !self.unheard.is_empty() && self.peer.session.control_bytes() > 0
+        self.unheard.is_some() && self.peer.session.control_bytes() > 0
             || self.peer.session.control_bytes() > CONTROL_BYTES_HELD
     }
 
     /// The peer sends nothing more. A close under way is still answered: it may have come in the same breath.
     fn on_end(&mut self) -> Result<(), String> {
-        self.readable = false;
-        self.at_end = true;
+        self.inbound = Inbound::Ended;
         match self.peer.session.closing() {
             Some(_) => Ok(()),
             None => Err("it went without a close".to_owned()),
@@ -229,7 +239,7 @@ impl Connection {
         let mut inflated = 0;
         loop {
             if self.peer.session.control_bytes() > CONTROL_BYTES_HELD || inflated > INFLATED_PER_TURN {
-                self.unheard = (&*bytes).into();
+                self.unheard = kept(bytes);
                 break;
             }
             match self.decoder.decode(bytes) {
@@ -361,7 +371,7 @@ impl Connection {
 
     /// Our close frame is out: over when the peer's has come, otherwise it is waited for.
     fn on_closed(&mut self, now: Duration) -> Turn {
-        if self.peer.has_closed() || self.at_end {
+        if self.peer.has_closed() || self.inbound == Inbound::Ended {
             return Turn::Over(None);
         }
         self.socket.finish();
@@ -371,13 +381,19 @@ impl Connection {
 
     /// Nothing to write for now; bytes that are there and may be listened to are, as the poll will not tell of them again.
     fn park(&self) -> Turn {
-        let more = self.readable || !self.unheard.is_empty();
+        let more = self.inbound == Inbound::Ready || self.unheard.is_some();
         if more && !self.is_deaf() {
             Turn::Again
         } else {
             Turn::Park
         }
     }
+}
+
+/// Bytes for later, if there are any.
+#[expect(clippy::box_collection, reason = "as in the connection")]
+fn kept(bytes: &[u8]) -> Option<Box<Vec<u8>>> {
+    (!bytes.is_empty()).then(|| Box::new(bytes.to_vec()))
 }
 
 fn broken(error: &io::Error) -> String {

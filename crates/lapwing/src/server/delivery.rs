@@ -186,7 +186,6 @@ impl Delivery {
         let Arrival {
             stream,
             leftover,
-            id,
             label,
             address,
             mode,
@@ -205,7 +204,7 @@ impl Delivery {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         let session = Session::new(mode, compression, cursors);
-        let mut peer = Peer::new(id, label, address, session, Key::new(key), self.around.now);
+        let mut peer = Peer::new(label, address, session, Key::new(key), self.around.now);
         peer.greet(&self.around.common, &grants);
         let mut socket = Socket::new(mio::net::TcpStream::from_std(stream));
         let registered =

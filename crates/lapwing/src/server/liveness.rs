@@ -21,8 +21,8 @@ pub struct Liveness {
     message_open: Option<Tick>,
     /// Since when the connection lags.
     lag: Option<Tick>,
-    /// The bytes that it had had then.
-    lag_bytes: u64,
+    /// The bytes that it had had then, in units of the least that it must take in a second.
+    lag_units: u32,
     /// When it last took a byte while it lags.
     progress: Tick,
     /// When the last heartbeat went out.
@@ -51,7 +51,7 @@ impl Liveness {
             ping_queued: false,
             message_open: None,
             lag: None,
-            lag_bytes: 0,
+            lag_units: 0,
             progress: now,
             beat: now,
         }
@@ -97,7 +97,7 @@ impl Liveness {
         } else if self.lag.is_none() {
             let now = Tick::at(now);
             self.lag = Some(now);
-            self.lag_bytes = bytes;
+            self.lag_units = units(bytes);
             self.progress = now;
         }
     }
@@ -149,14 +149,18 @@ impl Liveness {
         if now.since(since) < limits.stall_timeout {
             return None;
         }
-        let least = (timeout * Limits::LAG_RATE_MIN as f64) as u64;
-        if bytes - self.lag_bytes < least {
+        if f64::from(units(bytes).wrapping_sub(self.lag_units)) < timeout {
             return Some(format!("took under {} B/s for {timeout} s", Limits::LAG_RATE_MIN));
         }
         self.lag = Some(now);
-        self.lag_bytes = bytes;
+        self.lag_units = units(bytes);
         None
     }
+}
+
+/// Bytes in units of the least that a lagging client must take in a second; cut on purpose, only differences count.
+fn units(bytes: u64) -> u32 {
+    (bytes / Limits::LAG_RATE_MIN) as u32
 }
 
 #[cfg(test)]

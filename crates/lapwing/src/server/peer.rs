@@ -31,9 +31,7 @@ use crate::session::{Missed, Mode, Readers, Session};
 
 /// One client: its session, its standing, and the other end's words.
 pub struct Peer {
-    /// The connection's number.
-    pub id: u64,
-    /// How it is called.
+    /// How it is called, and its number.
     pub label: ClientLabel,
     address: Address,
     /// What goes out to it.
@@ -67,9 +65,8 @@ struct Notes {
 impl Peer {
     /// A client whose handshake is done.
     #[must_use]
-    pub fn new(id: u64, label: ClientLabel, address: SocketAddr, session: Session, key: Key, now: Duration) -> Self {
+    pub fn new(label: ClientLabel, address: SocketAddr, session: Session, key: Key, now: Duration) -> Self {
         Self {
-            id,
             label,
             address: address.into(),
             session,
@@ -88,7 +85,7 @@ impl Peer {
             return;
         }
         self.session.say(&ServerMessage::Welcome(Welcome {
-            session: self.id,
+            session: self.label.session(),
             name: self.label.to_string(),
             server: concat!("lapwing/", env!("CARGO_PKG_VERSION")).to_owned(),
             topics: common.topics.iter().map(|topic| topic.name().clone()).collect(),
@@ -112,7 +109,7 @@ impl Peer {
             .iter()
             .map(|c| (common.topics.get(TopicId(c.topic)).name().clone(), c.offset));
         common.console.tell(Event::Joined {
-            session: self.id,
+            session: self.label.session(),
             client: self.label.clone(),
             address: self.address.get(),
             mode: self.session.mode().as_str(),
@@ -146,7 +143,7 @@ impl Peer {
             .roster
             .on_left(&self.label, now, self.session.messages, self.session.bytes);
         common.console.tell(Event::Left {
-            session: self.id,
+            session: self.label.session(),
             client: self.label.clone(),
             code,
             by,
@@ -247,7 +244,7 @@ impl Peer {
         #[cfg(debug_assertions)]
         super::fault::on_said(&said);
         common.console.tell(Event::Said {
-            session: self.id,
+            session: self.label.session(),
             client: self.label.clone(),
             address: self.address.get(),
             said,
@@ -371,7 +368,7 @@ impl Peer {
         topic.missed.fetch_add(count, Ordering::Relaxed);
         self.notes().missed.add(topic.name(), count);
         common.console.tell(Event::Missed {
-            session: self.id,
+            session: self.label.session(),
             client: self.label.clone(),
             topic: topic.name().clone(),
             from: range.start,
@@ -414,7 +411,7 @@ impl Peer {
         let (drift_ms, change) = pace.on_report(report, server_ms);
         let behind_ms = pace.behind_ms();
         common.console.tell(Event::Report {
-            session: self.id,
+            session: self.label.session(),
             client: self.label.clone(),
             topic: report.topic.clone(),
             block: report.last_block,
@@ -433,7 +430,7 @@ impl Peer {
         match change {
             Some(Change::Slow(blocks)) => self.tell_slow(topic, behind_ms, blocks, common, feeds),
             Some(Change::KeepsUp) => common.console.tell(Event::KeepsUp {
-                session: self.id,
+                session: self.label.session(),
                 client: self.label.clone(),
                 topic: report.topic.clone(),
                 behind_ms,
@@ -449,7 +446,7 @@ impl Peer {
             .map_or(Offset::ZERO, |cursor| cursor.offset);
         let waiting = feeds.log(topic.id.0, self.session.view()).next().since(sent);
         common.console.tell(Event::Slow {
-            session: self.id,
+            session: self.label.session(),
             client: self.label.clone(),
             topic: topic.name().clone(),
             behind_ms,

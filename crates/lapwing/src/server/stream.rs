@@ -65,7 +65,6 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
         expected.adopt(Arrival {
             stream,
             leftover,
-            id,
             label,
             address,
             mode,

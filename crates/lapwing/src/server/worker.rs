@@ -63,8 +63,6 @@ pub struct Arrival {
     pub stream: std::net::TcpStream,
     /// Bytes that the client sent right behind its handshake.
     pub leftover: Vec<u8>,
-    /// Its number.
-    pub id: u64,
     /// How it is called.
     pub label: ClientLabel,
     /// Where it is.

@@ -29,60 +29,83 @@ pub enum Rest {
 pub struct Crowd {
     poll: OwnedFd,
     readers: Vec<Reader>,
+    sides: Vec<Side>,
     buffer: Vec<u8>,
     rest: Rest,
-    /// Bytes of all connections.
-    pub bytes: u64,
-    /// What the connections that are looked at have seen.
-    pub seen: Seen,
     /// How long there was nothing to read.
     pub idle: Duration,
-    /// Connections that the server has ended.
+}
+
+/// The connections to one server.
+#[derive(Default)]
+pub struct Side {
+    /// How many there are.
+    pub clients: usize,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// What those that are looked at have seen.
+    pub seen: Seen,
+    /// Those that the server has ended.
     pub ended: usize,
 }
 
 struct Reader {
     socket: TcpStream,
+    side: usize,
     sample: Option<Sample>,
 }
 
-impl Crowd {
-    /// Everyone; `sampled` of them, evenly spread, are looked at.
-    pub fn new(sockets: Vec<TcpStream>, sampled: usize, nats: bool, rest: Rest) -> io::Result<Self> {
-        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let every = sockets.len().div_ceil(sampled.max(1)).max(1);
-        let mut readers = Vec::with_capacity(sockets.len());
-        for (number, socket) in sockets.into_iter().enumerate() {
-            epoll::add(
-                &poll,
-                &socket,
-                EventData::new_u64(number as u64),
-                EventFlags::IN | EventFlags::ET,
-            )?;
-            let sample = (number % every == every / 2).then(|| Sample::new(nats));
-            readers.push(Reader { socket, sample });
+impl Side {
+    /// Messages of all: they have the same size, so the bytes of all tell how many they were.
+    pub fn messages(&self) -> f64 {
+        match self.seen.messages {
+            0 => 0.0,
+            known => self.bytes as f64 * known as f64 / self.seen.bytes as f64,
         }
+    }
+}
+
+impl Crowd {
+    /// Nobody yet.
+    pub fn new(rest: Rest) -> io::Result<Self> {
         Ok(Self {
-            poll,
-            readers,
+            poll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            readers: Vec::new(),
+            sides: Vec::new(),
             buffer: vec![0; READ_BYTES_MAX],
             rest,
-            bytes: 0,
-            seen: Seen::default(),
             idle: Duration::ZERO,
-            ended: 0,
         })
     }
 
-    /// How many connections there are.
-    pub fn len(&self) -> usize {
-        self.readers.len()
+    /// Takes the connections to one more server; `sampled` of them, evenly spread, are looked at.
+    pub fn add(&mut self, sockets: Vec<TcpStream>, sampled: usize, nats: bool) -> io::Result<()> {
+        let every = sockets.len().div_ceil(sampled.max(1)).max(1);
+        let side = self.sides.len();
+        self.sides.push(Side {
+            clients: sockets.len(),
+            ..Side::default()
+        });
+        for (number, socket) in sockets.into_iter().enumerate() {
+            let token = EventData::new_u64(self.readers.len() as u64);
+            epoll::add(&self.poll, &socket, token, EventFlags::IN | EventFlags::ET)?;
+            let sample = (number % every == every / 2).then(|| Sample::new(nats));
+            self.readers.push(Reader { socket, side, sample });
+        }
+        Ok(())
+    }
+
+    /// What was read of each server, in the order they were added.
+    pub fn sides(&self) -> &[Side] {
+        &self.sides
     }
 
     /// Forgets what was counted so far.
     pub fn begin(&mut self) {
-        self.bytes = 0;
-        self.seen = Seen::default();
+        for side in &mut self.sides {
+            side.bytes = 0;
+            side.seen = Seen::default();
+        }
         self.idle = Duration::ZERO;
     }
 
@@ -114,16 +137,17 @@ impl Crowd {
     /// Everything that one socket has, in one call: what comes after it is another edge.
     fn read(&mut self, number: usize) -> io::Result<()> {
         let reader = &mut self.readers[number];
+        let side = &mut self.sides[reader.side];
         let flags = match reader.sample {
             Some(_) => RecvFlags::DONTWAIT,
             None => RecvFlags::DONTWAIT | RecvFlags::TRUNC,
         };
         match recv(&reader.socket, &mut self.buffer[..], flags) {
-            Ok((_, 0)) | Err(Errno::CONNRESET) => self.ended += 1,
+            Ok((_, 0)) | Err(Errno::CONNRESET) => side.ended += 1,
             Ok((_, count)) => {
-                self.bytes += count as u64;
+                side.bytes += count as u64;
                 if let Some(sample) = &mut reader.sample {
-                    sample.on_read(&self.buffer[..count], &mut self.seen);
+                    sample.on_read(&self.buffer[..count], &mut side.seen);
                 }
             }
             Err(Errno::AGAIN) => {}

@@ -16,6 +16,8 @@ pub struct Figures<'a> {
     pub own_cpu: Cpu,
     /// What was read.
     pub crowd: &'a Crowd,
+    /// What the server beside it had, if there was one.
+    pub beside: Option<Cpu>,
 }
 
 impl fmt::Display for Figures<'_> {
@@ -25,8 +27,10 @@ impl fmt::Display for Figures<'_> {
             cpu,
             own_cpu,
             crowd,
+            beside,
         } = self;
-        let seen = &crowd.seen;
+        let side = &crowd.sides()[0];
+        let seen = &side.seen;
         let mut latencies = seen.latencies.clone();
         latencies.sort_unstable();
         let at = |share: f64| {
@@ -34,27 +38,28 @@ impl fmt::Display for Figures<'_> {
             let micros = latencies.get(place).or(latencies.last());
             micros.map_or(0.0, |micros| f64::from(*micros) / 1000.0)
         };
-        // All connections get messages of the same size, so their bytes tell how many they were.
-        let messages = match seen.messages {
-            0 => 0.0,
-            known => crowd.bytes as f64 * known as f64 / seen.bytes as f64,
-        };
         write!(
             out,
-            r#"{{"event":"ended","seconds":{},"cpu_ns":{},"waited_ns":{},"load_waited_ns":{},"clients":{},"bytes":{},"messages":{messages:.0},"sampled":{},"missed":{},"p50_ms":{},"p99_ms":{},"max_ms":{},"idle":{:.4},"ended_early":{}}}"#,
+            r#"{{"event":"ended","seconds":{},"cpu_ns":{},"waited_ns":{},"load_waited_ns":{},"clients":{},"bytes":{},"messages":{:.0},"sampled":{},"missed":{},"p50_ms":{},"p99_ms":{},"max_ms":{},"idle":{:.4},"ended_early":{}"#,
             seconds.as_secs_f64(),
             cpu.ran.as_nanos(),
             cpu.waited.as_nanos(),
             own_cpu.waited.as_nanos(),
-            crowd.len(),
-            crowd.bytes,
+            side.clients,
+            side.bytes,
+            side.messages(),
             seen.messages,
             seen.missed,
             at(0.5),
             at(0.99),
             at(1.0),
             crowd.idle.as_secs_f64() / seconds.as_secs_f64(),
-            crowd.ended,
-        )
+            side.ended,
+        )?;
+        if let (Some(cpu), Some(side)) = (beside, crowd.sides().get(1)) {
+            let (nanos, messages) = (cpu.ran.as_nanos(), side.messages());
+            write!(out, r#","beside_cpu_ns":{nanos},"beside_messages":{messages:.0}"#)?;
+        }
+        out.write_str("}")
     }
 }
