@@ -48,7 +48,7 @@ def measure(sink, start, start_floor, load, asked, places):
         base = proportional_memory(server.pid)
         command = [*reach, "--clients", load.clients, "--stuck", load.stuck, "--warm-up", load.warm_up, "--for", asked.seconds]
         command += ["--sleep"] * asked.load_sleeps
-        if load.every_ms:
+        if load.has_floor_beside():
             beside = free_port()
             floor = run_until_left(running, start_floor(beside, load).command, places.server)
             own.append(floor.pid)

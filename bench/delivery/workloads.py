@@ -16,6 +16,10 @@ class Workload:
     # Before the window, in seconds.
     warm_up: float = 2
 
+    def has_floor_beside(self):
+        """Whether a floor is loaded at the same time: where there is a pace, and the load may open as many files again."""
+        return bool(self.every_ms) and self.clients <= BESIDE_MAX
+
     def pace(self):
         """The pace as every program here is told it."""
         if self.saturate:
@@ -29,6 +33,8 @@ class Workload:
         return self.burst * 1000 / self.every_ms * (self.clients - self.stuck) if self.every_ms else None
 
 
+# Of 20,000 files that a process often may open, a load with a floor beside its server needs two for each client.
+BESIDE_MAX = 5_000
 # Until the kernel's buffers of who reads nothing are full: 170 KB each, seen with ss.
 WARM_UP_STUCK = 16
 

@@ -28,6 +28,7 @@ use crate::load::plan::{Plan, Publish};
 use crate::load::progress::Progress;
 use crate::load::report;
 use crate::load::run::{self, WARM_UP_MIN};
+use crate::load::stamp::Stamps;
 use crate::load::sweep::Sweep;
 use crate::load::table;
 use crate::load::verdict::Verdict;
@@ -70,7 +71,7 @@ pub struct BenchArgs {
     /// Messages a second to publish, 0.001 to 1000000, whatever the server does; above 1,000 in groups, one each millisecond
     #[arg(long, allow_negative_numbers = true, value_name = "R", default_value = "10", value_parser = rate, requires = "publish", help_heading = "Load")]
     rate: f64,
-    /// The size of a published payload, to 1000KiB; at least about 60 bytes, which it needs
+    /// The size of a published payload, 59B to 1000KiB
     #[arg(long, allow_hyphen_values = true, value_name = "BYTES", default_value = "100B", value_parser = size, requires = "publish", help_heading = "Load")]
     size: usize,
     /// For how long to measure
@@ -523,8 +524,8 @@ fn size(text: &str) -> Result<usize, String> {
         .parse::<bytesize::ByteSize>()
         .map_err(|_| "a size is a number and a unit: 250B, 1KiB".to_owned())?;
     match usize::try_from(size.0) {
-        Ok(bytes @ ..=SIZE_MAX) => Ok(bytes),
-        _ => Err("it is at most 1000KiB".to_owned()),
+        Ok(bytes @ Stamps::BYTES_MIN..=SIZE_MAX) => Ok(bytes),
+        _ => Err(format!("it is {}B to 1000KiB", Stamps::BYTES_MIN)),
     }
 }
 

@@ -98,7 +98,7 @@ fn what_ran(run: &Outcome, command: &str) -> String {
         (
             "measured",
             format!(
-                "{} of {} behind {} of warm-up",
+                "{} of {}, from the first whole second behind {} of warm-up",
                 form::short_span(run.measured),
                 form::short_span(plan.time),
                 form::short_span(plan.warm_up)

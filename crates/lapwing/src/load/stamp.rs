@@ -10,14 +10,15 @@ pub struct Stamps {
 }
 
 impl Stamps {
-    /// For a run of this number, with payloads of about `bytes`, and never less than they need.
+    /// What a payload needs for itself, in bytes, at a moment of 16 digits.
+    pub const BYTES_MIN: usize = "{\"bench\":\"0123456789abcdef\",\"at\":1234567890123456,\"pad\":\"\"}".len();
+
+    /// For a run of this number, with payloads of `bytes`, and never less than they need.
     #[must_use]
     pub fn new(run: u64, bytes: usize) -> Self {
-        let prefix = format!("{{\"bench\":\"{run:016x}\",\"at\":");
-        let own = prefix.len() + "1234567890123456,\"pad\":\"\"}".len();
         Self {
-            prefix,
-            pad: "x".repeat(bytes.saturating_sub(own)),
+            prefix: format!("{{\"bench\":\"{run:016x}\",\"at\":"),
+            pad: "x".repeat(bytes.saturating_sub(Self::BYTES_MIN)),
         }
     }
 
@@ -51,6 +52,7 @@ mod tests {
         );
         assert_eq!(Stamps::new(8, 200).read(payload.as_bytes()), None);
         assert_eq!(stamps.read(b"[1,2,3]"), None);
-        assert!(Stamps::new(7, 0).write(5).len() < 60);
+        let least = Stamps::new(7, Stamps::BYTES_MIN).write(1_234_567_890_123_456);
+        assert_eq!(least.len(), Stamps::BYTES_MIN);
     }
 }

@@ -36,6 +36,9 @@ fn what_contradicts_itself_is_told() {
         "it is 0.001 to 1000000 a second",
         "--help",
     );
+    for size in ["58B", "1001KiB"] {
+        check(&["--publish", "load", "--size", size], "it is 59B to 1000KiB", "--help");
+    }
     check(
         &["http://127.0.0.1:1"],
         "is the URL of a page",
