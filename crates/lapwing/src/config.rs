@@ -26,8 +26,36 @@ pub struct Config {
     pub io_uring: bool,
     /// Whether messages are compressed for clients that offer permessage-deflate.
     pub compression: Compression,
+    /// What encrypts connections; none serves in the clear.
+    pub tls: Option<TlsSpec>,
     /// The limits.
     pub limits: Limits,
+}
+
+impl Config {
+    /// Whether everything that is served is inside TLS.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+}
+
+/// Which certificate is shown.
+#[derive(Clone, Debug)]
+pub enum TlsSpec {
+    /// One that is read from files, again when they change.
+    Files(CertificateFiles),
+    /// One that is made at start, for development.
+    SelfSigned,
+}
+
+/// Where a certificate and its key are, both PEM.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// The server's own certificate, and behind it those that lead to a trusted one.
+    pub cert: PathBuf,
+    /// The private key of the first.
+    pub key: PathBuf,
 }
 
 /// Where durable topics are kept.
@@ -42,7 +70,7 @@ pub struct StorageSpec {
 /// The limits of a server.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// From accept to the end of the handshake: a slow head is cut here.
+    /// From accept to the end of the handshake, that of TLS included: a slow head is cut here.
     pub handshake_timeout: Duration,
     /// Connections at once; more are told 503. Default: 80 % of the open files allowed, the rest is for files and peers;
     /// where few are allowed, as many as the server does not need itself.
@@ -101,6 +129,10 @@ impl Limits {
     pub const EARLY_PUBLISH_MAX: Duration = Duration::from_secs(1);
     /// One write to one socket, in bytes: large enough to be cheap, small enough that no session starves another.
     pub const WRITE_BYTES_MAX: usize = 64 << 10;
+    /// Connections without a place that are told so inside TLS, at once: each costs a handshake. Others are closed without a word.
+    pub const TLS_REFUSALS_MAX: usize = 64;
+    /// The files of the certificate are looked at this often; a change is taken when they look the same twice.
+    pub const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
     /// A report of one topic is taken this often.
     pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
     /// After our close frame, so long for the peer's.

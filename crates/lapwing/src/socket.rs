@@ -1,5 +1,7 @@
 //! One connection's bytes: written from the log as they lie there, read into a buffer of the caller.
 
+pub mod tls;
+
 use std::io::{self, Read as _};
 use std::net::Shutdown;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -9,13 +11,19 @@ use mio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
-/// A connected socket that never blocks. It takes memory beside itself only while a frame is half out.
+use self::tls::{PIECE_SEALED_BYTES_MAX, Tls};
+
+/// A connected socket that never blocks. A plain one takes memory beside itself only while a frame is half out.
 ///
 /// It keeps no queue. When the kernel takes only part of a frame, the rest of that one frame is copied here and goes out
 /// first ([`Socket::keep`]), so that whatever comes next begins at a frame's boundary.
+///
+/// Of an encrypted one what was written is in records, whether or not the kernel has taken them: those that it has not go out
+/// first, too.
 pub struct Socket {
     stream: TcpStream,
-    rest: Option<Box<Rest>>,
+    /// One pointer for all that most have not: tens of thousands of them are to be cheap.
+    beside: Option<Box<Beside>>,
     /// The kernel takes no more until it says so.
     blocked: bool,
     /// The kernel knows that nothing more is sent.
@@ -28,10 +36,31 @@ impl Socket {
     pub fn new(stream: TcpStream) -> Self {
         Self {
             stream,
-            rest: None,
+            beside: None,
             blocked: false,
             finished: false,
         }
+    }
+
+    /// Wraps a connected socket that was set to non-blocking, and what encrypts it.
+    #[must_use]
+    pub fn encrypted(stream: TcpStream, tls: Box<Tls>) -> Self {
+        let beside = Beside {
+            rest: Vec::new(),
+            sent: 0,
+            booked: 0,
+            tls: Some(tls),
+        };
+        Self {
+            beside: Some(Box::new(beside)),
+            ..Self::new(stream)
+        }
+    }
+
+    /// Whether its bytes are encrypted: then nobody but this may write them.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.tls().is_some()
     }
 
     /// The socket, to be registered with a poll.
@@ -50,15 +79,27 @@ impl Socket {
         std::mem::take(&mut self.blocked)
     }
 
-    /// Whether a frame is only half out.
+    /// Whether a frame is only half out, or records wait to be sent.
     #[must_use]
     pub fn has_rest(&self) -> bool {
-        self.rest.is_some()
+        self.beside.as_ref().is_some_and(|beside| beside.has_rest())
     }
 
-    /// Writes as much as the kernel takes at once; gives how much that was.
+    /// Bytes that count as written and are not out: of a plain socket none.
+    #[must_use]
+    pub fn owed(&self) -> usize {
+        self.tls().map_or(0, Tls::owed)
+    }
+
+    /// Writes as much as the kernel takes at once, or of an encrypted connection one piece; gives how much that was. Then the rest
+    /// of a frame that was cut is to be kept ([`Socket::keep`]), even if there is none.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        debug_assert!(self.rest.is_none(), "a frame must not begin inside another");
+        debug_assert!(!self.has_rest(), "a frame must not begin inside another");
+        if let Some(tls) = tls_of(&mut self.beside) {
+            let sealed = tls.write(&self.stream, bytes)?;
+            self.blocked = tls.pending() > 0;
+            return Ok(sealed);
+        }
         let written = write(&self.stream, bytes)?;
         self.on_written(written, bytes.len());
         Ok(written)
@@ -75,34 +116,49 @@ impl Socket {
         self.blocked = written < asked;
     }
 
-    /// Keeps the rest of a frame that was cut. Refused when all connections together hold [`REST_BYTES_MAX`] already.
+    /// Keeps the rest of a frame that was cut. Refused when all connections together hold [`REST_BYTES_MAX`] already, the records
+    /// of what was written before it included.
     pub fn keep(&mut self, rest: &[u8]) -> Result<(), RestsFull> {
-        if rest.is_empty() {
+        if rest.is_empty() && self.tls().is_none_or(|tls| tls.pending() == 0) {
             return Ok(());
         }
-        if RESTS.fetch_add(rest.len(), Ordering::Relaxed) + rest.len() > REST_BYTES_MAX {
-            RESTS.fetch_sub(rest.len(), Ordering::Relaxed);
-            return Err(RestsFull);
-        }
-        let bytes = rest.to_vec();
-        self.rest = Some(Box::new(Rest { bytes, sent: 0 }));
+        let beside = self.beside.get_or_insert_default();
+        beside.book(beside.held_with(rest.len()))?;
+        beside.rest = rest.to_vec();
+        beside.sent = 0;
         Ok(())
     }
 
-    /// Writes more of the kept rest; gives how many bytes went out.
+    /// Writes more of what is kept; gives how many bytes of the rest that was.
     pub fn flush(&mut self) -> io::Result<usize> {
-        let Some(rest) = &mut self.rest else { return Ok(0) };
-        let written = write(&self.stream, &rest.bytes[rest.sent..])?;
-        rest.sent += written;
-        self.blocked = rest.sent < rest.bytes.len();
-        if !self.blocked {
-            self.forget_rest();
-        }
+        let Some(beside) = &mut self.beside else { return Ok(0) };
+        let rest = &beside.rest[beside.sent..];
+        let written = match &mut beside.tls {
+            None => {
+                let written = write(&self.stream, rest)?;
+                self.blocked = written < rest.len();
+                written
+            }
+            Some(tls) => {
+                tls.send(&self.stream)?;
+                let written = match tls.pending() {
+                    0 if !rest.is_empty() => tls.write(&self.stream, rest)?,
+                    _ => 0,
+                };
+                self.blocked = tls.pending() > 0;
+                written
+            }
+        };
+        beside.sent += written;
+        self.forget_what_is_out();
         Ok(written)
     }
 
     /// Reads what has come: `None` when nothing has, `Some(0)` when nothing will.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        if let Some(tls) = tls_of(&mut self.beside) {
+            return tls.read(&self.stream, buffer);
+        }
         loop {
             match self.stream.read(buffer) {
                 Ok(bytes) => return Ok(Some(bytes)),
@@ -116,23 +172,50 @@ impl Socket {
     /// Says that nothing more is sent; what the kernel holds still goes out.
     pub fn finish(&mut self) {
         // Only once: to say so wakes our own poll, and whoever said it again at each waking would never sleep.
-        if !std::mem::replace(&mut self.finished, true) {
-            // The peer may be gone already.
-            let _ = self.stream.shutdown(Shutdown::Write);
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        if let Some(tls) = tls_of(&mut self.beside) {
+            tls.close();
+            // The peer may be gone already. If it takes nothing now, the rest of this follows when it does.
+            let _ = tls.send(&self.stream);
+            self.blocked = tls.pending() > 0;
+        }
+        if !self.blocked {
+            self.shut_down();
         }
     }
 
-    fn forget_rest(&mut self) {
-        if let Some(rest) = self.rest.take() {
-            RESTS.fetch_sub(rest.bytes.len(), Ordering::Relaxed);
+    fn shut_down(&mut self) {
+        // The peer may be gone already.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    fn tls(&self) -> Option<&Tls> {
+        self.beside.as_ref()?.tls.as_deref()
+    }
+
+    fn forget_what_is_out(&mut self) {
+        let Some(beside) = &mut self.beside else { return };
+        if beside.sent == beside.rest.len() {
+            beside.rest = Vec::new();
+            beside.sent = 0;
+        }
+        beside.release(beside.held_with(beside.rest.len()));
+        if beside.has_rest() {
+            return;
+        }
+        match beside.tls {
+            None => self.beside = None,
+            Some(_) if self.finished => self.shut_down(),
+            Some(_) => {}
         }
     }
 }
 
-impl Drop for Socket {
-    fn drop(&mut self) {
-        self.forget_rest();
-    }
+/// What encrypts a connection, apart from its socket.
+fn tls_of(beside: &mut Option<Box<Beside>>) -> Option<&mut Tls> {
+    beside.as_mut()?.tls.as_deref_mut()
 }
 
 fn write(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
@@ -154,13 +237,60 @@ const FLAGS: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(not(target_os = "linux"))]
 const FLAGS: SendFlags = SendFlags::empty();
 
-/// The rest of a frame that was cut.
-struct Rest {
-    bytes: Vec<u8>,
+/// What a plain connection has beside its socket while a frame is half out, and an encrypted one always.
+#[derive(Default)]
+struct Beside {
+    /// The rest of a frame that was cut; empty when there is none.
+    rest: Vec<u8>,
+    /// So much of it went out, or into records.
     sent: usize,
+    /// What counts of this connection in [`RESTS`].
+    booked: usize,
+    tls: Option<Box<Tls>>,
 }
 
-/// The rests of cut frames of all connections together are at their limit.
+impl Beside {
+    fn has_rest(&self) -> bool {
+        !self.rest.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// Bytes that are held with a rest of this length: it is sent as records one piece at a time.
+    fn held_with(&self, rest: usize) -> usize {
+        let records = match &self.tls {
+            None => 0,
+            Some(tls) if rest == 0 => tls.pending(),
+            Some(_) => PIECE_SEALED_BYTES_MAX,
+        };
+        rest + records
+    }
+
+    /// Counts so many bytes as held, if there is room.
+    fn book(&mut self, bytes: usize) -> Result<(), RestsFull> {
+        let more = bytes.saturating_sub(self.booked);
+        if RESTS.fetch_add(more, Ordering::Relaxed) + more > REST_BYTES_MAX {
+            RESTS.fetch_sub(more, Ordering::Relaxed);
+            return Err(RestsFull);
+        }
+        self.booked += more;
+        self.release(bytes);
+        Ok(())
+    }
+
+    /// Counts no more than so many bytes as held.
+    fn release(&mut self, bytes: usize) {
+        let less = self.booked.saturating_sub(bytes);
+        RESTS.fetch_sub(less, Ordering::Relaxed);
+        self.booked -= less;
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.release(0);
+    }
+}
+
+/// The rests of cut frames, and the records that wait, of all connections together are at their limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestsFull;
 

@@ -12,7 +12,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::rig::{Server, assert_holds, lapwing, listen, publish_all, recorded, records, verify};
+use crate::rig::{Program, Server, assert_holds, lapwing, listen, publish_all, recorded, records, verify};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a10_slices_of_one_byte_both_ways_change_nothing_also_inside_tls() {
@@ -52,6 +52,37 @@ async fn a10_slices_of_one_byte_both_ways_change_nothing_also_inside_tls() {
         assert!(records(&recorded(file), "reconnect").is_empty());
     }
     verify(&[], &files);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a10_slices_of_one_byte_inside_the_servers_own_tls_change_nothing() {
+    let server = Server::start(&["--topic", "feed=push", "--heartbeat", "5m", "--tls-self-signed"]);
+    let mut published: Vec<Value> = (0..50).map(|n| json!({ "n": n, "x": "é✓🐦\n".repeat(n) })).collect();
+    published.push(json!("x".repeat(70_000)));
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("wss.ndjson");
+    let slicer = Proxy::start(1, 7).await.expect("a port is free");
+    slicer.lead_to(Some(server.address));
+    slicer.set(Weather {
+        slice: Some(1),
+        ..Weather::default()
+    });
+    let url = format!("wss://{}", slicer.address());
+    let count = published.len().to_string();
+    let listener = listen(Command::new(lapwing()), &url, &file, &["--count", &count, "--insecure"]);
+    // What is published comes in single bytes as well.
+    let mut publish = Command::new(lapwing());
+    publish.args(["publish", &url, "feed", "--insecure"]);
+    let mut publisher = Program::start(publish);
+    published
+        .iter()
+        .for_each(|message| publisher.feed(&format!("{message}\n")));
+    publisher.end_input();
+    publisher.ends_with(0);
+    listener.ends_with(0);
+    assert_holds(&file, "feed", &published);
+    assert!(records(&recorded(&file), "reconnect").is_empty());
+    verify(&[], &[file]);
 }
 
 /// Ends TLS before a server; gives where it listens. It lives as long as the runtime.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
@@ -13,11 +14,13 @@ use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{End, in_form, stop};
-use crate::config::{Config, Limits, StorageSpec, raise_open_files};
+use crate::config::{CertificateFiles, Config, Limits, StorageSpec, TlsSpec, raise_open_files};
 use crate::failure::{Exit, Failure};
 use crate::server::Server;
 use crate::server::accept;
+use crate::server::certificate::Certificate;
 use crate::server::console::Console;
+use crate::server::encryption::Encryption;
 use crate::server::event::Event;
 use crate::server::origin::Origins;
 use crate::server::ring;
@@ -55,6 +58,15 @@ pub struct ServeArgs {
     /// A web page's origin that may listen and publish, beside our own page; may be repeated [default: none]
     #[arg(long = "allow-origin", value_name = "ORIGIN", help_heading = "Reach")]
     allow_origin: Vec<String>,
+    /// Encrypt, with this certificate and those that vouch for it, in PEM form; the port then serves wss:// and https:// only. Read again when the file changes and on SIGHUP [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Reach")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of that certificate, in PEM form without a passphrase [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Reach")]
+    tls_key: Option<PathBuf>,
+    /// Encrypt with a certificate that is made at start, for development; listen, publish and bench take it with --insecure [default: off]
+    #[arg(long, help_heading = "Reach")]
+    tls_self_signed: bool,
     /// Send to many clients by one system call: auto (where the kernel has io_uring and allows it), on (or do not start) or off [default: auto]
     #[arg(
         long,
@@ -183,6 +195,9 @@ struct SettingsFile {
     listen: Option<String>,
     open: bool,
     allow_origin: Vec<String>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    tls_self_signed: bool,
     io_uring: Option<IoUring>,
     compression: Option<Compress>,
     max_connections: Option<usize>,
@@ -216,8 +231,17 @@ fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
                 "is the system out of threads or files?",
             )
         })?;
+    let encryption = match &config.tls {
+        None => None,
+        Some(spec) => {
+            let opened = Encryption::open(spec, config.listen.ip());
+            Some(Arc::new(
+                opened.map_err(|error| Failure::usage(error.to_string(), error.hint()))?,
+            ))
+        }
+    };
     let storage = Storage::open(config.storage.as_ref(), config.topics.clone()).map_err(cannot_keep)?;
-    let exit = runtime.block_on(serve(config, storage, origins, listener, format, color));
+    let exit = runtime.block_on(serve(config, storage, origins, encryption, listener, format, color));
     // A thread that waits for standard input would hold the process; nothing of it is needed any more.
     runtime.shutdown_background();
     exit
@@ -227,6 +251,7 @@ async fn serve(
     config: Config,
     storage: Storage,
     origins: Origins,
+    encryption: Option<Arc<Encryption>>,
     listener: std::net::TcpListener,
     format: OutputFormat,
     color: ColorChoice,
@@ -240,10 +265,17 @@ async fn serve(
     stop::outlive_file_limits().map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
+    // A hangup asks for another certificate, where there can be one: from here on it ends nothing.
+    let exchanged = encryption.as_ref().filter(|encryption| encryption.is_from_files());
+    let _hangup = exchanged
+        .map(|_| signal(SignalKind::hangup()))
+        .transpose()
+        .map_err(broken)?;
+    let certificate = encryption.as_ref().map(|encryption| encryption.certificate());
     let console = Console::start(format, color, config.limits.console_bytes_max);
     let address = listener.local_addr().map_err(broken)?;
     match format {
-        OutputFormat::Text => banner(address, &config, color),
+        OutputFormat::Text => banner(address, &config, certificate.as_deref(), color),
         OutputFormat::Json => {
             let topics = || config.topics.iter();
             let default = config.storage.as_ref().map_or(Level::None, |storage| storage.level);
@@ -261,11 +293,13 @@ async fn serve(
                 data: config.storage.as_ref().map(|storage| storage.data.clone()),
                 io_uring: config.io_uring,
                 compression: config.compression == Compression::Deflate,
+                tls: config.is_encrypted(),
+                fingerprint: certificate.map(|certificate| certificate.fingerprint().to_owned()),
                 seed: config.seed,
             });
         }
     }
-    let server = Server::start(config, storage, origins, listener, console.clone()).map_err(broken)?;
+    let server = Server::start(config, storage, origins, encryption, listener, console.clone()).map_err(broken)?;
     let (code, why, name) = tokio::select! {
         _ = interrupt.recv() => (CloseCode::GOING_AWAY, "server stopped", "Ctrl-C"),
         _ = terminate.recv() => (CloseCode::RESTART, "server restarts", "SIGTERM"),
@@ -328,6 +362,15 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
             "an origin is a scheme, a host, and a port if it is not the usual one",
         ));
         Origins::default()
+    });
+    let tls = tls(
+        args.tls_cert.or(file.tls_cert),
+        args.tls_key.or(file.tls_key),
+        args.tls_self_signed || file.tls_self_signed,
+    )
+    .unwrap_or_else(|failure| {
+        note(failure);
+        None
     });
     let mut limits = Limits::default();
     let mut span =
@@ -426,10 +469,32 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
             allowed_origins,
             io_uring: args.io_uring.or(file.io_uring).unwrap_or_default().decide()?,
             compression: args.compression.or(file.compression).unwrap_or_default().into(),
+            tls,
             limits,
         },
         origins,
     ))
+}
+
+/// What encrypts connections: a certificate and its key, or one that is made.
+fn tls(cert: Option<PathBuf>, key: Option<PathBuf>, self_signed: bool) -> Result<Option<TlsSpec>, Failure> {
+    match (cert, key, self_signed) {
+        (None, None, false) => Ok(None),
+        (None, None, true) => Ok(Some(TlsSpec::SelfSigned)),
+        (Some(cert), Some(key), false) => Ok(Some(TlsSpec::Files(CertificateFiles { cert, key }))),
+        (Some(_), None, false) => Err(Failure::usage(
+            "--tls-cert is of no use without its key",
+            "add --tls-key FILE",
+        )),
+        (None, Some(_), false) => Err(Failure::usage(
+            "--tls-key is of no use without its certificate",
+            "add --tls-cert FILE",
+        )),
+        (_, _, true) => Err(Failure::usage(
+            "--tls-self-signed makes a certificate, and --tls-cert or --tls-key names one",
+            "leave one of them out",
+        )),
+    }
 }
 
 /// Where topics are kept, which must be said when one is to be kept.
@@ -575,7 +640,7 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
 }
 
 /// What runs and where; each line names the flag that changes it.
-fn banner(address: SocketAddr, config: &Config, color: ColorChoice) {
+fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate>, color: ColorChoice) {
     let topics = &config.topics;
     let default_level = config.storage.as_ref().map_or(Level::None, |storage| storage.level);
     let paint = Painter::stderr(color);
@@ -589,11 +654,24 @@ fn banner(address: SocketAddr, config: &Config, color: ColorChoice) {
     let label = |word: &'static str| paint.paint(Role::Heading, format!("{word:<8}"));
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{head} is ready, {reach}");
+    let (stream, page) = if config.is_encrypted() {
+        ("wss", "https")
+    } else {
+        ("ws", "http")
+    };
     let _ = writeln!(
         text,
-        "  {} ws://{address}       Page   http://{address}",
+        "  {} {stream}://{address}       Page   {page}://{address}",
         label("Stream")
     );
+    if let Some(certificate) = certificate {
+        let whose = match &config.tls {
+            Some(TlsSpec::Files(files)) => escaped(&files.cert.display().to_string()),
+            _ => "made for this run, so that clients need --insecure (--tls-cert names one to be trusted)".to_owned(),
+        };
+        let print = certificate.fingerprint();
+        let _ = writeln!(text, "  {} {whose}\n  {:<8} SHA-256 {print}", label("TLS"), "");
+    }
     let name_width = topics.iter().map(|topic| topic.name.as_str().len()).max().unwrap_or(0);
     let source_width = topics
         .iter()
@@ -647,10 +725,10 @@ fn banner(address: SocketAddr, config: &Config, color: ColorChoice) {
         text,
         "  {} {}     or open the page in a browser; Ctrl-C stops",
         label("Try"),
-        if address == DEFAULT_ADDRESS {
-            "lapwing listen".to_owned()
-        } else {
-            format!("lapwing listen ws://{address}")
+        match &config.tls {
+            None if address == DEFAULT_ADDRESS => "lapwing listen".to_owned(),
+            None | Some(TlsSpec::Files(_)) => format!("lapwing listen {stream}://{address}"),
+            Some(TlsSpec::SelfSigned) => format!("lapwing listen {stream}://{address} --insecure"),
         }
     );
     use std::io::Write as _;

@@ -243,7 +243,7 @@ impl DialError {
                     target.host,
                     tls::reason(error)
                 ),
-                "--ca FILE trusts the certificates in FILE, --insecure trusts anyone",
+                tls::hint(error),
             ),
             Self::Refused(refusal) => {
                 let (sentence, hint) = refusal_sentence(refusal, purpose);
@@ -411,7 +411,8 @@ fn said(body: &str) -> (Option<String>, Option<String>) {
 
 /// Servers that speak HTTP on a port for TLS only to say so.
 fn wants_tls(refusal: &Refusal) -> bool {
-    refusal.status == 400 && (refusal.body.contains("HTTPS port") || refusal.body.contains("HTTPS server"))
+    let said = ["this port speaks TLS", "HTTPS port", "HTTPS server"];
+    refusal.status == 400 && said.iter().any(|said| refusal.body.contains(said))
 }
 
 /// Seconds, or a date of the kind that HTTP uses, seen from now.

@@ -86,6 +86,23 @@ pub fn reason(error: &CertificateError) -> String {
     }
 }
 
+/// What helps against that.
+#[must_use]
+pub fn hint(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server needs a new one; --insecure trusts anyone"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "is the clock of this machine right? --insecure trusts anyone"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "connect by a name that the certificate has; --insecure trusts anyone"
+        }
+        _ => "--ca FILE trusts the certificates in FILE, --insecure trusts anyone",
+    }
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let wrong = |why: String| TrustError::File {
         path: path.to_owned(),

@@ -4,19 +4,21 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use super::common::Common;
 use super::event::Event;
 use super::front::{Front, Guest};
+use super::hello::{self, Opened};
 use super::seat::{Seat, SharedSeat};
 use crate::config::Limits;
 
@@ -75,7 +77,7 @@ fn welcome(stream: TcpStream, address: SocketAddr, front: &Arc<Front>) {
         Seat::take(&front.common)
     };
     let Some(seat) = seat else {
-        front.tasks.spawn(refuse(stream));
+        front.tasks.spawn(turn_away(stream, front.clone()));
         return;
     };
     // Neither is needed to serve; a kernel that lacks one serves a little less well.
@@ -90,39 +92,81 @@ fn welcome(stream: TcpStream, address: SocketAddr, front: &Arc<Front>) {
     let _ = socket;
     let front = front.clone();
     front.tasks.clone().spawn(async move {
-        let common = front.common.clone();
+        let deadline = Instant::now() + front.common.limits.handshake_timeout;
         let guest = Guest {
             address,
             seat: SharedSeat::new(seat),
         };
-        let timeout = front.common.limits.handshake_timeout;
-        let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(guest.clone());
-            let front = front.clone();
-            async move { Ok::<_, std::convert::Infallible>(front.answer(request).await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(timeout)
-            .max_buf_size(Limits::HEAD_BYTES_MAX)
-            .max_headers(Limits::HEADERS_MAX)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        let mut connection = std::pin::pin!(connection);
-        // Whatever breaks here is one connection's end; hyper has answered what could be answered.
-        let _ = tokio::select! {
-            end = connection.as_mut() => end,
-            () = common.stopped() => {
-                // A request under way is still answered; a connection that waits for the next one ends.
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+        let opened = tokio::select! {
+            opened = tokio::time::timeout_at(deadline, hello::open(stream, address, &front)) => opened.ok().flatten(),
+            () = front.common.stopped() => None,
         };
+        match opened {
+            Some(Opened::Plain(stream)) => serve(stream, guest, deadline, front).await,
+            Some(Opened::Encrypted(stream)) => serve(*stream, guest, deadline, front).await,
+            None => {}
+        }
     });
 }
 
+/// Answers the requests of one connection, the first of which must have come whole by the deadline.
+async fn serve<S>(stream: S, guest: Guest, deadline: Instant, front: Arc<Front>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let common = front.common.clone();
+    let begun = Arc::new(AtomicBool::new(false));
+    let asked = begun.clone();
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(guest.clone());
+        let front = front.clone();
+        async move { Ok::<_, std::convert::Infallible>(front.answer(request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(common.limits.handshake_timeout)
+        .max_buf_size(Limits::HEAD_BYTES_MAX)
+        .max_headers(Limits::HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    // hyper's clock begins with each head, this one with the connection.
+    let late = async {
+        tokio::time::sleep_until(deadline).await;
+        if begun.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    // Whatever breaks here is one connection's end; hyper has answered what could be answered.
+    let _ = tokio::select! {
+        end = connection.as_mut() => end,
+        () = late => Ok(()),
+        () = common.stopped() => {
+            // A request under way is still answered; a connection that waits for the next one ends.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+}
+
+/// Refuses one, inside TLS where that is spoken: what comes in the clear looks like a server that does not speak TLS at all.
+async fn turn_away(stream: TcpStream, front: Arc<Front>) {
+    let Some(encryption) = &front.encryption else {
+        return refuse(stream).await;
+    };
+    // A handshake is much for a refusal: beyond so many at once they see an end, and no reason.
+    let Ok(_room) = front.refusals.try_acquire() else {
+        return;
+    };
+    let accepted = tokio::time::timeout(REFUSAL_MAX, encryption.acceptor().accept(stream)).await;
+    if let Ok(Ok(stream)) = accepted {
+        refuse(stream).await;
+    }
+}
+
 /// Tells one that there is no place for it, and when to try again.
-async fn refuse(mut stream: TcpStream) {
+async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let body = "this server has no place for another connection now\n";
     let head = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 2";
     let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -133,7 +177,7 @@ async fn refuse(mut stream: TcpStream) {
         let _ = stream.write_all(answer.as_bytes()).await;
         let _ = stream.shutdown().await;
     };
-    let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
+    let _ = tokio::time::timeout(REFUSAL_MAX, told).await;
 }
 
 /// One descriptor kept for the moment when there is none: given up, it lets one connection be accepted and closed.
@@ -172,6 +216,8 @@ impl Spare {
     }
 }
 
+/// So long one waits for whom it refuses, for each of both handshakes.
+const REFUSAL_MAX: Duration = Duration::from_secs(1);
 /// Longer queues are cut by the kernel to its own limit.
 const BACKLOG: i32 = 4096;
 /// The kernel gives up later than we do, so that the reason told is ours.

@@ -162,7 +162,7 @@ impl Connection {
             return Turn::Over(Some(broken));
         }
         let free = !self.socket.is_blocked() && !self.socket.has_rest();
-        if around.batches && free && self.peer.session.goes_with_others() {
+        if around.batches && free && !self.socket.is_encrypted() && self.peer.session.goes_with_others() {
             self.peer.session.prepare(&mut around.feeds);
             return Turn::Send;
         }
@@ -279,8 +279,9 @@ impl Connection {
             Next::Control(bytes) => {
                 let written = socket.write(bytes)?;
                 let rest = peer.session.on_control_written(written);
-                self.keeps_control = !rest.is_empty();
-                if rest.is_empty() {
+                // Of an encrypted connection what was written may not have left.
+                self.keeps_control = !rest.is_empty() || socket.has_rest();
+                if !self.keeps_control {
                     peer.live.on_control_left(around.now);
                 }
                 socket.keep(&rest)
@@ -341,7 +342,7 @@ impl Connection {
                 .close(CloseCode::TOO_SLOW, "too many readers stuck in large frames");
             return Turn::Over(None);
         }
-        let more = around.stop.is_some() || self.peer.session.has_more(&around.feeds);
+        let more = around.stop.is_some() || self.socket.has_rest() || self.peer.session.has_more(&around.feeds);
         match more && !self.socket.is_blocked() {
             true => Turn::Again,
             false => self.park(),

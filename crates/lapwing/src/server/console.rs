@@ -219,7 +219,10 @@ fn weight(event: &Event) -> usize {
             said: super::event::Said::Text { text, .. },
             ..
         } => text.len(),
-        Event::Source { text, .. } | Event::Storage { text, .. } | Event::Limit { text } => text.len(),
+        Event::Source { text, .. }
+        | Event::Storage { text, .. }
+        | Event::Certificate { text }
+        | Event::Limit { text } => text.len(),
         Event::Left {
             reason,
             last,

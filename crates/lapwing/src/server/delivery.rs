@@ -185,6 +185,7 @@ impl Delivery {
     fn adopt(&mut self, arrival: Arrival) {
         let Arrival {
             stream,
+            tls,
             leftover,
             label,
             address,
@@ -206,7 +207,11 @@ impl Delivery {
         let session = Session::new(mode, compression, cursors);
         let mut peer = Peer::new(label, address, session, Key::new(key), self.around.now);
         peer.greet(&self.around.common, &grants);
-        let mut socket = Socket::new(mio::net::TcpStream::from_std(stream));
+        let stream = mio::net::TcpStream::from_std(stream);
+        let mut socket = match tls {
+            None => Socket::new(stream),
+            Some(tls) => Socket::encrypted(stream, tls),
+        };
         let registered =
             self.poll
                 .registry()
@@ -445,9 +450,10 @@ impl Delivery {
                 continue;
             }
             let lags = socket.is_blocked() || peer.session.waiting(&self.around.feeds) > 0;
-            peer.live.on_lag(now, lags, peer.session.bytes);
+            let out = peer.session.bytes.saturating_sub(socket.owed() as u64);
+            peer.live.on_lag(now, lags, out);
             let beats = peer.session.mode() == Mode::LapwingV1 && !socket.is_blocked();
-            match peer.live.check(now, peer.session.bytes, &self.around.common.limits) {
+            match peer.live.check(now, out, &self.around.common.limits) {
                 Verdict::Fine if beats && peer.live.beat_due(now, self.around.common.limits.heartbeat) => {
                     peer.beat(&self.around.common)
                 }

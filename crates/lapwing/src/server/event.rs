@@ -37,6 +37,11 @@ pub enum Event {
         io_uring: bool,
         /// Whether messages are compressed for clients that offer it.
         compression: bool,
+        /// Whether everything is inside TLS.
+        tls: bool,
+        /// The SHA-256 fingerprint of the certificate, if it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        fingerprint: Option<String>,
         /// The seed of all random feeds.
         seed: u64,
     },
@@ -196,6 +201,11 @@ pub enum Event {
     Storage {
         /// The topic.
         topic: TopicName,
+        /// A sentence, already harmless.
+        text: String,
+    },
+    /// Something about the certificate that the server shows.
+    Certificate {
         /// A sentence, already harmless.
         text: String,
     },
@@ -391,6 +401,7 @@ impl Event {
             Self::Missed { .. } => "gap",
             Self::Source { .. } => "source",
             Self::Storage { .. } => "disk",
+            Self::Certificate { .. } => "tls",
             Self::Limit { .. } | Self::NotShown { .. } => "limit",
             Self::Stopping { .. } | Self::Stopped { .. } => "stop",
         }
@@ -410,6 +421,7 @@ impl Event {
             Self::Missed { .. } => "gap",
             Self::Source { .. } => "source",
             Self::Storage { .. } => "storage",
+            Self::Certificate { .. } => "certificate",
             Self::Limit { .. } => "limit",
             Self::Stopping { .. } => "stopping",
             Self::Stopped { .. } => "stopped",
@@ -551,7 +563,7 @@ impl Event {
                 format!("{client} missed {topic} {from}-{last} ({count}): {why}")
             }
             Self::Source { topic, text } | Self::Storage { topic, text } => format!("{topic}: {text}"),
-            Self::Limit { text } => text.clone(),
+            Self::Limit { text } | Self::Certificate { text } => text.clone(),
             Self::Stopping { signal, clients } => {
                 format!(
                     "{signal}: telling {} and stopping; once more ends at once",

@@ -11,9 +11,12 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use lapwing_wire::extension::Compression;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::common::Common;
+use super::encryption::Encryption;
+use super::hello::Strays;
 use super::origin::Origins;
 use super::seat::SharedSeat;
 use super::worker::Worker;
@@ -30,6 +33,12 @@ pub struct Front {
     pub origins: Origins,
     /// Whether messages are compressed for clients that offer it.
     pub compression: Compression,
+    /// How connections are encrypted; none serves in the clear.
+    pub encryption: Option<Arc<Encryption>>,
+    /// Those that begin otherwise than this.
+    pub strays: Strays,
+    /// Room for refusals inside TLS.
+    pub refusals: Semaphore,
     /// The tasks of connections, up to their upgrade.
     pub tasks: TaskTracker,
 }

@@ -3,15 +3,18 @@
 pub mod accept;
 pub mod address;
 pub mod bucket;
+pub mod certificate;
 pub mod common;
 pub mod connection;
 pub mod console;
 pub mod delivery;
+pub mod encryption;
 pub mod event;
 #[cfg(debug_assertions)]
 pub mod fault;
 pub mod feeds;
 pub mod front;
+pub mod hello;
 pub mod key;
 pub mod label;
 pub mod liveness;
@@ -38,6 +41,8 @@ use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -46,8 +51,10 @@ use crate::config::{Config, Limits};
 use crate::source::{Source, SourceEvents};
 use common::Common;
 use console::Console;
+use encryption::Encryption;
 use event::{Event, Tally};
 use front::Front;
+use hello::Strays;
 use origin::Origins;
 use storage::{Keeping, Storage};
 use topics::Topics;
@@ -61,6 +68,7 @@ pub struct Server {
     accepting: JoinHandle<()>,
     sources: Vec<Source>,
     ticking: JoinHandle<()>,
+    renewing: Option<JoinHandle<()>>,
     keeping: Keeping,
     started: Now,
 }
@@ -71,6 +79,7 @@ impl Server {
         config: Config,
         mut storage: Storage,
         origins: Origins,
+        encryption: Option<Arc<Encryption>>,
         listener: std::net::TcpListener,
         console: Console,
     ) -> io::Result<Self> {
@@ -87,6 +96,9 @@ impl Server {
             workers,
             origins,
             compression: config.compression,
+            encryption: encryption.clone(),
+            strays: Strays::default(),
+            refusals: Semaphore::new(Limits::TLS_REFUSALS_MAX),
             tasks: TaskTracker::new(),
         });
         let sources = common.topics.iter().map(|topic| {
@@ -99,6 +111,13 @@ impl Server {
         let sources = sources.collect();
         let accepting = tokio::spawn(accept::accept(listener, front.clone()));
         let ticking = tokio::spawn(tick(common.clone()));
+        let renewing = match encryption {
+            Some(encryption) if encryption.is_from_files() => {
+                let asked = signal(SignalKind::hangup())?;
+                Some(tokio::spawn(encryption.renew(asked, common.clone())))
+            }
+            _ => None,
+        };
         Ok(Self {
             address,
             common,
@@ -106,6 +125,7 @@ impl Server {
             accepting,
             sources,
             ticking,
+            renewing,
             keeping,
             started: Now::read(),
         })
@@ -147,6 +167,7 @@ impl Server {
         }
         self.accepting.abort();
         self.ticking.abort();
+        self.renewing.inspect(JoinHandle::abort);
         self.front.tasks.close();
         // Answers that are under way; whoever does not take them is not waited for.
         let _ = tokio::time::timeout(Limits::CLOSE_TIMEOUT, self.front.tasks.wait()).await;

@@ -8,6 +8,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use lapwing_wire::control::{Answer as Granted, SUBPROTOCOL};
 use lapwing_wire::extension::{self, Compression};
@@ -15,6 +16,7 @@ use lapwing_wire::handshake::{UpgradeRequest, accept_key, check_upgrade, choose_
 use lapwing_wire::query::{Encoding, Envelope, StreamQuery, Topics as Asked};
 use lapwing_wire::start::Start;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::common::Common;
 use super::front::{Answer, Front, Guest, refusal, text};
@@ -26,6 +28,7 @@ use crate::config::Limits;
 use crate::log::Grant;
 use crate::log::hold::Pin;
 use crate::session::Mode;
+use crate::socket::tls::Tls;
 
 /// Answers a request for a stream: 101, or why not.
 pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
@@ -53,17 +56,15 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
     front.tasks.spawn(async move {
         // A client that left before the 101 was out was never a session.
         let Ok(upgraded) = upgrade.await else { return };
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        let Some((stream, tls, leftover)) = bare(upgraded) else {
             return;
         };
-        let Ok(stream) = parts.io.into_inner().into_std() else {
-            return;
-        };
-        let leftover = parts.read_buf.to_vec();
+        let Ok(stream) = stream.into_std() else { return };
         let address = guest.address;
         let Some(seat) = guest.seat.take() else { return };
         expected.adopt(Arrival {
             stream,
+            tls,
             leftover,
             label,
             address,
@@ -75,6 +76,18 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
         });
     });
     switching(&key, mode, agreed)
+}
+
+/// The socket of an upgraded connection, what encrypts it, and the bytes that came behind the handshake and were read already.
+fn bare(upgraded: Upgraded) -> Option<(TcpStream, Option<Box<Tls>>, Vec<u8>)> {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(plain) => return Some((plain.io.into_inner(), None, plain.read_buf.to_vec())),
+        Err(upgraded) => upgraded,
+    };
+    let encrypted = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
+    let (stream, connection) = encrypted.io.into_inner().into_inner();
+    let tls = Box::new(Tls::new(connection));
+    Some((stream, Some(tls), encrypted.read_buf.to_vec()))
 }
 
 type Decided = (String, Mode, Grants, StreamQuery);

@@ -23,6 +23,7 @@ use crate::log::Grant;
 use crate::log::bell::{Bell, Ring};
 use crate::log::hold::Pin;
 use crate::session::Mode;
+use crate::socket::tls::Tls;
 
 /// A worker, as the server that started it knows it.
 pub struct Worker {
@@ -61,6 +62,8 @@ pub struct Hand {
 pub struct Arrival {
     /// The socket, non-blocking.
     pub stream: std::net::TcpStream,
+    /// What encrypts it, if anything does.
+    pub tls: Option<Box<Tls>>,
     /// Bytes that the client sent right behind its handshake.
     pub leftover: Vec<u8>,
     /// How it is called.

@@ -40,4 +40,5 @@ mod stopping;
 mod subprotocol;
 mod support;
 mod tail;
+mod tls;
 mod usage;

@@ -96,10 +96,12 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
         allowed_origins: Vec::new(),
         io_uring: ring::probe().is_ok(),
         compression: Compression::Off,
+        tls: None,
         limits: Limits::default(),
     };
     let storage = Storage::open(None, config.topics.clone()).expect("topics in memory open no file");
-    let server = Server::start(config, storage, Origins::default(), listener, Console::tapped(tap)).map_err(broken)?;
+    let origins = Origins::default();
+    let server = Server::start(config, storage, origins, None, listener, Console::tapped(tap)).map_err(broken)?;
     let relay = Relay::start(address).await.map_err(broken)?;
     let slow = Arc::new(AtomicBool::new(false));
     let target = Target::parse(&format!("ws://{}", relay.address)).expect("our own address is valid");

@@ -5,6 +5,7 @@ pub mod faults;
 pub mod frames;
 pub mod http;
 pub mod lines;
+pub mod secure;
 pub mod server;
 
 use std::time::{Duration, Instant};

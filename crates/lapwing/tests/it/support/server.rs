@@ -134,7 +134,8 @@ impl Plan {
                 .expect("ready tells the address")
         } else {
             server.err.find("with the address", |line| {
-                let (_, rest) = line.split_once("Stream   ws://")?;
+                let (_, rest) = line.split_once("Stream   ws")?;
+                let (_, rest) = rest.split_once("://")?;
                 rest.split_whitespace().next()?.parse().ok()
             })
         };

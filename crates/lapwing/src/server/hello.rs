@@ -1,0 +1,101 @@
+//! How a connection begins: in TLS or not, and what becomes of one that begins otherwise than its port speaks.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::event::Event;
+use super::front::Front;
+
+/// A connection on which HTTP begins.
+pub enum Opened {
+    /// In the clear.
+    Plain(TcpStream),
+    /// Inside TLS.
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+/// Waits for the first byte, and for the handshake of TLS where that is spoken. None when nothing will come of it; the peer is told
+/// why, where it would understand, and so is the console.
+pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Option<Opened> {
+    let mut first = [0];
+    if stream.peek(&mut first).await.ok()? == 0 {
+        return None;
+    }
+    let Some(encryption) = &front.encryption else {
+        if first[0] != HANDSHAKE_RECORD {
+            return Some(Opened::Plain(stream));
+        }
+        front.strays.tell(front, || {
+            format!("{address} speaks TLS, and this port does not (ws://, http://); --tls-cert and --tls-key let it")
+        });
+        // No sentence of TLS; but its clients say that this was no TLS, and some show it.
+        answer(stream, "this port does not speak TLS: use ws:// or http://").await;
+        return None;
+    };
+    // The first byte of a method; of TLS, in any version, it never is.
+    if first[0].is_ascii_alphabetic() {
+        front.strays.tell(front, || {
+            format!("{address} does not speak TLS, and this port speaks nothing else (wss://, https://)")
+        });
+        answer(stream, "this port speaks TLS: use wss:// or https://").await;
+        return None;
+    }
+    match encryption.acceptor().accept(stream).await {
+        Ok(stream) => Some(Opened::Encrypted(Box::new(stream))),
+        Err(error) => {
+            if let Some(error) = of_tls(&error) {
+                front.strays.tell(front, || {
+                    format!("{address} came no further than the TLS handshake: {error}")
+                });
+            }
+            None
+        }
+    }
+}
+
+/// What TLS itself found wrong, and not the network.
+fn of_tls(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Answers in the clear what was sent in the wrong way.
+async fn answer(mut stream: TcpStream, sentence: &str) {
+    let head = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8";
+    let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{sentence}\n", sentence.len() + 1);
+    // What was sent is read first: closing with bytes unread would reset the connection under the answer.
+    let told = async {
+        let _ = stream.read(&mut [0; 4096]).await;
+        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.shutdown().await;
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
+}
+
+/// Connections that began in the wrong way: told at most once a second, however many there are.
+#[derive(Default)]
+pub struct Strays {
+    told: Mutex<Option<Instant>>,
+}
+
+impl Strays {
+    fn tell(&self, front: &Front, text: impl FnOnce() -> String) {
+        let now = Instant::now();
+        {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.is_some_and(|told| now - told < Duration::from_secs(1)) {
+                return;
+            }
+            *told = Some(now);
+        }
+        front.common.console.tell(Event::Limit { text: text() });
+    }
+}
+
+/// The type of the record in which a ClientHello comes (RFC 8446 section 5.1); no method of HTTP begins with it.
+const HANDSHAKE_RECORD: u8 = 0x16;
