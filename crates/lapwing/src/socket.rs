@@ -1,5 +1,7 @@
 //! One connection's bytes: written from the log as they lie there, read into a buffer of the caller.
 
+#[cfg(test)]
+mod tests;
 pub mod tls;
 
 use std::io::{self, Read as _};
