@@ -8,6 +8,8 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 use sha1_smol::Sha1;
 use thiserror::Error;
 
+use crate::escape::escaped_cut;
+
 /// What a request says that wants to open a WebSocket; a header that came several times is joined with commas, one that
 /// did not come is empty.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -380,7 +382,7 @@ impl fmt::Display for Refusal {
             ("; retry after ", self.retry_after.as_deref()),
         ] {
             if let Some(text) = text.filter(|text| !text.is_empty()) {
-                write!(f, "{before}{}", escape(text.trim()))?;
+                write!(f, "{before}{}", escaped_cut(text.trim(), CLIP_BYTES_MAX).0)?;
             }
         }
         Ok(())
@@ -457,16 +459,6 @@ fn is_token(byte: u8) -> bool {
 /// The beginning of a text that somebody else wrote.
 fn clip(text: &str) -> String {
     text[..text.floor_char_boundary(CLIP_BYTES_MAX)].to_owned()
-}
-
-/// A line that does nothing to a terminal.
-fn escape(text: &str) -> String {
-    let text = &text[..text.floor_char_boundary(CLIP_BYTES_MAX)];
-    let visible = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
-    };
-    text.chars().map(visible).collect()
 }
 
 /// The one version of the protocol (RFC 6455 section 4.1).
@@ -689,6 +681,8 @@ mod tests {
         );
         check_refusal(b"HTTP/1.0 301\r\nLocation: wss://h/\r\n\r\n", "301; moved to wss://h/");
         check_refusal(b"HTTP/1.1 400 Bad\r\n\r\n\x1b[2Jboo\x07", r"400 Bad: \u{1b}[2Jboo\u{7}");
+        let turned = "HTTP/1.1 400 Bad\r\n\r\nnot \u{202e}you";
+        check_refusal(turned.as_bytes(), r"400 Bad: not \u{202e}you");
     }
 
     #[test]

@@ -61,6 +61,8 @@ impl fmt::Display for Start {
             Self::Earliest => f.write_str("earliest"),
             Self::Offset(offset) => write!(f, "{offset}"),
             Self::Position(position) => write!(f, "@{}:{}", position.epoch, position.offset),
+            // In the unit in which it was given: seconds may be more than fit as milliseconds.
+            Self::Ago(ago) if ago.subsec_nanos() == 0 => write!(f, "-{}s", ago.as_secs()),
             Self::Ago(ago) => write!(f, "-{}ms", ago.as_millis()),
             Self::Last(count) => write!(f, "last:{count}"),
         }
@@ -153,6 +155,8 @@ mod tests {
             Start::Position(position),
             Start::Last(3),
             Start::Ago(Duration::from_millis(5)),
+            Start::Ago(Duration::from_millis(u64::MAX)),
+            Start::Ago(Duration::from_secs(u64::MAX)),
         ] {
             assert_eq!(start.to_string().parse(), Ok(start));
         }

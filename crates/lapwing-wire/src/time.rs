@@ -79,10 +79,11 @@ impl TimeReader {
             return WallTime::parse(text);
         };
         match self.second {
-            Some((known, begin)) if known == *second => Some(WallTime(begin + micros * 1000)),
+            Some((known, begin)) if known == *second => begin.checked_add(micros * 1000).map(WallTime),
             _ => {
                 let time = WallTime::parse(text)?;
-                self.second = Some((*second, time.0 - micros * 1000));
+                // Of the first and of the last second that there is, not all fits.
+                self.second = time.0.checked_sub(micros * 1000).map(|begin| (*second, begin));
                 Some(time)
             }
         }
@@ -146,6 +147,21 @@ mod tests {
             "2026-13-21T19:00:01.000000Z",
             "2026-11-21T19:00:01.00000xZ",
             "",
+        ] {
+            assert_eq!(reader.read(text), WallTime::parse(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_and_the_last_second_are_read_as_a_parser_reads_them() {
+        let mut reader = TimeReader::default();
+        for text in [
+            "2262-04-11T23:47:16.000000Z",
+            "2262-04-11T23:47:16.854775Z",
+            "2262-04-11T23:47:16.999999Z",
+            "1677-09-21T00:12:43.145225Z",
+            "1677-09-21T00:12:43.000000Z",
+            "1677-09-21T00:12:43.999999Z",
         ] {
             assert_eq!(reader.read(text), WallTime::parse(text), "{text}");
         }

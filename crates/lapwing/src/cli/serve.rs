@@ -539,7 +539,19 @@ fn read_file(path: &std::path::Path) -> Result<SettingsFile, Failure> {
             "name another file with --config",
         )
     })?;
-    toml::from_str(&text).map_err(|error| {
+    parse_file(&text, &shown)
+}
+
+/// Checks what a settings file says by itself: its keys, the kinds of their values, its topics.
+pub fn check_file(text: &str) -> Result<(), Failure> {
+    let file = parse_file(text, "lapwing.toml")?;
+    let topics = file.topic.iter().map(|(name, source)| format!("{name}={source}"));
+    let topics: Result<Vec<_>, _> = topics.map(|topic| parse_topic(&topic)).collect();
+    check_topics(&topics?)
+}
+
+fn parse_file(text: &str, shown: &str) -> Result<SettingsFile, Failure> {
+    toml::from_str(text).map_err(|error| {
         let place = error.span().map_or(String::new(), |span| {
             let before = &text[..span.start.min(text.len())];
             format!(" line {}", before.matches('\n').count() + 1)

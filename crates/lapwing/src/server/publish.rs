@@ -303,7 +303,7 @@ fn not_kept(topic: &Topic, error: &AppendError) -> Box<Answer> {
 
 /// How a body holds messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Form {
+pub enum Form {
     /// One JSON value.
     Json,
     /// A JSON value a line.
@@ -315,7 +315,8 @@ enum Form {
 }
 
 impl Form {
-    fn of(content_type: Option<&str>) -> Result<Self, Box<Answer>> {
+    /// What a content type says, or the answer to one that is not taken.
+    pub fn of(content_type: Option<&str>) -> Result<Self, Box<Answer>> {
         let essence = content_type
             .unwrap_or("")
             .split(';')
@@ -339,7 +340,8 @@ impl Form {
         }
     }
 
-    fn read(self, body: &[u8]) -> Result<Payloads, Box<Answer>> {
+    /// The messages of a body, or the answer to one that holds none or a wrong one.
+    pub fn read(self, body: &[u8]) -> Result<Payloads, Box<Answer>> {
         let wrong = |sentence: String| refuse(StatusCode::BAD_REQUEST, &sentence);
         if body.is_empty() && self != Self::Bytes {
             return Err(wrong("the body holds no message".to_owned()));

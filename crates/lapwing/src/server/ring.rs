@@ -169,3 +169,97 @@ mod sys {
 pub fn probe() -> io::Result<()> {
     SendRing::new().map(drop)
 }
+
+#[cfg(all(test, target_os = "linux", not(feature = "loom")))]
+mod tests {
+    use std::io::Read as _;
+    use std::os::fd::AsFd as _;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// A ring, or none where the kernel has none, which is told.
+    fn ring(test: &str) -> Option<SendRing> {
+        match SendRing::new() {
+            Ok(ring) => Some(ring),
+            Err(error) => {
+                if let Some(skips) = std::env::var_os("LAPWING_SKIPS") {
+                    use std::io::Write as _;
+                    let file = std::fs::File::options().append(true).create(true).open(skips);
+                    let mut file = file.expect("the file of skips can be written");
+                    writeln!(file, "{test}: no ring can be had here: {error}").expect("it can be written");
+                }
+                None
+            }
+        }
+    }
+
+    /// Sends once, and gives what became of each by its place.
+    fn send(ring: &mut SendRing, sends: &[(&UnixStream, Vec<u8>)]) -> Vec<Option<io::Result<usize>>> {
+        let outgoing: Vec<_> = sends
+            .iter()
+            .map(|(socket, bytes)| Outgoing {
+                socket: socket.as_fd(),
+                bytes,
+            })
+            .collect();
+        let mut told: Vec<_> = sends.iter().map(|_| None).collect();
+        let end = ring.send(&outgoing, |nth, sent| {
+            assert!(told[nth].replace(sent).is_none(), "each is told once");
+        });
+        end.expect("the ring holds");
+        told
+    }
+
+    #[test]
+    fn a_ring_sends_to_each_socket_its_own_bytes() {
+        let Some(mut ring) = ring("a_ring_sends_to_each_socket_its_own_bytes") else {
+            return;
+        };
+        let pairs: Vec<_> = (0..64).map(|_| UnixStream::pair().expect("a pair")).collect();
+        for round in 0..50_usize {
+            // Memory of its own for each, freed when the batch is over.
+            let bytes = |nth: usize| vec![(round + nth) as u8; 1 + (round * 31 + nth * 7) % 700];
+            let sends: Vec<_> = pairs
+                .iter()
+                .enumerate()
+                .map(|(nth, (ours, _))| (ours, bytes(nth)))
+                .collect();
+            for (nth, sent) in send(&mut ring, &sends).into_iter().enumerate() {
+                assert_eq!(sent.expect("told").expect("sent"), bytes(nth).len());
+            }
+            drop(sends);
+            for (nth, (_, theirs)) in pairs.iter().enumerate() {
+                let mut came = vec![0; bytes(nth).len()];
+                (&*theirs).read_exact(&mut came).expect("it was sent");
+                assert_eq!(came, bytes(nth));
+            }
+        }
+        assert!(send(&mut ring, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_ring_sends_what_a_socket_takes_and_tells_one_that_is_gone() {
+        let Some(mut ring) = ring("a_ring_sends_what_a_socket_takes_and_tells_one_that_is_gone") else {
+            return;
+        };
+        let (full, mut reader) = UnixStream::pair().expect("a pair");
+        let (gone, peer) = UnixStream::pair().expect("a pair");
+        drop(peer);
+        let mut taken = 0;
+        loop {
+            let sends = [(&full, vec![7; 100_000]), (&gone, vec![8; 10])];
+            let mut told = send(&mut ring, &sends).into_iter().map(|sent| sent.expect("told"));
+            let (to_full, to_gone) = (told.next().expect("two"), told.next().expect("two"));
+            assert_eq!(to_gone.expect_err("nobody is there").kind(), io::ErrorKind::BrokenPipe);
+            match to_full.expect("it is there") {
+                0 => break,
+                bytes => taken += bytes,
+            }
+        }
+        drop(full);
+        let mut came = Vec::new();
+        reader.read_to_end(&mut came).expect("it was sent");
+        assert_eq!(came, vec![7; taken]);
+    }
+}

@@ -134,6 +134,7 @@ fn unsafe_code_stays_in_the_segment_and_the_ring() {
         "crates/lapwing/src",
         "crates/lapwing-wire/src",
         "crates/lapwing-trial/src",
+        "crates/lapwing-fuzz/src",
     ] {
         for (path, text) in sources(folder) {
             if path.ends_with("log/segment.rs") || path.ends_with("server/ring.rs") {
@@ -147,6 +148,68 @@ fn unsafe_code_stays_in_the_segment_and_the_ring() {
             );
         }
     }
+}
+
+/// What the manifests of all crates name, with which crates name it.
+fn direct_dependencies() -> BTreeMap<String, Vec<String>> {
+    fn tables(manifest: &toml::Table, found: &mut Vec<String>) {
+        for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            let table = manifest.get(kind).and_then(toml::Value::as_table);
+            found.extend(table.into_iter().flat_map(toml::Table::keys).cloned());
+        }
+        let targets = manifest.get("target").and_then(toml::Value::as_table);
+        for target in targets.into_iter().flat_map(toml::Table::values) {
+            tables(target.as_table().expect("a target has tables"), found);
+        }
+    }
+    let mut dependencies = BTreeMap::<String, Vec<String>>::new();
+    let crates = std::fs::read_dir(root().join("crates")).expect("the folder is there");
+    let mut crates: Vec<_> = crates.map(|entry| entry.expect("readable").path()).collect();
+    crates.sort();
+    for path in crates {
+        let manifest = std::fs::read_to_string(path.join("Cargo.toml")).expect("a crate has a manifest");
+        let mut found = Vec::new();
+        tables(&manifest.parse().expect("a manifest is TOML"), &mut found);
+        found.sort();
+        found.dedup();
+        for dependency in found {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            dependencies.entry(dependency).or_default().push(name);
+        }
+    }
+    dependencies
+}
+
+#[test]
+fn every_direct_dependency_has_a_reason() {
+    let page = std::fs::read_to_string(root().join("docs/dependencies.md")).expect("the page is there");
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let mut told = BTreeMap::new();
+    for (name, rest) in rows {
+        let (users, reason) = rest.split_once('|').expect("a row has three columns");
+        assert!(reason.trim_matches([' ', '|']).len() > 3, "{name} has a reason");
+        assert!(
+            told.insert(name.to_owned(), users.to_owned()).is_none(),
+            "{name} stands there once"
+        );
+    }
+    let dependencies = direct_dependencies();
+    for (name, users) in &dependencies {
+        let row = told.get(name);
+        let row = row.unwrap_or_else(|| panic!("docs/dependencies.md does not say why {name} is used"));
+        for user in users {
+            let short = user.strip_prefix("lapwing-").unwrap_or(user);
+            let said = row.split(',').any(|said| said.split_whitespace().next() == Some(short));
+            assert!(said, "docs/dependencies.md does not say that {user} uses {name}");
+        }
+    }
+    let gone: Vec<_> = told.keys().filter(|name| !dependencies.contains_key(*name)).collect();
+    assert!(
+        gone.is_empty(),
+        "docs/dependencies.md has what no manifest names: {gone:?}"
+    );
 }
 
 #[test]
@@ -169,6 +232,7 @@ fn every_file_says_first_what_it_is() {
         "crates/lapwing/src",
         "crates/lapwing-wire/src",
         "crates/lapwing-trial/src",
+        "crates/lapwing-fuzz/src",
     ] {
         for (path, text) in sources(folder) {
             let first = text.lines().next().unwrap_or("");

@@ -11,7 +11,7 @@ pub mod header;
 pub mod index;
 pub mod notice;
 pub mod page;
-mod recovery;
+pub mod recovery;
 pub mod repair;
 pub mod scan;
 pub mod state;

@@ -151,9 +151,17 @@ impl Opening<'_> {
         // in the same history. Nor are those that the original of a copy may have given.
         let lost = level == Level::Os && (cut.is_some() || tail == Tail::Suspect);
         let renew = began && (lost || self.copied);
-        // All messages of a file are of one history. And a file says where the log ends, when all others are gone.
-        let begin = if verdict.keep > 0 { renew } else { next > Offset::ZERO };
         let mut lineage = survey.lineage.clone().unwrap_or_else(|| Lineage::new(fresh));
+        // All messages of a file are of one history, also where the state came from elsewhere and knows another one.
+        let last = survey.segments[..verdict.keep].last();
+        let last = last.and_then(|segment| segment.header.as_ref().ok());
+        let of_another = last.is_some_and(|(header, _)| header.lineage.current() != lineage.current());
+        // And a file says where the log ends, when all others are gone.
+        let begin = if verdict.keep > 0 {
+            renew || of_another
+        } else {
+            next > Offset::ZERO
+        };
         if began && survey.state.is_err() {
             self.tell(self.directory.join(state::FILE), Finding::StateRebuilt);
         }

@@ -1433,6 +1433,19 @@ fn a_copy_of_a_directory_goes_on_in_a_new_history_and_a_machine_that_restarts_do
 }
 
 #[test]
+fn a_file_takes_no_more_when_the_state_knows_another_history_than_it() {
+    let disk = written(FSYNC, &[(0, 5)]);
+    let elsewhere = state::State::new(topic(), &Lineage::new(Epoch::from_bits(7)), Level::Fsync, at(0));
+    disk.put(&dir().join(state::FILE), &elsewhere.encode());
+    let mut opened = open(&disk, FSYNC, 2);
+    opened.writer.append(&batch(5, 2, 1)).expect("room");
+    opened.writer.sync().expect("synced");
+    assert_eq!(offsets(&read(&opened.store)), (0..7).collect::<Vec<_>>());
+    let again = open(&disk.crash(Crash::PowerCut), FSYNC, 3);
+    assert_eq!(offsets(&read(&again.store)), (0..7).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_real_directory_that_is_put_back_from_a_copy_begins_a_new_history() {
     let dir = tempfile::tempdir().expect("a directory");
     let (path, aside) = (dir.path().join("data"), dir.path().join("aside"));

@@ -1,0 +1,28 @@
+//! The places in `lapwing`.
+
+mod disk;
+mod feed;
+mod grants;
+mod origin;
+mod publish;
+mod recording;
+mod settings;
+mod store;
+mod url;
+
+use crate::Entry;
+
+/// All of them.
+pub const ENTRIES: &[Entry] = &[
+    feed::ENTRY,
+    grants::ENTRY,
+    origin::ENTRY,
+    publish::ENTRY,
+    recording::READ,
+    recording::WRITTEN,
+    settings::FILE,
+    settings::TOPIC,
+    store::DIRECTORY,
+    store::FILES,
+    url::ENTRY,
+];
