@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lapwing_wire::control::Level;
+use lapwing_wire::escape::escaped;
 use lapwing_wire::topic::TopicName;
 
 use super::arrays::{ArraySpec, Dtype, Shape};
@@ -160,14 +161,11 @@ pub fn parse_topic(text: &str) -> Result<TopicSpec, Failure> {
             "write --topic NAME=SOURCE, such as --topic vm=stdin or --topic orders=push",
         ));
     };
-    let name = TopicName::parse(name).map_err(|error| {
-        Failure::usage(
-            format!("{error}, in --topic {text}"),
-            "choose another name before the =",
-        )
-    })?;
-    let source = parse_source(source)
-        .map_err(|wrong| Failure::usage(format!("{} in --topic {text}", wrong.what), wrong.hint))?;
+    // It may stand in a file that somebody else wrote, and the sentence is printed on a terminal.
+    let wrong = |what: String, hint| Failure::usage(escaped(&format!("{what} in --topic {text}")), hint);
+    let name = TopicName::parse(name)
+        .map_err(|error| wrong(format!("{error},"), "choose another name before the =".to_owned()))?;
+    let source = parse_source(source).map_err(|Wrong { what, hint }| wrong(what, hint))?;
     Ok(TopicSpec { name, source })
 }
 
@@ -618,6 +616,15 @@ mod tests {
             "x=users?every=1s&rate=5/s",
             "both every= and rate= are given in --topic x=users?every=1s&rate=5/s",
             "leave one of them out",
+        );
+    }
+
+    #[test]
+    fn c14_a_source_that_is_wrong_cannot_drive_the_terminal_that_is_told() {
+        check_wrong(
+            "x=array?every=\u{1b}[2J",
+            r#"unknown source "array" in --topic x=array?every=\u{1b}[2J"#,
+            "did you mean \"arrays\"? Sources: users, arrays, stdin, file:PATH, exec:COMMAND, push",
         );
     }
 

@@ -72,7 +72,9 @@ impl Survey {
         let lineage = lineage.max_by_key(|lineage| (lineage.current_begin(), lineage.epochs().len()));
         let durable = headers().map(|(header, _)| header.durable);
         let durable = durable.chain(state.as_ref().ok().map(|state| state.durable));
-        let durable = durable.max().unwrap_or_default();
+        // Before a history begins all that it goes on from is brought to stable storage.
+        let begun = lineage.as_ref().map(Lineage::current_begin);
+        let durable = durable.chain(begun).max().unwrap_or_default();
         let clean = state.as_ref().is_ok_and(|state| state.clean);
 
         let last = found.len().saturating_sub(1);

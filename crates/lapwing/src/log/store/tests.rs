@@ -1446,6 +1446,23 @@ fn a_file_takes_no_more_when_the_state_knows_another_history_than_it() {
 }
 
 #[test]
+fn a_log_that_ends_before_its_newest_history_begins_is_behind() {
+    let disk = written(OS, &[(0, 5)]);
+    let mut lineage = Lineage::new(Epoch::from_bits(1));
+    lineage.branch(Epoch::from_bits(7), at(50));
+    let elsewhere = state::State::new(topic(), &lineage, Level::Os, at(0));
+    disk.put(&dir().join(state::FILE), &elsewhere.encode());
+    let opened = open(&disk, OS, 2);
+    let behind = Finding::Behind {
+        next: at(5),
+        durable: at(50),
+    };
+    assert_eq!(findings(&opened), [behind]);
+    assert!(opened.read_only.is_some());
+    assert_eq!(offsets(&read(&opened.store)), (0..5).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_real_directory_that_is_put_back_from_a_copy_begins_a_new_history() {
     let dir = tempfile::tempdir().expect("a directory");
     let (path, aside) = (dir.path().join("data"), dir.path().join("aside"));
