@@ -219,7 +219,9 @@ fn weight(event: &Event) -> usize {
             said: super::event::Said::Text { text, .. },
             ..
         } => text.len(),
-        Event::Source { text, .. } | Event::Storage { text, .. } | Event::Limit { text } => text.len(),
+        Event::Source { text, .. } | Event::Storage { text, .. } | Event::Access { text } | Event::Limit { text } => {
+            text.len()
+        }
         Event::Left {
             reason,
             last,

@@ -37,6 +37,8 @@ pub enum Event {
         io_uring: bool,
         /// Whether messages are compressed for clients that offer it.
         compression: bool,
+        /// Whether clients need a token.
+        authentication: bool,
         /// The seed of all random feeds.
         seed: u64,
     },
@@ -197,6 +199,11 @@ pub enum Event {
         /// The topic.
         topic: TopicName,
         /// A sentence, already harmless.
+        text: String,
+    },
+    /// Something about tokens and keys.
+    Access {
+        /// A sentence, already harmless; nothing secret stands in it.
         text: String,
     },
     /// Someone was held to a limit.
@@ -391,6 +398,7 @@ impl Event {
             Self::Missed { .. } => "gap",
             Self::Source { .. } => "source",
             Self::Storage { .. } => "disk",
+            Self::Access { .. } => "access",
             Self::Limit { .. } | Self::NotShown { .. } => "limit",
             Self::Stopping { .. } | Self::Stopped { .. } => "stop",
         }
@@ -410,6 +418,7 @@ impl Event {
             Self::Missed { .. } => "gap",
             Self::Source { .. } => "source",
             Self::Storage { .. } => "storage",
+            Self::Access { .. } => "access",
             Self::Limit { .. } => "limit",
             Self::Stopping { .. } => "stopping",
             Self::Stopped { .. } => "stopped",
@@ -551,7 +560,7 @@ impl Event {
                 format!("{client} missed {topic} {from}-{last} ({count}): {why}")
             }
             Self::Source { topic, text } | Self::Storage { topic, text } => format!("{topic}: {text}"),
-            Self::Limit { text } => text.clone(),
+            Self::Access { text } | Self::Limit { text } => text.clone(),
             Self::Stopping { signal, clients } => {
                 format!(
                     "{signal}: telling {} and stopping; once more ends at once",

@@ -1,6 +1,7 @@
 //! A running server: the front door, the delivery threads, the sources, and how all of them stop.
 
 pub mod accept;
+pub mod access;
 pub mod address;
 pub mod bucket;
 pub mod common;
@@ -12,6 +13,7 @@ pub mod event;
 pub mod fault;
 pub mod feeds;
 pub mod front;
+pub mod gate;
 pub mod key;
 pub mod label;
 pub mod liveness;
@@ -38,12 +40,15 @@ use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Now;
 use crate::config::{Config, Limits};
 use crate::source::{Source, SourceEvents};
+use access::Access;
+use access::files::{self, Files};
 use common::Common;
 use console::Console;
 use event::{Event, Tally};
@@ -61,22 +66,29 @@ pub struct Server {
     accepting: JoinHandle<()>,
     sources: Vec<Source>,
     ticking: JoinHandle<()>,
+    /// Looks whether tokens and keys change, where there are any.
+    watching: Option<JoinHandle<()>>,
     keeping: Keeping,
     started: Now,
 }
 
 impl Server {
-    /// Starts everything on a socket that already listens; must be called within a tokio runtime.
+    /// Starts everything on a socket that already listens; must be called within a tokio runtime. `files` has the tokens and
+    /// keys; without them everybody may do everything.
     pub fn start(
         config: Config,
         mut storage: Storage,
         origins: Origins,
+        files: Option<Files>,
         listener: std::net::TcpListener,
         console: Console,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;
-        let common = Common::new(Topics::new(storage.take_topics()), config.limits, console);
+        let common = {
+            let access = files.as_ref().map_or_else(Access::default, Files::access);
+            Common::new(Topics::new(storage.take_topics()), config.limits, access, console)
+        };
         let keeping = storage.start(&common)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = (0..cores)
@@ -99,6 +111,13 @@ impl Server {
         let sources = sources.collect();
         let accepting = tokio::spawn(accept::accept(listener, front.clone()));
         let ticking = tokio::spawn(tick(common.clone()));
+        let watching = match files {
+            None => None,
+            Some(files) => {
+                let hangup = signal(SignalKind::hangup())?;
+                Some(tokio::spawn(files::watch(files, common.clone(), hangup)))
+            }
+        };
         Ok(Self {
             address,
             common,
@@ -106,6 +125,7 @@ impl Server {
             accepting,
             sources,
             ticking,
+            watching,
             keeping,
             started: Now::read(),
         })
@@ -147,6 +167,7 @@ impl Server {
         }
         self.accepting.abort();
         self.ticking.abort();
+        self.watching.iter().for_each(JoinHandle::abort);
         self.front.tasks.close();
         // Answers that are under way; whoever does not take them is not waited for.
         let _ = tokio::time::timeout(Limits::CLOSE_TIMEOUT, self.front.tasks.wait()).await;

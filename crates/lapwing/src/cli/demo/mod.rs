@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{End, stop};
 use crate::client::target::Target;
 use crate::clock::Now;
-use crate::config::{Config, Limits, raise_open_files};
+use crate::config::{AccessSpec, Config, Limits, raise_open_files};
 use crate::failure::{Exit, Failure};
 use crate::server::accept;
 use crate::server::console::Console;
@@ -92,6 +92,7 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
         storage: None,
         listen: address,
         topics: default_topics(),
+        access: AccessSpec::default(),
         seed,
         allowed_origins: Vec::new(),
         io_uring: ring::probe().is_ok(),
@@ -99,7 +100,15 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
         limits: Limits::default(),
     };
     let storage = Storage::open(None, config.topics.clone()).expect("topics in memory open no file");
-    let server = Server::start(config, storage, Origins::default(), listener, Console::tapped(tap)).map_err(broken)?;
+    let server = Server::start(
+        config,
+        storage,
+        Origins::default(),
+        None,
+        listener,
+        Console::tapped(tap),
+    )
+    .map_err(broken)?;
     let relay = Relay::start(address).await.map_err(broken)?;
     let slow = Arc::new(AtomicBool::new(false));
     let target = Target::parse(&format!("ws://{}", relay.address)).expect("our own address is valid");
