@@ -6,11 +6,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::position::{Epoch, Offset, Position};
 use crate::report::Report;
+use crate::secret::Secret;
 use crate::start::{Start, StartError};
 use crate::topic::TopicName;
 
 /// The subprotocol's name in `Sec-WebSocket-Protocol`.
 pub const SUBPROTOCOL: &str = "lapwing.v1";
+
+/// The name under which plain mode may be offered. A browser that offers a protocol wants one of its own back, so a token
+/// offered as one needs this beside it.
+pub const PLAIN_PROTOCOL: &str = "lapwing.plain";
+
+/// How an offer begins that is a token: behind it stands the token in base64url without padding (RFC 4648 section 5).
+/// It is never chosen, so it is never sent back.
+pub const TOKEN_PROTOCOL: &str = "lapwing.token.";
 
 /// How every control message from the server begins, and no data message: its writer puts `type` first.
 pub const CONTROL_PREFIX: &str = "{\"type\":";
@@ -39,13 +48,24 @@ pub enum ServerMessage {
     },
     /// A command was not obeyed; the connection lives on.
     Error {
-        /// A word for programs: `bad_command`, `unknown_topic`, `too_many_topics`, `bad_report`, `too_many_reports`.
+        /// A word for programs: `bad_command`, `unknown_topic`, `not_allowed`, `too_many_topics`, `bad_report`, `too_many_reports`.
         code: String,
         /// A sentence for people.
         message: String,
         /// The topic it is about.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         topic: Option<TopicName>,
+    },
+    /// The token ends soon, and with it this connection, unless another one comes before.
+    Expiring {
+        /// How long it will still be served, in milliseconds.
+        in_ms: u64,
+    },
+    /// Another token was taken.
+    Authorized {
+        /// How long it will be served now, in milliseconds; none when the token has no end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        in_ms: Option<u64>,
     },
     /// The server is about to close this connection.
     Bye {
@@ -68,7 +88,7 @@ pub struct Welcome {
     pub name: String,
     /// Program and version: `lapwing/0.1.0`.
     pub server: String,
-    /// The public topics.
+    /// The public topics that this client may listen to.
     pub topics: Vec<TopicName>,
     /// A report of one topic is taken at most this often.
     pub report_interval_ms: u64,
@@ -168,6 +188,11 @@ pub enum ClientMessage {
     Unsubscribe {
         /// The topic.
         topic: TopicName,
+    },
+    /// Another token, in place of the one that this connection was opened with.
+    Auth {
+        /// The token.
+        token: Secret,
     },
     /// The timing of blocks.
     Report(Box<Report>),
@@ -310,6 +335,19 @@ mod tests {
             };
             assert_eq!(back.start(), Ok(start));
         }
+    }
+
+    #[test]
+    fn a_token_goes_over_the_wire_and_into_no_log() {
+        let auth = ClientMessage::Auth {
+            token: Secret::new("abc"),
+        };
+        assert_eq!(auth.to_text(), "{\"type\":\"auth\",\"token\":\"abc\"}");
+        assert_eq!(ClientMessage::parse(&auth.to_text()), Ok(auth.clone()));
+        assert_eq!(format!("{auth:?}"), "Auth { token: *** }");
+        // What cannot be read is not repeated, since it may be a token in the wrong place.
+        let error = ClientMessage::parse("{\"type\":\"auth\",\"token\":{\"abc\":1}}").expect_err("no text");
+        assert!(!error.contains("abc"), "{error}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod name;
 pub mod position;
 pub mod query;
 pub mod report;
+pub mod secret;
 pub mod start;
 pub mod time;
 pub mod topic;

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::name::{ClientName, ClientNameError};
+use crate::secret::Secret;
 use crate::start::{Start, StartError};
 use crate::topic::{TopicName, TopicNameError};
 
@@ -21,6 +22,8 @@ pub struct StreamQuery {
     pub encoding: Encoding,
     /// How the client wants to be called.
     pub name: Option<ClientName>,
+    /// What a server gave for use in one URL, in place of a token.
+    pub ticket: Option<Secret>,
 }
 
 /// The topics of a request.
@@ -91,6 +94,7 @@ impl StreamQuery {
             "topics" => self.topics = Some(topics(value)?),
             "from" => self.set_from(value)?,
             "name" => self.name = Some(ClientName::parse(value)?),
+            "ticket" => self.ticket = Some(Secret::new(value)),
             "envelope" => {
                 self.envelope = match value {
                     "on" => Envelope::On,
@@ -170,7 +174,7 @@ fn topics(value: &str) -> Result<Topics, QueryError> {
     Ok(Topics::Named(names))
 }
 
-const KEYS: &[&str] = &["topics", "from", "encoding", "envelope", "name"];
+const KEYS: &[&str] = &["topics", "from", "encoding", "envelope", "name", "ticket"];
 
 /// Keys under which people try to pass secrets; a URL ends in logs, so the refusal says why.
 const SECRETS: &[&str] = &[
@@ -189,7 +193,7 @@ const SECRETS: &[&str] = &[
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum QueryError {
     /// A key that means nothing here.
-    #[error("unknown key {key:?} in the query; known are topics, from, encoding, envelope and name")]
+    #[error("unknown key {key:?} in the query; known are topics, from, encoding, envelope, name and ticket")]
     UnknownKey {
         /// The key.
         key: String,
@@ -291,7 +295,7 @@ mod tests {
     fn what_is_refused_says_what_is_known() {
         check_refused(
             "topic=users",
-            "unknown key \"topic\" in the query; known are topics, from, encoding, envelope and name",
+            "unknown key \"topic\" in the query; known are topics, from, encoding, envelope, name and ticket",
         );
         check_refused(
             "token=abc",
@@ -309,6 +313,13 @@ mod tests {
             &format!("topics={many}"),
             "101 topics in one request, at most 100 are allowed",
         );
+    }
+
+    #[test]
+    fn a_ticket_is_taken_and_shown_to_nobody() {
+        let query = StreamQuery::parse("ticket=abc-_").expect("valid");
+        assert_eq!(query.ticket.as_ref().map(Secret::reveal), Some("abc-_"));
+        assert!(!format!("{query:?}").contains("abc"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lapwing_wire::control::Level;
 use lapwing_wire::extension::Compression;
+use thiserror::Error;
 
 use crate::source::spec::TopicSpec;
 
@@ -18,6 +19,8 @@ pub struct Config {
     pub topics: Vec<TopicSpec>,
     /// Where topics are kept, and how safely; none keeps all of them in memory.
     pub storage: Option<StorageSpec>,
+    /// What is asked of those who come.
+    pub access: AccessSpec,
     /// The seed of all random feeds.
     pub seed: u64,
     /// Origins that may open a stream or publish beside the server's own, and so the host names that it answers to.
@@ -65,6 +68,62 @@ pub struct StorageSpec {
     pub data: PathBuf,
     /// The level of topics that name none.
     pub level: Level,
+}
+
+/// What is asked of those who come: nothing, unless a file says who may do what.
+#[derive(Clone, Debug, Default)]
+pub struct AccessSpec {
+    /// The file of tokens.
+    pub tokens: Option<PathBuf>,
+    /// The file of keys that prove JWTs.
+    pub jwt_keys: Option<PathBuf>,
+    /// A JWT must be meant for one of these; without any it must be meant for nobody in particular.
+    pub audiences: Vec<String>,
+    /// A JWT must be from one of these; without any it may be from anyone who has the key.
+    pub issuers: Vec<String>,
+}
+
+impl AccessSpec {
+    /// Whether nobody is asked who they are.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.tokens.is_none() && self.jwt_keys.is_none()
+    }
+}
+
+/// Whether a server may listen where strangers can reach it: with tokens and encryption both, or when `open` says that it is meant.
+///
+/// What comes by way of a proxy that ends TLS does not count as encrypted: the proxy may be the only one that connects, but nothing
+/// here can know that. Such a proxy stands on this machine, where the server listens on loopback, or `open` says what it is.
+pub fn strangers_allowed(
+    listen: SocketAddr,
+    authenticated: bool,
+    encrypted: bool,
+    open: bool,
+) -> Result<(), StrangersError> {
+    if open || listen.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    match (authenticated, encrypted) {
+        (true, true) => Ok(()),
+        (false, false) => Err(StrangersError::Both),
+        (false, true) => Err(StrangersError::Unauthenticated),
+        (true, false) => Err(StrangersError::InTheClear),
+    }
+}
+
+/// Why a server does not listen where strangers can reach it; goes on behind "would serve strangers".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum StrangersError {
+    /// Neither is there.
+    #[error("without authentication and in the clear")]
+    Both,
+    /// Anybody could listen.
+    #[error("without authentication")]
+    Unauthenticated,
+    /// Anybody on the way could read the tokens.
+    #[error("in the clear: whoever is on the way reads their tokens")]
+    InTheClear,
 }
 
 /// The limits of a server.
@@ -192,4 +251,39 @@ pub fn raise_open_files() -> usize {
         },
     );
     open_files()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(listen: &str, authenticated: bool, encrypted: bool, open: bool, expect: Result<(), StrangersError>) {
+        let listen = listen.parse().expect("an address");
+        assert_eq!(
+            strangers_allowed(listen, authenticated, encrypted, open),
+            expect,
+            "{listen}"
+        );
+    }
+
+    #[test]
+    fn e15_strangers_are_served_with_tokens_and_encryption_or_when_that_is_meant() {
+        for local in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            check(local, false, false, false, Ok(()));
+        }
+        for reachable in [
+            "0.0.0.0:1",
+            "10.0.0.1:1",
+            "[::]:1",
+            "[fe80::1]:1",
+            "[::ffff:10.0.0.1]:1",
+        ] {
+            check(reachable, false, false, false, Err(StrangersError::Both));
+            check(reachable, false, true, false, Err(StrangersError::Unauthenticated));
+            check(reachable, true, false, false, Err(StrangersError::InTheClear));
+            check(reachable, true, true, false, Ok(()));
+            check(reachable, false, false, true, Ok(()));
+        }
+    }
 }

@@ -4,13 +4,23 @@
 ///
 /// # Panics
 ///
-/// If the operating system has no random numbers, without which no TLS works either.
+/// As [`bytes`].
 #[must_use]
 pub fn word() -> u64 {
-    let mut bytes = [0; 8];
+    u64::from_ne_bytes(bytes())
+}
+
+/// So many random bytes.
+///
+/// # Panics
+///
+/// If the operating system has no random numbers, without which no TLS works either.
+#[must_use]
+pub fn bytes<const COUNT: usize>() -> [u8; COUNT] {
+    let mut bytes = [0; COUNT];
     rustls::crypto::aws_lc_rs::default_provider()
         .secure_random
         .fill(&mut bytes)
         .expect("the operating system gives random numbers");
-    u64::from_ne_bytes(bytes)
+    bytes
 }

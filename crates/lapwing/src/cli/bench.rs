@@ -14,7 +14,7 @@ use lapwing_wire::topic::TopicName;
 use rustls::pki_types::ServerName;
 use tokio_util::sync::CancellationToken;
 
-use super::listen::{at_least_one, time, tls_of, url_failure};
+use super::listen::{at_least_one, time, tls_of, token_of, url_failure};
 use super::stop;
 use super::{End, in_form};
 use crate::client::dial::{CONNECT_WAIT, DialError, Purpose, io_reason};
@@ -52,6 +52,12 @@ pub struct BenchArgs {
     /// Trust any certificate: whoever is on the way can read and change the feed [default: off]
     #[arg(long, help_heading = "What")]
     insecure: bool,
+    /// A file with the token to show the server [default: LAPWING_TOKEN]
+    ///
+    /// It is read anew for each connection. Without it the variable LAPWING_TOKEN of the environment holds the token, if there is one. A
+    /// token is never an argument, which stands in the list of processes.
+    #[arg(long, value_name = "FILE", help_heading = "What")]
+    token_file: Option<PathBuf>,
     /// How many clients listen at once, at least 1; each needs an open file
     #[arg(long, allow_negative_numbers = true, value_name = "N", default_value = "100", value_parser = at_least_one, help_heading = "Load")]
     clients: NonZeroU64,
@@ -325,6 +331,7 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
     let target = Target::parse(&args.url).map_err(|error| url_failure(&error))?;
     check(args, &target)?;
     let tls = tls_of(&target, args.ca.as_ref(), args.insecure)?;
+    let token = token_of(args.token_file.as_ref())?;
     let address = reach(&target)?;
     sources(&args.source_addresses, address)?;
     let name = || {
@@ -346,6 +353,7 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
         target,
         address,
         tls,
+        token,
         topics: args.topics.as_deref().map(once),
         clients,
         threads,

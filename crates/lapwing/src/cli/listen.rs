@@ -27,6 +27,7 @@ use crate::client::status::Goal;
 use crate::client::target::{Security, Target, TargetError};
 use crate::client::text::{Talk, Tone};
 use crate::client::tls::{self, Trust};
+use crate::client::token::{TokenError, TokenSource};
 use crate::client::watch::{Screen, Watch};
 use crate::clock::Now;
 use crate::failure::{Exit, Failure};
@@ -63,13 +64,19 @@ pub struct ListenArgs {
     /// Trust any certificate: whoever is on the way can read and change the feed [default: off]
     #[arg(long, help_heading = "What")]
     insecure: bool,
+    /// A file with the token to show the server [default: LAPWING_TOKEN]
+    ///
+    /// It is read anew for each connection. Without it the variable LAPWING_TOKEN of the environment holds the token, if there is one. A
+    /// token is never an argument, which stands in the list of processes.
+    #[arg(long, value_name = "FILE", help_heading = "What")]
+    token_file: Option<PathBuf>,
     /// How many messages make a block, at least 1
     #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Measure")]
     block: NonZeroU64,
     /// What the server calls us, at most 64 characters [default: it gives a number]
     #[arg(long, value_name = "NAME", help_heading = "Measure")]
     name: Option<ClientName>,
-    /// Do not report block times to the server [default: at most one report a second and topic]
+    /// Report no block times to the server [default: at most one a second and topic]
     #[arg(long, help_heading = "Measure")]
     no_report: bool,
     /// Record to this file; a recording that is there is gone on with where it ends, each offset once [default: none]
@@ -301,6 +308,7 @@ fn options(args: &ListenArgs) -> Result<Options, Failure> {
             },
             read_bytes: READ_BYTES,
             tls,
+            token: token_of(args.token_file.as_ref())?,
         },
         topics: args.topics.clone(),
         start: args.from,
@@ -465,6 +473,14 @@ pub(super) fn tls_of(
     let config = tls::config(&trust)
         .map_err(|error| Failure::usage(error.to_string(), "--ca takes a file with certificates in PEM form"))?;
     Ok(Some(config))
+}
+
+/// What to show the server, by `--token-file` and the environment; a file that is of no use now is told before anything starts.
+pub(super) fn token_of(file: Option<&PathBuf>) -> Result<TokenSource, Failure> {
+    let wrong = |error: TokenError| Failure::usage(error.to_string(), error.hint());
+    let source = TokenSource::new(file.cloned()).map_err(wrong)?;
+    source.read().map_err(wrong)?;
+    Ok(source)
 }
 
 /// A wrong URL, as it is told.

@@ -8,6 +8,7 @@ pub mod manual;
 pub mod publish;
 pub mod serve;
 pub mod stop;
+pub mod token;
 pub mod verify;
 
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ pub enum Command {
     Publish(publish::PublishArgs),
     /// Print what a data directory holds, or repair it
     Log(log::LogArgs),
+    /// Make a token for a server that asks for one
+    Token(token::TokenArgs),
     /// See it work: a server and two listeners in this process, for a minute
     Demo(demo::DemoArgs),
     /// Print completions for a shell
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args, color),
         Command::Publish(args) => publish::run(args, color),
         Command::Log(args) => log::run(args),
+        Command::Token(args) => token::run(args),
         Command::Demo(args) => demo::run(args, color),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
 
-use super::listen::{tls_of, url_failure};
+use super::listen::{tls_of, token_of, url_failure};
 use super::stop;
 use super::{End, in_form};
 use crate::client::dial::{DialError, io_reason};
@@ -47,6 +47,12 @@ pub struct PublishArgs {
     /// Trust any certificate: whoever is on the way can read and change the messages [default: off]
     #[arg(long, display_order = 4, help_heading = "What")]
     insecure: bool,
+    /// A file with the token to show the server [default: LAPWING_TOKEN]
+    ///
+    /// It is read anew for each post. Without it the variable LAPWING_TOKEN of the environment holds the token, if there is one. A
+    /// token is never an argument, which stands in the list of processes.
+    #[arg(long, value_name = "FILE", display_order = 5, help_heading = "What")]
+    token_file: Option<PathBuf>,
     /// What to print: text for people, or json with each answer of the server as one object a line
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Show")]
     output: OutputFormat,
@@ -111,6 +117,7 @@ fn letterbox(args: &PublishArgs) -> Result<Letterbox, Failure> {
     Ok(Letterbox {
         target,
         tls,
+        token: token_of(args.token_file.as_ref())?,
         topic,
         source: format!("{:032x}", u128::from_ne_bytes(Entropy::from_system().bytes())),
     })

@@ -14,16 +14,21 @@ use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{End, in_form, stop};
-use crate::config::{CertificateFiles, Config, Limits, StorageSpec, TlsSpec, raise_open_files};
+use crate::config::{
+    AccessSpec, CertificateFiles, Config, Limits, StorageSpec, StrangersError, TlsSpec, raise_open_files,
+    strangers_allowed,
+};
 use crate::failure::{Exit, Failure};
 use crate::server::Server;
 use crate::server::accept;
+use crate::server::access::files::Files;
 use crate::server::certificate::Certificate;
 use crate::server::console::Console;
 use crate::server::encryption::Encryption;
 use crate::server::event::Event;
 use crate::server::origin::Origins;
 use crate::server::ring;
+use crate::server::secrets::Secrets;
 use crate::server::storage::{Storage, StorageError};
 use crate::source::spec::{Feed, SourceSpec, TopicSpec, default_topics, parse_span, parse_topic};
 use crate::terminal::form;
@@ -52,9 +57,21 @@ pub struct ServeArgs {
     /// Address and port; port 0 takes any free one [default: 127.0.0.1:8765]
     #[arg(long, value_name = "ADDR", help_heading = "Reach")]
     listen: Option<String>,
-    /// Serve whoever can reach an address that is not this machine's own, without authentication [default: off]
+    /// Serve whoever can reach an address that is not this machine's own, also without authentication or in the clear [default: off]
     #[arg(long, help_heading = "Reach")]
     open: bool,
+    /// Ask everybody for a token of this file: a line NAME SHA256 SCOPE,… for each; lapwing token new makes them [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Reach")]
+    tokens: Option<PathBuf>,
+    /// Ask everybody for a JWT that a key of this file proves: JWKS, a public key in PEM form, or a line HS256 SECRET [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Reach", hide_short_help = true)]
+    jwt_keys: Option<PathBuf>,
+    /// A JWT must be meant for this audience (aud); may be repeated [default: none, and then it may name none]
+    #[arg(long, value_name = "NAME", help_heading = "Reach", hide_short_help = true)]
+    jwt_audience: Vec<String>,
+    /// A JWT must be from this issuer (iss); may be repeated [default: any]
+    #[arg(long, value_name = "NAME", help_heading = "Reach", hide_short_help = true)]
+    jwt_issuer: Vec<String>,
     /// A web page's origin that may listen and publish, beside our own page; may be repeated [default: none]
     #[arg(long = "allow-origin", value_name = "ORIGIN", help_heading = "Reach")]
     allow_origin: Vec<String>,
@@ -194,6 +211,10 @@ struct SettingsFile {
     durability: Option<Durability>,
     listen: Option<String>,
     open: bool,
+    tokens: Option<PathBuf>,
+    jwt_keys: Option<PathBuf>,
+    jwt_audience: Vec<String>,
+    jwt_issuer: Vec<String>,
     allow_origin: Vec<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
@@ -221,6 +242,7 @@ pub fn run(args: ServeArgs, color: ColorChoice) -> End {
 
 fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
     let (config, origins) = configure(args)?;
+    let files = Files::open(&config.access).map_err(|error| Failure::usage(error.to_string(), error.hint()))?;
     let listener = accept::listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -241,7 +263,11 @@ fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
         }
     };
     let storage = Storage::open(config.storage.as_ref(), config.topics.clone()).map_err(cannot_keep)?;
-    let exit = runtime.block_on(serve(config, storage, origins, encryption, listener, format, color));
+    let secrets = Secrets {
+        encryption,
+        access: files,
+    };
+    let exit = runtime.block_on(serve(config, storage, origins, secrets, listener, format, color));
     // A thread that waits for standard input would hold the process; nothing of it is needed any more.
     runtime.shutdown_background();
     exit
@@ -251,7 +277,7 @@ async fn serve(
     config: Config,
     storage: Storage,
     origins: Origins,
-    encryption: Option<Arc<Encryption>>,
+    secrets: Secrets,
     listener: std::net::TcpListener,
     format: OutputFormat,
     color: ColorChoice,
@@ -265,13 +291,13 @@ async fn serve(
     stop::outlive_file_limits().map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;
-    // A hangup asks for another certificate, where there can be one: from here on it ends nothing.
-    let exchanged = encryption.as_ref().filter(|encryption| encryption.is_from_files());
-    let _hangup = exchanged
-        .map(|_| signal(SignalKind::hangup()))
+    // Before anyone is told that we are here: from then on it means to read the files again, and not to end.
+    let _hangup = secrets
+        .come_from_files()
+        .then(|| signal(SignalKind::hangup()))
         .transpose()
         .map_err(broken)?;
-    let certificate = encryption.as_ref().map(|encryption| encryption.certificate());
+    let certificate = secrets.encryption.as_ref().map(|encryption| encryption.certificate());
     let console = Console::start(format, color, config.limits.console_bytes_max);
     let address = listener.local_addr().map_err(broken)?;
     match format {
@@ -295,11 +321,12 @@ async fn serve(
                 compression: config.compression == Compression::Deflate,
                 tls: config.is_encrypted(),
                 fingerprint: certificate.map(|certificate| certificate.fingerprint().to_owned()),
+                authentication: !config.access.is_open(),
                 seed: config.seed,
             });
         }
     }
-    let server = Server::start(config, storage, origins, encryption, listener, console.clone()).map_err(broken)?;
+    let server = Server::start(config, storage, origins, secrets, listener, console.clone()).map_err(broken)?;
     let (code, why, name) = tokio::select! {
         _ = interrupt.recv() => (CloseCode::GOING_AWAY, "server stopped", "Ctrl-C"),
         _ = terminate.recv() => (CloseCode::RESTART, "server restarts", "SIGTERM"),
@@ -347,22 +374,14 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
         .listen
         .or(file.listen)
         .unwrap_or_else(|| DEFAULT_ADDRESS.to_string());
-    let listen = address(&listen, args.open || file.open).unwrap_or_else(|failure| {
-        note(failure);
-        SocketAddr::from(([127, 0, 0, 1], 0))
-    });
-    let allowed_origins = if args.allow_origin.is_empty() {
-        file.allow_origin
-    } else {
-        args.allow_origin
+    let repeated = |typed: Vec<String>, written: Vec<String>| if typed.is_empty() { written } else { typed };
+    let access = AccessSpec {
+        tokens: args.tokens.or(file.tokens),
+        jwt_keys: args.jwt_keys.or(file.jwt_keys),
+        audiences: repeated(args.jwt_audience, file.jwt_audience),
+        issuers: repeated(args.jwt_issuer, file.jwt_issuer),
     };
-    let origins = Origins::parse(&allowed_origins).unwrap_or_else(|error| {
-        note(Failure::usage(
-            format!("{error}, in --allow-origin"),
-            "an origin is a scheme, a host, and a port if it is not the usual one",
-        ));
-        Origins::default()
-    });
+    check_access(&access).unwrap_or_else(&mut note);
     let tls = tls(
         args.tls_cert.or(file.tls_cert),
         args.tls_key.or(file.tls_key),
@@ -371,6 +390,18 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
     .unwrap_or_else(|failure| {
         note(failure);
         None
+    });
+    let listen = address(&listen, !access.is_open(), tls.is_some(), args.open || file.open).unwrap_or_else(|failure| {
+        note(failure);
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    });
+    let allowed_origins = repeated(args.allow_origin, file.allow_origin);
+    let origins = Origins::parse(&allowed_origins).unwrap_or_else(|error| {
+        note(Failure::usage(
+            format!("{error}, in --allow-origin"),
+            "an origin is a scheme, a host, and a port if it is not the usual one",
+        ));
+        Origins::default()
     });
     let mut limits = Limits::default();
     let mut span =
@@ -465,6 +496,7 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
             listen,
             topics,
             storage,
+            access,
             seed,
             allowed_origins,
             io_uring: args.io_uring.or(file.io_uring).unwrap_or_default().decide()?,
@@ -594,7 +626,19 @@ fn check_topics(topics: &[TopicSpec]) -> Result<(), Failure> {
     }
 }
 
-fn address(text: &str, open: bool) -> Result<SocketAddr, Failure> {
+/// What JWTs must say means nothing without keys that prove them.
+fn check_access(access: &AccessSpec) -> Result<(), Failure> {
+    let said = [("--jwt-audience", &access.audiences), ("--jwt-issuer", &access.issuers)];
+    match said.iter().find(|(_, names)| !names.is_empty()) {
+        Some((flag, _)) if access.jwt_keys.is_none() => Err(Failure::usage(
+            format!("{flag} means nothing without keys that prove a JWT"),
+            "add --jwt-keys FILE",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn address(text: &str, authenticated: bool, encrypted: bool, open: bool) -> Result<SocketAddr, Failure> {
     let wrong = |why: &str| {
         Failure::usage(
             format!("--listen {:?} {why}", escaped(text)),
@@ -613,16 +657,17 @@ fn address(text: &str, open: bool) -> Result<SocketAddr, Failure> {
     let Some(address) = found.iter().find(|found| found.is_ipv4()).or(found.first()) else {
         return Err(wrong("has no address"));
     };
-    let strangers = match address.ip() {
-        IpAddr::V4(ip) => !ip.is_loopback(),
-        IpAddr::V6(ip) => !ip.is_loopback(),
-    };
-    if strangers && !open {
-        return Err(Failure::usage(
-            format!("--listen {text} would serve strangers, without authentication and in the clear"),
-            "add --open if that is meant; without it only loopback addresses such as 127.0.0.1 are taken",
-        ));
-    }
+    strangers_allowed(*address, authenticated, encrypted, open).map_err(|error| {
+        let hint = match error {
+            StrangersError::Both | StrangersError::Unauthenticated => {
+                "add --open if that is meant; without it others are served with --tokens and --tls-cert only, this machine always"
+            }
+            StrangersError::InTheClear => {
+                "add --tls-cert and --tls-key, or --open if that is meant, as behind a proxy that speaks TLS"
+            }
+        };
+        Failure::usage(format!("--listen {text} would serve strangers, {error}"), hint)
+    })?;
     Ok(*address)
 }
 
@@ -656,10 +701,11 @@ fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate
     let topics = &config.topics;
     let default_level = config.storage.as_ref().map_or(Level::None, |storage| storage.level);
     let paint = Painter::stderr(color);
-    let reach = if address.ip().is_loopback() {
-        "for this machine only (--listen ADDR --open serves others)"
-    } else {
-        "for everyone who can reach it, without authentication (--open)"
+    let reach = match (address.ip().is_loopback(), config.access.is_open()) {
+        (true, true) => "for this machine only (--listen ADDR --open serves others)",
+        (true, false) => "for this machine only, and for who has a token (--listen ADDR --open serves others)",
+        (false, true) => "for everyone who can reach it, without authentication (--open)",
+        (false, false) => "for everyone who can reach it and has a token",
     };
     let mut text = String::new();
     let head = paint.paint(Role::Heading, concat!("Lapwing ", env!("CARGO_PKG_VERSION")));

@@ -12,6 +12,7 @@ use lapwing_wire::decoder::DecoderLimits;
 use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::handshake::{self, HandshakeError, Refusal, RequestError, Response};
 use lapwing_wire::name::ClientName;
+use lapwing_wire::secret::Secret;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -22,6 +23,7 @@ use super::connection::{Connection, Stream};
 use super::entropy::Entropy;
 use super::target::{Security, Target};
 use super::tls;
+use super::token::{TokenError, TokenSource, bearer};
 use crate::failure::Failure;
 
 /// What is needed to connect, again and again.
@@ -39,6 +41,8 @@ pub struct Dial {
     pub read_bytes: usize,
     /// For `wss://`.
     pub tls: Option<Arc<ClientConfig>>,
+    /// What to show the server.
+    pub token: TokenSource,
 }
 
 /// A connection behind its handshake.
@@ -47,14 +51,17 @@ pub struct Dialed {
     pub connection: Connection,
     /// The subprotocol that the server chose.
     pub protocol: Option<String>,
+    /// The token that the server was shown.
+    pub token: Option<Secret>,
 }
 
 impl Dial {
     /// Connects once.
     pub async fn connect(&self, entropy: &mut Entropy) -> Result<Dialed, DialError> {
+        let token = self.token.read().map_err(DialError::Token)?;
         let mut stream = open(&self.target, self.tls.as_ref()).await?;
         let key = STANDARD.encode(entropy.bytes::<16>());
-        let request = self.request(&key).map_err(DialError::Request)?;
+        let request = self.request(&key, token.as_ref()).map_err(DialError::Request)?;
         let answer = timeout(HANDSHAKE_WAIT, converse(&mut stream, &request)).await;
         let (response, early) = answer.map_err(|_| DialError::Silent)??;
         let accepted = response.check(&key, self.protocols).map_err(DialError::from)?;
@@ -62,12 +69,18 @@ impl Dial {
         Ok(Dialed {
             connection: Connection::new(stream, &early, self.limits, self.read_bytes, entropy),
             protocol: accepted.protocol,
+            token,
         })
     }
 
-    fn request(&self, key: &str) -> Result<Vec<u8>, RequestError> {
+    fn request(&self, key: &str, token: Option<&Secret>) -> Result<Vec<u8>, RequestError> {
         let path = self.target.path_and_query(self.name.as_ref());
-        handshake::request(&self.target.host_header(), &path, key, self.protocols, &[USER_AGENT])
+        let bearer = token.map(bearer);
+        let headers: Vec<_> = [USER_AGENT]
+            .into_iter()
+            .chain(bearer.as_deref().map(|bearer| ("Authorization", bearer)))
+            .collect();
+        handshake::request(&self.target.host_header(), &path, key, self.protocols, &headers)
     }
 }
 
@@ -175,6 +188,8 @@ pub enum DialError {
     Handshake(HandshakeError),
     /// The request cannot be written.
     Request(RequestError),
+    /// There is no token to show.
+    Token(TokenError),
 }
 
 /// What a connection is for, which decides what helps.
@@ -211,7 +226,8 @@ impl DialError {
             | Self::Certificate(_)
             | Self::Refused(_)
             | Self::Handshake(_)
-            | Self::Request(_) => Verdict::Stop,
+            | Self::Request(_)
+            | Self::Token(_) => Verdict::Stop,
         }
     }
 
@@ -254,6 +270,7 @@ impl DialError {
                 "is it the address of a WebSocket server, and the right path?",
             ),
             Self::Request(error) => Failure::usage(error.to_string(), "escape it in the URL"),
+            Self::Token(error) => Failure::failed(error.to_string(), error.hint()),
             Self::Resolve { .. } | Self::Connect { .. } | Self::Silent | Self::Lost(_) | Self::Tls(_) => {
                 Failure::failed(
                     format!("no server at {target}: {self}"),
@@ -304,6 +321,7 @@ impl fmt::Display for DialError {
             Self::Refused(refusal) => f.write_str(&refusal_sentence(refusal, Purpose::Listen).0),
             Self::Handshake(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),
+            Self::Token(error) => error.fmt(f),
         }
     }
 }
@@ -352,6 +370,9 @@ fn connect_reason(tried: &[(SocketAddr, io::Error)]) -> String {
 pub fn refusal_sentence(refusal: &Refusal, purpose: Purpose) -> (String, String) {
     let status = status_text(refusal);
     let (said, hint) = said(&refusal.body);
+    if let Some((sentence, of_token)) = said.as_deref().and_then(|said| token_sentence(said, purpose)) {
+        return (format!("{sentence} ({status})"), hint.unwrap_or(of_token));
+    }
     let sentence = match &said {
         Some(said) => format!("the server refused: {said} ({status})"),
         None => format!("the server answered {status}"),
@@ -367,7 +388,8 @@ pub fn refusal_sentence(refusal: &Refusal, purpose: Purpose) -> (String, String)
         }
         (400, Purpose::Listen) if said.is_some() => "look at the URL, also behind its ?".to_owned(),
         (300..=399, _) if !location.is_empty() => format!("it has moved to {location}"),
-        (401 | 403, _) => "it wants to know who you are, or you may not have this".to_owned(),
+        (401, _) => "--token-file FILE, or LAPWING_TOKEN in the environment, tells it who you are".to_owned(),
+        (403, _) => "it wants to know who you are, or you may not have this".to_owned(),
         (404, Purpose::Listen) => "look at the path of the URL and at --topics".to_owned(),
         (404 | 409, Purpose::Publish) => "a topic takes messages with: lapwing serve --topic NAME=push".to_owned(),
         (409, Purpose::Listen) => "--from earliest begins with what there is".to_owned(),
@@ -383,6 +405,26 @@ pub fn refusal_sentence(refusal: &Refusal, purpose: Purpose) -> (String, String)
         (_, Purpose::Publish) => "is it the address of a Lapwing server?".to_owned(),
     });
     (sentence, hint)
+}
+
+/// What a server of ours says of our token, as a sentence and a hint; none when it speaks of something else.
+#[must_use]
+pub fn token_sentence(said: &str, purpose: Purpose) -> Option<(String, String)> {
+    let it = said.strip_prefix("the token ")?;
+    let sentence = format!("the server refused the token: it {}", it.replacen("; ", ", ", 1));
+    let Some((has, needed)) = it.strip_prefix("has ").and_then(|it| it.split_once("; ")) else {
+        return Some((
+            sentence,
+            "give one that is in force, with --token-file FILE or in LAPWING_TOKEN".to_owned(),
+        ));
+    };
+    let listens = has.split(", ").filter_map(|scope| scope.strip_prefix("listen:"));
+    let may: Vec<_> = listens.filter(|topic| *topic != "*").collect();
+    let mut hint = "ask for a token with that scope".to_owned();
+    if purpose == Purpose::Listen && needed.starts_with("topic ") && !may.is_empty() {
+        hint.push_str(&format!(", or leave the topic out: --topics {}", may.join(",")));
+    }
+    Some((sentence, hint))
 }
 
 fn status_text(refusal: &Refusal) -> String {
@@ -487,6 +529,34 @@ mod tests {
             )
         );
         assert_eq!(told(404, "<html><title>x</title>").0, "the server answered 404 Why Not");
+    }
+
+    #[test]
+    fn what_a_server_says_of_the_token_is_told_with_the_way_out() {
+        let told = |status, body: &str, purpose| refusal_sentence(&refusal(status, body), purpose);
+        let needs = "the token has listen:users, publish:x; topic \"orders\" needs listen:orders";
+        assert_eq!(
+            told(403, needs, Purpose::Listen),
+            (
+                "the server refused the token: it has listen:users, publish:x, topic \"orders\" needs listen:orders (403 Why Not)"
+                    .to_owned(),
+                "ask for a token with that scope, or leave the topic out: --topics users".to_owned()
+            )
+        );
+        let (_, hint) = told(
+            403,
+            "the token has listen:*; topic \"x\" needs publish:x",
+            Purpose::Publish,
+        );
+        assert_eq!(hint, "ask for a token with that scope");
+        let (sentence, hint) = told(401, "the token expired 31 s ago", Purpose::Listen);
+        assert_eq!(
+            sentence,
+            "the server refused the token: it expired 31 s ago (401 Why Not)"
+        );
+        assert!(hint.contains("--token-file"), "{hint}");
+        let (_, hint) = told(401, "this server wants a token", Purpose::Listen);
+        assert!(hint.starts_with("--token-file FILE"), "{hint}");
     }
 
     #[test]

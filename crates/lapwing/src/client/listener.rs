@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::connection::{Connection, Turn};
-use super::dial::{Dial, DialError, Dialed, Purpose, Verdict, io_reason};
+use super::dial::{Dial, DialError, Dialed, Purpose, Verdict, io_reason, token_sentence};
 use super::entropy::Entropy;
 use super::event::{Back, Connected, Event, Halt, MissedMeanwhile, Mode, Observer, Retry, Whence};
 use super::feed::{self, OFFSET_MAX, Said};
@@ -267,7 +267,7 @@ impl<'a, O: Observer> Listener<'a, O> {
             Some(_) => Mode::Lapwing,
             None => Mode::Plain,
         };
-        let mut session = Session::new(mode, now);
+        let mut session = Session::new(mode, dialed.token, now);
         if mode == Mode::Plain {
             session.missed = MissedMeanwhile::Unknown;
             if !self.was_connected {
@@ -628,8 +628,30 @@ impl<'a, O: Observer> Listener<'a, O> {
             ServerMessage::Error { message, topic, .. } => self.on_error(session, &message, topic, now)?,
             ServerMessage::Heartbeat { next, .. } => return Ok(self.on_heartbeat(session, &next)),
             ServerMessage::Unsubscribed { .. } => {}
+            ServerMessage::Expiring { .. } => {
+                session.expiring = true;
+                self.renew(session);
+            }
+            ServerMessage::Authorized { .. } => session.expiring = false,
         }
         Ok(None)
+    }
+
+    /// Shows the server another token as soon as there is one; without one it ends this connection, and we come back.
+    fn renew(&self, session: &mut Session) {
+        if !session.expiring {
+            return;
+        }
+        let Ok(Some(token)) = self.options.dial.token.read() else {
+            return;
+        };
+        if session.token.as_ref() != Some(&token) {
+            session
+                .outbox
+                .push(ClientMessage::Auth { token: token.clone() }.to_text());
+            session.token = Some(token);
+            session.expiring = false;
+        }
     }
 
     /// Looks whether what the server has came; what does not come is fetched by coming back.
@@ -814,6 +836,9 @@ impl<'a, O: Observer> Listener<'a, O> {
         };
         if !self.was_connected {
             let (message, _) = escaped_cut(message, 400);
+            if let Some((sentence, hint)) = token_sentence(&message, Purpose::Listen) {
+                return Err(Halt::Failed(Failure::failed(sentence, hint)));
+            }
             return Err(Halt::Failed(Failure::failed(
                 format!("the server refused topic \"{topic}\": {message}"),
                 "leave it out of --topics, or name one that exists",
@@ -886,6 +911,7 @@ impl<'a, O: Observer> Listener<'a, O> {
         for at in 0..self.tracks.len() {
             self.report(at, session, session.report_interval, now);
         }
+        self.renew(session);
         self.send_outbox(session, connection);
         self.tell_silent(session, now)?;
         Ok(session.judge_silence(connection, now))

@@ -22,6 +22,7 @@ pub mod target;
 pub mod text;
 pub mod ticks;
 pub mod tls;
+pub mod token;
 pub mod track;
 pub mod watch;
 pub mod window;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use super::batch::Batch;
 use super::dial::{self, DialError};
 use super::target::Target;
+use super::token::{TokenSource, bearer};
 
 /// Where batches go.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Letterbox {
     pub target: Target,
     /// For TLS.
     pub tls: Option<Arc<ClientConfig>>,
+    /// What to show the server; it is read for each post.
+    pub token: TokenSource,
     /// The topic.
     pub topic: TopicName,
     /// The name of this run: with a sequence it lets the server recognise what it has already.
@@ -100,8 +103,9 @@ impl Post {
             _ => connect(to).await?,
         };
         line.send.ready().await.map_err(lost)?;
+        let request = request(to, batch, after)?;
         self.wrote = true;
-        let response = line.send.send_request(request(to, batch, after)?).await.map_err(lost)?;
+        let response = line.send.send_request(request).await.map_err(lost)?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let body = body
@@ -141,6 +145,12 @@ fn request(to: &Letterbox, batch: &Batch, after: Option<u64>) -> Result<Request<
     let mut request = Request::post(format!("{base}/topics/{}/messages", to.topic));
     if let Some(after) = after {
         request = request.header("Lapwing-After", after);
+    }
+    if let Some(token) = to.token.read().map_err(DialError::Token)? {
+        let value = HeaderValue::try_from(bearer(&token));
+        let mut value = value.map_err(|error| DialError::Lost(std::io::Error::other(error)))?;
+        value.set_sensitive(true);
+        request = request.header(AUTHORIZATION, value);
     }
     request
         .header(HOST, to.target.host_header())

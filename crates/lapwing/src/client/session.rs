@@ -5,6 +5,7 @@ use std::time::Duration;
 use lapwing_wire::close::CloseCode;
 use lapwing_wire::decoder::ProtocolError;
 use lapwing_wire::position::Offset;
+use lapwing_wire::secret::Secret;
 use lapwing_wire::topic::TopicName;
 
 use super::connection::Connection;
@@ -44,6 +45,10 @@ pub struct Session {
     pub awaits_tail_since: Option<u64>,
     /// When the server said to come back.
     pub bye: Option<Duration>,
+    /// The token that the server knows of us.
+    pub token: Option<Secret>,
+    /// It ends soon, and the server was not shown another one yet.
+    pub expiring: bool,
     /// Texts to send once the frame at hand is done with.
     pub outbox: Vec<String>,
 }
@@ -71,7 +76,7 @@ pub enum SessionEnd {
 impl Session {
     /// A connection that was opened at `now`.
     #[must_use]
-    pub fn new(mode: Mode, now: Now) -> Self {
+    pub fn new(mode: Mode, token: Option<Secret>, now: Now) -> Self {
         Self {
             mode,
             opened: now,
@@ -88,6 +93,8 @@ impl Session {
             messages: 0,
             awaits_tail_since: None,
             bye: None,
+            token,
+            expiring: false,
             outbox: Vec::new(),
         }
     }

@@ -275,7 +275,10 @@ impl Ear {
             ServerMessage::Error { message, .. } => {
                 self.books.complaint.get_or_insert_with(|| escaped_cut(&message, 400).0);
             }
-            ServerMessage::Welcome(_) | ServerMessage::Unsubscribed { .. } => {}
+            ServerMessage::Welcome(_)
+            | ServerMessage::Unsubscribed { .. }
+            | ServerMessage::Expiring { .. }
+            | ServerMessage::Authorized { .. } => {}
         }
     }
 

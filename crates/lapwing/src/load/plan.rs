@@ -10,6 +10,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::client::target::Target;
+use crate::client::token::TokenSource;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct Plan {
     pub address: SocketAddr,
     /// For `wss://`: how, and the name to ask for.
     pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// What to show the server.
+    pub token: TokenSource,
     /// The topics to follow; none is every public one.
     pub topics: Option<Vec<TopicName>>,
     /// How many listeners.

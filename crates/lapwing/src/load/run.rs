@@ -196,6 +196,7 @@ impl Run<'_> {
             let to = Letterbox {
                 target: plan.target.clone(),
                 tls: plan.tls.as_ref().map(|(config, _)| config.clone()),
+                token: plan.token.clone(),
                 topic: publish.topic.clone(),
                 source: format!("bench-{:016x}", run_number()),
             };

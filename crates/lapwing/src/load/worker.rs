@@ -22,6 +22,7 @@ use super::sources::Sources;
 use super::wire::Wire;
 use crate::client::dial::{DialError, HANDSHAKE_WAIT, USER_AGENT};
 use crate::client::entropy::Entropy;
+use crate::client::token::bearer;
 use crate::clock::Now;
 
 /// A thread's own side.
@@ -169,12 +170,18 @@ impl Worker {
         let key = STANDARD.encode(self.entropy.bytes::<16>());
         let protocols: &[&str] = if self.plan.is_plain() { &[] } else { &[SUBPROTOCOL] };
         let target = &self.plan.target;
+        let token = self.plan.token.read().map_err(io::Error::other)?;
+        let bearer = token.as_ref().map(bearer);
+        let headers: Vec<_> = [USER_AGENT]
+            .into_iter()
+            .chain(bearer.as_deref().map(|bearer| ("Authorization", bearer)))
+            .collect();
         let request = handshake::request(
             &target.host_header(),
             &target.path_and_query(None),
             &key,
             protocols,
-            &[USER_AGENT],
+            &headers,
         );
         let hello = Hello {
             request: request.map_err(io::Error::other)?,

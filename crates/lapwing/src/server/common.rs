@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use lapwing_wire::deflate::Room;
 use tokio::sync::{Notify, Semaphore};
 
+use super::access::Access;
 use super::console::Console;
 use super::roster::Roster;
 use super::topics::Topics;
@@ -17,6 +18,8 @@ pub struct Common {
     pub topics: Topics,
     /// The limits.
     pub limits: Limits,
+    /// Who may do what.
+    pub access: Access,
     /// Where events are told.
     pub console: Console,
     /// Who came and went.
@@ -34,10 +37,11 @@ pub struct Common {
 impl Common {
     /// Of a server that has just begun.
     #[must_use]
-    pub fn new(topics: Topics, limits: Limits, console: Console) -> Arc<Self> {
+    pub fn new(topics: Topics, limits: Limits, access: Access, console: Console) -> Arc<Self> {
         Arc::new(Self {
             topics,
             limits,
+            access,
             console,
             roster: Roster::default(),
             open: AtomicUsize::new(0),

@@ -11,6 +11,7 @@ use lapwing_wire::extension::Compression;
 use lapwing_wire::frame::Role;
 use lapwing_wire::position::Offset;
 
+use super::access::pass::Passes;
 use super::common::Common;
 use super::feeds::Feeds;
 use super::peer::Peer;
@@ -109,6 +110,8 @@ pub struct Surroundings {
     pub common: Arc<Common>,
     /// Makes the compressed messages of its clients whole.
     pub inflater: Inflater,
+    /// What its connections may do, where that is asked.
+    pub passes: Passes,
     /// Whether frames of many are sent together.
     pub batches: bool,
     /// The thread's time.
@@ -251,7 +254,12 @@ impl Connection {
                     }
                     match frame {
                         Frame::Deflated(message) => inflated += self.peer.on_deflated(message, around),
-                        frame => self.peer.on_frame(frame, around.now, &around.common, &mut around.feeds),
+                        frame => {
+                            let Surroundings {
+                                feeds, common, passes, ..
+                            } = around;
+                            self.peer.on_frame(frame, around.now, common, feeds, passes);
+                        }
                     }
                     bytes = &mut std::mem::take(&mut bytes)[consumed..];
                 }

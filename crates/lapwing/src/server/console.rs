@@ -222,6 +222,7 @@ fn weight(event: &Event) -> usize {
         Event::Source { text, .. }
         | Event::Storage { text, .. }
         | Event::Certificate { text }
+        | Event::Access { text }
         | Event::Limit { text } => text.len(),
         Event::Left {
             reason,

@@ -14,6 +14,7 @@ use lapwing_wire::position::Offset;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
+use super::access::pass::Passes;
 use super::common::Common;
 use super::connection::{Connection, Sent, Surroundings, Turn};
 use super::event::Event;
@@ -79,6 +80,7 @@ impl Delivery {
                 feeds: Feeds::new(&common.topics),
                 common,
                 inflater: Inflater::default(),
+                passes: Passes::default(),
                 batches,
                 now: Duration::ZERO,
                 stop: None,
@@ -193,6 +195,7 @@ impl Delivery {
             compression,
             grants,
             pins,
+            pass,
             seat,
         } = arrival;
         pins.into_iter()
@@ -206,7 +209,8 @@ impl Delivery {
         let key = entry.key();
         let session = Session::new(mode, compression, cursors);
         let mut peer = Peer::new(label, address, session, Key::new(key), self.around.now);
-        peer.greet(&self.around.common, &grants);
+        self.around.passes.put(Key::new(key), pass);
+        peer.greet(&self.around.common, &grants, &self.around.passes);
         let stream = mio::net::TcpStream::from_std(stream);
         let mut socket = match tls {
             None => Socket::new(stream),
@@ -401,6 +405,7 @@ impl Delivery {
 
     fn over(&mut self, key: usize, broken: Option<String>) {
         let mut connection = self.connections.remove(key);
+        self.around.passes.remove(Key::new(key));
         for cursor in connection.peer.session.cursors() {
             self.around
                 .feeds
@@ -415,9 +420,23 @@ impl Delivery {
         self.sessions.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// Looks whose token is over, or soon will be. The clock is the machine's own: a pause of this process counts.
+    fn look_at_passes(&mut self) {
+        for (key, standing) in self.around.passes.look(&self.around.common.access, Now::read()) {
+            let Some(connection) = self.connections.get_mut(key.place()) else {
+                continue;
+            };
+            connection
+                .peer
+                .on_standing(standing, &self.around.common, &self.around.passes);
+            enqueue(&mut self.connections, &mut self.ready, key.place());
+        }
+    }
+
     /// Looks at every connection: who is silent, who lags, who is owed a heartbeat, whose time is up.
     fn sweep(&mut self) {
         self.swept = self.around.now;
+        self.look_at_passes();
         let now = self.around.now;
         let late = now >= self.stop_by;
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();

@@ -42,6 +42,8 @@ pub enum Event {
         /// The SHA-256 fingerprint of the certificate, if it is.
         #[serde(skip_serializing_if = "Option::is_none")]
         fingerprint: Option<String>,
+        /// Whether clients need a token.
+        authentication: bool,
         /// The seed of all random feeds.
         seed: u64,
     },
@@ -207,6 +209,11 @@ pub enum Event {
     /// Something about the certificate that the server shows.
     Certificate {
         /// A sentence, already harmless.
+        text: String,
+    },
+    /// Something about tokens and keys.
+    Access {
+        /// A sentence, already harmless; nothing secret stands in it.
         text: String,
     },
     /// Someone was held to a limit.
@@ -402,6 +409,7 @@ impl Event {
             Self::Source { .. } => "source",
             Self::Storage { .. } => "disk",
             Self::Certificate { .. } => "tls",
+            Self::Access { .. } => "access",
             Self::Limit { .. } | Self::NotShown { .. } => "limit",
             Self::Stopping { .. } | Self::Stopped { .. } => "stop",
         }
@@ -422,6 +430,7 @@ impl Event {
             Self::Source { .. } => "source",
             Self::Storage { .. } => "storage",
             Self::Certificate { .. } => "certificate",
+            Self::Access { .. } => "access",
             Self::Limit { .. } => "limit",
             Self::Stopping { .. } => "stopping",
             Self::Stopped { .. } => "stopped",
@@ -563,7 +572,7 @@ impl Event {
                 format!("{client} missed {topic} {from}-{last} ({count}): {why}")
             }
             Self::Source { topic, text } | Self::Storage { topic, text } => format!("{topic}: {text}"),
-            Self::Limit { text } | Self::Certificate { text } => text.clone(),
+            Self::Limit { text } | Self::Certificate { text } | Self::Access { text } => text.clone(),
             Self::Stopping { signal, clients } => {
                 format!(
                     "{signal}: telling {} and stopping; once more ends at once",

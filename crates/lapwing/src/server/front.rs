@@ -20,7 +20,7 @@ use super::hello::Strays;
 use super::origin::Origins;
 use super::seat::SharedSeat;
 use super::worker::Worker;
-use super::{page, publish, stream};
+use super::{gate, page, publish, stream};
 use crate::config::Limits;
 
 /// What answers requests.
@@ -125,6 +125,7 @@ impl Front {
         let upgrade = request.headers().get(UPGRADE).is_some_and(|wanted| wanted != "h2c") || path == "/ws";
         match path {
             "/" | "/ws" if upgrade => stream::answer(self, request),
+            "/ticket" => gate::ticket(&self.common, &request),
             "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css" | "/icon.svg" if !reads(&request) => {
                 let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
                 answer

@@ -1,6 +1,7 @@
 //! A running server: the front door, the delivery threads, the sources, and how all of them stop.
 
 pub mod accept;
+pub mod access;
 pub mod address;
 pub mod bucket;
 pub mod certificate;
@@ -14,6 +15,7 @@ pub mod event;
 pub mod fault;
 pub mod feeds;
 pub mod front;
+pub mod gate;
 pub mod hello;
 pub mod key;
 pub mod label;
@@ -27,6 +29,7 @@ pub mod publish;
 pub mod ring;
 pub mod roster;
 pub mod seat;
+pub mod secrets;
 pub mod storage;
 pub mod stream;
 pub mod tick;
@@ -41,7 +44,6 @@ use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -49,13 +51,15 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Now;
 use crate::config::{Config, Limits};
 use crate::source::{Source, SourceEvents};
+use access::Access;
+use access::files::Files;
 use common::Common;
 use console::Console;
-use encryption::Encryption;
 use event::{Event, Tally};
 use front::Front;
 use hello::Strays;
 use origin::Origins;
+use secrets::Secrets;
 use storage::{Keeping, Storage};
 use topics::Topics;
 use worker::{Share, Stop, Worker};
@@ -68,24 +72,29 @@ pub struct Server {
     accepting: JoinHandle<()>,
     sources: Vec<Source>,
     ticking: JoinHandle<()>,
-    renewing: Option<JoinHandle<()>>,
+    /// Reads certificate, tokens and keys again.
+    renewing: Vec<JoinHandle<()>>,
     keeping: Keeping,
     started: Now,
 }
 
 impl Server {
-    /// Starts everything on a socket that already listens; must be called within a tokio runtime.
+    /// Starts everything on a socket that already listens; must be called within a tokio runtime. without
+    /// `secrets` nothing is encrypted, and everybody may do everything.
     pub fn start(
         config: Config,
         mut storage: Storage,
         origins: Origins,
-        encryption: Option<Arc<Encryption>>,
+        secrets: Secrets,
         listener: std::net::TcpListener,
         console: Console,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;
-        let common = Common::new(Topics::new(storage.take_topics()), config.limits, console);
+        let common = {
+            let access = secrets.access.as_ref().map_or_else(Access::default, Files::access);
+            Common::new(Topics::new(storage.take_topics()), config.limits, access, console)
+        };
         let keeping = storage.start(&common)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = (0..cores)
@@ -96,7 +105,7 @@ impl Server {
             workers,
             origins,
             compression: config.compression,
-            encryption: encryption.clone(),
+            encryption: secrets.encryption.clone(),
             strays: Strays::default(),
             refusals: Semaphore::new(Limits::TLS_REFUSALS_MAX),
             tasks: TaskTracker::new(),
@@ -111,13 +120,7 @@ impl Server {
         let sources = sources.collect();
         let accepting = tokio::spawn(accept::accept(listener, front.clone()));
         let ticking = tokio::spawn(tick(common.clone()));
-        let renewing = match encryption {
-            Some(encryption) if encryption.is_from_files() => {
-                let asked = signal(SignalKind::hangup())?;
-                Some(tokio::spawn(encryption.renew(asked, common.clone())))
-            }
-            _ => None,
-        };
+        let renewing = secrets.renew(&common)?;
         Ok(Self {
             address,
             common,
@@ -167,7 +170,7 @@ impl Server {
         }
         self.accepting.abort();
         self.ticking.abort();
-        self.renewing.inspect(JoinHandle::abort);
+        self.renewing.iter().for_each(JoinHandle::abort);
         self.front.tasks.close();
         // Answers that are under way; whoever does not take them is not waited for.
         let _ = tokio::time::timeout(Limits::CLOSE_TIMEOUT, self.front.tasks.wait()).await;

@@ -10,8 +10,11 @@ use lapwing_wire::control::{ClientMessage, GapReason, ServerMessage, Subscribe, 
 use lapwing_wire::decoder::{Deflated, Event as Frame};
 use lapwing_wire::position::Offset;
 use lapwing_wire::report::Report;
+use lapwing_wire::secret::Secret;
 use lapwing_wire::time::micros_text;
 
+use super::access::Caller;
+use super::access::pass::{Pass, Passes, Standing};
 use super::address::Address;
 use super::bucket::Bucket;
 use super::common::Common;
@@ -80,7 +83,7 @@ impl Peer {
     }
 
     /// Greets a client of the subprotocol, and confirms what it asked for in its URL.
-    pub fn greet(&mut self, common: &Common, grants: &[(TopicId, Grant)]) {
+    pub fn greet(&mut self, common: &Common, grants: &[(TopicId, Grant)], passes: &Passes) {
         if self.session.mode() != Mode::LapwingV1 {
             return;
         }
@@ -88,7 +91,13 @@ impl Peer {
             session: self.label.session(),
             name: self.label.to_string(),
             server: concat!("lapwing/", env!("CARGO_PKG_VERSION")).to_owned(),
-            topics: common.topics.iter().map(|topic| topic.name().clone()).collect(),
+            topics: common
+                .topics
+                .iter()
+                .map(Topic::name)
+                .filter(|name| passes.may_listen(self.key, name))
+                .cloned()
+                .collect(),
             report_interval_ms: millis(Limits::REPORT_INTERVAL),
             heartbeat_ms: millis(common.limits.heartbeat),
         }));
@@ -184,12 +193,21 @@ impl Peer {
     }
 
     /// Takes one message or control frame of the client.
-    pub fn on_frame(&mut self, frame: Frame<'_>, now: Duration, common: &Common, feeds: &mut Feeds) {
+    pub fn on_frame(
+        &mut self,
+        frame: Frame<'_>,
+        now: Duration,
+        common: &Common,
+        feeds: &mut Feeds,
+        passes: &mut Passes,
+    ) {
         if self.session.closing().is_some() && !matches!(frame, Frame::Close(_)) {
             return;
         }
         match frame {
-            Frame::Text(text) if self.session.mode() == Mode::LapwingV1 => self.on_command(text, now, common, feeds),
+            Frame::Text(text) if self.session.mode() == Mode::LapwingV1 => {
+                self.on_command(text, now, common, feeds, passes);
+            }
             Frame::Text(text) => self.on_said(Said::text(text, Limits::SAID_BYTES_MAX), common),
             Frame::Binary(bytes) => self.on_said(Said::bytes(bytes), common),
             // It was made whole before.
@@ -226,7 +244,7 @@ impl Peer {
             }
         };
         match inflated.event() {
-            Ok(frame) => self.on_frame(frame, around.now, common, &mut around.feeds),
+            Ok(frame) => self.on_frame(frame, around.now, common, &mut around.feeds, &mut around.passes),
             Err(error) => self.session.close(error.close_code(), &error.to_string()),
         }
         inflated.bytes()
@@ -251,7 +269,7 @@ impl Peer {
         });
     }
 
-    fn on_command(&mut self, text: &str, now: Duration, common: &Common, feeds: &mut Feeds) {
+    fn on_command(&mut self, text: &str, now: Duration, common: &Common, feeds: &mut Feeds, passes: &mut Passes) {
         let full = || Bucket::full(Limits::COMMANDS.1, now);
         if !self
             .notes()
@@ -267,7 +285,8 @@ impl Peer {
             return;
         }
         match ClientMessage::parse(text) {
-            Ok(ClientMessage::Subscribe(wish)) => self.on_subscribe(&wish, common, feeds),
+            Ok(ClientMessage::Subscribe(wish)) => self.on_subscribe(&wish, common, feeds, passes),
+            Ok(ClientMessage::Auth { token }) => self.on_auth(&token, common, passes),
             Ok(ClientMessage::Unsubscribe { topic }) => match common.topics.find(&topic) {
                 Some(found) if self.session.unfollow(found.id.0) => {
                     feeds.unfollow(found.id, self.session.view(), self.key);
@@ -289,17 +308,28 @@ impl Peer {
         });
     }
 
-    fn on_subscribe(&mut self, wish: &Subscribe, common: &Common, feeds: &mut Feeds) {
+    fn on_subscribe(&mut self, wish: &Subscribe, common: &Common, feeds: &mut Feeds, passes: &Passes) {
         let start = match wish.start() {
             Ok(start) => start,
             Err(error) => return self.refuse("bad_command", error.to_string(), wish.topic.clone()),
         };
         let topics: Vec<&Topic> = match &wish.topic {
-            None => common.topics.iter().collect(),
+            None => {
+                let topics = common.topics.iter();
+                topics
+                    .filter(|topic| passes.may_listen(self.key, topic.name()))
+                    .collect()
+            }
+            Some(name) if let Some(denied) = passes.denies_listen(self.key, name) => {
+                return self.refuse("not_allowed", denied.to_string(), Some(name.clone()));
+            }
             Some(name) => match common.topics.find(name) {
                 Some(topic) => vec![topic],
                 None => {
-                    let message = format!("there is no topic {name}; {}", common.topics.there_are());
+                    let message = format!(
+                        "there is no topic {name}; {}",
+                        common.topics.there_are(|name| passes.may_listen(self.key, name))
+                    );
                     return self.refuse("unknown_topic", message, Some(name.clone()));
                 }
             },
@@ -322,6 +352,53 @@ impl Peer {
                 self.tell_joined(common, feeds);
             }
             self.tell_gap(topic, &grant, common);
+        }
+    }
+
+    /// Another token of the same somebody, in place of the one that it came with.
+    fn on_auth(&mut self, token: &Secret, common: &Common, passes: &mut Passes) {
+        let now = Now::read();
+        let identity = match common.access.identify_token(token, now) {
+            Ok(Caller::Known(identity)) => identity,
+            Ok(Caller::Anyone) => return self.session.say(&ServerMessage::Authorized { in_ms: None }),
+            Err(denied) => return self.session.close(CloseCode::BAD_TOKEN, &denied.to_string()),
+        };
+        let held = passes.get(self.key);
+        if held.is_some_and(|held| held.identity().subject != identity.subject) {
+            let reason = "the token is of somebody else than this connection";
+            return self.session.close(CloseCode::BAD_TOKEN, reason);
+        }
+        let pass = Pass::new(identity, now);
+        let in_ms = pass.left(now.mono).map(millis);
+        passes.put(self.key, Some(pass));
+        match self.denied(common, passes) {
+            Some(denied) => self.session.close(CloseCode::TOPIC_REFUSED, &denied),
+            None => self.session.say(&ServerMessage::Authorized { in_ms }),
+        }
+    }
+
+    /// Why it may not follow a topic that it does follow, if there is one.
+    fn denied(&self, common: &Common, passes: &Passes) -> Option<String> {
+        self.session.cursors().iter().find_map(|cursor| {
+            let topic = common.topics.get(TopicId(cursor.topic));
+            Some(passes.denies_listen(self.key, topic.name())?.to_string())
+        })
+    }
+
+    /// Something became of its token.
+    pub fn on_standing(&mut self, standing: Standing, common: &Common, passes: &Passes) {
+        match standing {
+            Standing::Expiring(left) if self.session.mode() == Mode::LapwingV1 => {
+                self.session.say(&ServerMessage::Expiring { in_ms: millis(left) });
+            }
+            Standing::Expiring(_) => {}
+            Standing::Over => self.session.close(CloseCode::TOKEN_EXPIRED, "the token expired"),
+            Standing::Withdrawn => self.session.close(CloseCode::TOKEN_EXPIRED, "the token was withdrawn"),
+            Standing::Changed => {
+                if let Some(denied) = self.denied(common, passes) {
+                    self.session.close(CloseCode::TOKEN_EXPIRED, &denied);
+                }
+            }
         }
     }
 

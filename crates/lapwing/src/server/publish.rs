@@ -19,6 +19,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::front::{Answer, Front, plain, refusal, text};
+use super::gate;
 use super::topics::Topic;
 use crate::clock::Now;
 use crate::config::Limits;
@@ -42,7 +43,7 @@ pub async fn answer(front: &Front, topic: &str, request: Request<Incoming>) -> A
             headers.insert(
                 ACCESS_CONTROL_ALLOW_HEADERS,
                 HeaderValue::from_static(
-                    "Content-Type, Idempotency-Key, Lapwing-Source, Lapwing-Sequence, Lapwing-After",
+                    "Authorization, Content-Type, Idempotency-Key, Lapwing-Source, Lapwing-Sequence, Lapwing-After",
                 ),
             );
             answer
@@ -62,15 +63,18 @@ pub async fn answer(front: &Front, topic: &str, request: Request<Incoming>) -> A
 
 async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Result<Answer, Box<Answer>> {
     let topics = &front.common.topics;
-    let topic = TopicName::parse(topic)
-        .ok()
-        .and_then(|name| topics.find(&name))
-        .ok_or_else(|| {
-            refuse(
-                StatusCode::NOT_FOUND,
-                &format!("there is no topic {:?}; {}", escaped(topic), topics.there_are()),
-            )
-        })?;
+    let caller = gate::caller(&front.common, request.headers(), "", None)?;
+    let name = TopicName::parse(topic).ok();
+    if let Some(name) = &name {
+        caller.check_publish(name).map_err(|denied| gate::refused(&denied))?;
+    }
+    let may = |name: &TopicName| caller.check_publish(name).is_ok();
+    let topic = name.and_then(|name| topics.find(&name)).ok_or_else(|| {
+        refuse(
+            StatusCode::NOT_FOUND,
+            &format!("there is no topic {:?}; {}", escaped(topic), topics.there_are(may)),
+        )
+    })?;
     if !topic.takes_pushes() {
         let sentence = format!(
             "topic {} is filled by its own source; only a topic with the source push takes messages",

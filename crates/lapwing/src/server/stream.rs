@@ -10,16 +10,20 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use lapwing_wire::control::{Answer as Granted, SUBPROTOCOL};
+use lapwing_wire::control::{Answer as Granted, PLAIN_PROTOCOL, SUBPROTOCOL};
 use lapwing_wire::extension::{self, Compression};
 use lapwing_wire::handshake::{UpgradeRequest, accept_key, check_upgrade, choose_protocol};
 use lapwing_wire::query::{Encoding, Envelope, StreamQuery, Topics as Asked};
 use lapwing_wire::start::Start;
+use lapwing_wire::topic::TopicName;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::access::Caller;
+use super::access::pass::Pass;
 use super::common::Common;
 use super::front::{Answer, Front, Guest, refusal, text};
+use super::gate;
 use super::label::ClientLabel;
 use super::topics::{Topic, TopicId};
 use super::worker::Arrival;
@@ -32,7 +36,14 @@ use crate::socket::tls::Tls;
 
 /// Answers a request for a stream: 101, or why not.
 pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
-    let (key, mode, (grants, pins), query) = match decide(&front.common, &request) {
+    let Decided {
+        key,
+        mode,
+        protocol,
+        grants: (grants, pins),
+        query,
+        pass,
+    } = match decide(&front.common, &request) {
         Ok(decided) => decided,
         Err(refusal) => return *refusal,
     };
@@ -72,10 +83,11 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
             compression,
             grants,
             pins,
+            pass,
             seat,
         });
     });
-    switching(&key, mode, agreed)
+    switching(&key, protocol, agreed)
 }
 
 /// The socket of an upgraded connection, what encrypts it, and the bytes that came behind the handshake and were read already.
@@ -90,7 +102,17 @@ fn bare(upgraded: Upgraded) -> Option<(TcpStream, Option<Box<Tls>>, Vec<u8>)> {
     Some((stream, Some(tls), encrypted.read_buf.to_vec()))
 }
 
-type Decided = (String, Mode, Grants, StreamQuery);
+/// What a request comes to that is granted.
+struct Decided {
+    /// Its `Sec-WebSocket-Key`.
+    key: String,
+    mode: Mode,
+    /// The subprotocol that the answer names: one that was offered, and never a token.
+    protocol: Option<&'static str>,
+    grants: Grants,
+    query: StreamQuery,
+    pass: Option<Pass>,
+}
 
 /// The places granted, and what keeps them where a topic holds back its source.
 type Grants = (Vec<(TopicId, Grant)>, Vec<(TopicId, Pin)>);
@@ -143,9 +165,18 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
         )
     })?;
     let offered = joined(headers, "sec-websocket-protocol");
-    let mode = mode(&query, choose_protocol(&offered, &[SUBPROTOCOL]).is_some())?;
-    let grants = grants(common, &query, mode)?;
-    Ok((key, mode, grants, query))
+    let protocol = choose_protocol(&offered, &[SUBPROTOCOL, PLAIN_PROTOCOL]);
+    let mode = mode(&query, protocol == Some(SUBPROTOCOL))?;
+    let caller = gate::caller(common, headers, &offered, query.ticket.as_ref())?;
+    let grants = grants(common, &query, mode, &caller)?;
+    Ok(Decided {
+        key,
+        mode,
+        protocol,
+        grants,
+        query,
+        pass: caller.pass(Now::read()),
+    })
 }
 
 fn mode(query: &StreamQuery, subprotocol: bool) -> Result<Mode, Box<Answer>> {
@@ -167,13 +198,17 @@ fn mode(query: &StreamQuery, subprotocol: bool) -> Result<Mode, Box<Answer>> {
 }
 
 /// What each topic asked for grants. A plain client could not be told of a lost history later, so it is told now.
-fn grants(common: &Common, query: &StreamQuery, mode: Mode) -> Result<Grants, Box<Answer>> {
+fn grants(common: &Common, query: &StreamQuery, mode: Mode, caller: &Caller) -> Result<Grants, Box<Answer>> {
+    let denied = |denied| gate::refused(&denied);
+    caller.check_listen_at_all().map_err(denied)?;
+    let may = |name: &TopicName| caller.may_listen(name);
     if mode == Mode::LapwingV1 && query.topics.is_none() && (query.start != Start::Latest || !query.starts.is_empty()) {
         let sentence =
             "from= without topics= means nothing with lapwing.v1; add topics=, or say from where in subscribe";
         return refuse(StatusCode::BAD_REQUEST, sentence);
     }
-    let all = common.topics.len();
+    let allowed = || common.topics.iter().filter(|topic| may(topic.name()));
+    let all = allowed().count();
     let topics: Vec<&Topic> = match &query.topics {
         None if mode == Mode::LapwingV1 => Vec::new(),
         None | Some(Asked::All) if all > Limits::SUBSCRIPTIONS_MAX => {
@@ -183,23 +218,27 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode) -> Result<Grants, Bo
             );
             return refuse(StatusCode::BAD_REQUEST, &sentence);
         }
-        None | Some(Asked::All) => common.topics.iter().collect(),
+        None | Some(Asked::All) => allowed().collect(),
         Some(Asked::Named(names)) => names
             .iter()
             .map(|name| {
+                caller.check_listen(name).map_err(denied)?;
                 common.topics.find(name).ok_or_else(|| {
-                    let sentence = format!("there is no topic {name}; {}", common.topics.there_are());
+                    let sentence = format!("there is no topic {name}; {}", common.topics.there_are(may));
                     Box::new(refusal(StatusCode::NOT_FOUND, &sentence))
                 })
             })
             .collect::<Result<_, _>>()?,
     };
+    for (name, _) in &query.starts {
+        caller.check_listen(name).map_err(denied)?;
+    }
     if let Some((name, _)) = query.starts.iter().find(|(name, _)| common.topics.find(name).is_none()) {
         return refuse(
             StatusCode::NOT_FOUND,
             &format!(
                 "there is no topic {name}, named in from=; {}",
-                common.topics.there_are()
+                common.topics.there_are(may)
             ),
         );
     }
@@ -228,7 +267,7 @@ fn grant(topic: &Topic, start: Start, mode: Mode, now: Now) -> Result<(Grant, Op
     Ok((grant, pin))
 }
 
-fn switching(key: &str, mode: Mode, extension: Option<&'static str>) -> Answer {
+fn switching(key: &str, protocol: Option<&'static str>, extension: Option<&'static str>) -> Answer {
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
@@ -236,8 +275,8 @@ fn switching(key: &str, mode: Mode, extension: Option<&'static str>) -> Answer {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     let accept = HeaderValue::from_str(&accept_key(key)).expect("base64 is visible ASCII");
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    if mode == Mode::LapwingV1 {
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    if let Some(protocol) = protocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
     if let Some(extension) = extension {
         headers.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(extension));

@@ -87,22 +87,22 @@ impl Topics {
         self.0.iter().find(|topic| topic.name() == name)
     }
 
-    /// Their names in words: `there are users, arrays`; of very many the first.
+    /// The names of those that somebody may know of, in words: `there are users, arrays`; of very many the first.
     #[must_use]
-    pub fn there_are(&self) -> String {
-        let names: Vec<_> = self
-            .0
-            .iter()
-            .take(NAMED_MAX)
-            .map(|topic| topic.name().as_str())
-            .collect();
-        let more = self.0.len() - names.len();
+    pub fn there_are(&self, may: impl Fn(&TopicName) -> bool) -> String {
+        let known = || self.0.iter().map(Topic::name).filter(|name| may(name));
+        let count = known().count();
+        if count == 0 {
+            return "there is none for this token".to_owned();
+        }
+        let names: Vec<_> = known().take(NAMED_MAX).map(TopicName::as_str).collect();
+        let more = count - names.len();
         let more = if more == 0 {
             String::new()
         } else {
             format!(" and {more} more")
         };
-        let are = if self.0.len() == 1 { "is" } else { "are" };
+        let are = if count == 1 { "is" } else { "are" };
         format!("there {are} {}{more}", names.join(", "))
     }
 }

@@ -11,6 +11,7 @@ use lapwing_wire::close::CloseCode;
 use lapwing_wire::extension::Compression;
 use mio::{Poll, Waker};
 
+use super::access::pass::Pass;
 use super::common::Common;
 use super::delivery::{BELL, Delivery};
 use super::key::Key;
@@ -78,6 +79,8 @@ pub struct Arrival {
     pub grants: Vec<(TopicId, Grant)>,
     /// What keeps those places, where a topic holds back its source.
     pub pins: Vec<(TopicId, Pin)>,
+    /// What it may do, where that is asked.
+    pub pass: Option<Pass>,
     /// Its place among the connections allowed.
     pub seat: Seat,
 }

@@ -168,7 +168,7 @@ fn item_14_a_query_that_is_not_understood_is_400() {
     for (query, sentence) in [
         (
             "topic=users",
-            "unknown key \"topic\" in the query; known are topics, from, encoding, envelope and name",
+            "unknown key \"topic\" in the query; known are topics, from, encoding, envelope, name and ticket",
         ),
         ("topics=users&topics=orders", "topics"),
         ("topics=a%20b", "a b"),

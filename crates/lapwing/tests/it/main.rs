@@ -9,6 +9,7 @@
 )]
 
 mod abuse;
+mod access;
 mod batches;
 mod compression;
 mod console;
@@ -21,6 +22,7 @@ mod flood;
 mod front;
 mod generators;
 mod held;
+mod jwt;
 mod leaving;
 mod listening;
 mod log;

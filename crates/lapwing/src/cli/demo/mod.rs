@@ -17,12 +17,13 @@ use tokio_util::sync::CancellationToken;
 use super::{End, stop};
 use crate::client::target::Target;
 use crate::clock::Now;
-use crate::config::{Config, Limits, raise_open_files};
+use crate::config::{AccessSpec, Config, Limits, raise_open_files};
 use crate::failure::{Exit, Failure};
 use crate::server::accept;
 use crate::server::console::Console;
 use crate::server::origin::Origins;
 use crate::server::ring;
+use crate::server::secrets::Secrets;
 use crate::server::storage::Storage;
 use crate::server::{Server, event};
 use crate::source::spec::{default_topics, parse_span};
@@ -92,6 +93,7 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
         storage: None,
         listen: address,
         topics: default_topics(),
+        access: AccessSpec::default(),
         seed,
         allowed_origins: Vec::new(),
         io_uring: ring::probe().is_ok(),
@@ -100,8 +102,8 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
         limits: Limits::default(),
     };
     let storage = Storage::open(None, config.topics.clone()).expect("topics in memory open no file");
-    let origins = Origins::default();
-    let server = Server::start(config, storage, origins, None, listener, Console::tapped(tap)).map_err(broken)?;
+    let (origins, secrets) = (Origins::default(), Secrets::default());
+    let server = Server::start(config, storage, origins, secrets, listener, Console::tapped(tap)).map_err(broken)?;
     let relay = Relay::start(address).await.map_err(broken)?;
     let slow = Arc::new(AtomicBool::new(false));
     let target = Target::parse(&format!("ws://{}", relay.address)).expect("our own address is valid");

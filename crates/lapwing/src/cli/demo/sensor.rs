@@ -19,6 +19,7 @@ use crate::client::dial::Dial;
 use crate::client::event::{Event, Halt, MissedMeanwhile, Observer};
 use crate::client::listener::{Options, listen};
 use crate::client::target::Target;
+use crate::client::token::TokenSource;
 use crate::clock::Now;
 use crate::recording::arrival::Value;
 use crate::recording::marks::Marks;
@@ -53,6 +54,7 @@ pub fn start(
             limits: DecoderLimits::default(),
             read_bytes,
             tls: None,
+            token: TokenSource::Nowhere,
         },
         topics: None,
         start: Start::Earliest,

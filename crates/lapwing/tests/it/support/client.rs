@@ -88,16 +88,26 @@ impl Client {
     /// A client on a socket that the test has made.
     #[track_caller]
     pub fn on(stream: TcpStream, server: &Server, query: &str, protocol: Option<&'static str>) -> Self {
+        let headers: Vec<_> = protocol
+            .map(|protocol| ("Sec-WebSocket-Protocol", protocol))
+            .into_iter()
+            .collect();
+        Self::with_headers(stream, server, query, &headers)
+    }
+
+    /// As [`Client::on`], with these headers in its handshake.
+    #[track_caller]
+    pub fn with_headers(stream: TcpStream, server: &Server, query: &str, headers: &[(&'static str, &str)]) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
         stream.set_nodelay(true).expect("a TCP socket");
         let mut request = format!("{}/?{query}", server.url())
             .into_client_request()
             .expect("a valid URL");
-        if let Some(protocol) = protocol {
+        for (name, value) in headers {
             request
                 .headers_mut()
-                .insert("Sec-WebSocket-Protocol", protocol.parse().expect("a header value"));
+                .insert(*name, value.parse().expect("a header value"));
         }
         // What sources may append is larger than its own limit for a frame.
         let config = WebSocketConfig::default().max_frame_size(None).max_message_size(None);

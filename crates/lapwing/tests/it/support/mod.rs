@@ -1,5 +1,6 @@
 //! What the tests tell their stories with: a real server, real clients, and patience.
 
+pub mod bearer;
 pub mod client;
 pub mod faults;
 pub mod frames;

@@ -1,0 +1,211 @@
+//! What a session may do, and until when: kept beside the connections of a thread, so that those without one cost nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapwing_wire::topic::TopicName;
+
+use super::identity::Identity;
+use super::{Access, Caller, Denied, LEEWAY_S, WARNING};
+use crate::clock::Now;
+use crate::server::key::Key;
+
+/// What one session may do.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    identity: Arc<Identity>,
+    /// When the session ends, in nanoseconds of the monotonic clock: a step of the wall clock moves it no more. `u64::MAX` for never.
+    ends: u64,
+    /// The client was told of that.
+    warned: bool,
+}
+
+impl Pass {
+    /// A pass for a token that was found to be good at `now`.
+    #[must_use]
+    pub fn new(identity: Arc<Identity>, now: Now) -> Self {
+        let left = |expires: lapwing_wire::time::WallTime| {
+            let left = expires.nanos().saturating_sub(now.wall.nanos());
+            u64::try_from(left.saturating_add(LEEWAY_S as i64 * 1_000_000_000)).unwrap_or(0)
+        };
+        Self {
+            ends: identity
+                .expires
+                .map_or(u64::MAX, |expires| now.mono.saturating_add(left(expires))),
+            identity,
+            warned: false,
+        }
+    }
+
+    /// Who has it.
+    #[must_use]
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// How long it is still good; none for ever.
+    #[must_use]
+    pub fn left(&self, mono: u64) -> Option<Duration> {
+        (self.ends != u64::MAX).then(|| Duration::from_nanos(self.ends.saturating_sub(mono)))
+    }
+
+    /// What is to be said of it now, if anything.
+    fn look(&mut self, mono: u64) -> Option<Standing> {
+        match self.left(mono)? {
+            Duration::ZERO => Some(Standing::Over),
+            left if left <= WARNING && !self.warned => {
+                self.warned = true;
+                Some(Standing::Expiring(left))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What became of a pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It ends in so long.
+    Expiring(Duration),
+    /// Its time is over.
+    Over,
+    /// What made its token good was withdrawn.
+    Withdrawn,
+    /// Its token is good for something else now.
+    Changed,
+}
+
+/// The passes of a thread's connections.
+#[derive(Default)]
+pub struct Passes {
+    of: BTreeMap<Key, Pass>,
+    /// Of the keys and tokens that they were compared with.
+    version: u64,
+}
+
+impl Passes {
+    /// The connection at this place has this pass; none where no token is asked for.
+    pub fn put(&mut self, key: Key, pass: Option<Pass>) {
+        if let Some(pass) = pass {
+            self.of.insert(key, pass);
+        }
+    }
+
+    /// The connection at this place is gone.
+    pub fn remove(&mut self, key: Key) {
+        self.of.remove(&key);
+    }
+
+    /// The pass of the connection at this place.
+    #[must_use]
+    pub fn get(&self, key: Key) -> Option<&Pass> {
+        self.of.get(&key)
+    }
+
+    /// Whether the connection at this place may receive what comes in this topic: who needs no pass may.
+    #[must_use]
+    pub fn may_listen(&self, key: Key, topic: &TopicName) -> bool {
+        self.get(key).is_none_or(|pass| pass.identity.scopes.may_listen(topic))
+    }
+
+    /// What the connection at this place is told when it may not listen to this topic.
+    #[must_use]
+    pub fn denies_listen(&self, key: Key, topic: &TopicName) -> Option<Denied> {
+        let caller = Caller::Known(self.get(key)?.identity.clone());
+        caller.check_listen(topic).err()
+    }
+
+    /// Looks at all of them: who is to be told what. After a change of keys or tokens each is compared with them, once.
+    pub fn look(&mut self, access: &Access, now: Now) -> Vec<(Key, Standing)> {
+        let mut told = Vec::new();
+        if self.of.is_empty() {
+            return told;
+        }
+        let version = access.version();
+        if std::mem::replace(&mut self.version, version) != version
+            && let Some(keyring) = access.keyring()
+        {
+            for (key, pass) in &mut self.of {
+                match keyring.upholds(&pass.identity) {
+                    None => told.push((*key, Standing::Withdrawn)),
+                    Some(identity) if identity != pass.identity => {
+                        *pass = Pass::new(identity, now);
+                        told.push((*key, Standing::Changed));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        for (key, pass) in &mut self.of {
+            told.extend(pass.look(now.mono).map(|standing| (*key, standing)));
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapwing_wire::time::WallTime;
+
+    use super::super::identity::{Proof, Subject};
+    use super::super::scope::Scopes;
+    use super::super::token::Digest;
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn at(wall_s: i64, mono_s: u64) -> Now {
+        Now {
+            wall: WallTime::from_nanos(wall_s * SECOND as i64),
+            mono: mono_s * SECOND,
+        }
+    }
+
+    fn pass(expires_s: Option<i64>, now: Now) -> Pass {
+        let identity = Identity {
+            subject: Subject::Token("web".into()),
+            scopes: Scopes::default(),
+            expires: expires_s.map(|s| WallTime::from_nanos(s * SECOND as i64)),
+            proof: Proof::Line(Digest::of(b"web")),
+        };
+        Pass::new(Arc::new(identity), now)
+    }
+
+    #[test]
+    fn e9_a_session_is_warned_once_and_ends_at_expiry_and_leeway() {
+        let mut pass = pass(Some(1000), at(900, 5));
+        assert_eq!(pass.look(5 * SECOND), None);
+        // 30 s before the expiry, which is 60 s before the end.
+        assert_eq!(pass.look(75 * SECOND - 1), None);
+        assert_eq!(
+            pass.look(75 * SECOND),
+            Some(Standing::Expiring(Duration::from_secs(60)))
+        );
+        assert_eq!(pass.look(76 * SECOND), None);
+        assert_eq!(pass.look(135 * SECOND - 1), None);
+        assert_eq!(pass.look(135 * SECOND), Some(Standing::Over));
+    }
+
+    #[test]
+    fn e9_only_the_monotonic_clock_counts_once_it_is_admitted() {
+        // Whatever the wall clock says later is not even asked: the end was fixed at the admission.
+        let pass = pass(Some(1000), at(990, 500));
+        assert_eq!(pass.left(500 * SECOND), Some(Duration::from_secs(40)));
+        assert_eq!(pass.left(541 * SECOND), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_token_without_an_end_ends_no_session() {
+        let mut pass = pass(None, at(900, 5));
+        assert_eq!((pass.left(u64::MAX), pass.look(u64::MAX)), (None, None));
+        let mut over = self::pass(Some(0), at(900, 5));
+        assert_eq!(over.look(5 * SECOND), Some(Standing::Over));
+        // As far as a clock goes.
+        let far = self::pass(Some(i64::MAX / SECOND as i64), at(900, 5));
+        assert!(
+            far.left(5 * SECOND)
+                .is_some_and(|left| left > Duration::from_secs(1 << 30))
+        );
+    }
+}
