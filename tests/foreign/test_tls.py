@@ -11,6 +11,7 @@ import websockets
 from websockets.sync.client import connect
 
 from program import DEADLINE_S, Program, Server, until
+from test_browser import LINES, STATE, check_quiet
 
 pytestmark = pytest.mark.needs("openssl")
 
@@ -139,3 +140,14 @@ def test_a_python_client_of_older_tls_is_served(encrypted):
     with connect(wss(server, "?topics=users"), ssl=older) as feed:
         assert feed.socket.version() == "TLSv1.2"
         assert json.loads(feed.recv(DEADLINE_S))["topic"] == "users"
+
+
+@pytest.mark.needs("chromium")
+def test_the_page_is_live_inside_tls(browser):
+    with Server("--topic", "users=users?every=100ms", "--tls-self-signed") as server:
+        with browser.open(f"https://{server.address}/") as page:
+            page.until(f"{STATE} === 'live'")
+            page.until(f"{LINES}.length > 3")
+            assert server.object(event="joined", client="page")["mode"] == "lapwing.v1"
+            check_quiet(page, server)
+            assert any(url.startswith("wss://") for url in page.seen["requests"])

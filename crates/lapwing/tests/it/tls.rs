@@ -60,8 +60,10 @@ fn without_a_certificate_nothing_is_encrypted() {
 #[test]
 fn the_banner_says_wss_and_https_and_whose_the_certificate_is() {
     let server = Plan::new(&["--tls-self-signed"]).text().start();
-    let banner = server.err().so_far().join("\n");
     let url = wss(&server);
+    let last = |line: &str| line.trim_start().starts_with("Try ").then_some(());
+    server.err().find("with the way in", last);
+    let banner = server.err().so_far().join("\n");
     assert!(
         banner.contains(&format!("Page   https://{}", server.address())),
         "{banner}"
@@ -552,6 +554,27 @@ fn a_record_that_was_tampered_with_ends_its_connection_and_no_other() {
     let before = message(&mut good).offset;
     assert_eq!(message(&mut good).offset, before + 1);
     assert!(server.events("said").is_empty());
+}
+
+#[test]
+fn c15_garbage_instead_of_a_handshake_ends_its_connection_and_no_other() {
+    let server = made(&[]);
+    let mut good = follow(&server, "topics=users");
+    let mut connection = hello();
+    let whole = records(&mut connection);
+    for n in 0..whole.len().min(400) {
+        let mut stream = open(server.address());
+        let mut damaged = whole.clone();
+        damaged[n] ^= 0xff;
+        // It may close at any byte of it.
+        let _ = stream.write_all(&damaged);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        ended(&mut stream);
+    }
+    let before = message(&mut good).offset;
+    assert_eq!(message(&mut good).offset, before + 1);
+    assert_eq!(server.events("left").len(), 0);
+    assert_eq!(server.events("joined").len(), 1);
 }
 
 #[test]
