@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod address;
+pub mod breach;
 pub mod bucket;
 pub mod common;
 pub mod connection;
@@ -12,14 +13,17 @@ pub mod event;
 pub mod fault;
 pub mod feeds;
 pub mod front;
+pub mod gate;
 pub mod key;
 pub mod label;
 pub mod liveness;
 pub mod loader;
+pub mod network;
 pub mod origin;
 pub mod pace;
 pub mod page;
 pub mod peer;
+pub mod proxy;
 pub mod publish;
 pub mod ring;
 pub mod roster;
@@ -32,8 +36,8 @@ pub mod worker;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
@@ -48,7 +52,10 @@ use common::Common;
 use console::Console;
 use event::{Event, Tally};
 use front::Front;
+use gate::Gate;
 use origin::Origins;
+use proxy::Proxies;
+use seat::Seats;
 use storage::{Keeping, Storage};
 use topics::Topics;
 use worker::{Share, Stop, Worker};
@@ -71,6 +78,7 @@ impl Server {
         config: Config,
         mut storage: Storage,
         origins: Origins,
+        proxies: Proxies,
         listener: std::net::TcpListener,
         console: Console,
     ) -> io::Result<Self> {
@@ -86,6 +94,9 @@ impl Server {
             common: common.clone(),
             workers,
             origins,
+            proxies,
+            seats: Seats::new(&common),
+            gate: Mutex::new(Gate::new(common.limits.accept_rate)),
             compression: config.compression,
             tasks: TaskTracker::new(),
         });
@@ -164,6 +175,7 @@ impl Server {
             messages,
             bytes,
             missed,
+            limits: self.common.breaches.met(),
         });
     }
 }

@@ -16,13 +16,13 @@ use lapwing_wire::query::{Encoding, Envelope, StreamQuery, Topics as Asked};
 use lapwing_wire::start::Start;
 use tokio::net::TcpStream;
 
+use super::breach::Breach;
 use super::common::Common;
 use super::front::{Answer, Front, Guest, refusal, text};
 use super::label::ClientLabel;
 use super::topics::{Topic, TopicId};
 use super::worker::Arrival;
 use crate::clock::Now;
-use crate::config::Limits;
 use crate::log::Grant;
 use crate::log::hold::Pin;
 use crate::session::Mode;
@@ -160,17 +160,25 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode) -> Result<Grants, Bo
             "from= without topics= means nothing with lapwing.v1; add topics=, or say from where in subscribe";
         return refuse(StatusCode::BAD_REQUEST, sentence);
     }
-    let all = common.topics.len();
+    let (all, most) = (common.topics.len(), common.limits.subscriptions_max);
     let topics: Vec<&Topic> = match &query.topics {
         None if mode == Mode::LapwingV1 => Vec::new(),
-        None | Some(Asked::All) if all > Limits::SUBSCRIPTIONS_MAX => {
-            let most = Limits::SUBSCRIPTIONS_MAX;
+        None | Some(Asked::All) if all > most => {
+            common.breaches.count(Breach::Subscriptions);
             let sentence = format!(
                 "this server has {all} topics, and a connection follows at most {most}; name some with topics="
             );
             return refuse(StatusCode::BAD_REQUEST, &sentence);
         }
         None | Some(Asked::All) => common.topics.iter().collect(),
+        Some(Asked::Named(names)) if names.len() > most => {
+            common.breaches.count(Breach::Subscriptions);
+            let sentence = format!(
+                "{} topics in one request, and a connection follows at most {most}",
+                names.len()
+            );
+            return refuse(StatusCode::BAD_REQUEST, &sentence);
+        }
         Some(Asked::Named(names)) => names
             .iter()
             .map(|name| {

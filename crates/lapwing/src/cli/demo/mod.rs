@@ -22,6 +22,7 @@ use crate::failure::{Exit, Failure};
 use crate::server::accept;
 use crate::server::console::Console;
 use crate::server::origin::Origins;
+use crate::server::proxy::Proxies;
 use crate::server::ring;
 use crate::server::storage::Storage;
 use crate::server::{Server, event};
@@ -99,7 +100,15 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
         limits: Limits::default(),
     };
     let storage = Storage::open(None, config.topics.clone()).expect("topics in memory open no file");
-    let server = Server::start(config, storage, Origins::default(), listener, Console::tapped(tap)).map_err(broken)?;
+    let server = Server::start(
+        config,
+        storage,
+        Origins::default(),
+        Proxies::default(),
+        listener,
+        Console::tapped(tap),
+    )
+    .map_err(broken)?;
     let relay = Relay::start(address).await.map_err(broken)?;
     let slow = Arc::new(AtomicBool::new(false));
     let target = Target::parse(&format!("ws://{}", relay.address)).expect("our own address is valid");
