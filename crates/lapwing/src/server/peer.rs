@@ -262,7 +262,8 @@ impl Peer {
         let rate = common.limits.command_rate;
         if !self.controls.take(rate, now) {
             common.breaches.count(Breach::ControlRate);
-            let reason = format!("more than {} control frames a second", rate.per_second);
+            let most = form::counted(rate.per_second.into(), "control frame");
+            let reason = format!("more than {most} a second");
             self.session.close(CloseCode::POLICY, &reason);
         }
     }
@@ -310,7 +311,8 @@ impl Peer {
         let full = || Bucket::full(rate, now);
         if !self.notes().commands.get_or_insert_with(full).take(rate, now) {
             common.breaches.count(Breach::CommandRate);
-            let reason = format!("more than {} commands a second retry={RATE_RETRY_MS}", rate.per_second);
+            let most = form::counted(rate.per_second.into(), "command");
+            let reason = format!("more than {most} a second retry={RATE_RETRY_MS}");
             self.session.close(CloseCode::RATE, &reason);
             return;
         }
