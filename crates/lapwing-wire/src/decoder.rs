@@ -111,10 +111,15 @@ impl Decoder {
         })
     }
 
-    /// Nothing that comes after this counts.
-    fn end(&mut self, error: ProtocolError) -> ProtocolError {
+    /// Lets go of what is half received; nothing that comes after this counts.
+    pub fn give_up(&mut self) {
         self.state = State::Ended;
         self.open = None;
+    }
+
+    /// Nothing that comes after this counts.
+    fn end(&mut self, error: ProtocolError) -> ProtocolError {
+        self.give_up();
         error
     }
 

@@ -1,6 +1,6 @@
 //! The two clocks, read together.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lapwing_wire::time::WallTime;
 use rustix::time::{ClockId, clock_gettime};
@@ -18,13 +18,31 @@ impl Now {
     /// Reads both clocks.
     #[must_use]
     pub fn read() -> Self {
-        let mono = clock_gettime(ClockId::Monotonic);
-        let seconds = u64::try_from(mono.tv_sec).unwrap_or_default();
-        let nanos = u64::try_from(mono.tv_nsec).unwrap_or_default();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             wall: WallTime::from_nanos(i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX)),
-            mono: seconds.saturating_mul(1_000_000_000).saturating_add(nanos),
+            mono: nanos(ClockId::Monotonic),
         }
     }
+}
+
+/// How long this machine was suspended since it started: the monotonic clock stood still meanwhile. Nothing where the kernel has no
+/// clock that goes on.
+#[must_use]
+pub fn asleep() -> Duration {
+    #[cfg(target_os = "linux")]
+    {
+        // What passes between the two readings counts as sleep: far less than anybody looks for.
+        let mono = nanos(ClockId::Monotonic);
+        Duration::from_nanos(nanos(ClockId::Boottime).saturating_sub(mono))
+    }
+    #[cfg(not(target_os = "linux"))]
+    Duration::ZERO
+}
+
+fn nanos(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or_default();
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }

@@ -126,6 +126,26 @@ pub enum StrangersError {
     InTheClear,
 }
 
+/// So many a second, and so many at once after a quiet time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In a second.
+    pub per_second: u32,
+    /// At once.
+    pub at_once: u32,
+}
+
+impl Rate {
+    /// So many a second, and `times` as many at once.
+    #[must_use]
+    pub const fn with_burst(per_second: u32, times: u32) -> Self {
+        Self {
+            per_second,
+            at_once: per_second.saturating_mul(times),
+        }
+    }
+}
+
 /// The limits of a server.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -134,6 +154,38 @@ pub struct Limits {
     /// Connections at once; more are told 503. Default: 80 % of the open files allowed, the rest is for files and peers;
     /// where few are allowed, as many as the server does not need itself.
     pub connections_max: usize,
+    /// Connections at once from one address (of IPv6 from one network of 64 bits); more are told 429. Those of this machine do
+    /// not count, and behind a trusted proxy those count for whom it asks. Default: many people behind one address of a
+    /// company, and too few to take all places.
+    pub address_connections_max: usize,
+    /// Connections that are let in from other machines; more wait up to a second, then they are told 503. Default: what one core
+    /// greets with time to spare for delivery.
+    pub accept_rate: Rate,
+    /// The head of a request, in bytes, at least what hyper reads at once (8 KiB).
+    pub head_bytes_max: usize,
+    /// Header lines of a request. Default: browsers behind two proxies send some thirty.
+    pub headers_max: usize,
+    /// The path and query of a request, in bytes. Default: a hundred topics with a place each.
+    pub url_bytes_max: usize,
+    /// A client of `lapwing.v1` that named no topic must subscribe to one by then: it holds a place for nothing.
+    pub subscribe_timeout: Duration,
+    /// Topics that one connection may follow: each is a cursor, looked at with every append.
+    pub subscriptions_max: usize,
+    /// Messages from one client. Default: more than a person or a sensor says, and less than takes a console.
+    pub message_rate: Rate,
+    /// Bytes of messages from one client, in KiB a second; at once as many, and one message of the largest size.
+    pub message_kib_per_second: u32,
+    /// Commands of `lapwing.v1`, and as many control frames.
+    pub command_rate: Rate,
+    /// Reports of one topic from one client. At once three times as many: the last of all comes when it comes, and clocks are not exact.
+    pub report_rate: Rate,
+    /// Messages of one published body: each costs far more than its bytes.
+    pub body_messages_max: usize,
+    /// Published bodies that are read at once, in bytes, over all connections.
+    pub bodies_bytes_max: usize,
+    /// Messages from clients that are not whole yet, in bytes, over all connections: of each client's message only what came
+    /// is held, but ten thousand clients may begin one. Who would exceed it is closed with 1013.
+    pub unfinished_bytes_max: usize,
     /// A message from a client; larger ones are closed with 1009.
     pub message_bytes_max: u32,
     /// Frames of one message from a client, empty ones too (CVE-2026-62389 of another library).
@@ -152,6 +204,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Heartbeats on `lapwing.v1`.
     pub heartbeat: Duration,
+    /// Topics of one server: each costs a source, a log and a row on the page.
+    pub topics_max: usize,
     /// Lines that wait for a slow terminal, in bytes; what overflows is counted.
     pub console_bytes_max: usize,
 }
@@ -159,24 +213,8 @@ pub struct Limits {
 impl Limits {
     /// Bytes a second that a lagging connection must take at least.
     pub const LAG_RATE_MIN: u64 = 256;
-    /// Topics that one connection may follow.
-    pub const SUBSCRIPTIONS_MAX: usize = 100;
-    /// Topics of one server: each costs a source, a log and a row on the page.
-    pub const TOPICS_MAX: usize = 1000;
-    /// Commands of `lapwing.v1`, and control frames, a second and at once.
-    pub const COMMANDS: (u32, u32) = (50, 200);
     /// Bytes of a client's message that the console shows.
     pub const SAID_BYTES_MAX: usize = 1024;
-    /// The head of a request, in bytes.
-    pub const HEAD_BYTES_MAX: usize = 16 << 10;
-    /// Header lines of a request.
-    pub const HEADERS_MAX: usize = 64;
-    /// The path and query of a request, in bytes.
-    pub const URL_BYTES_MAX: usize = 8 << 10;
-    /// Messages of one published body: each costs far more than its bytes.
-    pub const BODY_MESSAGES_MAX: usize = 10_000;
-    /// Published bodies that are read at once, in bytes, over all connections.
-    pub const BODIES_BYTES_MAX: usize = 64 << 20;
     /// Compressed messages of clients that are made whole at the same time, in bytes, over all connections: the largest that may
     /// be allowed, and the byte by which a larger one shows.
     pub const INFLATING_BYTES_MAX: usize = (64 << 20) + 1;
@@ -188,12 +226,8 @@ impl Limits {
     pub const EARLY_PUBLISH_MAX: Duration = Duration::from_secs(1);
     /// One write to one socket, in bytes: large enough to be cheap, small enough that no session starves another.
     pub const WRITE_BYTES_MAX: usize = 64 << 10;
-    /// Connections without a place that are told so inside TLS, at once: each costs a handshake. Others are closed without a word.
-    pub const TLS_REFUSALS_MAX: usize = 64;
     /// The files of the certificate are looked at this often; a change is taken when they look the same twice.
     pub const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
-    /// A report of one topic is taken this often.
-    pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
     /// After our close frame, so long for the peer's.
     pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
     /// Returning clients are spread so that no more than this many come back a second.
@@ -204,7 +238,21 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             handshake_timeout: Duration::from_secs(10),
-            connections_max: connections_max(),
+            connections_max: connections_max(0),
+            address_connections_max: 1000,
+            accept_rate: Rate::with_burst(500, 2),
+            head_bytes_max: 16 << 10,
+            headers_max: 64,
+            url_bytes_max: 8 << 10,
+            subscribe_timeout: Duration::from_secs(5),
+            subscriptions_max: 100,
+            message_rate: Rate::with_burst(1000, 5),
+            message_kib_per_second: 8 << 10,
+            command_rate: Rate::with_burst(50, 4),
+            report_rate: Rate::with_burst(1, 3),
+            body_messages_max: 10_000,
+            bodies_bytes_max: 64 << 20,
+            unfinished_bytes_max: 256 << 20,
             message_bytes_max: 1 << 20,
             fragments_max: 1024,
             fragment_timeout: Duration::from_secs(30),
@@ -214,16 +262,50 @@ impl Default for Limits {
             drain: Duration::from_secs(5),
             body_bytes_max: 1 << 20,
             heartbeat: Duration::from_secs(10),
+            topics_max: 1000,
             console_bytes_max: 8 << 20,
         }
     }
 }
 
-fn connections_max() -> usize {
+impl Limits {
+    /// The bytes of messages that one client may send, in KiB.
+    #[must_use]
+    pub fn byte_rate(&self) -> Rate {
+        Rate {
+            per_second: self.message_kib_per_second,
+            at_once: self.message_kib_per_second + self.message_bytes_max.div_ceil(1024),
+        }
+    }
+
+    /// How often a client may report a topic.
+    #[must_use]
+    pub fn report_interval(&self) -> Duration {
+        Duration::from_secs(1) / self.report_rate.per_second
+    }
+}
+
+/// Connections that fit beside the files of these topics: 80 % of the open files allowed, the rest is for files and peers; where
+/// few are allowed, as many as the server does not need itself.
+#[must_use]
+pub fn connections_max(topic_files: usize) -> usize {
     let files = open_files();
+    (files / 5 * 4)
+        .min(files.saturating_sub(own_files() + topic_files))
+        .max(1)
+}
+
+/// Open files that are missing for so many connections beside these topics' files, and how many this process may have; none
+/// when they suffice.
+#[must_use]
+pub fn missing_files(connections: usize, topic_files: usize) -> Option<(usize, usize)> {
+    let (needed, files) = (own_files() + topic_files + connections, open_files());
+    (needed > files).then(|| (needed - files, files))
+}
+
+fn own_files() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let own = OWN_FILES + 2 * cores;
-    (files / 5 * 4).min(files.saturating_sub(own)).max(1)
+    OWN_FILES + 2 * cores
 }
 
 /// Open files that this process needs beside its connections and two for each delivery thread: the standard streams, the

@@ -19,6 +19,7 @@ pub const CLIENT: Entry = Entry {
             ),
             ("all", r#"{"type":"subscribe"}"#),
             ("unsubscribe", r#"{"type":"unsubscribe","topic":"users"}"#),
+            ("auth", r#"{"type":"auth","token":"lapwing_hunter2"}"#),
             ("say", r#"{"type":"say","text":"\u001b[2J\u202eoh"}"#),
             (
                 "report",
@@ -47,6 +48,7 @@ pub const SERVER: Entry = Entry {
             ("gap", r#"{"type":"gap","topic":"users","from":3,"to":9,"reason":"retention"}"#),
             ("heartbeat", r#"{"type":"heartbeat","time":"2026-11-21T19:00:00.123456Z","next":{"users":9}}"#),
             ("error", r#"{"type":"error","code":"bad_command","message":"no"}"#),
+            ("expiring", r#"{"type":"expiring","in_ms":30000}"#),
             ("bye", r#"{"type":"bye","reason":"restart","retry_ms":500,"next":{"users":9}}"#),
         ]
         .map(|(name, text)| (name, text.as_bytes().to_vec()))
@@ -73,7 +75,7 @@ fn client(data: &[u8]) {
             }
             let _ = report.is_wholly_timed();
         }
-        ClientMessage::Unsubscribe { .. } | ClientMessage::Say { .. } => {}
+        ClientMessage::Unsubscribe { .. } | ClientMessage::Auth { .. } | ClientMessage::Say { .. } => {}
     }
 }
 

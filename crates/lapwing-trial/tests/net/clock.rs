@@ -107,6 +107,120 @@ async fn g1_a_server_whose_clock_is_set_keeps_offsets_messages_and_drift() {
     verify(&[], &[file]);
 }
 
+#[test]
+fn g2_a_server_whose_clock_is_an_hour_ahead_changes_no_block_time() {
+    let name = "g2_a_server_whose_clock_is_an_hour_ahead_changes_no_block_time";
+    let Some(library) = lapwing_trial::wall::library() else {
+        return skip(name, "libfaketime is not there");
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(lapwing());
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME", "+3600s")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let server = Server::from_command(command, "127.0.0.1:0", &["--topic", "feed=users?every=20ms"]);
+    let file = dir.path().join("feed.ndjson");
+    let url = format!("ws://{}", server.address);
+    let listener = listen(
+        Command::new(lapwing()),
+        &url,
+        &file,
+        &["--block", "10", "--count", "100"],
+    );
+    listener.ends_with(0);
+    let lines = recorded(&file);
+    let ahead = lines
+        .iter()
+        .find(|line| line["record"].is_null() && line["topic"] == "feed");
+    let ahead = ahead
+        .map(|line| second(&line["time"]) - second(&line["received"]))
+        .expect("a message");
+    assert!(
+        ((ahead + DAY) % DAY - 3600).abs() < 600,
+        "the clocks differ by {ahead} s"
+    );
+    let is_short = |ms: &Value| ms.as_f64().is_none_or(|ms| ms.abs() < 600_000.0);
+    assert!(
+        records(&lines, "block")
+            .iter()
+            .all(|block| is_short(&block["elapsed_ms"]))
+    );
+    assert!(records(&lines, "clock_step").is_empty(), "neither clock was set");
+    let reports = server.events("report");
+    assert!(!reports.is_empty());
+    assert!(
+        reports
+            .iter()
+            .all(|report| is_short(&report["server_ms"]) && is_short(&report["drift_ms"]))
+    );
+    verify(&[], &[file]);
+}
+
+#[test]
+fn g5_after_ten_years_without_a_restart_times_are_as_short_as_before() {
+    const TEN_YEARS: &str = "315360000";
+    let name = "g5_after_ten_years_without_a_restart_times_are_as_short_as_before";
+    let aged = || {
+        let mut command = Command::new("unshare");
+        command.args([
+            "--time",
+            "--monotonic",
+            TEN_YEARS,
+            "--boottime",
+            TEN_YEARS,
+            "--fork",
+            "--kill-child",
+        ]);
+        command
+    };
+    let can = aged().arg("true").stderr(std::process::Stdio::null()).status();
+    if !can.is_ok_and(|ran| ran.success()) {
+        return skip(name, "no time namespace may be made here");
+    }
+    let old = || {
+        let mut command = aged();
+        command.arg(lapwing());
+        command
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let args = [
+        "--topic",
+        "feed=users?every=20ms",
+        "--ping-interval",
+        "200ms",
+        "--data",
+        data.to_str().expect("a plain name"),
+    ];
+    let server = Server::from_command(old(), "127.0.0.1:0", &args);
+    let file = dir.path().join("feed.ndjson");
+    let url = format!("ws://{}", server.address);
+    listen(old(), &url, &file, &["--block", "10", "--count", "100"]).ends_with(0);
+    let lines = recorded(&file);
+    let mono: Vec<u64> = lines.iter().filter_map(|line| line["mono"].as_u64()).collect();
+    assert!(
+        !mono.is_empty() && mono.iter().all(|mono| *mono > 315_000_000_000_000_000),
+        "{mono:?}"
+    );
+    let is_short = |ms: &Value| ms.as_f64().is_none_or(|ms| (0.0..600_000.0).contains(&ms.abs()));
+    let blocks = records(&lines, "block");
+    assert!(
+        blocks.len() >= 9 && blocks.iter().all(|block| is_short(&block["elapsed_ms"])),
+        "{blocks:?}"
+    );
+    let reports = server.events("report");
+    assert!(!reports.is_empty());
+    assert!(
+        reports
+            .iter()
+            .all(|report| is_short(&report["server_ms"]) && is_short(&report["drift_ms"]))
+    );
+    // It is gone on with as any other file.
+    listen(old(), &url, &file, &["--block", "10", "--count", "50"]).ends_with(0);
+    verify(&[], &[file]);
+}
+
 /// Publishes to a topic that keeps a second until it lets go of what it had: then retention has looked at every topic.
 async fn forget(server: &Server, round: u64) {
     let before = probe::ask(server.address, "brief").await.expect("it answers").next;

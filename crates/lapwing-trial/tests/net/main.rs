@@ -6,8 +6,10 @@
 mod clock;
 mod cut;
 mod cutter;
+mod door;
 mod partition;
 mod restarts;
 mod rig;
 mod slices;
+mod weather;
 mod wires;

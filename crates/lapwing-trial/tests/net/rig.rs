@@ -237,6 +237,17 @@ impl Server {
         })
     }
 
+    /// Its resident memory.
+    pub fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.id())).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("a line");
+        let number = line.split_whitespace().next().expect("a number");
+        number.parse().expect("a number")
+    }
+
     /// The events of this name so far.
     pub fn events(&self, name: &str) -> Vec<Value> {
         let lines = self.program.stdout.so_far().into_iter();

@@ -85,6 +85,59 @@ impl Wires {
         }
     }
 
+    /// From now on some packets are lost, each way.
+    pub fn lose_some(&self) {
+        let rules = "table ip lossy {\nchain in {\ntype filter hook input priority 0;\nnumgen random mod 100 < 5 counter drop\n}\n}\n";
+        self.rule(Way::Down, rules);
+        self.rule(Way::Up, rules);
+    }
+
+    /// How many packets were lost.
+    pub fn lost(&self) -> u64 {
+        let counted = |end: &Program| -> u64 {
+            let listed = self.at(end, "nft").args(["list", "table", "ip", "lossy"]).output();
+            let text = String::from_utf8_lossy(&listed.expect("it ran before").stdout).into_owned();
+            let (_, count) = text.split_once("counter packets ").expect("the rule counts");
+            count.split(' ').next().expect("a number").parse().expect("a number")
+        };
+        counted(&self.server) + counted(&self.client)
+    }
+
+    /// From now on 128 kbit pass in a second from the server to the client; where the kernel cannot, the test `name` is told as skipped.
+    pub fn narrow(&self, name: &str) -> bool {
+        let shape = [
+            "qdisc", "add", "dev", "wire", "root", "tbf", "rate", "128kbit", "burst", "16kb", "latency", "400ms",
+        ];
+        let can = run(self.at(&self.server, "tc"), &shape);
+        if !can {
+            skip(name, "this kernel makes no line narrow, or tc is missing");
+        }
+        can
+    }
+
+    /// The line is as wide as before.
+    pub fn widen(&self) {
+        assert!(run(
+            self.at(&self.server, "tc"),
+            &["qdisc", "del", "dev", "wire", "root"]
+        ));
+    }
+
+    /// Publishes messages, a line each, at the server's own end, which no network keeps from it.
+    pub fn publish(&self, server: std::net::SocketAddr, topic: &str, messages: &[serde_json::Value]) {
+        let mut command = self.program_of_server();
+        command
+            .args(["publish", &format!("ws://{server}"), topic])
+            .stdin(Stdio::piped());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut publish = command.spawn().expect("it ran before");
+        let body: String = messages.iter().map(|message| format!("{message}\n")).collect();
+        let mut stdin = publish.stdin.take().expect("piped above");
+        stdin.write_all(body.as_bytes()).expect("it reads");
+        drop(stdin);
+        assert!(publish.wait().expect("our child").success());
+    }
+
     fn rule(&self, way: Way, rules: &str) {
         let end = match way {
             Way::Down => &self.client,

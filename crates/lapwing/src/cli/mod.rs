@@ -43,7 +43,7 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Stream topics to any number of WebSocket clients, and see how fast each one receives
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Record a live feed, time every block of messages, and report the times back
     Listen(listen::ListenArgs),
     /// Load a server with very many listeners: throughput, latency, and a verdict on loss, repeats and order
@@ -73,7 +73,7 @@ pub fn main() -> ExitCode {
     };
     let color = cli.color;
     let end = match cli.command {
-        Command::Serve(args) => serve::run(args, color),
+        Command::Serve(args) => serve::run(*args, color),
         Command::Listen(args) => listen::run(args, color),
         Command::Bench(args) => bench::run(*args, color),
         Command::Verify(args) => verify::run(args, color),

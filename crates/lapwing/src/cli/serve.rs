@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{End, in_form, stop};
 use crate::config::{
-    AccessSpec, CertificateFiles, Config, Limits, StorageSpec, StrangersError, TlsSpec, raise_open_files,
-    strangers_allowed,
+    AccessSpec, CertificateFiles, Config, Limits, Rate, StorageSpec, StrangersError, TlsSpec, connections_max,
+    missing_files, raise_open_files, strangers_allowed,
 };
 use crate::failure::{Exit, Failure};
 use crate::server::Server;
@@ -27,9 +28,11 @@ use crate::server::console::Console;
 use crate::server::encryption::Encryption;
 use crate::server::event::Event;
 use crate::server::origin::Origins;
+use crate::server::proxy::Proxies;
 use crate::server::ring;
 use crate::server::secrets::Secrets;
 use crate::server::storage::{Storage, StorageError};
+use crate::server::trust::Trust;
 use crate::source::spec::{Feed, SourceSpec, TopicSpec, default_topics, parse_span, parse_topic};
 use crate::terminal::form;
 use crate::terminal::output::OutputFormat;
@@ -84,6 +87,14 @@ pub struct ServeArgs {
     /// Encrypt with a certificate that is made at start, for development; listen, publish and bench take it with --insecure [default: off]
     #[arg(long, help_heading = "Reach")]
     tls_self_signed: bool,
+    /// Proxies that are believed when they say for whom they ask (X-Forwarded-For, Forwarded), several separated by commas; limits for each address then count for that one [default: none]
+    #[arg(
+        long = "trust-proxy",
+        value_name = "ADDR[,ADDR…]",
+        help_heading = "Reach",
+        hide_short_help = true
+    )]
+    trust_proxy: Vec<String>,
     /// Send to many clients by one system call: auto (where the kernel has io_uring and allows it), on (or do not start) or off [default: auto]
     #[arg(
         long,
@@ -107,15 +118,63 @@ pub struct ServeArgs {
     /// Connections at once [default: 80 % of the open files allowed]
     #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_connections: Option<usize>,
+    /// Connections at once from one address (of IPv6 from one network of 64 bits), those of this machine apart [default: 1000]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_connections_per_address: Option<usize>,
+    /// Connections that are let in a second from other machines, twice as many at once; the others wait up to 1s: 1 to 1000000 [default: 500]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_accept_rate: Option<u64>,
+    /// The head of a request: 8KiB to 1MiB [default: 16KiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
+    max_head: Option<bytesize::ByteSize>,
+    /// Header lines of a request: 16 to 1000 [default: 64]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_headers: Option<u64>,
+    /// Path and query of a request: 64B to 60KiB [default: 8KiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
+    max_url: Option<bytesize::ByteSize>,
     /// A message from a client, at most 64MiB [default: 1MiB]
     #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
     max_message: Option<bytesize::ByteSize>,
+    /// Frames of one message from a client, empty ones too: 1 to 65535 [default: 1024]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_fragments: Option<u64>,
+    /// Messages from clients that are not whole yet, of all clients together, at least one of the largest: to 2GiB [default: 256MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
+    max_unfinished: Option<bytesize::ByteSize>,
+    /// Messages a second from a client, five times as many at once: 1 to 800000 [default: 1000]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_message_rate: Option<u64>,
+    /// Bytes of messages a second from a client, and one message of the largest size at once: 1KiB to 1GiB [default: 8MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
+    max_byte_rate: Option<bytesize::ByteSize>,
+    /// Commands of lapwing.v1 a second from a client, and as many pings and pongs, four times as many at once: 1 to 1000000 [default: 50]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_command_rate: Option<u64>,
+    /// Reports of a topic a second from a client, three times as many at once: 1 to 1000 [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_report_rate: Option<u64>,
+    /// Topics that one connection follows: 1 to 10000 [default: 100]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_subscriptions: Option<u64>,
+    /// Topics of this server: 1 to 10000 [default: 1000]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_topics: Option<u64>,
     /// A published body, at most 64MiB [default: 1MiB]
     #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
     max_body: Option<bytesize::ByteSize>,
+    /// Messages of one published body: 1 to 1000000 [default: 10000]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_body_messages: Option<u64>,
+    /// Published bodies that are read at once, of all publishers together, at least one of the largest: to 2GiB [default: 64MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
+    max_bodies: Option<bytesize::ByteSize>,
     /// A handshake, or the head of a request, must be whole by then: 100ms to 5m [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
     handshake_timeout: Option<Duration>,
+    /// A client of lapwing.v1 that named no topic must subscribe to one by then: 100ms to 5m [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
+    subscribe_timeout: Option<Duration>,
     /// A silent client is asked this often whether it is there: 100ms to 5m [default: 20s]
     #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
     ping_interval: Option<Duration>,
@@ -219,12 +278,29 @@ struct SettingsFile {
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
     tls_self_signed: bool,
+    trust_proxy: Vec<String>,
     io_uring: Option<IoUring>,
     compression: Option<Compress>,
     max_connections: Option<usize>,
+    max_connections_per_address: Option<usize>,
+    max_accept_rate: Option<u64>,
+    max_head: Option<bytesize::ByteSize>,
+    max_headers: Option<u64>,
+    max_url: Option<bytesize::ByteSize>,
     max_message: Option<bytesize::ByteSize>,
+    max_fragments: Option<u64>,
+    max_unfinished: Option<bytesize::ByteSize>,
+    max_message_rate: Option<u64>,
+    max_byte_rate: Option<bytesize::ByteSize>,
+    max_command_rate: Option<u64>,
+    max_report_rate: Option<u64>,
+    max_subscriptions: Option<u64>,
+    max_topics: Option<u64>,
     max_body: Option<bytesize::ByteSize>,
+    max_body_messages: Option<u64>,
+    max_bodies: Option<bytesize::ByteSize>,
     handshake_timeout: Option<String>,
+    subscribe_timeout: Option<String>,
     ping_interval: Option<String>,
     pong_timeout: Option<String>,
     stall_timeout: Option<String>,
@@ -241,7 +317,7 @@ pub fn run(args: ServeArgs, color: ColorChoice) -> End {
 }
 
 fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
-    let (config, origins) = configure(args)?;
+    let (config, trust) = configure(args)?;
     let files = Files::open(&config.access).map_err(|error| Failure::usage(error.to_string(), error.hint()))?;
     let listener = accept::listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -267,7 +343,7 @@ fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
         encryption,
         access: files,
     };
-    let exit = runtime.block_on(serve(config, storage, origins, secrets, listener, format, color));
+    let exit = runtime.block_on(serve(config, storage, trust, secrets, listener, format, color));
     // A thread that waits for standard input would hold the process; nothing of it is needed any more.
     runtime.shutdown_background();
     exit
@@ -276,7 +352,7 @@ fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
 async fn serve(
     config: Config,
     storage: Storage,
-    origins: Origins,
+    trust: Trust,
     secrets: Secrets,
     listener: std::net::TcpListener,
     format: OutputFormat,
@@ -326,7 +402,10 @@ async fn serve(
             });
         }
     }
-    let server = Server::start(config, storage, origins, secrets, listener, console.clone()).map_err(broken)?;
+    if let Some(text) = too_few_files(&config) {
+        console.tell(Event::Limit { text });
+    }
+    let server = Server::start(config, storage, trust, secrets, listener, console.clone()).map_err(broken)?;
     let (code, why, name) = tokio::select! {
         _ = interrupt.recv() => (CloseCode::GOING_AWAY, "server stopped", "Ctrl-C"),
         _ = terminate.recv() => (CloseCode::RESTART, "server restarts", "SIGTERM"),
@@ -341,7 +420,7 @@ async fn serve(
 }
 
 /// What was typed and what stands in the file, checked; all mistakes are told together.
-fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
+fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
     let file = args
         .config
         .as_deref()
@@ -364,7 +443,7 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
     if typed.is_empty() {
         topics = default_topics();
     }
-    check_topics(&topics).unwrap_or_else(&mut note);
+    let mut limits = Limits::default();
     let storage =
         storage(args.data.or(file.data), args.durability.or(file.durability), &topics).unwrap_or_else(|failure| {
             note(failure);
@@ -403,7 +482,18 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
         ));
         Origins::default()
     });
-    let mut limits = Limits::default();
+    let trusted = if args.trust_proxy.is_empty() {
+        file.trust_proxy
+    } else {
+        args.trust_proxy
+    };
+    let proxies = Proxies::parse(&trusted).unwrap_or_else(|error| {
+        note(Failure::usage(
+            format!("{error}, in --trust-proxy"),
+            "name the addresses from which your proxies connect, such as 127.0.0.1 or 10.0.0.0/8,::1",
+        ));
+        Proxies::default()
+    });
     let mut span =
         |typed: Option<Duration>, written: Option<String>, name: &str, place: &mut Duration, min: Duration| {
             let written = written.map(|text| {
@@ -425,6 +515,13 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
         file.handshake_timeout,
         "handshake-timeout",
         &mut limits.handshake_timeout,
+        LIMIT_SPAN_MIN,
+    );
+    span(
+        args.subscribe_timeout,
+        file.subscribe_timeout,
+        "subscribe-timeout",
+        &mut limits.subscribe_timeout,
         LIMIT_SPAN_MIN,
     );
     span(
@@ -463,27 +560,83 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
         LIMIT_SPAN_MIN,
     );
     span(args.drain, file.drain, "drain", &mut limits.drain, Duration::ZERO);
-    let mut size = |asked: Option<bytesize::ByteSize>, name: &str| {
-        let asked = asked?;
-        let bytes = u32::try_from(asked.as_u64()).ok();
-        let fits = bytes.filter(|bytes| (1..=MESSAGE_MAX).contains(bytes));
-        if fits.is_none() {
-            note(Failure::usage(
-                format!("--{name} {asked} is out of range: 1B to 64MiB"),
-                "write a size such as 1MiB",
-            ));
-        }
-        fits
-    };
-    if let Some(bytes) = size(args.max_message.or(file.max_message), "max-message") {
+    let asked = args.max_message.or(file.max_message);
+    if let Some(bytes) = size(asked, "max-message", 1..=MESSAGE_MAX, &mut note) {
         limits.message_bytes_max = bytes;
     }
-    if let Some(bytes) = size(args.max_body.or(file.max_body), "max-body") {
+    let asked = args.max_body.or(file.max_body);
+    if let Some(bytes) = size(asked, "max-body", 1..=MESSAGE_MAX, &mut note) {
         limits.body_bytes_max = bytes as usize;
     }
+    let asked = args.max_head.or(file.max_head);
+    if let Some(bytes) = size(asked, "max-head", 8 << 10..=1 << 20, &mut note) {
+        limits.head_bytes_max = bytes as usize;
+    }
+    let asked = args.max_url.or(file.max_url);
+    if let Some(bytes) = size(asked, "max-url", 64..=60 << 10, &mut note) {
+        limits.url_bytes_max = bytes as usize;
+    }
+    let asked = args.max_byte_rate.or(file.max_byte_rate);
+    if let Some(bytes) = size(asked, "max-byte-rate", 1 << 10..=1 << 30, &mut note) {
+        limits.message_kib_per_second = bytes / 1024;
+    }
+    let asked = args.max_bodies.or(file.max_bodies);
+    if let Some(bytes) = size(asked, "max-bodies", limits.body_bytes_max as u64..=2 << 30, &mut note) {
+        limits.bodies_bytes_max = bytes as usize;
+    }
+    let asked = args.max_unfinished.or(file.max_unfinished);
+    let largest = u64::from(limits.message_bytes_max);
+    if let Some(bytes) = size(asked, "max-unfinished", largest..=2 << 30, &mut note) {
+        limits.unfinished_bytes_max = bytes as usize;
+    }
+    let asked = args.max_headers.or(file.max_headers);
+    if let Some(most) = number(asked, "max-headers", 16..=1000, &mut note) {
+        limits.headers_max = most as usize;
+    }
+    let asked = args.max_fragments.or(file.max_fragments);
+    if let Some(most) = number(asked, "max-fragments", 1..=u32::from(u16::MAX), &mut note) {
+        limits.fragments_max = u16::try_from(most).unwrap_or(u16::MAX);
+    }
+    let asked = args.max_accept_rate.or(file.max_accept_rate);
+    if let Some(most) = number(asked, "max-accept-rate", 1..=RATE_MAX, &mut note) {
+        limits.accept_rate = Rate::with_burst(most, 2);
+    }
+    let asked = args.max_message_rate.or(file.max_message_rate);
+    if let Some(most) = number(asked, "max-message-rate", 1..=800_000, &mut note) {
+        limits.message_rate = Rate::with_burst(most, 5);
+    }
+    let asked = args.max_command_rate.or(file.max_command_rate);
+    if let Some(most) = number(asked, "max-command-rate", 1..=RATE_MAX, &mut note) {
+        limits.command_rate = Rate::with_burst(most, 4);
+    }
+    let asked = args.max_report_rate.or(file.max_report_rate);
+    if let Some(most) = number(asked, "max-report-rate", 1..=1000, &mut note) {
+        limits.report_rate = Rate::with_burst(most, 3);
+    }
+    let asked = args.max_subscriptions.or(file.max_subscriptions);
+    if let Some(most) = number(asked, "max-subscriptions", 1..=10_000, &mut note) {
+        limits.subscriptions_max = most as usize;
+    }
+    let asked = args.max_topics.or(file.max_topics);
+    if let Some(most) = number(asked, "max-topics", 1..=10_000, &mut note) {
+        limits.topics_max = most as usize;
+    }
+    let asked = args.max_body_messages.or(file.max_body_messages);
+    if let Some(most) = number(asked, "max-body-messages", 1..=RATE_MAX, &mut note) {
+        limits.body_messages_max = most as usize;
+    }
+    check_topics(&topics, limits.topics_max).unwrap_or_else(&mut note);
     match args.max_connections.or(file.max_connections) {
         Some(0) => note(Failure::usage("--max-connections 0 would serve nobody", "at least 1")),
         Some(connections) => limits.connections_max = connections,
+        None => limits.connections_max = connections_max(topic_files(&topics, storage.as_ref())),
+    }
+    match args.max_connections_per_address.or(file.max_connections_per_address) {
+        Some(0) => note(Failure::usage(
+            "--max-connections-per-address 0 would serve nobody",
+            "at least 1",
+        )),
+        Some(connections) => limits.address_connections_max = connections,
         None => {}
     }
     Failure::all(wrong)?;
@@ -504,7 +657,75 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
             tls,
             limits,
         },
-        origins,
+        Trust { origins, proxies },
+    ))
+}
+
+/// A number that was asked for, if any, and if it is one that can be.
+fn number(asked: Option<u64>, name: &str, range: RangeInclusive<u32>, note: &mut impl FnMut(Failure)) -> Option<u32> {
+    let asked = asked?;
+    let fits = u32::try_from(asked).ok().filter(|asked| range.contains(asked));
+    if fits.is_none() {
+        let (least, most) = (range.start(), range.end());
+        note(Failure::usage(
+            format!("--{name} {asked} is out of range: {least} to {most}"),
+            "write a number within it",
+        ));
+    }
+    fits
+}
+
+/// A size that was asked for, if any, and if it is one that can be.
+fn size(
+    asked: Option<bytesize::ByteSize>,
+    name: &str,
+    range: RangeInclusive<u64>,
+    note: &mut impl FnMut(Failure),
+) -> Option<u32> {
+    let asked = asked?;
+    let fits = Some(asked.as_u64()).filter(|asked| range.contains(asked));
+    if fits.is_none() {
+        let short = |bytes: u64| form::bytes(bytes).replace(".0 ", "").replace(' ', "");
+        let (least, most) = (short(*range.start()), short(*range.end()));
+        note(Failure::usage(
+            format!("--{name} {asked} is out of range: {least} to {most}"),
+            "write a size such as 1MiB",
+        ));
+    }
+    fits.and_then(|bytes| u32::try_from(bytes).ok())
+}
+
+/// Open files that these topics take beside those of connections, at most: segments and their state, pipes, and what is followed.
+fn topic_files(topics: &[TopicSpec], storage: Option<&StorageSpec>) -> usize {
+    let files = |topic: &TopicSpec| {
+        let kept = match topic
+            .source
+            .keep
+            .level(storage.map_or(Level::None, |storage| storage.level))
+        {
+            Level::None => 0,
+            Level::Os | Level::Fsync => 3,
+        };
+        kept + match topic.source.feed {
+            Feed::Exec(..) => 3,
+            Feed::Tail(..) | Feed::Replay(..) => 2,
+            Feed::Users(_) | Feed::Arrays(_) | Feed::Stdin | Feed::Push => 0,
+        }
+    };
+    topics.iter().map(files).sum()
+}
+
+/// What is told at the start when more connections are allowed than there are open files for.
+fn too_few_files(config: &Config) -> Option<String> {
+    let connections = config.limits.connections_max;
+    let own = topic_files(&config.topics, config.storage.as_ref());
+    let (missing, files) = missing_files(connections, own)?;
+    Some(format!(
+        "{} (--max-connections) and what the server needs itself are {} more than the {} open files that it may have: \
+         raise that with ulimit -n, or LimitNOFILE= of systemd, or allow fewer",
+        form::counted(connections as u64, "connection"),
+        form::count(missing as u64),
+        form::count(files as u64),
     ))
 }
 
@@ -579,7 +800,8 @@ pub fn check_file(text: &str) -> Result<(), Failure> {
     let file = parse_file(text, "lapwing.toml")?;
     let topics = file.topic.iter().map(|(name, source)| format!("{name}={source}"));
     let topics: Result<Vec<_>, _> = topics.map(|topic| parse_topic(&topic)).collect();
-    check_topics(&topics?)
+    let most = file.max_topics.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+    check_topics(&topics?, most.unwrap_or(Limits::default().topics_max))
 }
 
 fn parse_file(text: &str, shown: &str) -> Result<SettingsFile, Failure> {
@@ -597,11 +819,11 @@ fn parse_file(text: &str, shown: &str) -> Result<SettingsFile, Failure> {
 }
 
 /// What no topic can tell alone: a name given twice, standard input wanted twice, too many.
-fn check_topics(topics: &[TopicSpec]) -> Result<(), Failure> {
-    if topics.len() > Limits::TOPICS_MAX {
+fn check_topics(topics: &[TopicSpec], most: usize) -> Result<(), Failure> {
+    if topics.len() > most {
         return Err(Failure::usage(
-            format!("{} topics, at most {} can run", topics.len(), Limits::TOPICS_MAX),
-            "start another server for the others",
+            format!("{} topics, at most {most} can run", topics.len()),
+            "allow more with --max-topics, or start another server for the others",
         ));
     }
     for (at, topic) in topics.iter().enumerate() {
@@ -831,7 +1053,9 @@ const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Add
 const LIMIT_SPAN_MIN: Duration = Duration::from_millis(100);
 const LIMIT_SPAN_MAX: Duration = Duration::from_secs(300);
 /// Frames are parsed in memory: what is not 64 MiB long is no message.
-const MESSAGE_MAX: u32 = 64 << 20;
+const MESSAGE_MAX: u64 = 64 << 20;
+/// Above this a rate is none.
+const RATE_MAX: u32 = 1_000_000;
 /// A seed that was drawn is short enough to be typed again.
 const SEED_SHOWN: u64 = 100_000;
 

@@ -25,7 +25,7 @@ use super::feed::{self, OFFSET_MAX, Said};
 use super::session::{HEARTBEAT_MAX, HEARTBEAT_MIN, Session, SessionEnd};
 use super::ticks::Ticks;
 use super::track::{Grant, Place, Track};
-use crate::clock::Now;
+use crate::clock::{Now, asleep};
 use crate::failure::Failure;
 use crate::recording::arrival::{Arrival, Value};
 use crate::recording::marks::Marks;
@@ -316,7 +316,7 @@ impl<'a, O: Observer> Listener<'a, O> {
     /// Ends on our side: the last reports, the close frame, and a moment for the answer.
     async fn leave(&mut self, connection: &mut Connection, session: &mut Session) -> Result<(), Halt> {
         let now = Now::read();
-        self.ticks.look(now);
+        self.ticks.look(now, asleep());
         self.tell_clock_step(now)?;
         for at in 0..self.tracks.len() {
             let last = self.tracks[at].finish();

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -13,14 +13,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
 
+use super::breach::Breach;
 use super::common::Common;
+use super::encryption::Encryption;
 use super::event::Event;
 use super::front::{Front, Guest};
 use super::hello::{self, Opened};
-use super::seat::{Seat, SharedSeat};
-use crate::config::Limits;
+use super::seat::{NoSeat, Seat, SharedSeat};
 
 /// Opens a listening socket with a queue long enough for a crowd that comes back at once.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -39,9 +40,13 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// Accepts until the task is aborted.
 pub async fn accept(listener: TcpListener, front: Arc<Front>) {
     let mut spare = Spare::new();
+    let mut porter = Porter::new();
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => welcome(stream, address, &front),
+            Ok((stream, address)) => match admit(address, &front) {
+                Ok((seat, wait)) => welcome(stream, address, seat, wait, &front),
+                Err(breach) => porter.refuse(stream, breach, &front),
+            },
             Err(error) => on_error(&error, &listener, &mut spare, &front.common).await,
         }
     }
@@ -58,7 +63,10 @@ async fn on_error(error: &io::Error, listener: &TcpListener, spare: &mut Spare, 
         return;
     }
     let refused = spare.refuse(listener);
-    if spare.tell() {
+    if refused {
+        common.breaches.count(Breach::OpenFiles);
+    }
+    if spare.told.is_due() {
         let text = format!(
             "no room for more connections ({error}); {} stay, new ones are refused",
             common.open.load(Ordering::Relaxed)
@@ -70,16 +78,24 @@ async fn on_error(error: &io::Error, listener: &TcpListener, spare: &mut Spare, 
     }
 }
 
-fn welcome(stream: TcpStream, address: SocketAddr, front: &Arc<Front>) {
-    let seat = if front.common.is_stopping() {
-        None
-    } else {
-        Seat::take(&front.common)
-    };
-    let Some(seat) = seat else {
-        front.tasks.spawn(turn_away(stream, front.clone()));
-        return;
-    };
+/// A place for one who comes, and how long it waits for its turn; the limit when it is not let in. Who comes through a proxy is
+/// not known yet: that is seen to when its request is there.
+fn admit(address: SocketAddr, front: &Front) -> Result<(Seat, Duration), Breach> {
+    if front.common.is_stopping() {
+        return Err(Breach::Connections);
+    }
+    let ip = address.ip().to_canonical();
+    let proxied = front.trust.proxies.trusts(ip);
+    let counted = (!ip.is_loopback() && !proxied).then_some(ip);
+    let seat = front.seats.take(counted).map_err(|none| match none {
+        NoSeat::Full => Breach::Connections,
+        NoSeat::Address => Breach::AddressConnections,
+    })?;
+    let wait = counted.map_or(Ok(Duration::ZERO), |ip| front.pass(ip))?;
+    Ok((seat, wait))
+}
+
+fn welcome(stream: TcpStream, address: SocketAddr, seat: Seat, wait: Duration, front: &Arc<Front>) {
     // Neither is needed to serve; a kernel that lacks one serves a little less well.
     let _ = stream.set_nodelay(true);
     let socket = socket2::SockRef::from(&stream);
@@ -92,29 +108,35 @@ fn welcome(stream: TcpStream, address: SocketAddr, front: &Arc<Front>) {
     let _ = socket;
     let front = front.clone();
     front.tasks.clone().spawn(async move {
-        let deadline = Instant::now() + front.common.limits.handshake_timeout;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        let common = front.common.clone();
+        let deadline = tokio::time::Instant::now() + common.limits.handshake_timeout;
         let guest = Guest {
             address,
             seat: SharedSeat::new(seat),
         };
         let opened = tokio::select! {
-            opened = tokio::time::timeout_at(deadline, hello::open(stream, address, &front)) => opened.ok().flatten(),
-            () = front.common.stopped() => None,
+            opened = tokio::time::timeout_at(deadline, hello::open(stream, address, &front)) => opened,
+            () = common.stopped() => Ok(None),
         };
         match opened {
-            Some(Opened::Plain(stream)) => serve(stream, guest, deadline, front).await,
-            Some(Opened::Encrypted(stream)) => serve(*stream, guest, deadline, front).await,
-            None => {}
+            Ok(Some(Opened::Plain(stream))) => serve(stream, guest, deadline, front).await,
+            Ok(Some(Opened::Encrypted(stream))) => serve(*stream, guest, deadline, front).await,
+            Ok(None) => {}
+            Err(_late) => common.breaches.count(Breach::HandshakeTime),
         }
     });
 }
 
 /// Answers the requests of one connection, the first of which must have come whole by the deadline.
-async fn serve<S>(stream: S, guest: Guest, deadline: Instant, front: Arc<Front>)
+async fn serve<S>(stream: S, guest: Guest, deadline: tokio::time::Instant, front: Arc<Front>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let common = front.common.clone();
+    let limits = &common.limits;
     let begun = Arc::new(AtomicBool::new(false));
     let asked = begun.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -125,9 +147,9 @@ where
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(common.limits.handshake_timeout)
-        .max_buf_size(Limits::HEAD_BYTES_MAX)
-        .max_headers(Limits::HEADERS_MAX)
+        .header_read_timeout(limits.handshake_timeout)
+        .max_buf_size(limits.head_bytes_max)
+        .max_headers(limits.headers_max)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
@@ -139,37 +161,80 @@ where
         }
     };
     // Whatever breaks here is one connection's end; hyper has answered what could be answered.
-    let _ = tokio::select! {
+    let end = tokio::select! {
         end = connection.as_mut() => end,
-        () = late => Ok(()),
+        () = late => {
+            common.breaches.count(Breach::HandshakeTime);
+            Ok(())
+        }
         () = common.stopped() => {
             // A request under way is still answered; a connection that waits for the next one ends.
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
+    match end {
+        Err(error) if error.is_timeout() => common.breaches.count(Breach::HandshakeTime),
+        Err(error) if error.is_parse_too_large() => common.breaches.count(Breach::Head),
+        _ => {}
+    }
+}
+
+/// Sends away whom there is no place for: so many at once are told why, and what is told of them on the console is at most a
+/// line a second.
+struct Porter {
+    room: Arc<Semaphore>,
+    told: Told,
+    refused: u64,
+}
+
+impl Porter {
+    fn new() -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            told: Told::default(),
+            refused: 0,
+        }
+    }
+
+    fn refuse(&mut self, stream: TcpStream, breach: Breach, front: &Arc<Front>) {
+        let (status, sentence) = front.no_place(breach);
+        if !front.common.is_stopping() {
+            front.common.breaches.count(breach);
+            self.refused += 1;
+            if self.told.is_due() {
+                let refused = std::mem::take(&mut self.refused);
+                let text = format!("{sentence}: {refused} refused with {}", status.as_u16());
+                front.common.console.tell(Event::Limit { text });
+            }
+        }
+        // Without room it is sent away without a word.
+        if let Ok(room) = self.room.clone().try_acquire_owned() {
+            let encryption = front.encryption.clone();
+            front.tasks.spawn(async move {
+                turn_away(stream, encryption, status, &sentence).await;
+                drop(room);
+            });
+        }
+    }
 }
 
 /// Refuses one, inside TLS where that is spoken: what comes in the clear looks like a server that does not speak TLS at all.
-async fn turn_away(stream: TcpStream, front: Arc<Front>) {
-    let Some(encryption) = &front.encryption else {
-        return refuse(stream).await;
-    };
-    // A handshake is much for a refusal: beyond so many at once they see an end, and no reason.
-    let Ok(_room) = front.refusals.try_acquire() else {
-        return;
+async fn turn_away(stream: TcpStream, encryption: Option<Arc<Encryption>>, status: http::StatusCode, sentence: &str) {
+    let Some(encryption) = encryption else {
+        return refuse(stream, status, sentence).await;
     };
     let accepted = tokio::time::timeout(REFUSAL_MAX, encryption.acceptor().accept(stream)).await;
     if let Ok(Ok(stream)) = accepted {
-        refuse(stream).await;
+        refuse(stream, status, sentence).await;
     }
 }
 
 /// Tells one that there is no place for it, and when to try again.
-async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-    let body = "this server has no place for another connection now\n";
-    let head = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 2";
-    let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin, status: http::StatusCode, sentence: &str) {
+    let head =
+        format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 2");
+    let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{sentence}\n", sentence.len() + 1);
     // Its request is read first: closing with bytes unread would reset the connection under the answer.
     let told = async {
         let mut request = [0; 4096];
@@ -183,14 +248,14 @@ async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 /// One descriptor kept for the moment when there is none: given up, it lets one connection be accepted and closed.
 struct Spare {
     file: Option<File>,
-    told: Option<std::time::Instant>,
+    told: Told,
 }
 
 impl Spare {
     fn new() -> Self {
         Self {
             file: File::open("/dev/null").ok(),
-            told: None,
+            told: Told::default(),
         }
     }
 
@@ -205,17 +270,24 @@ impl Spare {
         self.file = File::open("/dev/null").ok();
         refused
     }
+}
 
-    /// At most once a second.
-    fn tell(&mut self) -> bool {
-        let due = self.told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1));
+/// When something was last told that comes again and again: at most once a second.
+#[derive(Default)]
+struct Told(Option<Instant>);
+
+impl Told {
+    fn is_due(&mut self) -> bool {
+        let due = self.0.is_none_or(|told| told.elapsed() >= Duration::from_secs(1));
         if due {
-            self.told = Some(std::time::Instant::now());
+            self.0 = Some(Instant::now());
         }
         due
     }
 }
 
+/// So many are told at once why they are sent away: as long as they are, each has a descriptor, and inside TLS a handshake.
+const REFUSALS_MAX: usize = 64;
 /// So long one waits for whom it refuses, for each of both handshakes.
 const REFUSAL_MAX: Duration = Duration::from_secs(1);
 /// Longer queues are cut by the kernel to its own limit.

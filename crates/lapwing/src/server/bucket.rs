@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::tick::Tick;
+use crate::config::Rate;
 
 /// Eight bytes that hold one peer to a rate.
 #[derive(Clone, Copy, Debug)]
@@ -16,27 +17,39 @@ pub struct Bucket {
 impl Bucket {
     /// A full bucket.
     #[must_use]
-    pub fn full(burst: u32, now: Duration) -> Self {
+    pub fn full(rate: Rate, now: Duration) -> Self {
         Self {
-            left: burst * 1000,
+            left: thousandths(rate),
             filled: Tick::at(now),
         }
     }
 
     /// Takes one token, if there is one.
-    pub fn take(&mut self, (per_second, burst): (u32, u32), now: Duration) -> bool {
+    pub fn take(&mut self, rate: Rate, now: Duration) -> bool {
+        self.take_thousandths(1000, rate, now)
+    }
+
+    /// Takes a token for each KiB, if there are so many.
+    pub fn take_bytes(&mut self, bytes: usize, rate: Rate, now: Duration) -> bool {
+        self.take_thousandths(bytes as u64 * 1000 / 1024, rate, now)
+    }
+
+    fn take_thousandths(&mut self, cost: u64, rate: Rate, now: Duration) -> bool {
         let now = Tick::at(now);
         // Below 24 days, so the milliseconds fit.
         let passed = now.since(self.filled).as_millis() as u64;
-        let filled = u64::from(self.left) + passed * u64::from(per_second);
-        self.left = u32::try_from(filled.min(u64::from(burst) * 1000)).expect("bursts are small");
+        let filled = (u64::from(self.left) + passed * u64::from(rate.per_second)).min(u64::from(thousandths(rate)));
         self.filled = now;
-        let has = self.left >= 1000;
-        if has {
-            self.left -= 1000;
-        }
-        has
+        let left = filled.checked_sub(cost);
+        // What is left is no more than what is in a full bucket.
+        self.left = u32::try_from(left.unwrap_or(filled)).unwrap_or(u32::MAX);
+        left.is_some()
     }
+}
+
+/// What a full bucket holds; rates above four million at once are cut to that.
+fn thousandths(rate: Rate) -> u32 {
+    rate.at_once.saturating_mul(1000)
 }
 
 #[cfg(test)]
@@ -45,8 +58,8 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_the_rate() {
-        let limit = (50, 200);
-        let mut bucket = Bucket::full(limit.1, Duration::ZERO);
+        let limit = Rate::with_burst(50, 4);
+        let mut bucket = Bucket::full(limit, Duration::ZERO);
         let mut passed = (0..1000).filter(|_| bucket.take(limit, Duration::ZERO)).count();
         assert_eq!(passed, 200);
         passed = (1..=1000)
@@ -57,5 +70,24 @@ mod tests {
         let later = Duration::from_secs(100);
         passed = (0..1000).filter(|_| bucket.take(limit, later)).count();
         assert_eq!(passed, 200);
+    }
+
+    #[test]
+    fn bytes_are_counted_to_the_last() {
+        let limit = Rate {
+            per_second: 1,
+            at_once: 2,
+        };
+        let mut bucket = Bucket::full(limit, Duration::ZERO);
+        assert!(bucket.take_bytes(2048, limit, Duration::ZERO));
+        assert!(!bucket.take_bytes(1024, limit, Duration::from_millis(999)));
+        assert!(bucket.take_bytes(1024, limit, Duration::from_millis(1000)));
+        assert!(
+            !bucket.take_bytes(2049 + 1024, limit, Duration::from_secs(100)),
+            "more than it ever holds"
+        );
+        assert!(bucket.take_bytes(0, limit, Duration::from_secs(100)));
+        let largest = Rate::with_burst(u32::MAX, 2);
+        assert!(Bucket::full(largest, Duration::ZERO).take_bytes(1 << 30, largest, Duration::ZERO));
     }
 }

@@ -1,12 +1,13 @@
 //! What all threads of one server share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 
 use lapwing_wire::deflate::Room;
 use tokio::sync::{Notify, Semaphore};
 
 use super::access::Access;
+use super::breach::Breaches;
 use super::console::Console;
 use super::roster::Roster;
 use super::topics::Topics;
@@ -26,8 +27,12 @@ pub struct Common {
     pub roster: Roster,
     /// Connections open now, those still in their handshake included.
     pub open: AtomicUsize,
+    /// How often each limit was met.
+    pub breaches: Breaches,
     /// Room for published bodies, in KiB, over all connections.
     pub body_room: Semaphore,
+    /// Bytes of clients' messages that are not whole, over all connections.
+    pub unfinished: AtomicIsize,
     /// Room for compressed messages that are made whole, over all connections.
     pub inflating: Room,
     stopping: AtomicBool,
@@ -38,6 +43,7 @@ impl Common {
     /// Of a server that has just begun.
     #[must_use]
     pub fn new(topics: Topics, limits: Limits, access: Access, console: Console) -> Arc<Self> {
+        let body_room = Semaphore::new(limits.bodies_bytes_max.div_ceil(1024));
         Arc::new(Self {
             topics,
             limits,
@@ -45,7 +51,9 @@ impl Common {
             console,
             roster: Roster::default(),
             open: AtomicUsize::new(0),
-            body_room: Semaphore::new(Limits::BODIES_BYTES_MAX >> 10),
+            breaches: Breaches::default(),
+            body_room,
+            unfinished: AtomicIsize::new(0),
             inflating: Room::new(Limits::INFLATING_BYTES_MAX),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
@@ -12,6 +13,7 @@ use lapwing_wire::frame::Role;
 use lapwing_wire::position::Offset;
 
 use super::access::pass::Passes;
+use super::breach::Breach;
 use super::common::Common;
 use super::feeds::Feeds;
 use super::peer::Peer;
@@ -240,6 +242,7 @@ impl Connection {
     /// Takes bytes, up to where answers pile up or enough was inflated for one turn; the rest waits.
     fn hear(&mut self, mut bytes: &mut [u8], around: &mut Surroundings) {
         let mut inflated = 0;
+        let held = self.decoder.held_bytes();
         loop {
             if self.peer.session.control_bytes() > CONTROL_BYTES_HELD || inflated > INFLATED_PER_TURN {
                 self.unheard = kept(bytes);
@@ -264,15 +267,41 @@ impl Connection {
                     bytes = &mut std::mem::take(&mut bytes)[consumed..];
                 }
                 Err(error) => {
+                    if let Some(breach) = Breach::of_frame(&error) {
+                        around.common.breaches.count(breach);
+                    }
                     self.peer.session.close(error.close_code(), &error.to_string());
                     break;
                 }
             }
         }
+        self.account(held, &around.common);
         self.peer.live.on_heard(around.now, self.decoder.message_open());
         if self.peer.session.mode() == Mode::LapwingV1 && !self.peer.session.cursors().is_empty() {
             self.peer.tell_joined(&around.common, &around.feeds);
         }
+    }
+
+    /// What is held of unfinished messages has changed from so many bytes to what it is now: all clients together share one room.
+    fn account(&mut self, before: usize, common: &Common) {
+        let more = difference(self.decoder.held_bytes(), before);
+        if more == 0 {
+            return;
+        }
+        let all = common.unfinished.fetch_add(more, Ordering::Relaxed) + more;
+        if more > 0 && usize::try_from(all).is_ok_and(|all| all > common.limits.unfinished_bytes_max) {
+            self.let_go(common);
+            common.breaches.count(Breach::Unfinished);
+            let reason = "no room for a message under way now retry=1000";
+            self.peer.session.close(CloseCode::TRY_LATER, reason);
+        }
+    }
+
+    /// Gives back what it holds of an unfinished message.
+    pub fn let_go(&mut self, common: &Common) {
+        let held = difference(0, self.decoder.held_bytes());
+        common.unfinished.fetch_add(held, Ordering::Relaxed);
+        self.decoder.give_up();
     }
 
     fn write(&mut self, around: &mut Surroundings) -> io::Result<Turn> {
@@ -345,6 +374,7 @@ impl Connection {
         }
         if kept.is_err() {
             // There is no room to finish the frame, so nothing more can be said to this one.
+            around.common.breaches.count(Breach::Rests);
             self.peer
                 .session
                 .close(CloseCode::TOO_SLOW, "too many readers stuck in large frames");
@@ -397,6 +427,10 @@ impl Connection {
             Turn::Park
         }
     }
+}
+
+fn difference(now: usize, before: usize) -> isize {
+    now.cast_signed().wrapping_sub(before.cast_signed())
 }
 
 /// Bytes for later, if there are any.

@@ -159,6 +159,7 @@ impl Delivery {
             .ping_interval
             .min(limits.pong_timeout)
             .min(limits.stall_timeout)
+            .min(limits.subscribe_timeout)
             .min(limits.heartbeat);
         let usual = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
         if self.around.stop.is_some() {
@@ -208,7 +209,7 @@ impl Delivery {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         let session = Session::new(mode, compression, cursors);
-        let mut peer = Peer::new(label, address, session, Key::new(key), self.around.now);
+        let mut peer = Peer::new(label, address, session, Key::new(key), limits, self.around.now);
         self.around.passes.put(Key::new(key), pass);
         peer.greet(&self.around.common, &grants, &self.around.passes);
         let stream = mio::net::TcpStream::from_std(stream);
@@ -414,6 +415,7 @@ impl Delivery {
         connection
             .peer
             .tell_left(&self.around.common, &self.around.feeds, broken);
+        connection.let_go(&self.around.common);
         connection.socket.finish();
         // It may have failed to be registered in the first place.
         let _ = self.poll.registry().deregister(connection.socket.stream());
@@ -478,7 +480,10 @@ impl Delivery {
                 }
                 Verdict::Fine => continue,
                 Verdict::Ping => peer.session.ping(),
-                Verdict::End(code, reason) => peer.session.close(code, &reason),
+                Verdict::End(breach, code, reason) => {
+                    self.around.common.breaches.count(breach);
+                    peer.session.close(code, &reason);
+                }
             }
             enqueue(&mut self.connections, &mut self.ready, key);
         }

@@ -13,6 +13,7 @@ use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
 use serde::Serialize;
 
+use super::breach::Met;
 use super::label::ClientLabel;
 use crate::terminal::form;
 
@@ -54,6 +55,7 @@ pub enum Event {
         /// Who.
         client: ClientLabel,
         /// From where.
+        #[serde(serialize_with = "place_text")]
         address: SocketAddr,
         /// How it speaks: `plain`, `bare` or `lapwing.v1`.
         mode: &'static str,
@@ -104,6 +106,7 @@ pub enum Event {
         /// Who.
         client: ClientLabel,
         /// From where.
+        #[serde(serialize_with = "place_text")]
         address: SocketAddr,
         /// What.
         #[serde(flatten)]
@@ -242,6 +245,9 @@ pub enum Event {
         /// Offsets that clients were told they will not get, by topic.
         #[serde(skip_serializing_if = "Tally::is_empty")]
         missed: Tally,
+        /// How often each limit was met.
+        #[serde(skip_serializing_if = "Met::is_empty")]
+        limits: Met,
     },
     /// Lines that a slow terminal or pipe did not take.
     NotShown {
@@ -482,6 +488,7 @@ impl Event {
                     0 => String::new(),
                     waiting => format!("; {} to catch up", form::counted(*waiting, "message")),
                 };
+                let address = place(address);
                 match away {
                     Some(away) => format!("{client} is back after {}: {places}{wait}", form::short_span(*away)),
                     None => format!("{client} joined from {address} ({mode}): {places}{wait}"),
@@ -524,7 +531,7 @@ impl Event {
             }
             Self::Said {
                 client, address, said, ..
-            } => format!("{client} ({address}): {}", said.in_words()),
+            } => format!("{client} ({}): {}", place(address), said.in_words()),
             Self::Report { .. } => self.report_sentence(),
             Self::Slow {
                 client,
@@ -585,13 +592,15 @@ impl Event {
                 messages,
                 bytes,
                 missed,
+                limits,
             } => format!(
-                "stopped after {}: {}, {}, {} sent{}",
+                "stopped after {}: {}, {}, {} sent{}{}",
                 form::short_span(*ran),
                 form::counted(*clients, "client"),
                 form::counted(*messages, "message"),
                 form::bytes(*bytes),
-                missed.behind_words("missed")
+                missed.behind_words("missed"),
+                limits.in_words()
             ),
             Self::NotShown { lines, client } => {
                 let from = client
@@ -645,8 +654,20 @@ impl Event {
     }
 }
 
+/// An address as people read it: where a proxy did not tell the port, there is none.
+fn place(address: &SocketAddr) -> String {
+    match address.port() {
+        0 => address.ip().to_string(),
+        _ => address.to_string(),
+    }
+}
+
 fn behind(ms: f64) -> String {
     form::short_span(Duration::from_secs_f64(ms.max(0.0) / 1e3))
+}
+
+fn place_text<S: serde::Serializer>(address: &SocketAddr, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&place(address))
 }
 
 fn is_zero(number: &usize) -> bool {

@@ -1,27 +1,31 @@
 //! The front door: HTTP requests, answered or upgraded.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, UPGRADE, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN,
+    RETRY_AFTER, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use lapwing_wire::extension::Compression;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::breach::Breach;
 use super::common::Common;
 use super::encryption::Encryption;
 use super::hello::Strays;
-use super::origin::Origins;
-use super::seat::SharedSeat;
+use super::seat::{NoSeat, Seats, SharedSeat};
+use super::trust::Trust;
+use super::turnstile::{Passage, Turnstile};
 use super::worker::Worker;
 use super::{gate, page, publish, stream};
-use crate::config::Limits;
+use crate::clock::Now;
+use crate::terminal::form;
 
 /// What answers requests.
 pub struct Front {
@@ -29,16 +33,18 @@ pub struct Front {
     pub common: Arc<Common>,
     /// The delivery threads.
     pub workers: Vec<Worker>,
-    /// Which pages may use this server.
-    pub origins: Origins,
+    /// Which pages and proxies are believed.
+    pub trust: Trust,
+    /// The places for connections.
+    pub seats: Seats,
+    /// How many come in a second.
+    pub turnstile: Mutex<Turnstile>,
     /// Whether messages are compressed for clients that offer it.
     pub compression: Compression,
     /// How connections are encrypted; none serves in the clear.
     pub encryption: Option<Arc<Encryption>>,
     /// Those that begin otherwise than this.
     pub strays: Strays,
-    /// Room for refusals inside TLS.
-    pub refusals: Semaphore,
     /// The tasks of connections, up to their upgrade.
     pub tasks: TaskTracker,
 }
@@ -57,15 +63,15 @@ pub type Answer = Response<Full<Bytes>>;
 
 impl Front {
     /// Answers one request.
-    pub async fn answer(&self, request: Request<Incoming>) -> Answer {
+    pub async fn answer(&self, mut request: Request<Incoming>) -> Answer {
         let origin = request.headers().get(ORIGIN).cloned();
-        let mut answer = match self.check(&request) {
+        let mut answer = match self.admit(&mut request).await.and_then(|()| self.check(&request)) {
             Ok(()) => self.route(request).await,
             Err(refusal) => *refusal,
         };
         let cors = origin
             .as_ref()
-            .and_then(|origin| self.origins.cors(origin.to_str().ok()));
+            .and_then(|origin| self.trust.origins.cors(origin.to_str().ok()));
         if cors.is_some()
             && let Some(origin) = origin
         {
@@ -75,11 +81,84 @@ impl Front {
         answer
     }
 
+    /// How long one who comes from here waits before it is served; the limit when it is not to be.
+    pub fn pass(&self, address: IpAddr) -> Result<Duration, Breach> {
+        if address.is_loopback() {
+            return Ok(Duration::ZERO);
+        }
+        let now = Duration::from_nanos(Now::read().mono);
+        let passage = self.turnstile.lock().unwrap_or_else(PoisonError::into_inner).pass(now);
+        match passage {
+            Passage::Now => Ok(Duration::ZERO),
+            Passage::After(wait) => Ok(wait),
+            Passage::Refused => Err(Breach::AcceptRate),
+        }
+    }
+
+    /// A proxy says for whom it asks: then it is that one's place and rate that count, from this request on.
+    async fn admit(&self, request: &mut Request<Incoming>) -> Result<(), Box<Answer>> {
+        let Some(mut guest) = request.extensions().get::<Guest>().cloned() else {
+            return Ok(());
+        };
+        if !self.trust.proxies.trusts(guest.address.ip()) {
+            return Ok(());
+        }
+        let client = self.trust.proxies.client(guest.address, request.headers());
+        guest.address = client.map_err(|error| Box::new(refusal(StatusCode::BAD_REQUEST, &error.to_string())))?;
+        let address = guest.address.ip();
+        let counted = (!address.is_loopback()).then_some(address);
+        if guest.seat.move_to(&self.seats, counted) == Err(NoSeat::Address) {
+            return Err(Box::new(self.refused(Breach::AddressConnections)));
+        }
+        if request.headers().contains_key(UPGRADE) {
+            match self.pass(address) {
+                Ok(Duration::ZERO) => {}
+                Ok(wait) => tokio::time::sleep(wait).await,
+                Err(breach) => return Err(Box::new(self.refused(breach))),
+            }
+        }
+        request.extensions_mut().insert(guest);
+        Ok(())
+    }
+
+    /// One that is not let in, and counts.
+    fn refused(&self, breach: Breach) -> Answer {
+        self.common.breaches.count(breach);
+        let (status, sentence) = self.no_place(breach);
+        refusal(status, &sentence)
+    }
+
+    /// How one is told that there is no place for it.
+    #[must_use]
+    pub fn no_place(&self, breach: Breach) -> (StatusCode, String) {
+        let limits = &self.common.limits;
+        match breach {
+            Breach::AddressConnections => {
+                let most = form::counted(limits.address_connections_max as u64, "connection");
+                (
+                    StatusCode::TOO_MANY_REQUESTS,
+                    format!("this address has {most}, and may have no more"),
+                )
+            }
+            Breach::AcceptRate => {
+                let most = form::counted(limits.accept_rate.per_second.into(), "connection");
+                let sentence = format!("more than {most} a second come to this server");
+                (StatusCode::SERVICE_UNAVAILABLE, sentence)
+            }
+            _ => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "this server has no place for another connection now".to_owned(),
+            ),
+        }
+    }
+
     /// What holds for every path: the length of the URL, the host's name, and the page that asks.
     fn check(&self, request: &Request<Incoming>) -> Result<(), Box<Answer>> {
         let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
-        if url > Limits::URL_BYTES_MAX {
-            let text = format!("a URL of {url} bytes is over the limit of {}", Limits::URL_BYTES_MAX);
+        let most = self.common.limits.url_bytes_max;
+        if url > most {
+            self.common.breaches.count(Breach::Url);
+            let text = format!("a URL of {url} bytes is over the limit of {most}");
             return Err(Box::new(refusal(StatusCode::URI_TOO_LONG, &text)));
         }
         let headers = request.headers();
@@ -90,6 +169,14 @@ impl Front {
                 return Err(Box::new(refusal(StatusCode::BAD_REQUEST, &sentence)));
             }
         }
+        if let Some(unclear) = unclear_length(headers) {
+            let mut answer = refusal(StatusCode::BAD_REQUEST, unclear);
+            // What follows may be its body or the next request: nobody can tell.
+            answer
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+            return Err(Box::new(answer));
+        }
         let host = request
             .uri()
             .authority()
@@ -97,7 +184,7 @@ impl Front {
             .or_else(|| text(headers, "host"));
         // An origin that is no text is an origin all the same, and nobody's.
         let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
-        let checked = self.origins.check(host, origin, text(headers, "sec-fetch-site"));
+        let checked = self.trust.origins.check(host, origin, text(headers, "sec-fetch-site"));
         // A link from another page to ours is no harm: it reads nothing. Everything else says where it comes from.
         let followed = request.method() == Method::GET && text(headers, "sec-fetch-mode") == Some("navigate");
         match checked {
@@ -146,6 +233,18 @@ impl Front {
     }
 }
 
+/// Why it cannot be told where a request ends, if so (RFC 9112 section 6.3). hyper has refused lengths that are none.
+fn unclear_length(headers: &HeaderMap) -> Option<&'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next()?;
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Some("Transfer-Encoding says something else than \"chunked\"");
+    }
+    headers
+        .contains_key(CONTENT_LENGTH)
+        .then_some("Content-Length and Transfer-Encoding came together")
+}
+
 fn reads(request: &Request<Incoming>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
 }
@@ -172,7 +271,7 @@ pub fn plain(status: StatusCode, body: &str) -> Answer {
 /// A refusal: its body is one sentence that says why.
 pub fn refusal(status: StatusCode, sentence: &str) -> Answer {
     let mut answer = plain(status, sentence);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
     }
     answer

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
 
+use super::breach::Breach;
 use super::tick::Tick;
 use crate::config::Limits;
 
@@ -17,9 +18,11 @@ pub struct Liveness {
     ping_left: Option<Tick>,
     /// A ping waits in the queue.
     ping_queued: bool,
+    /// It has to subscribe to something first.
+    awaited: bool,
     /// Since when a message or frame is unfinished.
     message_open: Option<Tick>,
-    /// Since when the connection lags.
+    /// Since when the connection lags; while it is awaited, since when it is here: who follows nothing does not lag.
     lag: Option<Tick>,
     /// The bytes that it had had then, in units of the least that it must take in a second.
     lag_units: u32,
@@ -36,8 +39,8 @@ pub enum Verdict {
     Fine,
     /// Ask whether it is there.
     Ping,
-    /// End it.
-    End(CloseCode, String),
+    /// End it, for this limit.
+    End(Breach, CloseCode, String),
 }
 
 impl Liveness {
@@ -49,11 +52,25 @@ impl Liveness {
             heard: now,
             ping_left: None,
             ping_queued: false,
+            awaited: false,
             message_open: None,
             lag: None,
             lag_units: 0,
             progress: now,
             beat: now,
+        }
+    }
+
+    /// From now on it has [`Limits::subscribe_timeout`] to subscribe to something.
+    pub fn await_subscribe(&mut self, now: Duration) {
+        self.awaited = true;
+        self.lag = Some(Tick::at(now));
+    }
+
+    /// It has subscribed to something.
+    pub fn on_subscribed(&mut self) {
+        if std::mem::take(&mut self.awaited) {
+            self.lag = None;
         }
     }
 
@@ -92,6 +109,9 @@ impl Liveness {
 
     /// Whether the connection lags (its socket takes no more), and how many bytes it has had in all.
     pub fn on_lag(&mut self, now: Duration, lags: bool, bytes: u64) {
+        if self.awaited {
+            return;
+        }
         if !lags {
             self.lag = None;
         } else if self.lag.is_none() {
@@ -121,13 +141,18 @@ impl Liveness {
             .is_some_and(|since| past(since, limits.fragment_timeout))
         {
             let reason = format!("message unfinished for {} s", limits.fragment_timeout.as_secs_f64());
-            return Verdict::End(CloseCode::POLICY, reason);
+            return Verdict::End(Breach::MessageTime, CloseCode::POLICY, reason);
+        }
+        if self.awaited && self.lag.is_some_and(|since| past(since, limits.subscribe_timeout)) {
+            let reason = format!("subscribed to nothing for {} s", limits.subscribe_timeout.as_secs_f64());
+            return Verdict::End(Breach::SubscribeTime, CloseCode::TIMEOUT, reason);
         }
         if let Some(reason) = self.too_slow(now, bytes, limits) {
-            return Verdict::End(CloseCode::TOO_SLOW, reason);
+            return Verdict::End(Breach::StallTime, CloseCode::TOO_SLOW, reason);
         }
         if self.ping_left.is_some_and(|left| past(left, limits.pong_timeout)) {
             return Verdict::End(
+                Breach::PongTime,
                 CloseCode::TIMEOUT,
                 format!("no pong for {} s", limits.pong_timeout.as_secs_f64()),
             );
@@ -140,7 +165,7 @@ impl Liveness {
     }
 
     fn too_slow(&mut self, now: Tick, bytes: u64, limits: &Limits) -> Option<String> {
-        let since = self.lag?;
+        let since = self.lag.filter(|_| !self.awaited)?;
         let stalled = now.since(self.progress) >= limits.stall_timeout;
         let timeout = limits.stall_timeout.as_secs_f64();
         if stalled {
@@ -177,7 +202,26 @@ mod tests {
 
     #[track_caller]
     fn check_end(verdict: Verdict, code: u16, reason: &str) {
-        assert_eq!(verdict, Verdict::End(CloseCode::new(code), reason.to_owned()));
+        match verdict {
+            Verdict::End(_, told, why) => assert_eq!((told.get(), why.as_str()), (code, reason)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_subscribes_to_nothing_in_time_is_let_go_and_who_did_may_be_silent() {
+        let (mut live, limits) = fresh();
+        live.await_subscribe(at(1));
+        live.on_lag(at(2), true, 0);
+        live.on_heard(at(5), false);
+        assert_eq!(live.check(at(5), 0, &limits), Verdict::Fine);
+        check_end(live.check(at(6), 0, &limits), 4408, "subscribed to nothing for 5 s");
+        live.on_subscribed();
+        assert_eq!(live.check(at(6), 0, &limits), Verdict::Fine);
+        live.on_lag(at(7), true, 0);
+        check_end(live.check(at(37), 0, &limits), 4400, "took nothing for 30 s");
+        let size = size_of::<Liveness>();
+        assert_eq!(size, 32, "there is one for each connection");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod access;
 pub mod address;
+pub mod breach;
 pub mod bucket;
 pub mod certificate;
 pub mod common;
@@ -21,10 +22,12 @@ pub mod key;
 pub mod label;
 pub mod liveness;
 pub mod loader;
+pub mod network;
 pub mod origin;
 pub mod pace;
 pub mod page;
 pub mod peer;
+pub mod proxy;
 pub mod publish;
 pub mod ring;
 pub mod roster;
@@ -34,17 +37,18 @@ pub mod storage;
 pub mod stream;
 pub mod tick;
 pub mod topics;
+pub mod trust;
+pub mod turnstile;
 pub mod worker;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -58,10 +62,12 @@ use console::Console;
 use event::{Event, Tally};
 use front::Front;
 use hello::Strays;
-use origin::Origins;
+use seat::Seats;
 use secrets::Secrets;
 use storage::{Keeping, Storage};
 use topics::Topics;
+use trust::Trust;
+use turnstile::Turnstile;
 use worker::{Share, Stop, Worker};
 
 /// A server that runs.
@@ -79,12 +85,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts everything on a socket that already listens; must be called within a tokio runtime. without
+    /// Starts everything on a socket that already listens; must be called within a tokio runtime. Without
     /// `secrets` nothing is encrypted, and everybody may do everything.
     pub fn start(
         config: Config,
         mut storage: Storage,
-        origins: Origins,
+        trust: Trust,
         secrets: Secrets,
         listener: std::net::TcpListener,
         console: Console,
@@ -103,11 +109,12 @@ impl Server {
         let front = Arc::new(Front {
             common: common.clone(),
             workers,
-            origins,
+            trust,
+            seats: Seats::new(&common),
+            turnstile: Mutex::new(Turnstile::new(common.limits.accept_rate)),
             compression: config.compression,
             encryption: secrets.encryption.clone(),
             strays: Strays::default(),
-            refusals: Semaphore::new(Limits::TLS_REFUSALS_MAX),
             tasks: TaskTracker::new(),
         });
         let sources = common.topics.iter().map(|topic| {
@@ -188,6 +195,7 @@ impl Server {
             messages,
             bytes,
             missed,
+            limits: self.common.breaches.met(),
         });
     }
 }

@@ -16,6 +16,7 @@ use lapwing_wire::time::micros_text;
 use super::access::Caller;
 use super::access::pass::{Pass, Passes, Standing};
 use super::address::Address;
+use super::breach::Breach;
 use super::bucket::Bucket;
 use super::common::Common;
 use super::connection::Surroundings;
@@ -31,6 +32,7 @@ use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::Grant;
 use crate::session::{Missed, Mode, Readers, Session};
+use crate::terminal::form;
 
 /// One client: its session, its standing, and the other end's words.
 pub struct Peer {
@@ -56,6 +58,8 @@ pub struct Peer {
 struct Notes {
     /// How many more commands it may send.
     commands: Option<Bucket>,
+    /// How many more messages it may send, and how many more bytes.
+    said: Option<(Bucket, Bucket)>,
     paces: Vec<(TopicId, Pace, Bucket)>,
     /// Offsets that it was told it will not get, by topic.
     missed: Tally,
@@ -68,16 +72,27 @@ struct Notes {
 impl Peer {
     /// A client whose handshake is done.
     #[must_use]
-    pub fn new(label: ClientLabel, address: SocketAddr, session: Session, key: Key, now: Duration) -> Self {
+    pub fn new(
+        label: ClientLabel,
+        address: SocketAddr,
+        session: Session,
+        key: Key,
+        limits: &Limits,
+        now: Duration,
+    ) -> Self {
+        let mut live = Liveness::new(now);
+        if session.cursors().is_empty() {
+            live.await_subscribe(now);
+        }
         Self {
             label,
             address: address.into(),
             session,
-            live: Liveness::new(now),
+            live,
             joined: Now::read().mono,
             told: false,
             key,
-            controls: Bucket::full(Limits::COMMANDS.1, now),
+            controls: Bucket::full(limits.command_rate, now),
             notes: None,
         }
     }
@@ -98,7 +113,7 @@ impl Peer {
                 .filter(|name| passes.may_listen(self.key, name))
                 .cloned()
                 .collect(),
-            report_interval_ms: millis(Limits::REPORT_INTERVAL),
+            report_interval_ms: millis(common.limits.report_interval()),
             heartbeat_ms: millis(common.limits.heartbeat),
         }));
         for (id, grant) in grants {
@@ -204,6 +219,14 @@ impl Peer {
         if self.session.closing().is_some() && !matches!(frame, Frame::Close(_)) {
             return;
         }
+        let said = match frame {
+            Frame::Text(text) => Some(text.len()),
+            Frame::Binary(bytes) => Some(bytes.len()),
+            _ => None,
+        };
+        if said.is_some_and(|bytes| !self.may_say(bytes, now, common)) {
+            return;
+        }
         match frame {
             Frame::Text(text) if self.session.mode() == Mode::LapwingV1 => {
                 self.on_command(text, now, common, feeds, passes);
@@ -214,9 +237,9 @@ impl Peer {
             Frame::Deflated(_) => {}
             Frame::Ping(payload) => {
                 self.session.on_ping(payload);
-                self.on_control(now);
+                self.on_control(now, common);
             }
-            Frame::Pong(_) => self.on_control(now),
+            Frame::Pong(_) => self.on_control(now, common),
             Frame::Close(close) => {
                 let (code, reason) = close.unwrap_or((CloseCode::NO_STATUS, ""));
                 let in_answer = self.session.closing().is_some();
@@ -239,6 +262,9 @@ impl Peer {
         let inflated = match around.inflater.inflate(message, bytes_max, &common.inflating) {
             Ok(inflated) => inflated,
             Err(error) => {
+                if let Some(breach) = Breach::of_inflating(&error) {
+                    common.breaches.count(breach);
+                }
                 self.session.close(error.close_code(), &error.to_string());
                 return 0;
             }
@@ -250,12 +276,41 @@ impl Peer {
         inflated.bytes()
     }
 
-    fn on_control(&mut self, now: Duration) {
-        if !self.controls.take(Limits::COMMANDS, now) {
-            let (rate, _) = Limits::COMMANDS;
-            self.session
-                .close(CloseCode::POLICY, &format!("more than {rate} control frames a second"));
+    fn on_control(&mut self, now: Duration, common: &Common) {
+        let rate = common.limits.command_rate;
+        if !self.controls.take(rate, now) {
+            common.breaches.count(Breach::ControlRate);
+            let most = form::counted(rate.per_second.into(), "control frame");
+            let reason = format!("more than {most} a second");
+            self.session.close(CloseCode::POLICY, &reason);
         }
+    }
+
+    /// Whether it keeps to the rates for messages, of whatever kind; otherwise it is closed.
+    fn may_say(&mut self, bytes: usize, now: Duration, common: &Common) -> bool {
+        let (rate, byte_rate) = (common.limits.message_rate, common.limits.byte_rate());
+        let full = || (Bucket::full(rate, now), Bucket::full(byte_rate, now));
+        let (messages, kib) = self.notes().said.get_or_insert_with(full);
+        let (breach, what) = if !messages.take(rate, now) {
+            (Breach::MessageRate, form::counted(rate.per_second.into(), "message"))
+        } else if !kib.take_bytes(bytes, byte_rate, now) {
+            let bytes = form::bytes(u64::from(byte_rate.per_second) << 10);
+            (Breach::ByteRate, format!("{bytes} of messages"))
+        } else {
+            return true;
+        };
+        common.breaches.count(breach);
+        match self.session.mode() {
+            Mode::LapwingV1 => {
+                let reason = format!("more than {what} a second retry={RATE_RETRY_MS}");
+                self.session.close(CloseCode::RATE, &reason);
+            }
+            // Whoever knows no codes of ours is told that this is against the rules, and stays away.
+            Mode::Plain | Mode::Bare => self
+                .session
+                .close(CloseCode::POLICY, &format!("more than {what} a second")),
+        }
+        false
     }
 
     fn on_said(&mut self, said: Said, common: &Common) {
@@ -270,18 +325,13 @@ impl Peer {
     }
 
     fn on_command(&mut self, text: &str, now: Duration, common: &Common, feeds: &mut Feeds, passes: &mut Passes) {
-        let full = || Bucket::full(Limits::COMMANDS.1, now);
-        if !self
-            .notes()
-            .commands
-            .get_or_insert_with(full)
-            .take(Limits::COMMANDS, now)
-        {
-            let (rate, _) = Limits::COMMANDS;
-            self.session.close(
-                CloseCode::RATE,
-                &format!("more than {rate} commands a second retry=5000"),
-            );
+        let rate = common.limits.command_rate;
+        let full = || Bucket::full(rate, now);
+        if !self.notes().commands.get_or_insert_with(full).take(rate, now) {
+            common.breaches.count(Breach::CommandRate);
+            let most = form::counted(rate.per_second.into(), "command");
+            let reason = format!("more than {most} a second retry={RATE_RETRY_MS}");
+            self.session.close(CloseCode::RATE, &reason);
             return;
         }
         match ClientMessage::parse(text) {
@@ -338,10 +388,13 @@ impl Peer {
             .iter()
             .filter(|topic| self.session.cursor(topic.id.0).is_none())
             .count();
-        if self.session.cursors().len() + more > Limits::SUBSCRIPTIONS_MAX {
-            let message = format!("a connection follows at most {} topics", Limits::SUBSCRIPTIONS_MAX);
+        let most = common.limits.subscriptions_max;
+        if self.session.cursors().len() + more > most {
+            common.breaches.count(Breach::Subscriptions);
+            let message = format!("a connection follows at most {most} topics");
             return self.refuse("too_many_topics", message, wish.topic.clone());
         }
+        self.live.on_subscribed();
         for topic in topics {
             let (grant, pin) = topic.log.grant_pinned(start, Now::read());
             pin.into_iter().for_each(|pin| feeds.keep(topic.id, pin));
@@ -471,18 +524,20 @@ impl Peer {
                 Some(report.topic.clone()),
             );
         }
+        let rate = common.limits.report_rate;
         let paces = &mut self.notes.get_or_insert_default().paces;
         let place = paces.iter().position(|(id, ..)| *id == topic.id).unwrap_or_else(|| {
-            paces.push((topic.id, Pace::default(), Bucket::full(REPORTS.1, now)));
+            paces.push((topic.id, Pace::default(), Bucket::full(rate, now)));
             paces.len() - 1
         });
         let (_, pace, bucket) = &mut paces[place];
-        if !bucket.take(REPORTS, now) {
-            return self.refuse(
-                "too_many_reports",
-                "at most one report a topic and second".to_owned(),
-                Some(report.topic.clone()),
-            );
+        if !bucket.take(rate, now) {
+            common.breaches.count(Breach::ReportRate);
+            let message = match rate.per_second {
+                1 => "at most one report a topic and second".to_owned(),
+                most => format!("at most {most} reports a topic and second"),
+            };
+            return self.refuse("too_many_reports", message, Some(report.topic.clone()));
         }
         let server_ms = server_ms(topic, report);
         let (drift_ms, change) = pace.on_report(report, server_ms);
@@ -603,8 +658,8 @@ fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
     })
 }
 
-/// One a second and topic; the last of all comes when it comes, and clocks are not exact.
-const REPORTS: (u32, u32) = (1, 3);
+/// Who came too often may come back after so long.
+const RATE_RETRY_MS: u64 = 5000;
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)

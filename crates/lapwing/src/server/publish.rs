@@ -18,6 +18,7 @@ use serde::Serialize;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
+use super::breach::Breach;
 use super::front::{Answer, Front, plain, refusal, text};
 use super::gate;
 use super::topics::Topic;
@@ -26,6 +27,7 @@ use crate::config::Limits;
 use crate::log::retries::{Named, RetryKey};
 use crate::log::{AppendError, Appended};
 use crate::source::payloads::Payloads;
+use crate::terminal::form;
 
 /// Answers a request to a topic's messages.
 pub async fn answer(front: &Front, topic: &str, request: Request<Incoming>) -> Answer {
@@ -88,8 +90,9 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
     let room = room(front, request.headers())?;
     let body = body(front, request).await?;
     let messages = form.read(&body)?;
-    if messages.len() > Limits::BODY_MESSAGES_MAX {
-        let (count, most) = (messages.len(), Limits::BODY_MESSAGES_MAX);
+    let (count, most) = (messages.len(), front.common.limits.body_messages_max);
+    if count > most {
+        front.common.breaches.count(Breach::BodyMessages);
         let sentence = format!("{count} messages in one body, at most {most} are taken; send fewer at once");
         return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &sentence));
     }
@@ -117,10 +120,11 @@ fn room<'a>(front: &'a Front, headers: &HeaderMap) -> Result<SemaphorePermit<'a>
     let kib = announced.unwrap_or(most).min(most).div_ceil(1024).max(1);
     let permits = u32::try_from(kib).unwrap_or(u32::MAX);
     front.common.body_room.try_acquire_many(permits).map_err(|_| {
-        let most = Limits::BODIES_BYTES_MAX >> 20;
+        front.common.breaches.count(Breach::Bodies);
+        let most = form::bytes(front.common.limits.bodies_bytes_max as u64);
         refuse(
             StatusCode::SERVICE_UNAVAILABLE,
-            &format!("more than {most} MiB are being published at once; try again"),
+            &format!("more than {most} are being published at once; try again"),
         )
     })
 }
@@ -173,6 +177,7 @@ async fn body(front: &Front, request: Request<Incoming>) -> Result<bytes::Bytes,
     match tokio::time::timeout(limits.handshake_timeout, collected).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            front.common.breaches.count(Breach::Body);
             let sentence = format!(
                 "the body is over the limit of {} bytes; send less at once",
                 limits.body_bytes_max
@@ -184,6 +189,7 @@ async fn body(front: &Front, request: Request<Incoming>) -> Result<bytes::Bytes,
             "the body ended before it was whole; nothing was appended",
         )),
         Err(_) => {
+            front.common.breaches.count(Breach::BodyTime);
             let sentence = format!(
                 "the body was not whole after {} s; nothing was appended",
                 limits.handshake_timeout.as_secs_f64()

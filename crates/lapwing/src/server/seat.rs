@@ -1,29 +1,136 @@
-//! A connection's place among those allowed.
+//! A connection's place among those allowed, in all and from its address.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::common::Common;
+use super::network::Network;
 
-/// One connection's place; given back when it is dropped.
-pub struct Seat(Arc<Common>);
+/// Gives out the places of a server.
+pub struct Seats {
+    rows: Arc<Rows>,
+    /// Where those sit who are not counted by address.
+    free: Arc<Row>,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSeat {
+    /// All are taken.
+    Full,
+    /// All that one address may have are taken.
+    Address,
+}
+
+impl Seats {
+    /// The places that the limits allow, none of them taken.
+    #[must_use]
+    pub fn new(common: &Arc<Common>) -> Self {
+        let rows = Arc::new(Rows {
+            common: common.clone(),
+            taken: Mutex::default(),
+        });
+        let free = Arc::new(Row {
+            rows: rows.clone(),
+            network: None,
+        });
+        Self { rows, free }
+    }
+
+    /// Takes a place for a connection from this address; none when it is not to be counted by address.
+    pub fn take(&self, address: Option<IpAddr>) -> Result<Seat, NoSeat> {
+        let common = &self.rows.common;
+        if common.open.fetch_add(1, Ordering::Relaxed) >= common.limits.connections_max {
+            common.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(NoSeat::Full);
+        }
+        // From here on the seat gives its place back by itself.
+        let mut seat = Seat(Place(self.free.clone()));
+        seat.move_to(self, address)?;
+        Ok(seat)
+    }
+}
+
+/// One connection's place; given back when it is dropped. It is one pointer, as there is one for each connection.
+pub struct Seat(Place);
 
 impl Seat {
-    /// Takes a place, unless all are taken.
-    #[must_use]
-    pub fn take(common: &Arc<Common>) -> Option<Self> {
-        let open = &common.open;
-        if open.fetch_add(1, Ordering::Relaxed) >= common.limits.connections_max {
-            open.fetch_sub(1, Ordering::Relaxed);
-            return None;
+    /// From now on it counts for this address, or for none.
+    pub fn move_to(&mut self, seats: &Seats, address: Option<IpAddr>) -> Result<(), NoSeat> {
+        let network = address.map(Network::of_client);
+        if self.0.0.network == network {
+            return Ok(());
         }
-        Some(Self(common.clone()))
+        self.0 = match network {
+            Some(network) => seats.rows.take(network)?,
+            None => Place(seats.free.clone()),
+        };
+        Ok(())
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.rows.common.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The rows in which somebody sits, each with how many do. There are no more of them than connections.
+struct Rows {
+    common: Arc<Common>,
+    taken: Mutex<HashMap<Network, (Arc<Row>, usize)>>,
+}
+
+impl Rows {
+    fn take(self: &Arc<Self>, network: Network) -> Result<Place, NoSeat> {
+        let most = self.common.limits.address_connections_max;
+        let mut taken = self.lock();
+        let (row, count) = taken.entry(network).or_insert_with(|| {
+            let row = Row {
+                rows: self.clone(),
+                network: Some(network),
+            };
+            (Arc::new(row), 0)
+        });
+        if *count >= most {
+            return Err(NoSeat::Address);
+        }
+        *count += 1;
+        Ok(Place(row.clone()))
+    }
+
+    fn give_back(&self, network: Network) {
+        if let Entry::Occupied(mut row) = self.lock().entry(network) {
+            row.get_mut().1 -= 1;
+            if row.get().1 == 0 {
+                row.remove();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Network, (Arc<Row>, usize)>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The places of one address.
+struct Row {
+    rows: Arc<Rows>,
+    /// Whose; none for those who are not counted.
+    network: Option<Network>,
+}
+
+/// One place in a row.
+struct Place(Arc<Row>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(network) = self.0.network {
+            self.0.rows.give_back(network);
+        }
     }
 }
 
@@ -41,6 +148,15 @@ impl SharedSeat {
     /// The seat itself, for the one who takes the connection over; nobody else gets it after that.
     #[must_use]
     pub fn take(&self) -> Option<Seat> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.lock().take()
+    }
+
+    /// From now on it counts for this address, or for none.
+    pub fn move_to(&self, seats: &Seats, address: Option<IpAddr>) -> Result<(), NoSeat> {
+        self.lock().as_mut().map_or(Ok(()), |seat| seat.move_to(seats, address))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Seat>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,6 +21,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::access::Caller;
 use super::access::pass::Pass;
+use super::breach::Breach;
 use super::common::Common;
 use super::front::{Answer, Front, Guest, refusal, text};
 use super::gate;
@@ -28,7 +29,6 @@ use super::label::ClientLabel;
 use super::topics::{Topic, TopicId};
 use super::worker::Arrival;
 use crate::clock::Now;
-use crate::config::Limits;
 use crate::log::Grant;
 use crate::log::hold::Pin;
 use crate::session::Mode;
@@ -208,17 +208,25 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode, caller: &Caller) -> 
         return refuse(StatusCode::BAD_REQUEST, sentence);
     }
     let allowed = || common.topics.iter().filter(|topic| may(topic.name()));
-    let all = allowed().count();
+    let (all, most) = (allowed().count(), common.limits.subscriptions_max);
     let topics: Vec<&Topic> = match &query.topics {
         None if mode == Mode::LapwingV1 => Vec::new(),
-        None | Some(Asked::All) if all > Limits::SUBSCRIPTIONS_MAX => {
-            let most = Limits::SUBSCRIPTIONS_MAX;
+        None | Some(Asked::All) if all > most => {
+            common.breaches.count(Breach::Subscriptions);
             let sentence = format!(
                 "this server has {all} topics, and a connection follows at most {most}; name some with topics="
             );
             return refuse(StatusCode::BAD_REQUEST, &sentence);
         }
         None | Some(Asked::All) => allowed().collect(),
+        Some(Asked::Named(names)) if names.len() > most => {
+            common.breaches.count(Breach::Subscriptions);
+            let sentence = format!(
+                "{} topics in one request, and a connection follows at most {most}",
+                names.len()
+            );
+            return refuse(StatusCode::BAD_REQUEST, &sentence);
+        }
         Some(Asked::Named(names)) => names
             .iter()
             .map(|name| {

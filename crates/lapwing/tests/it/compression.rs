@@ -149,7 +149,7 @@ fn what_a_client_sends_compressed_is_heard_whole_and_in_order() {
 
 #[test]
 fn c11_messages_that_grow_a_thousandfold_take_turns_and_lose_nothing() {
-    let server = Server::start(ON);
+    let server = Server::start(&[ON, &["--max-byte-rate", "1GiB"]].concat());
     let mut client = ask(&server, "topics=a&name=c");
     let messages: Vec<String> = (0..40)
         .map(|n| format!("{n} {}", "x".repeat(MESSAGE_BYTES_MAX - 10)))

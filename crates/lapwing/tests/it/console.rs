@@ -95,7 +95,8 @@ fn item_2_cuts_a_long_message_and_tells_how_much_was_left_out() {
 fn item_2_an_output_that_nobody_reads_slows_nobody_and_what_is_not_shown_is_counted() {
     // 12 MB of lines for a queue of 8 MiB.
     const SAID: usize = 12_000;
-    let mut server = Plan::new(LIVELY).text().stdout_unread().start();
+    let limits = ["--max-message-rate", "10000", "--max-byte-rate", "100MiB"];
+    let mut server = Plan::new(&[LIVELY, &limits].concat()).text().stdout_unread().start();
     let mut follower = follow(&server, "topics=users");
     let mut talker = Raw::follow(&server, "topics=users");
     let line = masked(FIN | TEXT, &[b'x'; 1000]);

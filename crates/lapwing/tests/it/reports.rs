@@ -164,6 +164,20 @@ fn reports_that_come_too_often_are_refused_and_each_is_told_or_refused() {
 }
 
 #[test]
+fn how_often_a_client_may_report_is_a_setting() {
+    let server = Server::start(&[FEED, &["--max-report-rate", "100"]].concat());
+    let mut client = followed(&server, 10);
+    (0..200).for_each(|_| client.command(&report(1, 1, 10.0)));
+    let mut told = 0;
+    server.event("report", |_| {
+        told += 1;
+        told == 200
+    });
+    let mut greeted = speak(&server, "topics=feed");
+    assert_eq!(greeted.control("welcome")["report_interval_ms"], 10);
+}
+
+#[test]
 fn a_client_that_reports_late_is_told_as_slow_and_as_keeping_up_again() {
     let server = Plan::new(FEED).text().start();
     let mut client = followed(&server, 50);

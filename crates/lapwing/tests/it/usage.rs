@@ -1,7 +1,8 @@
 //! Wrong use: told in a sentence with a way out, before anything starts.
 
 use crate::support::client::follow;
-use crate::support::server::{Server, lapwing};
+use crate::support::faults::skip;
+use crate::support::server::{LAPWING, Server, lapwing};
 
 #[test]
 fn a16_a_port_in_use_is_told_before_anything_starts() {
@@ -16,6 +17,31 @@ fn a16_a_port_in_use_is_told_before_anything_starts() {
         &["is another server running? --listen 127.0.0.1:0 takes any free port"],
     );
     assert!(!touched.exists(), "no source was started");
+}
+
+#[test]
+fn a16_a_port_that_needs_more_rights_is_told() {
+    let name = "a16_a_port_that_needs_more_rights_is_told";
+    // In a namespace of its own, where low ports are nobody's by default, and as somebody without rights.
+    let script = "ip link set lo up && exec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all \"$@\"";
+    let run = |args: &[&str]| {
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(["--net", "sh", "-c", script, "sh"]).args(args);
+        unshare.output()
+    };
+    if !run(&[LAPWING, "--version"]).is_ok_and(|ran| ran.status.success()) {
+        return skip(
+            name,
+            "no network namespace may be made here, or rights cannot be dropped",
+        );
+    }
+    let ran = run(&[LAPWING, "serve", "--listen", "127.0.0.1:80"]).unwrap();
+    assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&ran.stderr),
+        "error: cannot listen on 127.0.0.1:80: permission denied\n\
+         hint: ports below 1024 need more rights; choose a higher one with --listen\n"
+    );
 }
 
 #[test]

@@ -266,7 +266,7 @@ fn every_test_that_the_documents_name_is_there() {
     tests_below(&root().join("tests/foreign"), "def ", "py", &mut tests);
     tests_below(&root().join("tests/foreign"), "async def ", "py", &mut tests);
     let mut named = 0;
-    for page in ["docs/coverage.md", "README.md"] {
+    for page in ["docs/coverage.md", "docs/security.md", "README.md"] {
         let text = std::fs::read_to_string(root().join(page)).expect("the page is there");
         let rows = text.lines().filter(|line| line.starts_with("| "));
         // Every second piece stands between backticks; a test's name has several words.

@@ -21,10 +21,10 @@ use crate::config::{AccessSpec, Config, Limits, raise_open_files};
 use crate::failure::{Exit, Failure};
 use crate::server::accept;
 use crate::server::console::Console;
-use crate::server::origin::Origins;
 use crate::server::ring;
 use crate::server::secrets::Secrets;
 use crate::server::storage::Storage;
+use crate::server::trust::Trust;
 use crate::server::{Server, event};
 use crate::source::spec::{default_topics, parse_span};
 use crate::terminal::form;
@@ -102,8 +102,8 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
         limits: Limits::default(),
     };
     let storage = Storage::open(None, config.topics.clone()).expect("topics in memory open no file");
-    let (origins, secrets) = (Origins::default(), Secrets::default());
-    let server = Server::start(config, storage, origins, secrets, listener, Console::tapped(tap)).map_err(broken)?;
+    let (trust, secrets) = (Trust::default(), Secrets::default());
+    let server = Server::start(config, storage, trust, secrets, listener, Console::tapped(tap)).map_err(broken)?;
     let relay = Relay::start(address).await.map_err(broken)?;
     let slow = Arc::new(AtomicBool::new(false));
     let target = Target::parse(&format!("ws://{}", relay.address)).expect("our own address is valid");

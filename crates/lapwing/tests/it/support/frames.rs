@@ -72,23 +72,18 @@ impl Raw {
         Self::ask(stream, request.as_bytes()).expect("the server switches protocols")
     }
 
-    fn ask(mut stream: TcpStream, request: &[u8]) -> Result<(Self, String), String> {
-        let broken = |error: std::io::Error| error.to_string();
-        stream.set_read_timeout(Some(PATIENCE)).map_err(broken)?;
-        stream.set_write_timeout(Some(PATIENCE)).map_err(broken)?;
-        stream.write_all(request).map_err(broken)?;
-        let mut stream = BufReader::new(stream);
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if stream.read_line(&mut head).map_err(broken)? == 0 {
-                return Err(format!("the head ended: {head:?}"));
-            }
-        }
-        if head.starts_with("HTTP/1.1 101 ") {
-            Ok((Self { stream }, head))
-        } else {
-            Err(head)
-        }
+    /// Asks for a plain stream, and does not wait for the answer.
+    #[track_caller]
+    pub fn begin(server: &Server, query: &str) -> Asked {
+        let request = upgrade_request(&server.address().to_string(), &format!("/?{query}"));
+        let stream = TcpStream::connect(server.address()).expect("the server listens");
+        Asked::new(stream, request.as_bytes()).expect("the kernel takes it")
+    }
+
+    fn ask(stream: TcpStream, request: &[u8]) -> Result<(Self, String), String> {
+        Asked::new(stream, request)
+            .map_err(|error| error.to_string())?
+            .with_head()
     }
 
     /// Sends bytes as they are.
@@ -150,6 +145,39 @@ impl Raw {
             }
         }
         panic!("no close frame came")
+    }
+}
+
+/// A connection that has asked, and has not been answered.
+pub struct Asked(TcpStream);
+
+impl Asked {
+    fn new(mut stream: TcpStream, request: &[u8]) -> std::io::Result<Self> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.write_all(request)?;
+        Ok(Self(stream))
+    }
+
+    /// The connection when it is answered with a 101; what came instead otherwise.
+    pub fn finish(self) -> Result<Raw, String> {
+        self.with_head().map(|(raw, _)| raw)
+    }
+
+    fn with_head(self) -> Result<(Raw, String), String> {
+        let mut stream = BufReader::new(self.0);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let read = stream.read_line(&mut head).map_err(|error| error.to_string())?;
+            if read == 0 {
+                return Err(format!("the head ended: {head:?}"));
+            }
+        }
+        if head.starts_with("HTTP/1.1 101 ") {
+            Ok((Raw { stream }, head))
+        } else {
+            Err(head)
+        }
     }
 }
 

@@ -23,3 +23,9 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// A number from the environment, such as how many clients a long run has.
+pub fn wanted(variable: &str, otherwise: usize) -> usize {
+    let told = std::env::var(variable).ok();
+    told.map_or(otherwise, |told| told.parse().expect("a number"))
+}

@@ -1,0 +1,166 @@
+//! Behind a proxy: whom it asks for counts, and only a proxy that is trusted is believed.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+
+use serde_json::json;
+
+use crate::support::eventually;
+use crate::support::frames::upgrade_request;
+use crate::support::http::{Answer, answer, open};
+use crate::support::server::{Server, lapwing};
+
+const TOPICS: &[&str] = &["--topic", "quiet=push"];
+const TRUSTING: &[&str] = &["--trust-proxy", "127.0.0.1", "--max-connections-per-address", "2"];
+
+/// Asks for a stream with more lines in the head; gives the answer and the connection, which lasts as long as it is held.
+#[track_caller]
+fn ask(server: &Server, lines: &str) -> (Answer, TcpStream) {
+    let mut stream = open(server.address());
+    stream.write_all(request(server, lines).as_bytes()).unwrap();
+    (answer(&mut stream).expect("an answer"), stream)
+}
+
+fn request(server: &Server, lines: &str) -> String {
+    let request = upgrade_request(&server.address().to_string(), "/?topics=quiet");
+    request.replacen("\r\n", &format!("\r\n{lines}"), 1)
+}
+
+#[test]
+fn d11_behind_a_trusted_proxy_connections_count_for_whom_it_asks() {
+    let server = Server::start(&[TOPICS, TRUSTING].concat());
+    let seven = "X-Forwarded-For: 192.0.2.7\r\n";
+    let mut held: Vec<_> = (0..2).map(|_| ask(&server, seven)).collect();
+    assert!(held.iter().all(|(answer, _)| answer.status == 101));
+    assert_eq!(server.event("joined", |_| true)["address"], "192.0.2.7");
+    // Nothing that the client itself writes in front of it makes it another one.
+    for dodge in [
+        seven,
+        "X-Forwarded-For: 198.51.100.1, 192.0.2.7\r\n",
+        "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 192.0.2.7\r\n",
+        "X-Forwarded-For: 127.0.0.1, 192.0.2.7:4711\r\n",
+        "Forwarded: for=198.51.100.1, for=\"192.0.2.7:4711\";proto=https\r\n",
+    ] {
+        let (refused, _) = ask(&server, dodge);
+        assert_eq!(refused.status, 429, "{dodge}");
+        assert_eq!(refused.header("retry-after"), Some("2"));
+        assert_eq!(refused.body, "this address has 2 connections, and may have no more\n");
+    }
+    for other in [
+        "X-Forwarded-For: 192.0.2.8\r\n",
+        "Forwarded: for=\"[2001:db8::1]\"\r\n",
+        "",
+    ] {
+        held.push(ask(&server, other));
+        assert_eq!(held.last().unwrap().0.status, 101, "{other}");
+    }
+    let (refused, _) = ask(&server, "X-Forwarded-For: 192.0.2.7\r\nForwarded: for=198.51.100.1\r\n");
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains("Forwarded says 198.51.100.1"), "{}", refused.body);
+    held.remove(0);
+    eventually("its place is free again", || {
+        let (answer, stream) = ask(&server, seven);
+        let came = answer.status == 101;
+        held.push((answer, stream));
+        came
+    });
+    let limits = {
+        server.interrupt();
+        server.event("stopped", |_| true)["limits"].clone()
+    };
+    assert!(limits["connections_per_address"].as_u64() >= Some(5), "{limits}");
+}
+
+#[test]
+fn d11_without_trust_a_header_changes_nothing() {
+    let server = Server::start(
+        &[
+            TOPICS,
+            &["--trust-proxy", "192.0.2.0/24", "--max-connections-per-address", "1"],
+        ]
+        .concat(),
+    );
+    let held: Vec<_> = (0..3).map(|_| ask(&server, "X-Forwarded-For: 192.0.2.7\r\n")).collect();
+    assert!(
+        held.iter().all(|(answer, _)| answer.status == 101),
+        "this machine's own are not counted"
+    );
+    let joined = server.event("joined", |_| true);
+    assert!(
+        joined["address"].as_str().unwrap().starts_with("127.0.0.1:"),
+        "{joined}"
+    );
+}
+
+#[test]
+fn d11_a_connection_counts_for_whom_its_last_request_came_from() {
+    let server = Server::start(&[TOPICS, TRUSTING].concat());
+    let mut kept = open(server.address());
+    let host = server.address();
+    let mut ask_on = |client: &str| {
+        write!(
+            kept,
+            "GET /healthz HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-For: {client}\r\n\r\n"
+        )
+        .unwrap();
+        answer(&mut kept).expect("an answer").status
+    };
+    // Many requests on one connection are one connection.
+    assert!((0..5).all(|_| ask_on("192.0.2.7") == 200));
+    let (first, _held) = ask(&server, "X-Forwarded-For: 192.0.2.7\r\n");
+    assert_eq!(first.status, 101);
+    assert_eq!(ask(&server, "X-Forwarded-For: 192.0.2.7\r\n").0.status, 429);
+    assert_eq!(ask_on("192.0.2.8"), 200);
+    assert_eq!(ask(&server, "X-Forwarded-For: 192.0.2.7\r\n").0.status, 101);
+}
+
+#[test]
+fn a_crowd_behind_a_proxy_comes_in_at_the_rate_and_the_rest_is_503_with_a_time_to_retry() {
+    let server = Server::start(&[TOPICS, &["--trust-proxy", "127.0.0.1", "--max-accept-rate", "1"]].concat());
+    let mut crowd: Vec<_> = (1..40)
+        .map(|client| {
+            let mut stream = open(server.address());
+            let line = format!("X-Forwarded-For: 192.0.2.{client}\r\n");
+            stream.write_all(request(&server, &line).as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let answers: Vec<_> = crowd
+        .iter_mut()
+        .map(|stream| answer(stream).expect("an answer"))
+        .collect();
+    let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+    assert!(count(101) >= 2, "a burst of two comes in at once");
+    assert!(count(503) >= 1, "who would wait longer than a second is told");
+    assert_eq!(count(101) + count(503), answers.len());
+    let refused = answers.iter().find(|answer| answer.status == 503).unwrap();
+    assert_eq!(refused.header("retry-after"), Some("2"));
+    assert_eq!(refused.body, "more than 1 connection a second come to this server\n");
+    // Requests that are no streams, and this machine's own, wait for nobody.
+    let own: Vec<_> = (0..10).map(|_| ask(&server, "")).collect();
+    assert!(own.iter().all(|(answer, _)| answer.status == 101));
+}
+
+#[test]
+fn item_7_a_proxy_that_is_no_address_is_told() {
+    for wrong in ["proxy.example", "10.0.0.0/33", "127.0.0.1,", "127.0.0.1:80"] {
+        let ran = lapwing(&["serve", "--listen", "127.0.0.1:0", "--trust-proxy", wrong]);
+        assert_eq!(ran.code, Some(2), "{wrong}");
+        assert!(
+            ran.err[0].contains("is no address such as 10.0.0.1, and no range"),
+            "{:?}",
+            ran.err
+        );
+        assert!(ran.err[0].ends_with("in --trust-proxy"), "{:?}", ran.err);
+    }
+    let server = Server::start(
+        &[
+            TOPICS,
+            &["--trust-proxy", "10.0.0.0/8, ::1", "--trust-proxy", "127.0.0.1"],
+        ]
+        .concat(),
+    );
+    let (answer, _stream) = ask(&server, "X-Forwarded-For: 192.0.2.7, 10.1.2.3\r\n");
+    assert_eq!(answer.status, 101);
+    assert_eq!(server.event("joined", |_| true)["address"], json!("192.0.2.7"));
+}
