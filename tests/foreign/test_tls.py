@@ -151,3 +151,23 @@ def test_the_page_is_live_inside_tls(browser):
             assert server.object(event="joined", client="page")["mode"] == "lapwing.v1"
             check_quiet(page, server)
             assert any(url.startswith("wss://") for url in page.seen["requests"])
+
+
+def test_a_renegotiation_is_refused_at_once_also_where_nothing_else_is_sent(encrypted):
+    server, _ = encrypted
+    command = ["openssl", "s_client", "-connect", server.address, "-tls1_2"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as client:
+        fields = {"Host": server.address, "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+                  "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        client.stdin.write(f"GET /?topics=orders HTTP/1.1\r\n{head}\r\n".encode())
+        client.stdin.flush()
+        server.object(event="joined")
+        # What asks openssl for one.
+        client.stdin.write(b"R\n")
+        client.stdin.flush()
+        try:
+            assert b"no renegotiation" in client.communicate(timeout=DEADLINE_S)[1]
+        finally:
+            client.kill()
+    assert server.object(event="left")["code"] == 1006

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use lapwing_wire::escape::escaped;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -50,6 +51,7 @@ pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Opti
         Ok(stream) => Some(Opened::Encrypted(Box::new(stream))),
         Err(error) => {
             if let Some(error) = of_tls(&error) {
+                let error = escaped(&error.to_string());
                 front.strays.tell(front, || {
                     format!("{address} came no further than the TLS handshake: {error}")
                 });
