@@ -49,7 +49,6 @@ pub fn repair(
     let mut next = None;
     for (nth, segment) in survey.segments.iter().enumerate() {
         on_segment(&segment.path, segment.bytes);
-        let later = survey.segments.get(nth + 1);
         let mut mending = Mending {
             disk,
             directory,
@@ -57,7 +56,7 @@ pub fn repair(
             now,
             survey: &survey,
             segment,
-            later,
+            behind: &survey.segments[nth + 1..],
         };
         let mended = mending.mend(next, &mut repairs);
         next = Some(mended.map_err(|error| (segment.path.clone(), error))?);
@@ -117,7 +116,8 @@ struct Mending<'a> {
     now: Now,
     survey: &'a Survey,
     segment: &'a Surveyed,
-    later: Option<&'a Surveyed>,
+    /// Those behind it.
+    behind: &'a [Surveyed],
 }
 
 /// A piece of a segment that is written anew.
@@ -137,8 +137,10 @@ impl Mending<'_> {
         let header_bytes = header.map_or(0, |(_, bytes)| *bytes);
         let found = scan(&*file, segment.bytes, segment.base, header_bytes, epoch, |_| {})?;
         let next = found.behind.last().map_or(found.index.next, |run| run.next);
+        // One that repeats what this has is set aside, and tells nothing.
+        let later = self.behind.iter().find(|later| later.base >= next);
         // What the segment must reach to: the next one tells, or what was on stable storage.
-        let end = match self.later {
+        let end = match later {
             Some(later) => later.header.as_ref().map_or(later.base, |(header, _)| header.follows),
             None => self.survey.durable,
         };
@@ -158,12 +160,12 @@ impl Mending<'_> {
         let follows_wrong = matches!((header, before), (Some((header, _)), Some(before)) if header.follows < before);
         let bad = found.bad.filter(|bad| !bad.zero);
         // The unfinished tail of the last segment is cut at the next start; the room that was asked for ahead too.
-        let torn = found.behind.is_empty() && self.later.is_none() && next >= end;
+        let torn = found.behind.is_empty() && later.is_none() && next >= end;
         let lost_end = next < end;
         if !follows_wrong && header.is_some() && (bad.is_none() || torn) && !lost_end {
             return Ok(next);
         }
-        if header.is_none() && torn && found.index.next == segment.base && self.later.is_none() {
+        if header.is_none() && torn && found.index.next == segment.base && later.is_none() {
             return Ok(next);
         }
         let fresh = Header {

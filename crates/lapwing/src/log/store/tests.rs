@@ -1603,6 +1603,20 @@ fn f5_a_second_repair_at_the_same_place_keeps_what_the_first_set_aside() {
 }
 
 #[test]
+fn f5_a_repair_that_sets_the_last_file_aside_makes_the_one_before_it_whole() {
+    let disk = written(FSYNC, &[(0, 3)]);
+    let said = state::State::new(topic(), &Lineage::new(Epoch::from_bits(1)), Level::Fsync, at(10));
+    disk.put(&dir().join(state::FILE), &said.encode());
+    disk.put(&segment(2), b"");
+    let offsets: Vec<_> = repaired(&disk).into_iter().map(|repair| repair.offsets).collect();
+    assert_eq!(offsets, [at(3)..at(10), at(2)..at(2)]);
+    assert_eq!(repaired(&disk), []);
+    let opened = open(&disk, FSYNC, 2);
+    assert_eq!((opened.read_only.is_some(), opened.store.next()), (false, at(10)));
+    assert_eq!(read(&opened.store).missing, [(3..10, GapReason::Damage)]);
+}
+
+#[test]
 fn f5_a_hole_of_a_repair_says_nothing_durable_that_a_power_cut_could_take() {
     for seed in 0..8 {
         let disk = FakeDisk::new(seed);
