@@ -134,14 +134,14 @@ async fn converse(stream: &mut Stream, request: &[u8]) -> Result<(Response, Vec<
     stream.write_all(request).await.map_err(DialError::Lost)?;
     stream.flush().await.map_err(DialError::Lost)?;
     let mut came = Vec::new();
+    let mut ended = false;
     loop {
-        let ended = stream.read_buf(&mut came).await.map_err(DialError::Lost)? == 0;
         if came.starts_with(&TLS_ALERT) {
             return Err(DialError::TlsNeeded);
         }
         match Response::parse(&came).map_err(DialError::Handshake)? {
             None if ended => return Err(DialError::Lost(io::ErrorKind::UnexpectedEof.into())),
-            None => {}
+            None => ended = stream.read_buf(&mut came).await.map_err(DialError::Lost)? == 0,
             Some((response, used)) if response.status == 101 => return Ok((response, came.split_off(used))),
             Some((response, _)) if ended || response.is_whole() => return Ok((response, Vec::new())),
             // The rest of a body whose end is not announced is not worth waiting for.

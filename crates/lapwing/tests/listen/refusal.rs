@@ -46,6 +46,24 @@ fn a_refusal_is_told_in_the_servers_words_and_not_tried_again() {
 }
 
 #[test]
+fn a_refusal_is_told_at_once_however_its_body_is_cut() {
+    use std::io::Write as _;
+    // One of them ends a read within the body, whatever the reads are.
+    for bytes in [10, 60, 120, 200, 300, 500, 900] {
+        let feed = Feed::bind();
+        let listener = lapwing(&["listen", &feed.url()]);
+        let mut stream = feed.accept_tcp();
+        crate::feed::read_head(&mut stream);
+        let body = "x".repeat(bytes);
+        let answer = http("403 Forbidden", "", &body);
+        stream.write_all(answer.as_bytes()).expect("it reads");
+        // The connection stays open, as those of HTTP/1.1 do.
+        let end = listener.finish().with_code(1);
+        assert_eq!(end.stderr.len(), 2, "{bytes}: {end:?}");
+    }
+}
+
+#[test]
 fn a_server_that_is_too_busy_is_asked_again_when_it_says() {
     let feed = Feed::bind();
     let listener = lapwing(&["listen", &feed.url(), "--count", "1"]);

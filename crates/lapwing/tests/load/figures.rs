@@ -35,6 +35,33 @@ fn a_server_is_loaded_and_each_client_is_proven_to_have_everything() {
 }
 
 #[test]
+fn a_server_that_asks_for_a_token_is_loaded_with_one() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let scopes = "listen:feed,publish:feed";
+    let made = lapwing(&["token", "new", "tester", "--scope", scopes])
+        .finish()
+        .with_code(0);
+    let token = file("token", &made.stdout[0]);
+    let server = Server::start(&["--topic", "feed=push", "--tokens", &file("tokens", &made.stdout[1])]);
+    let load = ["--clients", "5", "--publish", "feed", "--rate", "50"];
+    let found = bench(&server.url, 0, &[&load[..], &["--token-file", &token]].concat());
+    assert_eq!(
+        (&found["verdict"], &found["connected"]),
+        (&"proven".into(), &5.into()),
+        "{found:#}"
+    );
+    let end = start(&server.url, &[SHORT, &["--clients", "2"]].concat())
+        .finish()
+        .with_code(1);
+    end.said("this server wants a token");
+}
+
+#[test]
 fn people_read_a_table_with_the_verdict_last() {
     let server = Server::start(&["--topic", "users=users?rate=50/s"]);
     let end = lapwing(&[&["bench", &server.url, "--clients", "3", "--block", "2"], SHORT].concat())
