@@ -87,6 +87,9 @@ pub struct ServeArgs {
         hide_short_help = true
     )]
     compression: Option<Compress>,
+    /// Send every message to ws://ADDR/echo back to its sender, whatever it says, up to 64MiB: for tests of clients, and of this server by the Autobahn suite [default: off]
+    #[arg(long, help_heading = "Limits", hide_short_help = true)]
+    echo: bool,
     /// Connections at once [default: 80 % of the open files allowed]
     #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_connections: Option<usize>,
@@ -200,6 +203,7 @@ struct SettingsFile {
     tls_self_signed: bool,
     io_uring: Option<IoUring>,
     compression: Option<Compress>,
+    echo: bool,
     max_connections: Option<usize>,
     max_message: Option<bytesize::ByteSize>,
     max_body: Option<bytesize::ByteSize>,
@@ -469,6 +473,7 @@ fn configure(args: ServeArgs) -> Result<(Config, Origins), Failure> {
             allowed_origins,
             io_uring: args.io_uring.or(file.io_uring).unwrap_or_default().decide()?,
             compression: args.compression.or(file.compression).unwrap_or_default().into(),
+            echo: args.echo || file.echo,
             tls,
             limits,
         },

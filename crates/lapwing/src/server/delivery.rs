@@ -16,6 +16,7 @@ use slab::Slab;
 
 use super::common::Common;
 use super::connection::{Connection, Sent, Surroundings, Turn};
+use super::echo::Echo;
 use super::event::Event;
 use super::feeds::Feeds;
 use super::key::Key;
@@ -191,6 +192,7 @@ impl Delivery {
             address,
             mode,
             compression,
+            deflation,
             grants,
             pins,
             seat,
@@ -206,6 +208,9 @@ impl Delivery {
         let key = entry.key();
         let session = Session::new(mode, compression, cursors);
         let mut peer = Peer::new(label, address, session, Key::new(key), self.around.now);
+        if mode == Mode::Echo {
+            peer.echo_messages(Echo::new(deflation));
+        }
         peer.greet(&self.around.common, &grants);
         let stream = mio::net::TcpStream::from_std(stream);
         let mut socket = match tls {

@@ -33,6 +33,8 @@ pub struct Front {
     pub origins: Origins,
     /// Whether messages are compressed for clients that offer it.
     pub compression: Compression,
+    /// Whether messages to `/echo` go back.
+    pub echo: bool,
     /// How connections are encrypted; none serves in the clear.
     pub encryption: Option<Arc<Encryption>>,
     /// Those that begin otherwise than this.
@@ -125,6 +127,7 @@ impl Front {
         let upgrade = request.headers().get(UPGRADE).is_some_and(|wanted| wanted != "h2c") || path == "/ws";
         match path {
             "/" | "/ws" if upgrade => stream::answer(self, request),
+            stream::ECHO if upgrade && self.echo => stream::answer(self, request),
             "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css" | "/icon.svg" if !reads(&request) => {
                 let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
                 answer

@@ -8,6 +8,7 @@ pub mod common;
 pub mod connection;
 pub mod console;
 pub mod delivery;
+pub mod echo;
 pub mod encryption;
 pub mod event;
 #[cfg(debug_assertions)]
@@ -96,6 +97,7 @@ impl Server {
             workers,
             origins,
             compression: config.compression,
+            echo: config.echo,
             encryption: encryption.clone(),
             strays: Strays::default(),
             refusals: Semaphore::new(Limits::TLS_REFUSALS_MAX),

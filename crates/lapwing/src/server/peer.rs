@@ -16,6 +16,7 @@ use super::address::Address;
 use super::bucket::Bucket;
 use super::common::Common;
 use super::connection::Surroundings;
+use super::echo::Echo;
 use super::event::{EndedBy, Event, Places, Said, Tally};
 use super::feeds::Feeds;
 use super::key::Key;
@@ -60,6 +61,8 @@ struct Notes {
     closed: Option<(CloseCode, String)>,
     /// That frame only answers ours.
     closed_in_answer: bool,
+    /// Its messages go back.
+    echo: Option<Echo>,
 }
 
 impl Peer {
@@ -77,6 +80,11 @@ impl Peer {
             controls: Bucket::full(Limits::COMMANDS.1, now),
             notes: None,
         }
+    }
+
+    /// From now on its messages go back to it.
+    pub fn echo_messages(&mut self, echo: Echo) {
+        self.notes().echo = Some(echo);
     }
 
     /// Greets a client of the subprotocol, and confirms what it asked for in its URL.
@@ -189,6 +197,11 @@ impl Peer {
             return;
         }
         match frame {
+            Frame::Text(_) | Frame::Binary(_) if self.session.mode() == Mode::Echo => {
+                if let Some(echo) = &mut self.notes.get_or_insert_default().echo {
+                    echo.on_message(frame, &mut self.session);
+                }
+            }
             Frame::Text(text) if self.session.mode() == Mode::LapwingV1 => self.on_command(text, now, common, feeds),
             Frame::Text(text) => self.on_said(Said::text(text, Limits::SAID_BYTES_MAX), common),
             Frame::Binary(bytes) => self.on_said(Said::bytes(bytes), common),
@@ -217,6 +230,15 @@ impl Peer {
             return 0;
         }
         let common = &around.common;
+        if self.session.mode() == Mode::Echo
+            && let Some(echo) = &mut self.notes.get_or_insert_default().echo
+        {
+            let sent_back = echo.on_deflated(message, &mut around.inflater, &common.inflating, &mut self.session);
+            return sent_back.unwrap_or_else(|error| {
+                self.session.close(error.close_code(), &error.to_string());
+                0
+            });
+        }
         let bytes_max = common.limits.message_bytes_max as usize;
         let inflated = match around.inflater.inflate(message, bytes_max, &common.inflating) {
             Ok(inflated) => inflated,

@@ -36,11 +36,16 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
         Ok(decided) => decided,
         Err(refusal) => return *refusal,
     };
-    let agreed = match front.compression {
-        Compression::Off => None,
-        Compression::Deflate => extension::agree(&joined(request.headers(), "sec-websocket-extensions")),
+    let offered = joined(request.headers(), "sec-websocket-extensions");
+    let (agreed, deflation) = match (mode, front.compression) {
+        (Mode::Echo, _) => {
+            let deflation = extension::agree_in_full(&offered);
+            (deflation.map(|agreed| agreed.to_string()), deflation)
+        }
+        (_, Compression::Off) => (None, None),
+        (_, Compression::Deflate) => (extension::agree(&offered).map(str::to_owned), None),
     };
-    let compression = agreed.map_or(Compression::Off, |_| Compression::Deflate);
+    let compression = agreed.as_ref().map_or(Compression::Off, |_| Compression::Deflate);
     let Some(guest) = request.extensions_mut().remove::<Guest>() else {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "a connection without an address");
     };
@@ -70,12 +75,13 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
             address,
             mode,
             compression,
+            deflation,
             grants,
             pins,
             seat,
         });
     });
-    switching(&key, mode, agreed)
+    switching(&key, mode, agreed.as_deref())
 }
 
 /// The socket of an upgraded connection, what encrypts it, and the bytes that came behind the handshake and were read already.
@@ -142,6 +148,9 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
             &lapwing_wire::escape::escaped(&error.to_string()),
         )
     })?;
+    if request.uri().path() == ECHO {
+        return Ok((key, Mode::Echo, Grants::default(), query));
+    }
     let offered = joined(headers, "sec-websocket-protocol");
     let mode = mode(&query, choose_protocol(&offered, &[SUBPROTOCOL]).is_some())?;
     let grants = grants(common, &query, mode)?;
@@ -228,7 +237,7 @@ fn grant(topic: &Topic, start: Start, mode: Mode, now: Now) -> Result<(Grant, Op
     Ok((grant, pin))
 }
 
-fn switching(key: &str, mode: Mode, extension: Option<&'static str>) -> Answer {
+fn switching(key: &str, mode: Mode, extension: Option<&str>) -> Answer {
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
@@ -240,7 +249,8 @@ fn switching(key: &str, mode: Mode, extension: Option<&'static str>) -> Answer {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
     if let Some(extension) = extension {
-        headers.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(extension));
+        let extension = HeaderValue::from_str(extension).expect("its parameters are visible ASCII");
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, extension);
     }
     answer
 }
@@ -262,3 +272,6 @@ fn has_body(headers: &HeaderMap) -> bool {
 fn refuse<T>(status: StatusCode, sentence: &str) -> Result<T, Box<Answer>> {
     Err(Box::new(refusal(status, sentence)))
 }
+
+/// The path where messages go back, where that is on.
+pub const ECHO: &str = "/echo";
