@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::close::CloseCode;
+use crate::deflate::InflateError;
 use crate::extension::Compression;
 use crate::frame::{
     CONTROL_BYTES_MAX, FIN, HEADER_BYTES_MAX, LENGTH_16, LENGTH_64, MASKED, Opcode, RESERVED, RSV1, Role,
@@ -203,7 +204,7 @@ impl Decoder {
             let limit = self.message_bytes_max;
             return Err(ProtocolError::MessageTooBig { bytes, limit });
         }
-        if fragments >= self.fragments_max {
+        if fragments >= self.fragments_max && self.fragments_max != DecoderLimits::ANY_FRAGMENTS {
             let limit = self.fragments_max;
             return Err(ProtocolError::TooManyFragments { limit });
         }
@@ -220,8 +221,13 @@ impl Decoder {
 pub struct DecoderLimits {
     /// The longest message, all its fragments together.
     pub message_bytes_max: u32,
-    /// The most frames that one message comes in; empty ones count too.
+    /// The most frames that one message comes in; empty ones count too. [`DecoderLimits::ANY_FRAGMENTS`] is no limit.
     pub fragments_max: u16,
+}
+
+impl DecoderLimits {
+    /// A message may come in any number of frames.
+    pub const ANY_FRAGMENTS: u16 = u16::MAX;
 }
 
 impl Default for DecoderLimits {
@@ -361,6 +367,9 @@ pub enum ProtocolError {
         /// The limit.
         limit: u16,
     },
+    /// A compressed message that cannot be made whole.
+    #[error(transparent)]
+    Deflated(#[from] InflateError),
 }
 
 impl ProtocolError {
@@ -382,6 +391,7 @@ impl ProtocolError {
             | Self::CloseCode { .. } => CloseCode::PROTOCOL,
             Self::Text { .. } | Self::CloseReason { .. } => CloseCode::INVALID_DATA,
             Self::MessageTooBig { .. } | Self::TooManyFragments { .. } => CloseCode::TOO_BIG,
+            Self::Deflated(error) => error.close_code(),
         }
     }
 
@@ -440,7 +450,7 @@ impl Open {
             self.gathered.clear();
         } else {
             let message = self.message.get_or_insert_with(|| Message::new(header.kind));
-            message.fragments += 1;
+            message.fragments = message.fragments.saturating_add(1);
         }
         self.frame = Some(Frame {
             kind: header.kind,

@@ -1,6 +1,7 @@
 //! Compressed messages: frames made shorter, and payloads made whole again within bounds (RFC 7692 section 7.2).
 //!
-//! No context is kept from one message to the next, so any number of connections share one of each.
+//! No context is kept from one message to the next, so any number of connections share one of each; where one is kept, it lies
+//! beside them (`context.rs`).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -54,7 +55,21 @@ impl Inflater {
         bytes_max: usize,
         room: &'a Room,
     ) -> Result<Inflated<'a>, InflateError> {
+        self.inflate_behind(&[], deflated, bytes_max, room)
+    }
+
+    /// The same for a message that may refer to these bytes before it.
+    pub(crate) fn inflate_behind<'a>(
+        &'a mut self,
+        context: &[u8],
+        deflated: Deflated<'_>,
+        bytes_max: usize,
+        room: &'a Room,
+    ) -> Result<Inflated<'a>, InflateError> {
         self.message.clear();
+        if self.message.capacity() > KEPT_BYTES {
+            self.message = Vec::new();
+        }
         let mut inflating = Inflating {
             state: self.state.get_or_insert_with(|| Decompress::new(false)),
             bytes_max,
@@ -65,8 +80,13 @@ impl Inflater {
                 taken: 0,
             },
         };
-        inflating.run(deflated.payload)?;
+        inflating.run(context, deflated.payload)?;
         Ok(inflating.inflated)
+    }
+
+    /// The message that was made whole last, if it was told to stay.
+    pub fn last(&self, opcode: Opcode) -> Result<Event<'_>, ProtocolError> {
+        Event::new(opcode, &self.message)
     }
 }
 
@@ -90,6 +110,16 @@ impl Inflated<'_> {
     pub fn bytes(&self) -> usize {
         self.message.len()
     }
+
+    /// The message, whatever it is made of.
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.message
+    }
+
+    /// Gives its room back and lets it stay in its inflater, up to the next one ([`Inflater::last`]).
+    pub fn stay(mut self) {
+        self.room.give(std::mem::take(&mut self.taken));
+    }
 }
 
 impl Drop for Inflated<'_> {
@@ -109,8 +139,12 @@ struct Inflating<'a> {
 }
 
 impl Inflating<'_> {
-    fn run(&mut self, payload: &[u8]) -> Result<(), InflateError> {
+    fn run(&mut self, context: &[u8], payload: &[u8]) -> Result<(), InflateError> {
         self.state.reset(false);
+        if !context.is_empty() {
+            // Without a header it is taken at any time.
+            self.state.set_dictionary(context).map_err(|_| InflateError::Broken)?;
+        }
         let behind_last_block = match self.feed(payload)? {
             None => self.feed(&END)?,
             found => found,
@@ -219,9 +253,9 @@ impl InflateError {
 }
 
 /// Higher ones make JSON hardly shorter (1.43 times with 3 as with 9 for people), and may take many times as long.
-const EFFORT: Effort = Effort::new(3);
+pub(crate) const EFFORT: Effort = Effort::new(3);
 /// What a flush ends with, and nobody sends (RFC 7692 section 7.2.1).
-const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+pub(crate) const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// What is not sent, and a last block behind it: whoever comes to its end has come to the end of all blocks before it.
 const END: [u8; 6] = [0, 0, 0xff, 0xff, 3, 0];
 /// Short messages need no more than that, and so it stays.

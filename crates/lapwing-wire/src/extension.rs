@@ -1,5 +1,9 @@
 //! Extensions: what a client offers of permessage-deflate (RFC 7692), and what is agreed on.
 
+use std::fmt;
+
+use thiserror::Error;
+
 /// Whether messages of a connection may be compressed, each by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Compression {
@@ -18,47 +22,196 @@ pub enum Compression {
 /// smaller than what it uses (RFC 7692 section 7.1).
 #[must_use]
 pub fn agree(offered: &str) -> Option<&'static str> {
-    split(offered, b',').find_map(|offer| {
-        let mut parts = split(offer, b';');
-        (parts.next()?.trim() == "permessage-deflate").then_some(())?;
-        let mut wish = Wish::default();
-        parts.try_for_each(|part| wish.add(part))?;
-        Some(match wish.server_window {
-            true => AGREED_WITH_WINDOW,
-            false => AGREED,
-        })
+    offers(offered).find_map(|offer| match offer.server_window {
+        None => Some(AGREED),
+        Some(WINDOW_BITS_MAX) => Some(AGREED_WITH_WINDOW),
+        Some(_) => None,
     })
 }
 
-/// The parameters of one offer, as far as they were read.
-#[derive(Default)]
-struct Wish {
-    server_context: bool,
-    client_context: bool,
-    server_window: bool,
-    client_window: bool,
+/// What is agreed on where both sides may keep a context and choose their windows: the first offer that can be met, as it was
+/// meant. A window of 8 bits for the server is the one that cannot, since nothing compresses with it.
+#[must_use]
+pub fn agree_in_full(offered: &str) -> Option<Deflation> {
+    offers(offered).find_map(Parameters::granted)
 }
 
-impl Wish {
-    /// Takes a further parameter; none when it cannot be met.
-    fn add(&mut self, parameter: &str) -> Option<()> {
-        let (name, value) = match parameter.split_once('=') {
-            Some((name, value)) => (name, Some(unquoted(value.trim()))),
-            None => (parameter, None),
-        };
-        let (seen, fits) = match name.trim() {
-            "server_no_context_takeover" => (&mut self.server_context, value.is_none()),
-            "client_no_context_takeover" => (&mut self.client_context, value.is_none()),
-            "server_max_window_bits" => (&mut self.server_window, value == Some(WINDOW_BITS[7])),
-            // Whatever window the client uses fits into the largest.
-            "client_max_window_bits" => (
-                &mut self.client_window,
-                value.is_none_or(|value| WINDOW_BITS.contains(&value)),
-            ),
-            _ => return None,
-        };
-        (fits && !std::mem::replace(seen, true)).then_some(())
+/// What the server answered to [`OFFER`], in all of its headers `Sec-WebSocket-Extensions`, joined by commas; none when it uses no
+/// extension. Everything that was not offered, or is not as RFC 7692 section 7.1 has it, ends the handshake.
+pub fn agreed(answered: &str) -> Result<Option<Deflation>, AnswerError> {
+    let mut answers = split(answered, b',').filter(|answer| !answer.trim().is_empty());
+    let Some(answer) = answers.next() else { return Ok(None) };
+    if let Some(more) = answers.next() {
+        return Err(AnswerError::NotOffered { found: clip(more) });
     }
+    let mut parts = split(answer, b';');
+    if parts.next().map(str::trim) != Some(NAME) {
+        return Err(AnswerError::NotOffered { found: clip(answer) });
+    }
+    let parameters = Parameters::read(parts)?;
+    let client_window = match parameters.client_window {
+        Some(None) => {
+            return Err(AnswerError::Value {
+                found: CLIENT_WINDOW.to_owned(),
+            });
+        }
+        Some(Some(bits)) => bits,
+        None => WINDOW_BITS_MAX,
+    };
+    Ok(Some(Deflation {
+        server: Direction {
+            keeps_context: !parameters.server_forgets,
+            window_bits: parameters.server_window.unwrap_or(WINDOW_BITS_MAX),
+        },
+        client: Direction {
+            keeps_context: !parameters.client_forgets,
+            window_bits: client_window,
+        },
+    }))
+}
+
+/// How the messages of a connection are compressed, where that is its own affair (RFC 7692 section 7.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deflation {
+    /// What the server sends.
+    pub server: Direction,
+    /// What the client sends.
+    pub client: Direction,
+}
+
+/// The messages of one side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Direction {
+    /// Whether a message may refer to those before it.
+    pub keeps_context: bool,
+    /// How far back it refers, as a power of two of bytes: 8 to 15.
+    pub window_bits: u8,
+}
+
+/// The header `Sec-WebSocket-Extensions` of a server's answer.
+impl fmt::Display for Deflation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(NAME)?;
+        for (direction, forgets, window) in [
+            (&self.server, SERVER_FORGETS, SERVER_WINDOW),
+            (&self.client, CLIENT_FORGETS, CLIENT_WINDOW),
+        ] {
+            if !direction.keeps_context {
+                write!(f, "; {forgets}")?;
+            }
+            if direction.window_bits != WINDOW_BITS_MAX {
+                write!(f, "; {window}={}", direction.window_bits)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a server's answer about compression cannot be lived with. What the server wrote is quoted; Display does not escape it.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum AnswerError {
+    /// Another extension, or a second one.
+    #[error("the server uses an extension that was not offered: {found:?}")]
+    NotOffered {
+        /// What it said.
+        found: String,
+    },
+    /// A parameter that permessage-deflate does not have.
+    #[error("the server answers permessage-deflate with a parameter that there is not: {found:?}")]
+    Unknown {
+        /// What it said.
+        found: String,
+    },
+    /// A parameter given twice.
+    #[error("the server answers permessage-deflate with a parameter given twice: {found:?}")]
+    Twice {
+        /// What it said.
+        found: String,
+    },
+    /// A value where none may be, none where one must be, or a window other than 8 to 15 bits.
+    #[error(
+        "the server answers permessage-deflate with a value that may not be (windows have 8 to 15 bits): {found:?}"
+    )]
+    Value {
+        /// What it said.
+        found: String,
+    },
+}
+
+/// The parameters of one offer, or of an answer.
+#[derive(Default)]
+struct Parameters {
+    server_forgets: bool,
+    client_forgets: bool,
+    server_window: Option<u8>,
+    /// A client may offer it without a value.
+    client_window: Option<Option<u8>>,
+}
+
+impl Parameters {
+    fn read<'a>(parts: impl Iterator<Item = &'a str>) -> Result<Self, AnswerError> {
+        let mut parameters = Self::default();
+        for part in parts {
+            parameters.add(part)?;
+        }
+        Ok(parameters)
+    }
+
+    /// Takes a further parameter.
+    fn add(&mut self, parameter: &str) -> Result<(), AnswerError> {
+        let (name, value) = match parameter.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(unquoted(value.trim()))),
+            None => (parameter.trim(), None),
+        };
+        let bits = || value.and_then(|value| WINDOW_BITS.iter().position(|bits| *bits == value));
+        let bits = || bits().map(|at| at as u8 + WINDOW_BITS_MIN);
+        let (seen, fits) = match name {
+            SERVER_FORGETS => (std::mem::replace(&mut self.server_forgets, true), value.is_none()),
+            CLIENT_FORGETS => (std::mem::replace(&mut self.client_forgets, true), value.is_none()),
+            SERVER_WINDOW => {
+                let bits = bits();
+                (
+                    std::mem::replace(&mut self.server_window, bits).is_some(),
+                    bits.is_some(),
+                )
+            }
+            CLIENT_WINDOW => {
+                let bits = bits();
+                let seen = self.client_window.replace(bits).is_some();
+                (seen, value.is_none() || bits.is_some())
+            }
+            _ => return Err(AnswerError::Unknown { found: clip(parameter) }),
+        };
+        match (seen, fits) {
+            (true, _) => Err(AnswerError::Twice { found: clip(parameter) }),
+            (false, false) => Err(AnswerError::Value { found: clip(parameter) }),
+            (false, true) => Ok(()),
+        }
+    }
+
+    /// An offer as it was meant, if it can be met. A window that the client names for itself is a promise, which costs us nothing.
+    fn granted(self) -> Option<Deflation> {
+        let server_bits = self.server_window.unwrap_or(WINDOW_BITS_MAX);
+        (server_bits > WINDOW_BITS_MIN).then_some(Deflation {
+            server: Direction {
+                keeps_context: !self.server_forgets,
+                window_bits: server_bits,
+            },
+            client: Direction {
+                keeps_context: !self.client_forgets,
+                window_bits: WINDOW_BITS_MAX,
+            },
+        })
+    }
+}
+
+/// The offers of permessage-deflate that are as they may be, in their order.
+fn offers(offered: &str) -> impl Iterator<Item = Parameters> {
+    split(offered, b',').filter_map(|offer| {
+        let mut parts = split(offer, b';');
+        (parts.next()?.trim() == NAME).then_some(())?;
+        Parameters::read(parts).ok()
+    })
 }
 
 /// Cuts a list at a separator, but not within quotes; what no grammar allows fits no offer either.
@@ -76,6 +229,26 @@ fn unquoted(value: &str) -> &str {
     inner.unwrap_or(value)
 }
 
+/// The beginning of a text that somebody else wrote.
+fn clip(text: &str) -> String {
+    let text = text.trim();
+    text[..text.floor_char_boundary(CLIP_BYTES_MAX)].to_owned()
+}
+
+/// What a client offers: whatever the server wants of it.
+pub const OFFER: &str = "permessage-deflate; client_max_window_bits";
+
+const NAME: &str = "permessage-deflate";
+const SERVER_FORGETS: &str = "server_no_context_takeover";
+const CLIENT_FORGETS: &str = "client_no_context_takeover";
+const SERVER_WINDOW: &str = "server_max_window_bits";
+const CLIENT_WINDOW: &str = "client_max_window_bits";
+/// The smallest window that may be named.
+pub(crate) const WINDOW_BITS_MIN: u8 = 8;
+/// The largest, and the one where none is named.
+pub(crate) const WINDOW_BITS_MAX: u8 = 15;
+/// How much of a foreign text an error quotes.
+const CLIP_BYTES_MAX: usize = 200;
 /// The windows that may be named, as powers of two (RFC 7692 section 7.1.2): decimal, without leading zeros.
 const WINDOW_BITS: [&str; 8] = ["8", "9", "10", "11", "12", "13", "14", "15"];
 const AGREED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";

@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod close;
+pub mod context;
 pub mod control;
 pub mod decoder;
 pub mod deflate;

@@ -29,6 +29,8 @@ pub struct Config {
     pub io_uring: bool,
     /// Whether messages are compressed for clients that offer permessage-deflate.
     pub compression: Compression,
+    /// Whether `/echo` sends messages back.
+    pub echo: bool,
     /// What encrypts connections; none serves in the clear.
     pub tls: Option<TlsSpec>,
     /// The limits.
@@ -218,6 +220,8 @@ impl Limits {
     /// Compressed messages of clients that are made whole at the same time, in bytes, over all connections: the largest that may
     /// be allowed, and the byte by which a larger one shows.
     pub const INFLATING_BYTES_MAX: usize = (64 << 20) + 1;
+    /// A message to `/echo`: test suites send large ones, in as many frames as they like.
+    pub const ECHO_BYTES_MAX: u32 = 64 << 20;
     /// A publish into a topic that holds back its source waits so long for room, then it is told 503: less than clients of HTTP
     /// have patience for.
     pub const HELD_PUBLISH_MAX: Duration = Duration::from_secs(5);

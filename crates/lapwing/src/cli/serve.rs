@@ -115,6 +115,9 @@ pub struct ServeArgs {
         hide_short_help = true
     )]
     compression: Option<Compress>,
+    /// Send every message to ws://ADDR/echo back to its sender, whatever it says, up to 64MiB: for tests of clients, and of this server by the Autobahn suite [default: off]
+    #[arg(long, help_heading = "Limits", hide_short_help = true)]
+    echo: bool,
     /// Connections at once [default: 80 % of the open files allowed]
     #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_connections: Option<usize>,
@@ -281,6 +284,7 @@ struct SettingsFile {
     trust_proxy: Vec<String>,
     io_uring: Option<IoUring>,
     compression: Option<Compress>,
+    echo: bool,
     max_connections: Option<usize>,
     max_connections_per_address: Option<usize>,
     max_accept_rate: Option<u64>,
@@ -654,6 +658,7 @@ fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
             allowed_origins,
             io_uring: args.io_uring.or(file.io_uring).unwrap_or_default().decide()?,
             compression: args.compression.or(file.compression).unwrap_or_default().into(),
+            echo: args.echo || file.echo,
             tls,
             limits,
         },

@@ -15,6 +15,7 @@ use lapwing_wire::position::Offset;
 use super::access::pass::Passes;
 use super::breach::Breach;
 use super::common::Common;
+use super::echo::Echo;
 use super::feeds::Feeds;
 use super::peer::Peer;
 use super::seat::Seat;
@@ -135,9 +136,12 @@ impl Connection {
         limits: &Limits,
         seat: Seat,
     ) -> Self {
-        let limits = DecoderLimits {
-            message_bytes_max: limits.message_bytes_max,
-            fragments_max: limits.fragments_max,
+        let limits = match peer.session.mode() {
+            Mode::Echo => Echo::LIMITS,
+            _ => DecoderLimits {
+                message_bytes_max: limits.message_bytes_max,
+                fragments_max: limits.fragments_max,
+            },
         };
         Self {
             peer,
@@ -228,6 +232,8 @@ impl Connection {
     fn is_deaf(&self) -> bool {
         self.unheard.is_some() && self.peer.session.control_bytes() > 0
             || self.peer.session.control_bytes() > CONTROL_BYTES_HELD
+            // An echo may be as long as a message; the next one is read when it is out.
+            || self.socket.has_rest() && self.peer.session.mode() == Mode::Echo
     }
 
     /// The peer sends nothing more. A close under way is still answered: it may have come in the same breath.

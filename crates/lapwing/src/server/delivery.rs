@@ -17,6 +17,7 @@ use slab::Slab;
 use super::access::pass::Passes;
 use super::common::Common;
 use super::connection::{Connection, Sent, Surroundings, Turn};
+use super::echo::Echo;
 use super::event::Event;
 use super::feeds::Feeds;
 use super::key::Key;
@@ -194,6 +195,7 @@ impl Delivery {
             address,
             mode,
             compression,
+            deflation,
             grants,
             pins,
             pass,
@@ -210,6 +212,9 @@ impl Delivery {
         let key = entry.key();
         let session = Session::new(mode, compression, cursors);
         let mut peer = Peer::new(label, address, session, Key::new(key), limits, self.around.now);
+        if mode == Mode::Echo {
+            peer.echo_messages(Echo::new(deflation));
+        }
         self.around.passes.put(Key::new(key), pass);
         peer.greet(&self.around.common, &grants, &self.around.passes);
         let stream = mio::net::TcpStream::from_std(stream);

@@ -41,6 +41,8 @@ pub struct Front {
     pub turnstile: Mutex<Turnstile>,
     /// Whether messages are compressed for clients that offer it.
     pub compression: Compression,
+    /// Whether messages to `/echo` go back.
+    pub echo: bool,
     /// How connections are encrypted; none serves in the clear.
     pub encryption: Option<Arc<Encryption>>,
     /// Those that begin otherwise than this.
@@ -213,6 +215,7 @@ impl Front {
         match path {
             "/" | "/ws" if upgrade => stream::answer(self, request),
             "/ticket" => gate::ticket(&self.common, &request),
+            stream::ECHO if upgrade && self.echo => stream::answer(self, request),
             "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css" | "/icon.svg" if !reads(&request) => {
                 let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
                 answer

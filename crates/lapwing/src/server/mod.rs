@@ -10,6 +10,7 @@ pub mod common;
 pub mod connection;
 pub mod console;
 pub mod delivery;
+pub mod echo;
 pub mod encryption;
 pub mod event;
 #[cfg(debug_assertions)]
@@ -113,6 +114,7 @@ impl Server {
             seats: Seats::new(&common),
             turnstile: Mutex::new(Turnstile::new(common.limits.accept_rate)),
             compression: config.compression,
+            echo: config.echo,
             encryption: secrets.encryption.clone(),
             strays: Strays::default(),
             tasks: TaskTracker::new(),

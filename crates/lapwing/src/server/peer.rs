@@ -20,6 +20,7 @@ use super::breach::Breach;
 use super::bucket::Bucket;
 use super::common::Common;
 use super::connection::Surroundings;
+use super::echo::Echo;
 use super::event::{EndedBy, Event, Places, Said, Tally};
 use super::feeds::Feeds;
 use super::key::Key;
@@ -67,6 +68,8 @@ struct Notes {
     closed: Option<(CloseCode, String)>,
     /// That frame only answers ours.
     closed_in_answer: bool,
+    /// Its messages go back.
+    echo: Option<Echo>,
 }
 
 impl Peer {
@@ -95,6 +98,11 @@ impl Peer {
             controls: Bucket::full(limits.command_rate, now),
             notes: None,
         }
+    }
+
+    /// From now on its messages go back to it.
+    pub fn echo_messages(&mut self, echo: Echo) {
+        self.notes().echo = Some(echo);
     }
 
     /// Greets a client of the subprotocol, and confirms what it asked for in its URL.
@@ -228,6 +236,11 @@ impl Peer {
             return;
         }
         match frame {
+            Frame::Text(_) | Frame::Binary(_) if self.session.mode() == Mode::Echo => {
+                if let Some(echo) = &mut self.notes.get_or_insert_default().echo {
+                    echo.on_message(frame, &mut self.session);
+                }
+            }
             Frame::Text(text) if self.session.mode() == Mode::LapwingV1 => {
                 self.on_command(text, now, common, feeds, passes);
             }
@@ -258,6 +271,15 @@ impl Peer {
             return 0;
         }
         let common = &around.common;
+        if self.session.mode() == Mode::Echo
+            && let Some(echo) = &mut self.notes.get_or_insert_default().echo
+        {
+            let sent_back = echo.on_deflated(message, &mut around.inflater, &common.inflating, &mut self.session);
+            return sent_back.unwrap_or_else(|error| {
+                self.session.close(error.close_code(), &error.to_string());
+                0
+            });
+        }
         let bytes_max = common.limits.message_bytes_max as usize;
         let inflated = match around.inflater.inflate(message, bytes_max, &common.inflating) {
             Ok(inflated) => inflated,
@@ -306,7 +328,7 @@ impl Peer {
                 self.session.close(CloseCode::RATE, &reason);
             }
             // Whoever knows no codes of ours is told that this is against the rules, and stays away.
-            Mode::Plain | Mode::Bare => self
+            Mode::Plain | Mode::Bare | Mode::Echo => self
                 .session
                 .close(CloseCode::POLICY, &format!("more than {what} a second")),
         }

@@ -47,11 +47,16 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
         Ok(decided) => decided,
         Err(refusal) => return *refusal,
     };
-    let agreed = match front.compression {
-        Compression::Off => None,
-        Compression::Deflate => extension::agree(&joined(request.headers(), "sec-websocket-extensions")),
+    let offered = joined(request.headers(), "sec-websocket-extensions");
+    let (agreed, deflation) = match (mode, front.compression) {
+        (Mode::Echo, _) => {
+            let deflation = extension::agree_in_full(&offered);
+            (deflation.map(|agreed| agreed.to_string()), deflation)
+        }
+        (_, Compression::Off) => (None, None),
+        (_, Compression::Deflate) => (extension::agree(&offered).map(str::to_owned), None),
     };
-    let compression = agreed.map_or(Compression::Off, |_| Compression::Deflate);
+    let compression = agreed.as_ref().map_or(Compression::Off, |_| Compression::Deflate);
     let Some(guest) = request.extensions_mut().remove::<Guest>() else {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "a connection without an address");
     };
@@ -81,13 +86,14 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
             address,
             mode,
             compression,
+            deflation,
             grants,
             pins,
             pass,
             seat,
         });
     });
-    switching(&key, protocol, agreed)
+    switching(&key, protocol, agreed.as_deref())
 }
 
 /// The socket of an upgraded connection, what encrypts it, and the bytes that came behind the handshake and were read already.
@@ -165,10 +171,14 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
         )
     })?;
     let offered = joined(headers, "sec-websocket-protocol");
-    let protocol = choose_protocol(&offered, &[SUBPROTOCOL, PLAIN_PROTOCOL]);
-    let mode = mode(&query, protocol == Some(SUBPROTOCOL))?;
     let caller = gate::caller(common, headers, &offered, query.ticket.as_ref())?;
-    let grants = grants(common, &query, mode, &caller)?;
+    let (mode, protocol, grants) = if request.uri().path() == ECHO {
+        (Mode::Echo, choose_protocol(&offered, &[PLAIN_PROTOCOL]), Grants::default())
+    } else {
+        let protocol = choose_protocol(&offered, &[SUBPROTOCOL, PLAIN_PROTOCOL]);
+        let mode = mode(&query, protocol == Some(SUBPROTOCOL))?;
+        (mode, protocol, grants(common, &query, mode, &caller)?)
+    };
     Ok(Decided {
         key,
         mode,
@@ -275,7 +285,7 @@ fn grant(topic: &Topic, start: Start, mode: Mode, now: Now) -> Result<(Grant, Op
     Ok((grant, pin))
 }
 
-fn switching(key: &str, protocol: Option<&'static str>, extension: Option<&'static str>) -> Answer {
+fn switching(key: &str, protocol: Option<&'static str>, extension: Option<&str>) -> Answer {
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
@@ -287,7 +297,8 @@ fn switching(key: &str, protocol: Option<&'static str>, extension: Option<&'stat
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
     if let Some(extension) = extension {
-        headers.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(extension));
+        let extension = HeaderValue::from_str(extension).expect("its parameters are visible ASCII");
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, extension);
     }
     answer
 }
@@ -309,3 +320,6 @@ fn has_body(headers: &HeaderMap) -> bool {
 fn refuse<T>(status: StatusCode, sentence: &str) -> Result<T, Box<Answer>> {
     Err(Box::new(refusal(status, sentence)))
 }
+
+/// The path where messages go back, where that is on.
+pub const ECHO: &str = "/echo";

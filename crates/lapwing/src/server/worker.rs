@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
-use lapwing_wire::extension::Compression;
+use lapwing_wire::extension::{Compression, Deflation};
 use mio::{Poll, Waker};
 
 use super::access::pass::Pass;
@@ -75,6 +75,8 @@ pub struct Arrival {
     pub mode: Mode,
     /// Whether messages may be compressed.
     pub compression: Compression,
+    /// How, where that is this connection's own affair.
+    pub deflation: Option<Deflation>,
     /// What it was granted before the 101 was written.
     pub grants: Vec<(TopicId, Grant)>,
     /// What keeps those places, where a topic holds back its source.

@@ -10,7 +10,7 @@ pub struct Control(Option<Box<Waiting>>);
 #[derive(Default)]
 struct Waiting {
     frames: Vec<u8>,
-    /// The payload of the newest ping that is not answered yet; older ones need no pong (RFC 6455 section 5.5.3).
+    /// The payload of the newest ping that is not answered yet, when much waits: older ones need no pong (RFC 6455 section 5.5.3).
     pong: Option<Vec<u8>>,
     closing: Option<(CloseCode, String)>,
     close_written: bool,
@@ -75,9 +75,21 @@ impl Control {
         frame::write_frame(&mut self.waiting().frames, Opcode::Ping, b"lapwing", None);
     }
 
-    /// Answers a ping, unless a newer one comes first.
+    /// Answers a ping, in its turn while little waits; then only the newest is answered.
     pub fn pong(&mut self, payload: &[u8]) {
-        self.waiting().pong = Some(payload.to_vec());
+        let waiting = self.waiting();
+        match waiting.pong.is_none() && waiting.frames.len() < PONGS_HELD {
+            true => frame::write_frame(&mut waiting.frames, Opcode::Pong, payload, None),
+            false => waiting.pong = Some(payload.to_vec()),
+        }
+    }
+
+    /// Where frames that were made elsewhere are added; none when the close is under way.
+    pub fn frames(&mut self) -> Option<&mut Vec<u8>> {
+        match self.closing() {
+            None => Some(&mut self.waiting().frames),
+            Some(_) => None,
+        }
     }
 
     /// Ends the connection behind everything else; the first reason counts. It is cut to 123 bytes.
@@ -111,3 +123,6 @@ impl Control {
         self.0.get_or_insert_default()
     }
 }
+
+/// With more than this waiting, a ping is answered only if it is the newest.
+const PONGS_HELD: usize = 4 << 10;

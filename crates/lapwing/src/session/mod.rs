@@ -26,6 +26,8 @@ pub enum Mode {
     Bare,
     /// Envelopes, with control messages between them.
     LapwingV1,
+    /// Its own messages, and nothing else.
+    Echo,
 }
 
 impl Mode {
@@ -35,7 +37,8 @@ impl Mode {
         match (self, compression) {
             (Self::Bare, Compression::Off) => View::Payload,
             (Self::Bare, Compression::Deflate) => View::DeflatedPayload,
-            (Self::Plain | Self::LapwingV1, Compression::Off) => View::Canonical,
+            // Who follows no topic reads none.
+            (Self::Echo, _) | (Self::Plain | Self::LapwingV1, Compression::Off) => View::Canonical,
             (Self::Plain | Self::LapwingV1, Compression::Deflate) => View::Deflated,
         }
     }
@@ -47,6 +50,7 @@ impl Mode {
             Self::Plain => "plain",
             Self::Bare => "bare",
             Self::LapwingV1 => "lapwing.v1",
+            Self::Echo => "echo",
         }
     }
 }
@@ -350,7 +354,12 @@ impl Session {
         self.control.ping();
     }
 
-    /// Answers a ping, unless a newer one comes first.
+    /// Where frames of a message of its own are added; none when the close is under way.
+    pub fn own_frames(&mut self) -> Option<&mut Vec<u8>> {
+        self.control.frames()
+    }
+
+    /// Answers a ping; when much waits, only the newest.
     pub fn on_ping(&mut self, payload: &[u8]) {
         self.control.pong(payload);
     }

@@ -98,6 +98,7 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
         allowed_origins: Vec::new(),
         io_uring: ring::probe().is_ok(),
         compression: Compression::Off,
+        echo: false,
         tls: None,
         limits: Limits::default(),
     };
