@@ -447,7 +447,8 @@ impl Delivery {
                 continue;
             }
             let lags = socket.is_blocked() || peer.session.waiting(&self.around.feeds) > 0;
-            peer.live.on_lag(now, lags, peer.session.bytes);
+            peer.live
+                .on_lag(now, lags, peer.session.bytes, &self.around.common.limits);
             let beats = peer.session.mode() == Mode::LapwingV1 && !socket.is_blocked();
             match peer.live.check(now, peer.session.bytes, &self.around.common.limits) {
                 Verdict::Fine if beats && peer.live.beat_due(now, self.around.common.limits.heartbeat) => {
