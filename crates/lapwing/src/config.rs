@@ -198,8 +198,10 @@ pub struct Limits {
     pub ping_interval: Duration,
     /// A ping that left must be answered by then.
     pub pong_timeout: Duration,
-    /// A lagging connection must take at least one byte in this time, and [`Limits::LAG_RATE_MIN`] a second over it.
+    /// A lagging connection must take at least one byte in this time, and [`Limits::stall_rate`] over it.
     pub stall_timeout: Duration,
+    /// Bytes a second that a lagging connection must take at least. Default: far less than any line of today carries.
+    pub stall_rate: u32,
     /// From the first signal to the end: lagging clients are served so long.
     pub drain: Duration,
     /// A publish body.
@@ -213,8 +215,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Bytes a second that a lagging connection must take at least.
-    pub const LAG_RATE_MIN: u64 = 256;
     /// Bytes of a client's message that the console shows.
     pub const SAID_BYTES_MAX: usize = 1024;
     /// Compressed messages of clients that are made whole at the same time, in bytes, over all connections: the largest that may
@@ -263,6 +263,7 @@ impl Default for Limits {
             ping_interval: Duration::from_secs(20),
             pong_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
+            stall_rate: 256,
             drain: Duration::from_secs(5),
             body_bytes_max: 1 << 20,
             heartbeat: Duration::from_secs(10),

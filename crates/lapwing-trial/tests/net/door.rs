@@ -40,7 +40,7 @@ fn as_many_as_allowed_come_from_one_address_and_one_more_is_429() {
     let told = server.event("limit", |_| true);
     assert_eq!(
         told["text"],
-        "this address has 10 connections, and may have no more: 1 refused with 429"
+        "this address has 10 connections, and may have no more (--max-connections-per-address): 1 refused with 429"
     );
 }
 

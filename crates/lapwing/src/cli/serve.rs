@@ -187,6 +187,9 @@ pub struct ServeArgs {
     /// A lagging client that takes nothing for so long is let go: 100ms to 5m [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
     stall_timeout: Option<Duration>,
+    /// A lagging client takes at least so much a second over that time: 1B to 1GiB [default: 256B]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
+    stall_rate: Option<bytesize::ByteSize>,
     /// A client's message that was begun must be whole by then: 100ms to 5m [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
     message_timeout: Option<Duration>,
@@ -308,6 +311,7 @@ struct SettingsFile {
     ping_interval: Option<String>,
     pong_timeout: Option<String>,
     stall_timeout: Option<String>,
+    stall_rate: Option<bytesize::ByteSize>,
     message_timeout: Option<String>,
     heartbeat: Option<String>,
     drain: Option<String>,
@@ -592,6 +596,10 @@ fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
     let largest = u64::from(limits.message_bytes_max);
     if let Some(bytes) = size(asked, "max-unfinished", largest..=2 << 30, &mut note) {
         limits.unfinished_bytes_max = bytes as usize;
+    }
+    let asked = args.stall_rate.or(file.stall_rate);
+    if let Some(bytes) = size(asked, "stall-rate", 1..=1 << 30, &mut note) {
+        limits.stall_rate = bytes;
     }
     let asked = args.max_headers.or(file.max_headers);
     if let Some(most) = number(asked, "max-headers", 16..=1000, &mut note) {

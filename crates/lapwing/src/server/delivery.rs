@@ -477,7 +477,7 @@ impl Delivery {
             }
             let lags = socket.is_blocked() || peer.session.waiting(&self.around.feeds) > 0;
             let out = peer.session.bytes.saturating_sub(socket.owed() as u64);
-            peer.live.on_lag(now, lags, out);
+            peer.live.on_lag(now, lags, out, &self.around.common.limits);
             let beats = peer.session.mode() == Mode::LapwingV1 && !socket.is_blocked();
             match peer.live.check(now, out, &self.around.common.limits) {
                 Verdict::Fine if beats && peer.live.beat_due(now, self.around.common.limits.heartbeat) => {

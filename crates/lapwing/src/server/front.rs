@@ -139,12 +139,12 @@ impl Front {
                 let most = form::counted(limits.address_connections_max as u64, "connection");
                 (
                     StatusCode::TOO_MANY_REQUESTS,
-                    format!("this address has {most}, and may have no more"),
+                    format!("this address has {most}, and may have no more (--max-connections-per-address)"),
                 )
             }
             Breach::AcceptRate => {
                 let most = form::counted(limits.accept_rate.per_second.into(), "connection");
-                let sentence = format!("more than {most} a second come to this server");
+                let sentence = format!("more than {most} a second come to this server (--max-accept-rate)");
                 (StatusCode::SERVICE_UNAVAILABLE, sentence)
             }
             _ => (

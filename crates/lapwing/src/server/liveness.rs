@@ -108,7 +108,7 @@ impl Liveness {
     }
 
     /// Whether the connection lags (its socket takes no more), and how many bytes it has had in all.
-    pub fn on_lag(&mut self, now: Duration, lags: bool, bytes: u64) {
+    pub fn on_lag(&mut self, now: Duration, lags: bool, bytes: u64, limits: &Limits) {
         if self.awaited {
             return;
         }
@@ -117,7 +117,7 @@ impl Liveness {
         } else if self.lag.is_none() {
             let now = Tick::at(now);
             self.lag = Some(now);
-            self.lag_units = units(bytes);
+            self.lag_units = units(bytes, limits);
             self.progress = now;
         }
     }
@@ -174,18 +174,18 @@ impl Liveness {
         if now.since(since) < limits.stall_timeout {
             return None;
         }
-        if f64::from(units(bytes).wrapping_sub(self.lag_units)) < timeout {
-            return Some(format!("took under {} B/s for {timeout} s", Limits::LAG_RATE_MIN));
+        if f64::from(units(bytes, limits).wrapping_sub(self.lag_units)) < timeout {
+            return Some(format!("took under {} B/s for {timeout} s", limits.stall_rate));
         }
         self.lag = Some(now);
-        self.lag_units = units(bytes);
+        self.lag_units = units(bytes, limits);
         None
     }
 }
 
 /// Bytes in units of the least that a lagging client must take in a second; cut on purpose, only differences count.
-fn units(bytes: u64) -> u32 {
-    (bytes / Limits::LAG_RATE_MIN) as u32
+fn units(bytes: u64, limits: &Limits) -> u32 {
+    (bytes / u64::from(limits.stall_rate)) as u32
 }
 
 #[cfg(test)]
@@ -212,13 +212,13 @@ mod tests {
     fn who_subscribes_to_nothing_in_time_is_let_go_and_who_did_may_be_silent() {
         let (mut live, limits) = fresh();
         live.await_subscribe(at(1));
-        live.on_lag(at(2), true, 0);
+        live.on_lag(at(2), true, 0, &limits);
         live.on_heard(at(5), false);
         assert_eq!(live.check(at(5), 0, &limits), Verdict::Fine);
         check_end(live.check(at(6), 0, &limits), 4408, "subscribed to nothing for 5 s");
         live.on_subscribed();
         assert_eq!(live.check(at(6), 0, &limits), Verdict::Fine);
-        live.on_lag(at(7), true, 0);
+        live.on_lag(at(7), true, 0, &limits);
         check_end(live.check(at(37), 0, &limits), 4400, "took nothing for 30 s");
         let size = size_of::<Liveness>();
         assert_eq!(size, 32, "there is one for each connection");
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn b1_a_reader_that_takes_nothing_is_let_go() {
         let (mut live, limits) = fresh();
-        live.on_lag(at(5), true, 1000);
+        live.on_lag(at(5), true, 1000, &limits);
         live.on_heard(at(30), false);
         assert_eq!(live.check(at(34), 1000, &limits), Verdict::Fine);
         check_end(live.check(at(35), 1000, &limits), 4400, "took nothing for 30 s");
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn b3_a_byte_a_second_is_too_little() {
         let (mut live, limits) = fresh();
-        live.on_lag(at(0), true, 0);
+        live.on_lag(at(0), true, 0, &limits);
         for second in 1..30 {
             live.on_sent(at(second));
             live.on_heard(at(second), false);
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_lagging_reader_at_the_least_rate_stays() {
         let (mut live, limits) = fresh();
-        live.on_lag(at(0), true, 0);
+        live.on_lag(at(0), true, 0, &limits);
         for second in 1..100 {
             live.on_sent(at(second));
             live.on_heard(at(second), false);

@@ -218,4 +218,21 @@ mod tests {
             "X-Forwarded-For says that 198.51.100.7 asks, and Forwarded says 1.1.1.1: the proxy should write one and drop the other",
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn d11_no_header_panics_and_the_client_is_the_peer_or_stands_there(
+            x in "[ -~]{0,60}", forwarded in "(for=|[ -~]){0,20}", address in "[0-9a-f.:\\[\\]\", =fory;]{0,40}",
+        ) {
+            let proxies = Proxies::parse(&["10.0.0.0/8".to_owned()]).expect("valid");
+            let peer: SocketAddr = "10.0.0.1:1".parse().expect("an address");
+            for (name, value) in [(FOR, &x), (STANDARD, &forwarded), (FOR, &address), (STANDARD, &address)] {
+                let mut headers = HeaderMap::new();
+                headers.insert(name, value.parse().expect("visible ASCII"));
+                let client = proxies.client(peer, &headers).expect("one header contradicts nothing");
+                // Any address has a colon or a dot, and none comes from nowhere.
+                proptest::prop_assert!(client == peer || value.contains(['.', ':']));
+            }
+        }
+    }
 }

@@ -7,9 +7,10 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::support::client::{Message, speak};
+use crate::support::faults::MemoryGroup;
 use crate::support::frames::{FIN, Raw, TEXT, upgrade_request};
 use crate::support::http::post;
-use crate::support::server::Server;
+use crate::support::server::{Plan, Server};
 use crate::support::{eventually, wanted};
 
 /// Descriptors that a server opens a little after its start, whoever comes.
@@ -119,13 +120,7 @@ fn f20_a_crowd_that_reads_nothing_of_a_full_topic_stays_within_a_bound() {
         }
     };
     let began = server.memory_kib("VmRSS:");
-    let narrow = || {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
-        socket.connect(&server.address().into()).unwrap();
-        Raw::on(socket.into(), "topics=feed&from=earliest", b"")
-    };
-    let _crowd: Vec<Raw> = (0..CROWD).map(|_| narrow()).collect();
+    let _crowd: Vec<Raw> = (0..CROWD).map(|_| narrow(&server)).collect();
     fill(40);
     let most = server.memory_kib("VmHWM:");
     // The topic and a segment more, for each client its entry and the rest of one frame, and what a body takes on its way.
@@ -134,6 +129,46 @@ fn f20_a_crowd_that_reads_nothing_of_a_full_topic_stays_within_a_bound() {
     // A client that reads has all that is kept.
     let mut good = Raw::follow(&server, "topics=feed&from=last:100");
     (0..100).for_each(|_| assert!(good.frame().is_some()));
+}
+
+#[test]
+fn f20_a_crowd_and_a_topic_larger_than_the_memory_allowed_run_within_it() {
+    const CROWD: usize = 200;
+    const MIB: usize = 160;
+    let name = "f20_a_crowd_and_a_topic_larger_than_the_memory_allowed_run_within_it";
+    let Some(group) = MemoryGroup::make(name, 128 << 20) else {
+        return;
+    };
+    allow_open_files(CROWD as u64 + 500);
+    // Beside what cargo builds, which is no file system in memory.
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let data = ["--data", dir.path().to_str().unwrap(), "--durability", "os"];
+    let mut server = Plan::within(&group, &[&data[..], &["--topic", "feed=push"]].concat()).start();
+    let mut crowd: Vec<Raw> = (0..CROWD).map(|_| narrow(&server)).collect();
+    let body = format!("\"{}\"\n", "x".repeat(1000)).repeat(1000);
+    for _ in 0..MIB {
+        assert_eq!(
+            post(&server, "/topics/feed/messages", "application/x-ndjson", &body).status,
+            201
+        );
+    }
+    // One reads all of it, from the files and from memory, beside those that read nothing.
+    let mut good = Raw::follow(&server, "topics=feed&from=earliest");
+    for offset in 0..MIB * 1000 {
+        assert!(good.frame().is_some(), "up to {offset}");
+    }
+    assert!(crowd.iter_mut().all(|client| client.frame().is_some()));
+    assert!(server.runs());
+    server.interrupt();
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// A client of everything whose kernel takes little, and that reads nothing by itself.
+fn narrow(server: &Server) -> Raw {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&server.address().into()).unwrap();
+    Raw::on(socket.into(), "topics=feed&from=earliest", b"")
 }
 
 fn allow_open_files(count: u64) {

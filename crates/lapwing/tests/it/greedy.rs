@@ -42,6 +42,24 @@ fn b3_a_reader_of_a_byte_a_second_is_let_go_and_others_are_served() {
 }
 
 #[test]
+fn b3_a_reader_below_the_rate_that_is_asked_for_is_let_go() {
+    let topic = "arrays=arrays?every=20ms&burst=4&shape=1000";
+    let server = Server::start(&["--topic", topic, "--stall-timeout", "3s", "--stall-rate", "1GiB"]);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&server.address().into()).unwrap();
+    let mut slow = Raw::on(socket.into(), "topics=arrays&from=earliest", b"");
+    // It reads now and then, many bytes a second, but fewer than the feed has: it lags all the while.
+    while server.events("left").is_empty() {
+        let _ = slow.frame();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let left = server.event("left", |_| true);
+    assert_eq!((&left["code"], &left["by"]), (&json!(4400), &json!("server")), "{left}");
+    assert_eq!(left["reason"], "took under 1073741824 B/s for 3 s");
+}
+
+#[test]
 fn c13_bytes_of_every_value_and_length_come_into_the_file_as_they_are() {
     let server = Server::start(&["--topic", "bytes=push"]);
     let every: Vec<u8> = (0..=255).collect();

@@ -441,6 +441,7 @@ const RANGES: &[(&str, &str, &str, &str)] = &[
     ("--max-url", "63B", "61KiB", "64B to 60KiB"),
     ("--max-message", "0B", "65MiB", "1B to 64MiB"),
     ("--max-fragments", "0", "65536", "1 to 65535"),
+    ("--stall-rate", "0B", "2GiB", "1B to 1GiB"),
     ("--max-unfinished", "1023KiB", "3GiB", "1MiB to 2GiB"),
     ("--max-message-rate", "0", "800001", "1 to 800000"),
     ("--max-byte-rate", "1023B", "2GiB", "1KiB to 1GiB"),
@@ -477,7 +478,7 @@ fn item_7_each_limit_has_a_key_in_the_settings_file_and_a_line_in_the_long_help(
     let file = folder.path().join("lapwing.toml");
     let settings = "trust-proxy = [\"127.0.0.1\"]\nmax-connections-per-address = 10\nmax-accept-rate = 10\nmax-head = \"9KiB\"\n\
         max-headers = 20\nmax-url = \"100B\"\nmax-fragments = 2\nmax-unfinished = \"2MiB\"\nmax-message-rate = 7\nmax-byte-rate = \"2MiB\"\nmax-command-rate = 9\n\
-        max-report-rate = 2\nmax-subscriptions = 3\nmax-topics = 2\nmax-body-messages = 5\nmax-bodies = \"2MiB\"\nsubscribe-timeout = \"2s\"\n";
+        max-report-rate = 2\nmax-subscriptions = 3\nmax-topics = 2\nmax-body-messages = 5\nmax-bodies = \"2MiB\"\nsubscribe-timeout = \"2s\"\nstall-rate = \"1KiB\"\n";
     std::fs::write(&file, settings).unwrap();
     let server = serve(&["--config", file.to_str().unwrap()]);
     let url = |bytes: usize| get(&server, &format!("/healthz?{}", "x".repeat(bytes - "/healthz?".len()))).status;

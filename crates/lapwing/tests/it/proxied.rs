@@ -44,7 +44,10 @@ fn d11_behind_a_trusted_proxy_connections_count_for_whom_it_asks() {
         let (refused, _) = ask(&server, dodge);
         assert_eq!(refused.status, 429, "{dodge}");
         assert_eq!(refused.header("retry-after"), Some("2"));
-        assert_eq!(refused.body, "this address has 2 connections, and may have no more\n");
+        assert_eq!(
+            refused.body,
+            "this address has 2 connections, and may have no more (--max-connections-per-address)\n"
+        );
     }
     for other in [
         "X-Forwarded-For: 192.0.2.8\r\n",
@@ -135,7 +138,10 @@ fn a_crowd_behind_a_proxy_comes_in_at_the_rate_and_the_rest_is_503_with_a_time_t
     assert_eq!(count(101) + count(503), answers.len());
     let refused = answers.iter().find(|answer| answer.status == 503).unwrap();
     assert_eq!(refused.header("retry-after"), Some("2"));
-    assert_eq!(refused.body, "more than 1 connection a second come to this server\n");
+    assert_eq!(
+        refused.body,
+        "more than 1 connection a second come to this server (--max-accept-rate)\n"
+    );
     // Requests that are no streams, and this machine's own, wait for nobody.
     let own: Vec<_> = (0..10).map(|_| ask(&server, "")).collect();
     assert!(own.iter().all(|(answer, _)| answer.status == 101));

@@ -1,7 +1,7 @@
 //! What a disk can do to a server, provoked for real: small file systems, and system calls that fail or take their time.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A file system in memory, of a size; gone when it is dropped.
@@ -42,6 +42,44 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Lazily: a process that is being ended may still have a file open.
         let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+/// A group of processes that has only so much memory, the pages of its files included; gone when it is dropped.
+pub struct MemoryGroup(PathBuf);
+
+impl MemoryGroup {
+    /// Makes one; none where this user may not, and then the test `name` is told as skipped.
+    pub fn make(name: &str, bytes: u64) -> Option<Self> {
+        let group = format!("lapwing-test-{}", std::process::id());
+        // Control groups of version 1, and of version 2.
+        for (folder, limit) in [("memory", "memory.limit_in_bytes"), ("", "memory.max")] {
+            let group = Path::new("/sys/fs/cgroup").join(folder).join(&group);
+            if std::fs::create_dir(&group).is_err() {
+                continue;
+            }
+            let group = Self(group);
+            if std::fs::write(group.0.join(limit), bytes.to_string()).is_ok() {
+                return Some(group);
+            }
+        }
+        skip(name, "no control group for memory may be made here");
+        None
+    }
+
+    /// The file into which a process writes itself.
+    pub fn members(&self) -> PathBuf {
+        self.0.join("cgroup.procs")
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        // It can go when its last process is gone altogether, which takes a moment.
+        let _ = (0..1000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::fs::remove_dir(&self.0).is_ok()
+        });
     }
 }
 

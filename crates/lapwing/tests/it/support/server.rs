@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::PATIENCE;
+use super::faults::MemoryGroup;
 use super::lines::Lines;
 
 /// The program.
@@ -35,6 +36,12 @@ impl Plan {
     /// As [`Plan::new`], with no file larger than so many KiB.
     pub fn with_file_size(kib: u32, args: &[&str]) -> Self {
         Self::limited(&format!("ulimit -f {kib}"), args)
+    }
+
+    /// As [`Plan::new`], within a group of processes.
+    pub fn within(group: &MemoryGroup, args: &[&str]) -> Self {
+        let joins = format!("echo $$ > {}", group.members().display());
+        Self::limited(&joins, args)
     }
 
     /// bash, because its `ulimit -f` counts in KiB everywhere.
