@@ -122,3 +122,30 @@ def test_a_page_offers_its_token_and_never_gets_it_back(guarded, browser):
                 feed.onerror = () => done("refused");
             }}))"""
         assert page.run(ticket) == "users"
+
+
+@pytest.mark.needs("chromium")
+def test_the_own_page_asks_for_a_token_and_forgets_it(guarded, browser):
+    state, gate = "document.getElementById('state').textContent", "document.getElementById('gate').hidden"
+    rows = "Array.from(document.querySelectorAll('#topics tr'), (row) => row.cells[0].textContent)"
+
+    def enter(page, token):
+        page.until(f"!{gate}")
+        page.run(f"document.getElementById('token').value = {json.dumps(token)}")
+        page.click("#enter")
+
+    with browser.open(guarded.http()) as page:
+        page.until(f"{state} === 'This server wants a token.'")
+        enter(page, "hunter2")
+        page.until(f"{state} === 'This token is not good here.'")
+        enter(page, READER)
+        page.until(f"{state} === 'live' && {gate}")
+        page.until(f"{rows}.join() === 'users'")
+        guarded.tokens.write_text(line("writer", WRITER, "publish:orders"))
+        page.until(f"{state} === 'The server ended this: the token was withdrawn.'")
+        enter(page, WRITER)
+        page.until(f"{state} === 'This token does not allow to listen.'")
+        seen = page.seen
+        assert (seen["dialogs"], seen["violations"]) == ([], [])
+        assert not any(secret in text for secret in (READER, WRITER, "hunter2") for text in seen["requests"] + seen["errors"])
+        assert page.run("Object.keys(localStorage).length + Object.keys(sessionStorage).length + document.cookie.length") == 0

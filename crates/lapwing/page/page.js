@@ -15,6 +15,8 @@ let paused = false;
 let catchingUp = false;
 let attempt = 0;
 let lastHeard = 0;
+// What this server wants to be shown, if it does; kept while the page is open, and nowhere else.
+let token;
 
 element("address").textContent = location.host;
 element("command").textContent = `lapwing listen ${location.protocol === "https:" ? "wss" : "ws"}://${location.host}`;
@@ -24,12 +26,56 @@ element("pause").addEventListener("click", () => {
   element("pause").textContent = paused ? "Go on" : "Pause";
 });
 
+element("enter").addEventListener("click", enter);
+element("token").addEventListener("keydown", (event) => { if (event.key === "Enter") enter(); });
+
+function enter() {
+  const entered = element("token").value.trim();
+  element("token").value = "";
+  if (!/^[!-~]+$/.test(entered)) return;
+  token = entered;
+  element("gate").hidden = true;
+  setState("", "Connecting");
+  connect();
+}
+
+function askForToken(why) {
+  setState("lost", why);
+  element("gate").hidden = false;
+  element("token").focus();
+}
+
+// A page cannot see why a stream was refused, but it can ask for what needs the same token.
+async function whyRefused() {
+  const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
+  const answer = await fetch("/ticket", { method: "POST", headers }).catch(() => undefined);
+  switch (answer?.status) {
+    case 401: return token === undefined ? "This server wants a token." : "This token is not good here.";
+    case 201: return "This token does not allow to listen.";
+    default: return undefined;
+  }
+}
+
+// The offer with the token is never chosen; in base64url, since a token may hold what no offer may.
+function offers() {
+  if (token === undefined) return ["lapwing.v1"];
+  const encoded = btoa(token).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return ["lapwing.v1", `lapwing.token.${encoded}`];
+}
+
 function connect() {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const socket = new WebSocket(`${scheme}://${location.host}/ws?name=page`, "lapwing.v1");
+  const socket = new WebSocket(`${scheme}://${location.host}/ws?name=page`, offers());
   socket.addEventListener("message", (event) => onFrame(socket, event.data));
   socket.addEventListener("open", () => { lastHeard = Date.now(); });
-  socket.addEventListener("close", (event) => {
+  socket.addEventListener("close", async (event) => {
+    // Only who was never let in may have been refused; who was, has lost the server.
+    const refused = lastHeard === 0 ? await whyRefused() : undefined;
+    if (refused !== undefined) return askForToken(refused);
+    if (event.code === 4401) {
+      lastHeard = 0;
+      return askForToken(`The server ended this: ${event.reason}.`);
+    }
     if (event.code >= 4500 || STOPS.includes(event.code)) {
       setState("lost", `The server ended this for good: ${event.code} ${event.reason}`);
       return;
