@@ -37,6 +37,7 @@ mod shortage;
 mod slow;
 mod stdin;
 mod stopping;
+mod strict;
 mod subprotocol;
 mod support;
 mod tail;
