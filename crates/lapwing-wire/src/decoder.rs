@@ -198,7 +198,7 @@ impl Decoder {
             let limit = self.message_bytes_max;
             return Err(ProtocolError::MessageTooBig { bytes, limit });
         }
-        if fragments >= self.fragments_max {
+        if fragments >= self.fragments_max && self.fragments_max != DecoderLimits::ANY_FRAGMENTS {
             let limit = self.fragments_max;
             return Err(ProtocolError::TooManyFragments { limit });
         }
@@ -215,8 +215,13 @@ impl Decoder {
 pub struct DecoderLimits {
     /// The longest message, all its fragments together.
     pub message_bytes_max: u32,
-    /// The most frames that one message comes in; empty ones count too.
+    /// The most frames that one message comes in; empty ones count too. [`DecoderLimits::ANY_FRAGMENTS`] is no limit.
     pub fragments_max: u16,
+}
+
+impl DecoderLimits {
+    /// A message may come in any number of frames.
+    pub const ANY_FRAGMENTS: u16 = u16::MAX;
 }
 
 impl Default for DecoderLimits {
@@ -435,7 +440,7 @@ impl Open {
             self.gathered.clear();
         } else {
             let message = self.message.get_or_insert_with(|| Message::new(header.kind));
-            message.fragments += 1;
+            message.fragments = message.fragments.saturating_add(1);
         }
         self.frame = Some(Frame {
             kind: header.kind,
@@ -864,6 +869,32 @@ mod tests {
         let error = ProtocolError::TooManyFragments { limit: 4 };
         check_error(b"\x02\0\0\0\0\0\0\0\x80\0", CloseCode::TOO_BIG, error);
         check_error(b"\x02\x01a\0\x01b\0\x01c\0\x01d\0\x01e", CloseCode::TOO_BIG, error);
+    }
+
+    #[test]
+    fn where_any_number_of_fragments_is_allowed_the_limit_of_the_message_still_holds() {
+        let limits = |fragments_max| DecoderLimits {
+            message_bytes_max: 70_000,
+            fragments_max,
+        };
+        let continue_with = |decoder: &mut Decoder, payload: &[u8], times: usize| {
+            let mut frames = [&[0, payload.len() as u8], payload].concat().repeat(times);
+            decoder.decode(&mut frames).map(|decoded| decoded.event.is_some())
+        };
+        for (fragments_max, beyond) in [(u16::MAX - 1, false), (DecoderLimits::ANY_FRAGMENTS, true)] {
+            let mut decoder = Decoder::new(Role::Client, limits(fragments_max));
+            assert!(decoder.decode(&mut [2, 0]).is_ok());
+            assert_eq!(continue_with(&mut decoder, b"", 65_533), Ok(false));
+            assert_eq!(continue_with(&mut decoder, b"", 100_000).is_ok(), beyond);
+        }
+        let mut decoder = Decoder::new(Role::Client, limits(DecoderLimits::ANY_FRAGMENTS));
+        assert!(decoder.decode(&mut [2, 0]).is_ok());
+        assert_eq!(continue_with(&mut decoder, b"a", 70_000), Ok(false));
+        let error = ProtocolError::MessageTooBig {
+            bytes: 70_001,
+            limit: 70_000,
+        };
+        assert_eq!(continue_with(&mut decoder, b"a", 1), Err(error));
     }
 
     #[test]
