@@ -22,6 +22,7 @@ const FIN: u8 = 0x80;
 
 /// What a listener takes at most, and a topic.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
+const FRAGMENTS_MAX: usize = 65_534;
 const TOPIC_MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// A listener's connection, with nothing between the test and the bytes.
@@ -158,6 +159,22 @@ fn c4_a_server_that_claims_a_huge_length_is_closed_before_it_comes() {
     check_broken(&claim(1 << 62), 1009, "over the limit");
     check_broken(&claim(MESSAGE_BYTES_MAX as u64 + 1), 1009, "over the limit of 67108864");
     check_broken(&claim(1 << 63), 1002, "top bit");
+}
+
+#[test]
+fn c6_a_server_may_send_a_message_in_65534_frames_and_no_more() {
+    let frames = |count: usize| {
+        let middle = frame(CONTINUATION, b"").repeat(count - 2);
+        [frame(TEXT, b"beg"), middle, frame(FIN | CONTINUATION, b"un")].concat()
+    };
+    let feed = Feed::bind();
+    let (listener, dir) = recorder(&feed.url(), &["--count", "1"]);
+    let mut raw = Raw::accept(&feed, &frames(FRAGMENTS_MAX));
+    assert_eq!(raw.closed().0, 1000);
+    drop(raw);
+    listener.finish().with_code(0);
+    assert_eq!(messages(&dir)[0].payload, b"begun");
+    check_broken(&frames(FRAGMENTS_MAX + 1), 1009, "more than 65534 fragments");
 }
 
 #[test]
