@@ -93,12 +93,6 @@ impl Connection {
         write_frame(&mut self.output, Opcode::Text, text.as_bytes(), Some(mask));
     }
 
-    /// Queues a binary message.
-    pub fn send_binary(&mut self, bytes: &[u8]) {
-        let mask = self.entropy.mask();
-        write_frame(&mut self.output, Opcode::Binary, bytes, Some(mask));
-    }
-
     /// Queues a ping.
     pub fn send_ping(&mut self) {
         let mask = self.entropy.mask();
