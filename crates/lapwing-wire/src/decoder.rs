@@ -882,6 +882,32 @@ mod tests {
     }
 
     #[test]
+    fn where_any_number_of_fragments_is_allowed_the_limit_of_the_message_still_holds() {
+        let limits = |fragments_max| DecoderLimits {
+            message_bytes_max: 70_000,
+            fragments_max,
+        };
+        let continue_with = |decoder: &mut Decoder, payload: &[u8], times: usize| {
+            let mut frames = [&[0, payload.len() as u8], payload].concat().repeat(times);
+            decoder.decode(&mut frames).map(|decoded| decoded.event.is_some())
+        };
+        for (fragments_max, beyond) in [(u16::MAX - 1, false), (DecoderLimits::ANY_FRAGMENTS, true)] {
+            let mut decoder = Decoder::new(Role::Client, limits(fragments_max));
+            assert!(decoder.decode(&mut [2, 0]).is_ok());
+            assert_eq!(continue_with(&mut decoder, b"", 65_533), Ok(false));
+            assert_eq!(continue_with(&mut decoder, b"", 100_000).is_ok(), beyond);
+        }
+        let mut decoder = Decoder::new(Role::Client, limits(DecoderLimits::ANY_FRAGMENTS));
+        assert!(decoder.decode(&mut [2, 0]).is_ok());
+        assert_eq!(continue_with(&mut decoder, b"a", 70_000), Ok(false));
+        let error = ProtocolError::MessageTooBig {
+            bytes: 70_001,
+            limit: 70_000,
+        };
+        assert_eq!(continue_with(&mut decoder, b"a", 1), Err(error));
+    }
+
+    #[test]
     fn c7_an_unfinished_message_is_seen_and_a_finished_one_forgotten() {
         let mut decoder = Decoder::new(Role::Client, LIMITS);
         for (bytes, open) in [

@@ -566,7 +566,7 @@ const TIME_MS_MAX: u64 = 366 * 24 * 3_600_000;
 const MESSAGE_BYTES_MAX: u32 = 64 << 20;
 
 /// At a little over 1 KiB each they make the longest message.
-const FRAGMENTS_MAX: u16 = u16::MAX;
+const FRAGMENTS_MAX: u16 = u16::MAX - 1;
 
 #[cfg(test)]
 mod tests {

@@ -348,7 +348,7 @@ const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// A feed may be foreign, and its messages large.
 const LIMITS: DecoderLimits = DecoderLimits {
     message_bytes_max: 64 << 20,
-    fragments_max: u16::MAX,
+    fragments_max: u16::MAX - 1,
 };
 
 #[cfg(test)]

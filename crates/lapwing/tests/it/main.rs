@@ -20,6 +20,7 @@ mod disk;
 mod durable;
 mod exec;
 mod flood;
+mod framing;
 mod front;
 mod generators;
 mod greedy;

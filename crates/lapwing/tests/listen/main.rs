@@ -8,6 +8,7 @@ mod clock;
 mod crash;
 mod file;
 mod foreign;
+mod framing;
 mod levels;
 mod publish;
 mod reconnect;
