@@ -64,7 +64,8 @@ pub fn agreed(answered: &str) -> Result<Option<Deflation>, AnswerError> {
             window_bits: parameters.server_window.unwrap_or(WINDOW_BITS_MAX),
         },
         client: Direction {
-            keeps_context: !parameters.client_forgets,
+            // As was offered, whether or not the server asks for it.
+            keeps_context: false,
             window_bits: client_window,
         },
     }))
@@ -107,7 +108,7 @@ impl fmt::Display for Deflation {
     }
 }
 
-/// Why a server's answer about compression cannot be lived with. What the server wrote is quoted; Display does not escape it.
+/// Why a server's answer about compression cannot be lived with.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum AnswerError {
     /// Another extension, or a second one.
@@ -235,8 +236,8 @@ fn clip(text: &str) -> String {
     text[..text.floor_char_boundary(CLIP_BYTES_MAX)].to_owned()
 }
 
-/// What a client offers: whatever the server wants of it.
-pub const OFFER: &str = "permessage-deflate; client_max_window_bits";
+/// What a client offers: it keeps no context of what it sends, which is little, and uses the window that the server wants.
+pub const OFFER: &str = "permessage-deflate; client_no_context_takeover; client_max_window_bits";
 
 const NAME: &str = "permessage-deflate";
 const SERVER_FORGETS: &str = "server_no_context_takeover";
