@@ -16,4 +16,5 @@ mod resume;
 mod secure;
 mod shortage;
 mod stop;
+mod strict;
 mod verify;
