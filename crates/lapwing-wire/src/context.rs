@@ -53,7 +53,7 @@ impl Context {
 
     fn see(&mut self, message: &[u8]) {
         // Some who are asked for a window of 8 bits use one of 9, since zlib does.
-        let window = 1 << self.incoming.window_bits.max(WINDOW_BITS_MIN + 1);
+        let window = 1 << self.incoming.window_bits().max(WINDOW_BITS_MIN + 1);
         let new = &message[message.len().saturating_sub(window)..];
         let old = (self.seen.len() + new.len()).saturating_sub(window);
         self.seen.drain(..old);
@@ -62,7 +62,7 @@ impl Context {
 
     /// Appends a message as one compressed frame, or as it is where nothing compresses with the window agreed on.
     pub fn write_message(&mut self, out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) {
-        if self.outgoing.window_bits == WINDOW_BITS_MIN {
+        if self.outgoing.window_bits() == WINDOW_BITS_MIN {
             return write_frame(out, opcode, payload, mask);
         }
         let begin = out.len();
@@ -80,7 +80,7 @@ impl Context {
     }
 
     fn deflate(&mut self, payload: &[u8], out: &mut Vec<u8>) {
-        let bits = self.outgoing.window_bits;
+        let bits = self.outgoing.window_bits();
         let compress = self
             .compress
             .get_or_insert_with(|| Compress::new_with_window_bits(EFFORT, false, bits));
@@ -178,7 +178,7 @@ mod tests {
             ] {
                 let agreed = both(Direction {
                     keeps_context,
-                    window_bits,
+                    window_bits: Some(window_bits),
                 });
                 let sent = check(agreed, role, &[noise(bytes), noise(bytes)]);
                 assert_eq!(sent[1] < sent[0] / 4, is_short, "{agreed:?} {sent:?}");
@@ -201,7 +201,7 @@ mod tests {
             for window_bits in 8..=15 {
                 let agreed = both(Direction {
                     keeps_context,
-                    window_bits,
+                    window_bits: Some(window_bits),
                 });
                 check(agreed, Role::Server, &messages);
                 check(agreed, Role::Client, &messages);
@@ -255,7 +255,7 @@ mod tests {
             window_bits in 8_u8..=15,
             messages in proptest::collection::vec(proptest::collection::vec(0_u8..4, 0..5000), 1..8),
         ) {
-            let agreed = both(Direction { keeps_context, window_bits });
+            let agreed = both(Direction { keeps_context, window_bits: Some(window_bits) });
             check(agreed, Role::Server, &messages);
             check(agreed, Role::Client, &messages);
         }

@@ -55,16 +55,16 @@ pub fn agreed(answered: &str) -> Result<Option<Deflation>, AnswerError> {
                 found: CLIENT_WINDOW.to_owned(),
             });
         }
-        Some(Some(bits)) => bits,
-        None => WINDOW_BITS_MAX,
+        window => window.flatten(),
     };
     Ok(Some(Deflation {
         server: Direction {
             keeps_context: !parameters.server_forgets,
-            window_bits: parameters.server_window.unwrap_or(WINDOW_BITS_MAX),
+            window_bits: parameters.server_window,
         },
         client: Direction {
-            keeps_context: !parameters.client_forgets,
+            // As was offered, whether or not the server asks for it.
+            keeps_context: false,
             window_bits: client_window,
         },
     }))
@@ -84,8 +84,16 @@ pub struct Deflation {
 pub struct Direction {
     /// Whether a message may refer to those before it.
     pub keeps_context: bool,
-    /// How far back it refers, as a power of two of bytes: 8 to 15.
-    pub window_bits: u8,
+    /// How far back it refers, as a power of two of bytes: 8 to 15; without being named, 15.
+    pub window_bits: Option<u8>,
+}
+
+impl Direction {
+    /// The window, named or not.
+    #[must_use]
+    pub fn window_bits(&self) -> u8 {
+        self.window_bits.unwrap_or(WINDOW_BITS_MAX)
+    }
 }
 
 /// The header `Sec-WebSocket-Extensions` of a server's answer.
@@ -99,15 +107,15 @@ impl fmt::Display for Deflation {
             if !direction.keeps_context {
                 write!(f, "; {forgets}")?;
             }
-            if direction.window_bits != WINDOW_BITS_MAX {
-                write!(f, "; {window}={}", direction.window_bits)?;
+            if let Some(bits) = direction.window_bits {
+                write!(f, "; {window}={bits}")?;
             }
         }
         Ok(())
     }
 }
 
-/// Why a server's answer about compression cannot be lived with. What the server wrote is quoted; Display does not escape it.
+/// Why a server's answer about compression cannot be lived with.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum AnswerError {
     /// Another extension, or a second one.
@@ -189,17 +197,17 @@ impl Parameters {
         }
     }
 
-    /// An offer as it was meant, if it can be met. A window that the client names for itself is a promise, which costs us nothing.
+    /// An offer as it was meant, if it can be met: whoever names the server's window is told it, too (RFC 7692 section 7.1.2.1). A
+    /// window that the client names for itself is a promise, which costs us nothing.
     fn granted(self) -> Option<Deflation> {
-        let server_bits = self.server_window.unwrap_or(WINDOW_BITS_MAX);
-        (server_bits > WINDOW_BITS_MIN).then_some(Deflation {
+        (self.server_window != Some(WINDOW_BITS_MIN)).then_some(Deflation {
             server: Direction {
                 keeps_context: !self.server_forgets,
-                window_bits: server_bits,
+                window_bits: self.server_window,
             },
             client: Direction {
                 keeps_context: !self.client_forgets,
-                window_bits: WINDOW_BITS_MAX,
+                window_bits: None,
             },
         })
     }
@@ -235,8 +243,8 @@ fn clip(text: &str) -> String {
     text[..text.floor_char_boundary(CLIP_BYTES_MAX)].to_owned()
 }
 
-/// What a client offers: whatever the server wants of it.
-pub const OFFER: &str = "permessage-deflate; client_max_window_bits";
+/// What a client offers: it keeps no context of what it sends, which is little, and uses the window that the server wants.
+pub const OFFER: &str = "permessage-deflate; client_no_context_takeover; client_max_window_bits";
 
 const NAME: &str = "permessage-deflate";
 const SERVER_FORGETS: &str = "server_no_context_takeover";
@@ -338,7 +346,114 @@ mod tests {
         check(preferred, Some(AGREED_WITH_WINDOW));
     }
 
+    #[track_caller]
+    fn check_in_full(offered: &str, expect: Option<&str>) {
+        let agreed = agree_in_full(offered).map(|agreed| agreed.to_string());
+        assert_eq!(agreed.as_deref(), expect, "{offered:?}");
+    }
+
+    #[test]
+    fn in_full_an_offer_is_met_as_it_was_meant() {
+        check_in_full("permessage-deflate", Some("permessage-deflate"));
+        for bits in 9..=15 {
+            let named = format!("permessage-deflate; server_max_window_bits={bits}");
+            check_in_full(&named, Some(&named));
+            check_in_full(
+                &format!("permessage-deflate; client_max_window_bits={bits}"),
+                Some("permessage-deflate"),
+            );
+        }
+        let both = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+        check_in_full(both, Some(both));
+        check_in_full("permessage-deflate; server_max_window_bits=8", None);
+        check_in_full(
+            "permessage-deflate; server_max_window_bits=8, permessage-deflate",
+            Some("permessage-deflate"),
+        );
+        check_in_full("permessage-deflate; unknown", None);
+        check_in_full("", None);
+    }
+
+    #[track_caller]
+    fn check_answer(answered: &str, expect: Result<Option<&str>, &str>) {
+        match (agreed(answered), expect) {
+            (Ok(agreed), Ok(expect)) => {
+                assert_eq!(
+                    agreed.map(|agreed| agreed.to_string()).as_deref(),
+                    expect,
+                    "{answered:?}"
+                );
+            }
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (agreed, _) => panic!("{answered:?}: {agreed:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_server_may_answer_is_taken() {
+        check_answer("", Ok(None));
+        // What was offered holds, whether or not the server says it again.
+        let kept = "permessage-deflate; client_no_context_takeover";
+        for answered in [
+            "permessage-deflate",
+            kept,
+            " permessage-deflate ;client_no_context_takeover\t,",
+        ] {
+            check_answer(answered, Ok(Some(kept)));
+        }
+        let all = "permessage-deflate; server_no_context_takeover; server_max_window_bits=8; client_no_context_takeover; client_max_window_bits=8";
+        check_answer(all, Ok(Some(all)));
+        check_answer(
+            "permessage-deflate; server_max_window_bits=\"15\"",
+            Ok(Some(
+                "permessage-deflate; server_max_window_bits=15; client_no_context_takeover",
+            )),
+        );
+    }
+
+    #[test]
+    fn c12_what_a_server_may_not_answer_ends_the_handshake() {
+        for (parameters, why) in [
+            ("server_max_window_bits=7", "8 to 15"),
+            ("server_max_window_bits=16", "8 to 15"),
+            ("server_max_window_bits=4294967304", "8 to 15"),
+            ("server_max_window_bits=-8", "8 to 15"),
+            ("server_max_window_bits=08", "8 to 15"),
+            ("server_max_window_bits=", "8 to 15"),
+            ("server_max_window_bits", "8 to 15"),
+            ("client_max_window_bits=7", "8 to 15"),
+            ("client_max_window_bits=16", "8 to 15"),
+            ("client_max_window_bits", "8 to 15"),
+            ("server_no_context_takeover=1", "8 to 15"),
+            ("client_no_context_takeover=\"\"", "8 to 15"),
+            ("server_no_context_takeover; server_no_context_takeover", "given twice"),
+            ("client_no_context_takeover; client_no_context_takeover", "given twice"),
+            ("server_max_window_bits=9; server_max_window_bits=9", "given twice"),
+            ("client_max_window_bits=9; client_max_window_bits=9", "given twice"),
+            ("unknown", "that there is not"),
+            ("", "that there is not"),
+            ("Server_no_context_takeover", "that there is not"),
+        ] {
+            check_answer(&format!("permessage-deflate; {parameters}"), Err(why));
+        }
+        for answered in [
+            "x",
+            "permessage-deflat",
+            "permessage-deflate, permessage-deflate",
+            "a, permessage-deflate",
+            "permessage-deflate, a",
+        ] {
+            check_answer(answered, Err("not offered"));
+        }
+    }
+
     proptest! {
+        #[test]
+        fn c12_no_answer_panics(answered in r#"([a-z_;,= "\\0-9]|permessage-deflate|_max_window_bits|server|client|\PC){0,40}"#) {
+            let _ = agreed(&answered).map_err(|error| error.to_string());
+            let _ = agree_in_full(&answered);
+        }
+
         #[test]
         fn c12_no_offer_panics(offered in r#"([a-z_;,= "\\0-9]|permessage-deflate|_max_window_bits|server|client|\PC){0,40}"#) {
             let _ = agree(&offered);

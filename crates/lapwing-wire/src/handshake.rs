@@ -9,6 +9,7 @@ use sha1_smol::Sha1;
 use thiserror::Error;
 
 use crate::escape::escaped_cut;
+use crate::extension::{self, AnswerError, Compression, Deflation};
 
 /// What a request says that wants to open a WebSocket; a header that came several times is joined with commas, one that
 /// did not come is empty.
@@ -265,6 +266,16 @@ impl Response {
 
     /// Checks that the answer opens the WebSocket that was asked for (RFC 6455 section 4.1).
     pub fn check(&self, key: &str, offered_protocols: &[&str]) -> Result<Accepted, HandshakeError> {
+        self.check_offering(key, offered_protocols, Compression::Off)
+    }
+
+    /// The same where [`extension::OFFER`] was offered, if it was.
+    pub fn check_offering(
+        &self,
+        key: &str,
+        offered_protocols: &[&str],
+        offered: Compression,
+    ) -> Result<Accepted, HandshakeError> {
         if self.status != 101 {
             return Err(HandshakeError::Refused(Box::new(self.refusal())));
         }
@@ -284,10 +295,14 @@ impl Response {
             return Err(HandshakeError::Accept { found });
         }
         let extensions = self.joined("Sec-WebSocket-Extensions");
-        if tokens(&extensions).next().is_some() {
-            let found = clip(&extensions);
-            return Err(HandshakeError::Extension { found });
-        }
+        let deflation = match offered {
+            Compression::Deflate => extension::agreed(&extensions)?,
+            Compression::Off if tokens(&extensions).next().is_some() => {
+                let found = clip(&extensions);
+                return Err(HandshakeError::Extension { found });
+            }
+            Compression::Off => None,
+        };
         let protocol = self.joined("Sec-WebSocket-Protocol");
         let protocol = protocol.trim();
         if !protocol.is_empty() && !offered_protocols.contains(&protocol) {
@@ -296,6 +311,7 @@ impl Response {
         }
         Ok(Accepted {
             protocol: (!protocol.is_empty()).then(|| protocol.to_owned()),
+            deflation,
         })
     }
 
@@ -354,6 +370,8 @@ impl Response {
 pub struct Accepted {
     /// The protocol the server chose among the offered ones.
     pub protocol: Option<String>,
+    /// How messages may be compressed.
+    pub deflation: Option<Deflation>,
 }
 
 /// An answer other than 101, with what helps to understand it. It is the server's text: Display escapes it.
@@ -428,7 +446,10 @@ pub enum HandshakeError {
         /// What it said.
         found: String,
     },
-    /// An extension, although none is ever offered.
+    /// What was offered of compression is not what was answered.
+    #[error(transparent)]
+    Compression(#[from] AnswerError),
+    /// An extension, although none was offered.
     #[error("the server uses an extension that was not offered: {found:?}")]
     Extension {
         /// What it said.

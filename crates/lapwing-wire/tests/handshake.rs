@@ -43,7 +43,13 @@ fn another_implementation_accepts_our_request_and_we_its_answer() {
     let answer = &peer.get_ref().outgoing;
     let (response, consumed) = Response::parse(answer).expect("it is HTTP").expect("its head is whole");
     assert_eq!(consumed, answer.len());
-    assert_eq!(response.check(KEY, &["lapwing.v1"]), Ok(Accepted { protocol: None }));
+    assert_eq!(
+        response.check(KEY, &["lapwing.v1"]),
+        Ok(Accepted {
+            protocol: None,
+            deflation: None
+        })
+    );
 }
 
 proptest! {

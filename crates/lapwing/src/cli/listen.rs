@@ -14,6 +14,7 @@ use lapwing_wire::topic::TopicName;
 use rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
+use super::serve::Compress;
 use super::stop;
 use super::{End, in_form};
 use crate::client::connection::READ_BYTES;
@@ -70,6 +71,9 @@ pub struct ListenArgs {
     /// token is never an argument, which stands in the list of processes.
     #[arg(long, value_name = "FILE", help_heading = "What")]
     token_file: Option<PathBuf>,
+    /// Let the server compress messages (permessage-deflate): less on the line, more work at both ends
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t, help_heading = "What")]
+    compression: Compress,
     /// How many messages make a block, at least 1
     #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Measure")]
     block: NonZeroU64,
@@ -302,6 +306,7 @@ fn options(args: &ListenArgs) -> Result<Options, Failure> {
             name: args.name.clone(),
             // A URL with wishes of its own is used as it stands: plain, as any other client would.
             protocols: if own_wish.is_some() { &[] } else { &[SUBPROTOCOL] },
+            compression: args.compression.into(),
             limits: DecoderLimits {
                 message_bytes_max: MESSAGE_BYTES_MAX,
                 fragments_max: FRAGMENTS_MAX,

@@ -245,14 +245,14 @@ impl IoUring {
     }
 }
 
-/// Whether messages are compressed for clients that offer it.
+/// Whether messages are compressed.
 #[derive(clap::ValueEnum, Deserialize, Clone, Copy, Debug, Default)]
 #[serde(rename_all = "kebab-case")]
-enum Compress {
-    /// For nobody.
+pub(super) enum Compress {
+    /// None is.
     #[default]
     Off,
-    /// For those that offer permessage-deflate.
+    /// Those of a connection whose other side offers or takes permessage-deflate.
     On,
 }
 

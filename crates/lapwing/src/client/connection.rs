@@ -6,7 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use lapwing_wire::close::CloseCode;
-use lapwing_wire::decoder::{Decoder, DecoderLimits, Event, ProtocolError};
+use lapwing_wire::context::Context as Deflating;
+use lapwing_wire::decoder::{Decoder, DecoderLimits, Deflated, Event, ProtocolError};
+use lapwing_wire::deflate::{Inflater, Room};
+use lapwing_wire::extension::{Compression, Deflation};
 use lapwing_wire::frame::{Opcode, Role, write_close, write_frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -28,11 +31,32 @@ pub struct Connection {
     output: Vec<u8>,
     /// How much of `output` is on its way.
     sent: usize,
-    /// The answer to the latest ping: only that one is owed (RFC 6455 section 5.5.3), so a flood of pings costs nothing.
+    /// The answer to the latest ping, when much waits: only that one is owed (RFC 6455 section 5.5.3), so a flood of pings costs
+    /// nothing.
     pong: Option<Vec<u8>>,
     entropy: Entropy,
+    /// Compressed messages, where they were agreed on.
+    compressed: Option<Box<Compressed>>,
     /// Nothing more can be sent; what the server sent before is still read.
     mute: bool,
+}
+
+/// Compressed messages, both ways.
+struct Compressed {
+    context: Deflating,
+    inflater: Inflater,
+    room: Room,
+    message_bytes_max: usize,
+}
+
+impl Compressed {
+    fn event(&mut self, message: Deflated<'_>) -> Result<Event<'_>, ProtocolError> {
+        let inflated = self
+            .context
+            .inflate(&mut self.inflater, message, self.message_bytes_max, &self.room)?;
+        inflated.stay();
+        self.inflater.last(message.opcode)
+    }
 }
 
 /// The bytes of a connection.
@@ -54,20 +78,39 @@ pub enum Turn {
 
 impl Connection {
     /// Takes over a stream behind its handshake; `early` are bytes that came with the answer. One read takes at most
-    /// `read_bytes`, and all its messages have the same time of arrival.
+    /// `read_bytes`, and all its messages have the same time of arrival. Messages are compressed as was agreed on, if it was.
     #[must_use]
-    pub fn new(stream: Stream, early: &[u8], limits: DecoderLimits, read_bytes: usize, entropy: Entropy) -> Self {
+    pub fn new(
+        stream: Stream,
+        early: &[u8],
+        limits: DecoderLimits,
+        read_bytes: usize,
+        entropy: Entropy,
+        agreed: Option<Deflation>,
+    ) -> Self {
+        let message_bytes_max = limits.message_bytes_max as usize;
+        let compressed = agreed.map(|agreed| {
+            Box::new(Compressed {
+                context: Deflating::new(agreed, Role::Client),
+                inflater: Inflater::default(),
+                // One byte more than a message may have, to see whether there is one more.
+                room: Room::new(message_bytes_max + 1),
+                message_bytes_max,
+            })
+        });
+        let compression = compressed.as_ref().map_or(Compression::Off, |_| Compression::Deflate);
         let mut input = vec![0; read_bytes.max(early.len())].into_boxed_slice();
         input[..early.len()].copy_from_slice(early);
         Self {
             stream,
-            decoder: Decoder::new(Role::Client, limits),
+            decoder: Decoder::new(Role::Client, limits).with_compression(compression),
             input,
             read: 0..early.len(),
             output: Vec::new(),
             sent: 0,
             pong: None,
             entropy,
+            compressed,
             mute: false,
         }
     }
@@ -77,12 +120,18 @@ impl Connection {
         poll_fn(|context| self.poll_turn(context)).await
     }
 
-    /// Decodes the next event of what was read; a ping is already answered.
+    /// Decodes the next event of what was read; a ping is already answered, a compressed message is whole.
     pub fn event(&mut self) -> Result<Option<Event<'_>>, ProtocolError> {
         let decoded = self.decoder.decode(&mut self.input[self.read.clone()])?;
         self.read.start += decoded.consumed;
-        if let Some(Event::Ping(payload)) = decoded.event {
-            self.pong = Some(payload.to_vec());
+        match (decoded.event, &mut self.compressed) {
+            (Some(Event::Deflated(message)), Some(compressed)) => return compressed.event(message).map(Some),
+            (Some(Event::Ping(payload)), _) if self.pong.is_none() && self.output.len() < PONGS_HELD => {
+                let mask = self.entropy.mask();
+                write_frame(&mut self.output, Opcode::Pong, payload, Some(mask));
+            }
+            (Some(Event::Ping(payload)), _) => self.pong = Some(payload.to_vec()),
+            _ => {}
         }
         Ok(decoded.event)
     }
@@ -91,6 +140,17 @@ impl Connection {
     pub fn send_text(&mut self, text: &str) {
         let mask = self.entropy.mask();
         write_frame(&mut self.output, Opcode::Text, text.as_bytes(), Some(mask));
+    }
+
+    /// Queues a message, compressed where that was agreed on.
+    pub fn send_message(&mut self, opcode: Opcode, payload: &[u8]) {
+        let mask = Some(self.entropy.mask());
+        match &mut self.compressed {
+            Some(compressed) => compressed
+                .context
+                .write_message(&mut self.output, opcode, payload, mask),
+            None => write_frame(&mut self.output, opcode, payload, mask),
+        }
     }
 
     /// Queues a ping.
@@ -187,6 +247,9 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+/// With more than this waiting, a ping is answered only if it is the newest.
+const PONGS_HELD: usize = 4 << 10;
 
 /// 64 KiB: as much as a server of ours writes at once.
 pub const READ_BYTES: usize = 64 << 10;

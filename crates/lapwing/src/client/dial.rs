@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lapwing_wire::decoder::DecoderLimits;
 use lapwing_wire::escape::escaped_cut;
+use lapwing_wire::extension::{Compression, OFFER};
 use lapwing_wire::handshake::{self, HandshakeError, Refusal, RequestError, Response};
 use lapwing_wire::name::ClientName;
 use lapwing_wire::secret::Secret;
@@ -35,6 +36,8 @@ pub struct Dial {
     pub name: Option<ClientName>,
     /// The subprotocols to offer.
     pub protocols: &'static [&'static str],
+    /// Whether compression is offered; what is agreed on goes both ways.
+    pub compression: Compression,
     /// What the server may send.
     pub limits: DecoderLimits,
     /// How much is read at once; [`READ_BYTES`](super::connection::READ_BYTES) suits a reader that keeps up.
@@ -64,10 +67,19 @@ impl Dial {
         let request = self.request(&key, token.as_ref()).map_err(DialError::Request)?;
         let answer = timeout(HANDSHAKE_WAIT, converse(&mut stream, &request)).await;
         let (response, early) = answer.map_err(|_| DialError::Silent)??;
-        let accepted = response.check(&key, self.protocols).map_err(DialError::from)?;
+        let accepted = response
+            .check_offering(&key, self.protocols, self.compression)
+            .map_err(DialError::from)?;
         let entropy = Entropy::from_seed(entropy.bytes());
         Ok(Dialed {
-            connection: Connection::new(stream, &early, self.limits, self.read_bytes, entropy),
+            connection: Connection::new(
+                stream,
+                &early,
+                self.limits,
+                self.read_bytes,
+                entropy,
+                accepted.deflation,
+            ),
             protocol: accepted.protocol,
             token,
         })
@@ -76,10 +88,11 @@ impl Dial {
     fn request(&self, key: &str, token: Option<&Secret>) -> Result<Vec<u8>, RequestError> {
         let path = self.target.path_and_query(self.name.as_ref());
         let bearer = token.map(bearer);
-        let headers: Vec<_> = [USER_AGENT]
-            .into_iter()
-            .chain(bearer.as_deref().map(|bearer| ("Authorization", bearer)))
-            .collect();
+        let mut headers = vec![USER_AGENT];
+        headers.extend(bearer.as_deref().map(|bearer| ("Authorization", bearer)));
+        if self.compression == Compression::Deflate {
+            headers.push(("Sec-WebSocket-Extensions", OFFER));
+        }
         handshake::request(&self.target.host_header(), &path, key, self.protocols, &headers)
     }
 }

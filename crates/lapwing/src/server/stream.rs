@@ -173,7 +173,11 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
     let offered = joined(headers, "sec-websocket-protocol");
     let caller = gate::caller(common, headers, &offered, query.ticket.as_ref())?;
     let (mode, protocol, grants) = if request.uri().path() == ECHO {
-        (Mode::Echo, choose_protocol(&offered, &[PLAIN_PROTOCOL]), Grants::default())
+        (
+            Mode::Echo,
+            choose_protocol(&offered, &[PLAIN_PROTOCOL]),
+            Grants::default(),
+        )
     } else {
         let protocol = choose_protocol(&offered, &[SUBPROTOCOL, PLAIN_PROTOCOL]);
         let mode = mode(&query, protocol == Some(SUBPROTOCOL))?;

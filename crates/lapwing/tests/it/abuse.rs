@@ -214,6 +214,9 @@ fn c8_frames_that_the_protocol_forbids_are_closed_with_1002() {
     for opcode in [3, 7, 11, 15] {
         check_closed(&masked(FIN | opcode, b"x"), 1002);
     }
+    // Lengths that are not in their shortest form (RFC 6455 section 5.2).
+    check_closed(&[0x81, 0x80 | 126, 0, 125], 1002);
+    check_closed(&[0x81, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff], 1002);
 }
 
 #[test]
@@ -253,6 +256,9 @@ fn c10_close_frames_that_nobody_may_send_are_closed_with_1002() {
         check_closed(&masked(FIN | CLOSE, &code.to_be_bytes()), 1002);
     }
     check_closed(&masked(FIN | CLOSE, b"\x03"), 1002);
+    // A reason of 124 bytes makes a control frame of 126.
+    let long = [&1000_u16.to_be_bytes()[..], &[b'r'; 124]].concat();
+    check_closed(&masked(FIN | CLOSE, &long), 1002);
 }
 
 #[test]

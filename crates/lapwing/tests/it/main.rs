@@ -18,6 +18,7 @@ mod crowd;
 mod demo;
 mod disk;
 mod durable;
+mod echo;
 mod exec;
 mod flood;
 mod framing;

@@ -17,5 +17,6 @@ mod resume;
 mod secure;
 mod shortage;
 mod stop;
+mod strict;
 mod token;
 mod verify;

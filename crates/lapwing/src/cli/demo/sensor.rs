@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lapwing_wire::control::SUBPROTOCOL;
 use lapwing_wire::decoder::DecoderLimits;
+use lapwing_wire::extension::Compression;
 use lapwing_wire::name::ClientName;
 use lapwing_wire::start::Start;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,7 @@ pub fn start(
     let read_bytes = if slow.is_some() { SLOW_READ_BYTES } else { READ_BYTES };
     let options = Options {
         dial: Dial {
+            compression: Compression::Off,
             target,
             name: ClientName::parse(name).ok(),
             protocols: &[SUBPROTOCOL],

@@ -80,6 +80,15 @@ impl Raw {
         Asked::new(stream, request.as_bytes()).expect("the kernel takes it")
     }
 
+    /// Opens a stream at another path, with more lines in the head of its request; gives the head of the answer, too.
+    #[track_caller]
+    pub fn at(stream: TcpStream, target: &str, headers: &str) -> (Self, String) {
+        let host = stream.peer_addr().expect("a connected socket");
+        let request = upgrade_request(&host.to_string(), target);
+        let request = request.replacen("\r\n", &format!("\r\n{headers}"), 1);
+        Self::ask(stream, request.as_bytes()).expect("the server switches protocols")
+    }
+
     fn ask(stream: TcpStream, request: &[u8]) -> Result<(Self, String), String> {
         Asked::new(stream, request)
             .map_err(|error| error.to_string())?
@@ -96,6 +105,16 @@ impl Raw {
     pub fn send_if_taken(&mut self, bytes: &[u8]) {
         // A server that has closed need not read the rest.
         let _ = self.stream.get_mut().write_all(bytes);
+    }
+
+    /// Sends bytes; gives whether the server took all of them.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.get_mut().write_all(bytes).is_ok()
+    }
+
+    /// The way to the server, for another thread.
+    pub fn writer(&self) -> TcpStream {
+        self.stream.get_ref().try_clone().expect("a socket")
     }
 
     /// The next frame; none when the connection has ended.
