@@ -72,7 +72,14 @@ pub struct ListenArgs {
     #[arg(long, value_name = "FILE", help_heading = "What")]
     token_file: Option<PathBuf>,
     /// Let the server compress messages (permessage-deflate): less on the line, more work at both ends
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t, help_heading = "What")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t,
+        help_heading = "What",
+        hide_short_help = true
+    )]
     compression: Compress,
     /// How many messages make a block, at least 1
     #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Measure")]
