@@ -208,6 +208,7 @@ impl Peer {
             Frame::Text(text) if self.session.mode() == Mode::LapwingV1 => {
                 self.on_command(text, now, common, feeds, passes);
             }
+            Frame::Text(text) if holds_token(text) => self.on_said(Said::text(TOKEN_SAID, usize::MAX), common),
             Frame::Text(text) => self.on_said(Said::text(text, Limits::SAID_BYTES_MAX), common),
             Frame::Binary(bytes) => self.on_said(Said::bytes(bytes), common),
             // It was made whole before.
@@ -602,6 +603,14 @@ fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
         diverged_at: grant.diverged_at,
     })
 }
+
+/// Whether a client that speaks no commands sent one with a token all the same: it is not obeyed, and not shown either.
+fn holds_token(text: &str) -> bool {
+    text.contains("\"auth\"") && matches!(ClientMessage::parse(text), Ok(ClientMessage::Auth { .. }))
+}
+
+/// What is shown in its place.
+const TOKEN_SAID: &str = "a token, which is not shown";
 
 /// One a second and topic; the last of all comes when it comes, and clocks are not exact.
 const REPORTS: (u32, u32) = (1, 3);
