@@ -4,7 +4,7 @@
 ///
 /// # Panics
 ///
-/// As [`bytes`].
+/// As [`bytes()`].
 #[must_use]
 pub fn word() -> u64 {
     u64::from_ne_bytes(bytes())

@@ -84,7 +84,8 @@ impl Peer {
         now: Duration,
     ) -> Self {
         let mut live = Liveness::new(now);
-        if session.cursors().is_empty() {
+        // Nobody else can subscribe, nor is asked to.
+        if session.mode() == Mode::LapwingV1 && session.cursors().is_empty() {
             live.await_subscribe(now);
         }
         Self {
@@ -246,6 +247,7 @@ impl Peer {
             Frame::Text(text) if self.session.mode() == Mode::LapwingV1 => {
                 self.on_command(text, now, common, feeds, passes);
             }
+            Frame::Text(text) if holds_token(text) => self.on_said(Said::text(TOKEN_SAID, usize::MAX), common),
             Frame::Text(text) => self.on_said(Said::text(text, Limits::SAID_BYTES_MAX), common),
             Frame::Binary(bytes) => self.on_said(Said::bytes(bytes), common),
             // It was made whole before.
@@ -682,6 +684,13 @@ fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
     })
 }
 
+/// Whether a client that speaks no commands sent one with a token all the same: it is not obeyed, and not shown either.
+fn holds_token(text: &str) -> bool {
+    text.contains("\"auth\"") && matches!(ClientMessage::parse(text), Ok(ClientMessage::Auth { .. }))
+}
+
+/// What is shown in its place.
+const TOKEN_SAID: &str = "a token, which is not shown";
 /// Who came too often may come back after so long.
 const RATE_RETRY_MS: u64 = 5000;
 

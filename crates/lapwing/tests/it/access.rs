@@ -343,6 +343,18 @@ fn a_token_that_allows_less_ends_who_follows_what_it_allows_no_longer() {
 }
 
 #[test]
+fn e8_a_token_that_is_sent_in_plain_mode_is_not_shown() {
+    let tokens = Secrets::tokens(&[WEB]);
+    let server = guarded(&tokens);
+    let mut follower = follow_with(&server, "topics=users", WEB.1);
+    follower.command(&json!({ "type": "auth", "token": "lapwing_hunter2" }));
+    follower.say("shown \"auth\"");
+    server.event("said", |event| event["text"] == "shown \"auth\"");
+    assert_eq!(server.events("said")[0]["text"], "a token, which is not shown");
+    assert!(!server.out().so_far().join("\n").contains("hunter2"));
+}
+
+#[test]
 fn token_new_makes_a_token_that_a_server_takes() {
     let ran = lapwing(&[
         "token",
