@@ -75,6 +75,12 @@ fn read(data: &[u8]) {
 /// What the other one refuses we refuse, and up to an error both read the same.
 fn compare(ours: &Feed, role: Role, limits: DecoderLimits, bytes: &[u8]) {
     let (theirs, failed) = read_by_other(role, limits, bytes);
+    if let Some((Seen::Close(Some((code, _))), before)) = ours.seen.split_last()
+        && code.get() == 1014
+    {
+        // Registered with IANA, and unknown to the other.
+        return assert_eq!(theirs.get(..before.len()), Some(before));
+    }
     let common = ours.seen.len().min(theirs.len());
     assert_eq!(ours.seen[..common], theirs[..common]);
     if ours.error.is_none() {

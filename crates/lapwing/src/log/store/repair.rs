@@ -308,10 +308,10 @@ fn no_history() -> io::Error {
     io::Error::other("neither a state nor a segment tells the history")
 }
 
-/// The histories that had begun at `base`.
+/// The histories that had begun at `base`; of a segment older than all that are known, the first, as [`Lineage::at`] has it.
 fn up_to(lineage: &Lineage, base: Offset) -> Lineage {
-    let begun = lineage.epochs().iter().filter(|(_, begin)| *begin <= base);
-    Lineage::from_epochs(begun.copied().collect()).unwrap_or_else(|| lineage.clone())
+    let begun = lineage.epochs().partition_point(|(_, begin)| *begin <= base);
+    Lineage::from_epochs(lineage.epochs()[..begun.max(1)].to_vec()).unwrap_or_else(|| lineage.clone())
 }
 
 /// Copied in pieces of 1 MiB.

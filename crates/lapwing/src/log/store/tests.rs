@@ -1617,6 +1617,21 @@ fn f5_a_repair_that_sets_the_last_file_aside_makes_the_one_before_it_whole() {
 }
 
 #[test]
+fn f5_a_file_older_than_all_known_histories_is_repaired_into_the_first_of_them() {
+    let disk = written(FSYNC, &[(0, 3)]);
+    let known = vec![(Epoch::from_bits(1), at(1)), (Epoch::from_bits(2), at(2))];
+    let lineage = Lineage::from_epochs(known).expect("they rise");
+    let said = state::State::new(topic(), &lineage, Level::Fsync, at(3));
+    disk.put(&dir().join(state::FILE), &said.encode());
+    let mut bytes = disk.read(&segment(0));
+    bytes[9] ^= 1;
+    disk.put(&segment(0), &bytes);
+    assert_eq!(repaired(&disk).len(), 1);
+    assert_eq!(repaired(&disk), []);
+    assert_eq!(offsets(&read(&open(&disk, FSYNC, 2).store)), [0, 1, 2]);
+}
+
+#[test]
 fn f5_a_hole_of_a_repair_says_nothing_durable_that_a_power_cut_could_take() {
     for seed in 0..8 {
         let disk = FakeDisk::new(seed);
