@@ -17,6 +17,6 @@ mod resume;
 mod secure;
 mod shortage;
 mod stop;
-mod strict;
+mod compression;
 mod token;
 mod verify;

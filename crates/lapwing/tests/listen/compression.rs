@@ -1,4 +1,4 @@
-//! Servers that keep to no protocol, or to all of it: what the listener takes, and how it ends what it does not.
+//! Compression towards a server: what is agreed on, what comes of it, and how a listener ends what it does not take.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use lapwing_wire::context::Context;
 use lapwing_wire::decoder::{Decoder, DecoderLimits, Event};
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::extension::{self, OFFER};
-use lapwing_wire::frame::{Header, Opcode, Role, write_frame};
+use lapwing_wire::frame::{Header, Opcode, Role};
 use lapwing_wire::handshake::accept_key;
 
 use crate::feed::{Feed, read_head};
@@ -60,86 +60,6 @@ fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
     frame[0] = first_byte;
     frame.extend_from_slice(payload);
     frame
-}
-
-/// A server that sends this behind its 101 is closed with this code.
-#[track_caller]
-fn check_closed(bytes: &[u8], code: u16) {
-    let feed = Feed::bind();
-    let _listener = lapwing(&["listen", &feed.url()]);
-    let (mut stream, _) = switch(&feed, "", bytes);
-    assert_eq!(closed(&mut stream), Some(code), "{bytes:x?}");
-}
-
-#[test]
-fn c3_a_server_that_masks_is_closed_with_1002() {
-    let mut masked = Vec::new();
-    write_frame(&mut masked, Opcode::Text, b"hello", Some([1, 2, 3, 4]));
-    check_closed(&masked, 1002);
-    // An empty one as well, and one with a key of nothing.
-    check_closed(&[0x81, 0x80, 0, 0, 0, 0], 1002);
-}
-
-#[test]
-fn c8_frames_of_a_server_that_the_protocol_forbids_are_closed_with_1002() {
-    for bytes in [
-        frame(FIN | 0x9, &[0; 126]),
-        frame(0x9, b"in parts"),
-        frame(FIN, b"of nothing"),
-        [frame(TEXT, b"begun"), frame(FIN | TEXT, b"anew")].concat(),
-        frame(FIN | 0x40 | TEXT, b"x"),
-        frame(FIN | 0x20 | TEXT, b"x"),
-        frame(FIN | 0x10 | TEXT, b"x"),
-        frame(FIN | 0x3, b"x"),
-        frame(FIN | 0xb, b"x"),
-        // Lengths that are not in their shortest form, and one with the highest bit.
-        vec![0x81, 126, 0, 5],
-        vec![0x81, 127, 0, 0, 0, 0, 0, 0, 0, 5],
-        vec![0x81, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
-        vec![0x81, 127, 0x80, 0, 0, 0, 0, 0, 0, 0],
-    ] {
-        check_closed(&bytes, 1002);
-    }
-}
-
-#[test]
-fn c9_text_of_a_server_that_is_no_utf8_is_closed_with_1007_wherever_it_is_cut() {
-    check_closed(&frame(FIN | TEXT, b"ab\xff"), 1007);
-    check_closed(&frame(TEXT, b"\xed\xa0"), 1007);
-    check_closed(&[frame(TEXT, b"\xe2\x82"), frame(FIN, b"\x41")].concat(), 1007);
-    check_closed(&frame(FIN | 0x8, b"\x03\xe8\xff"), 1007);
-}
-
-#[test]
-fn c10_close_frames_of_a_server_that_nobody_may_send_are_closed_with_1002() {
-    for code in [0_u16, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000] {
-        check_closed(&frame(FIN | 0x8, &code.to_be_bytes()), 1002);
-    }
-    check_closed(&frame(FIN | 0x8, b"\x03"), 1002);
-    let long = [&1000_u16.to_be_bytes()[..], &[b'r'; 124]].concat();
-    check_closed(&frame(FIN | 0x8, &long), 1002);
-}
-
-#[test]
-fn c5_a_message_beyond_what_a_listener_takes_is_closed_with_1009_before_it_comes() {
-    check_closed(&[0x82, 127, 0, 0, 0, 0, 0x04, 0, 0, 1], 1009);
-}
-
-#[test]
-fn d7_what_a_server_sends_right_behind_its_answer_is_not_lost() {
-    let feed = Feed::bind();
-    let listener = lapwing(&["listen", &feed.url(), "--count", "3"]);
-    let whole = [
-        frame(FIN | TEXT, b"\"first\""),
-        frame(FIN | TEXT, b"\"second\""),
-        frame(FIN | TEXT, b"\"third\""),
-    ]
-    .concat();
-    let (mut stream, _) = switch(&feed, "", &whole[..whole.len() - 3]);
-    listener.shows("second");
-    stream.write_all(&whole[whole.len() - 3..]).expect("it reads");
-    let end = listener.finish().with_code(0);
-    assert_eq!(end.stdout.len(), 3, "{end:?}");
 }
 
 #[test]
