@@ -1,7 +1,9 @@
 //! The places in `lapwing`.
 
+mod access;
 mod disk;
 mod feed;
+mod forwarded;
 mod grants;
 mod origin;
 mod publish;
@@ -14,7 +16,12 @@ use crate::Entry;
 
 /// All of them.
 pub const ENTRIES: &[Entry] = &[
+    access::CREDENTIAL,
+    access::JWT,
+    access::KEYS,
+    access::TOKENS,
     feed::ENTRY,
+    forwarded::ENTRY,
     grants::ENTRY,
     origin::ENTRY,
     publish::ENTRY,

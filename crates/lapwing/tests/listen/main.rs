@@ -5,6 +5,7 @@ mod program;
 
 mod checkpoint;
 mod clock;
+mod compression;
 mod crash;
 mod file;
 mod foreign;
@@ -17,6 +18,5 @@ mod resume;
 mod secure;
 mod shortage;
 mod stop;
-mod compression;
 mod token;
 mod verify;
