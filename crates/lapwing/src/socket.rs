@@ -121,11 +121,16 @@ impl Socket {
     /// Keeps the rest of a frame that was cut. Refused when all connections together hold [`REST_BYTES_MAX`] already, the records
     /// of what was written before it included.
     pub fn keep(&mut self, rest: &[u8]) -> Result<(), RestsFull> {
+        self.keep_within(REST_BYTES_MAX, rest)
+    }
+
+    /// The same for one who is to leave room for others: refused when all together hold so many bytes.
+    pub fn keep_within(&mut self, rests_bytes_max: usize, rest: &[u8]) -> Result<(), RestsFull> {
         if rest.is_empty() && self.tls().is_none_or(|tls| tls.pending() == 0) {
             return Ok(());
         }
         let beside = self.beside.get_or_insert_default();
-        beside.book(beside.held_with(rest.len()))?;
+        beside.book(beside.held_with(rest.len()), rests_bytes_max)?;
         beside.rest = rest.to_vec();
         beside.sent = 0;
         Ok(())
@@ -266,10 +271,10 @@ impl Beside {
         rest + records
     }
 
-    /// Counts so many bytes as held, if there is room.
-    fn book(&mut self, bytes: usize) -> Result<(), RestsFull> {
+    /// Counts so many bytes as held, if there is room among so many of all.
+    fn book(&mut self, bytes: usize, rests_bytes_max: usize) -> Result<(), RestsFull> {
         let more = bytes.saturating_sub(self.booked);
-        if RESTS.fetch_add(more, Ordering::Relaxed) + more > REST_BYTES_MAX {
+        if RESTS.fetch_add(more, Ordering::Relaxed) + more > rests_bytes_max {
             RESTS.fetch_sub(more, Ordering::Relaxed);
             return Err(RestsFull);
         }

@@ -115,7 +115,7 @@ pub struct ServeArgs {
         hide_short_help = true
     )]
     compression: Option<Compress>,
-    /// Send every message to ws://ADDR/echo back to its sender, whatever it says, up to 64MiB: for tests of clients, and of this server by the Autobahn suite; not for strangers, who could fill the room of slow readers with it [default: off]
+    /// Send every message to ws://ADDR/echo back to its sender, whatever it says, up to 64MiB: for tests of clients, and of this server by the Autobahn suite [default: off]
     #[arg(long, help_heading = "Limits", hide_short_help = true)]
     echo: bool,
     /// Connections at once [default: 80 % of the open files allowed]

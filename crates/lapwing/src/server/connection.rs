@@ -25,7 +25,7 @@ use super::worker::{Share, Stop};
 use crate::config::Limits;
 use crate::log::reader::{Run, Split};
 use crate::session::{Mode, Next};
-use crate::socket::{RestsFull, Socket};
+use crate::socket::{REST_BYTES_MAX, RestsFull, Socket};
 
 /// A client's socket, and the client.
 pub struct Connection {
@@ -327,7 +327,10 @@ impl Connection {
                 if !self.keeps_control {
                     peer.live.on_control_left(around.now);
                 }
-                socket.keep(&rest)
+                match peer.session.mode() {
+                    Mode::Echo => socket.keep_within(ECHO_RESTS_BYTES_MAX, &rest),
+                    _ => socket.keep(&rest),
+                }
             }
             Next::Frames(nth, run) => {
                 let written = socket.write(run.bytes())?;
@@ -459,5 +462,8 @@ const READS_PER_TURN: usize = 4;
 /// Of one read so much is inflated in a turn, and one message more: a read may become a thousand times as much, which takes
 /// others' time.
 const INFLATED_PER_TURN: usize = 256 << 10;
+/// Echoes that nobody takes are kept while the rests of all connections are less than half of what they may be: the other half is for
+/// readers of topics.
+const ECHO_RESTS_BYTES_MAX: usize = REST_BYTES_MAX / 2;
 /// A client that does not take this much of our answers is not listened to until it does.
 const CONTROL_BYTES_HELD: usize = 16 << 10;

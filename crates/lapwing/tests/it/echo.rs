@@ -113,6 +113,25 @@ fn b1_who_does_not_take_its_echoes_is_not_read_and_let_go() {
 }
 
 #[test]
+fn b1_echoes_that_nobody_takes_leave_room_for_readers_of_topics() {
+    let server = Server::start(ECHO);
+    let message = masked(FIN | BINARY, &vec![0; 60 << 20]);
+    // Together 240 MiB that nobody takes, of which half of 256 MiB is kept.
+    let clients: Vec<Raw> = (0..4)
+        .map(|_| {
+            let mut client = open(&server);
+            client.try_send(&message);
+            client
+        })
+        .collect();
+    for _ in 0..2 {
+        let left = server.event("left", |_| true);
+        assert_eq!(left["reason"], "too many readers stuck in large frames", "{left}");
+    }
+    drop(clients);
+}
+
+#[test]
 fn who_takes_its_echoes_late_gets_all_of_them() {
     let server = Server::start(ECHO);
     let mut client = open(&server);
