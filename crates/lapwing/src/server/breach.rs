@@ -99,6 +99,7 @@ impl Breach {
         match error {
             ProtocolError::MessageTooBig { .. } => Some(Self::Message),
             ProtocolError::TooManyFragments { .. } => Some(Self::Fragments),
+            ProtocolError::Deflated(error) => Self::of_inflating(error),
             _ => None,
         }
     }

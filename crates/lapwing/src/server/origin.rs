@@ -93,7 +93,9 @@ fn without_port(host: &str) -> &str {
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum OriginError {
     /// The server was reached under a name that is not its own.
-    #[error("this server does not answer to the host {host:?}; --allow-origin http://{host} would let it")]
+    #[error(
+        "this server does not answer to the host {host:?}; --allow-origin https://{host}, or http://{host} in the clear, would let it"
+    )]
     Host {
         /// The name.
         host: String,

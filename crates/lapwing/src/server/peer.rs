@@ -280,6 +280,9 @@ impl Peer {
         {
             let sent_back = echo.on_deflated(message, &mut around.inflater, &common.inflating, &mut self.session);
             return sent_back.unwrap_or_else(|error| {
+                if let Some(breach) = Breach::of_frame(&error) {
+                    common.breaches.count(breach);
+                }
                 self.session.close(error.close_code(), &error.to_string());
                 0
             });
@@ -684,9 +687,10 @@ fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
     })
 }
 
-/// Whether a client that speaks no commands sent one with a token all the same: it is not obeyed, and not shown either.
+/// Whether a client that speaks no commands may have sent one with a token all the same, well formed or not: it is not obeyed,
+/// and not shown either.
 fn holds_token(text: &str) -> bool {
-    text.contains("\"auth\"") && matches!(ClientMessage::parse(text), Ok(ClientMessage::Auth { .. }))
+    text.contains("\"token\"")
 }
 
 /// What is shown in its place.

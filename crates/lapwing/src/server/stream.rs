@@ -173,6 +173,7 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
     let offered = joined(headers, "sec-websocket-protocol");
     let caller = gate::caller(common, headers, &offered, query.ticket.as_ref())?;
     let (mode, protocol, grants) = if request.uri().path() == ECHO {
+        caller.check_listen_at_all().map_err(|denied| gate::refused(&denied))?;
         (
             Mode::Echo,
             choose_protocol(&offered, &[PLAIN_PROTOCOL]),

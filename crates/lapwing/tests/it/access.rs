@@ -169,6 +169,15 @@ fn e16_publishing_gives_no_listening_and_the_reverse() {
 }
 
 #[test]
+fn e16_an_echo_is_for_who_may_listen_to_something() {
+    let tokens = Secrets::tokens(&[WEB, PRESS]);
+    let server = Server::start(&[&TOPICS[..], &["--echo", "--tokens", &tokens.path()]].concat());
+    refused(&ask_stream(&server, "/echo", &[]), 401, "this server wants a token");
+    refused(&ask_with(&server, "/echo", PRESS.1), 403, "a stream needs listen:TOPIC");
+    assert_eq!(ask_with(&server, "/echo", WEB.1).status, 101);
+}
+
+#[test]
 fn without_topics_a_token_gets_what_it_may_listen_to() {
     let tokens = Secrets::tokens(&[WEB, ALL]);
     let server = guarded(&tokens);

@@ -118,18 +118,18 @@ impl Keys {
 
     /// The key that a token asks for. One that names none fits only a file with one key for its algorithm.
     fn choose(&self, algorithm: Algorithm, id: Option<&str>) -> Result<&Key, JwtError> {
-        let mut of_kind = self.keys.iter().filter(|key| key.algorithm == algorithm).peekable();
-        if of_kind.peek().is_none() {
+        let of_kind: Vec<&Key> = self.keys.iter().filter(|key| key.algorithm == algorithm).collect();
+        if of_kind.is_empty() {
             return Err(JwtError::Algorithm);
         }
-        let mut fitting = of_kind.filter(|key| match (&key.id, id) {
-            (Some(own), Some(asked)) => own == asked,
-            (None, _) | (_, None) => true,
-        });
+        // A key of that name goes before those without one.
+        let named = id.and_then(|asked| of_kind.iter().find(|key| key.id.as_deref() == Some(asked)));
+        if let Some(key) = named {
+            return Ok(key);
+        }
+        let mut fitting = of_kind.into_iter().filter(|key| id.is_none() || key.id.is_none());
         match (fitting.next(), fitting.next()) {
             (Some(key), None) => Ok(key),
-            // A key of that name goes before one without.
-            (Some(first), Some(second)) if id.is_some() => Ok(if first.id.is_some() { first } else { second }),
             (Some(_), Some(_)) => Err(JwtError::NoKeyNamed),
             (None, _) => Err(JwtError::UnknownKey),
         }

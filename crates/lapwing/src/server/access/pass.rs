@@ -1,6 +1,6 @@
 //! What a session may do, and until when: kept beside the connections of a thread, so that those without one cost nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +80,9 @@ pub enum Standing {
 #[derive(Default)]
 pub struct Passes {
     of: BTreeMap<Key, Pass>,
-    /// Of the keys and tokens that they were compared with.
+    /// Those that were given before this thread had them: what made them good may have been withdrawn on the way.
+    unseen: BTreeSet<Key>,
+    /// Of the keys and tokens that the others were compared with.
     version: u64,
 }
 
@@ -89,6 +91,7 @@ impl Passes {
     pub fn put(&mut self, key: Key, pass: Option<Pass>) {
         if let Some(pass) = pass {
             self.of.insert(key, pass);
+            self.unseen.insert(key);
         }
     }
 
@@ -116,17 +119,24 @@ impl Passes {
         caller.check_listen(topic).err()
     }
 
-    /// Looks at all of them: who is to be told what. After a change of keys or tokens each is compared with them, once.
+    /// Looks at all of them: who is to be told what. After a change of keys or tokens, and when it is new here, each is compared
+    /// with them, once.
     pub fn look(&mut self, access: &Access, now: Now) -> Vec<(Key, Standing)> {
         let mut told = Vec::new();
         if self.of.is_empty() {
             return told;
         }
+        // Read before the keys and tokens themselves: what comes in between is looked at again.
         let version = access.version();
-        if std::mem::replace(&mut self.version, version) != version
+        let changed = std::mem::replace(&mut self.version, version) != version;
+        let unseen = std::mem::take(&mut self.unseen);
+        if (changed || !unseen.is_empty())
             && let Some(keyring) = access.keyring()
         {
             for (key, pass) in &mut self.of {
+                if !changed && !unseen.contains(key) {
+                    continue;
+                }
                 match keyring.upholds(&pass.identity) {
                     None => told.push((*key, Standing::Withdrawn)),
                     Some(identity) if identity != pass.identity => {
@@ -148,9 +158,10 @@ impl Passes {
 mod tests {
     use lapwing_wire::time::WallTime;
 
+    use super::super::Keyring;
     use super::super::identity::{Proof, Subject};
     use super::super::scope::Scopes;
-    use super::super::token::Digest;
+    use super::super::token::{Digest, Tokens, line_of, token_of};
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
@@ -207,5 +218,30 @@ mod tests {
             far.left(5 * SECOND)
                 .is_some_and(|left| left > Duration::from_secs(1 << 30))
         );
+    }
+
+    #[test]
+    fn what_was_withdrawn_on_the_way_to_the_thread_is_found_when_it_is_there() {
+        let file = |text: &str| Keyring {
+            tokens: Tokens::parse(text).expect("a file"),
+            ..Keyring::default()
+        };
+        let line = |name: &str| line_of(name, &token_of([name.len() as u8; 32]), &["listen:*".to_owned()], None);
+        let access = Access::new(file(&format!("{}\n{}", line("web"), line("press"))));
+        let identified = |name: &str| {
+            let tokens = file(&line(name)).tokens;
+            let identity = tokens.find(token_of([name.len() as u8; 32]).reveal()).expect("its own");
+            Pass::new(identity.clone(), at(0, 0))
+        };
+        let mut passes = Passes::default();
+        passes.put(Key::new(1), Some(identified("press")));
+        assert_eq!(passes.look(&access, at(0, 1)), []);
+        // The one on its way was let in by a file that is in force no more, and the others were compared with the new one.
+        let on_its_way = identified("web");
+        access.replace(file(&line("press")));
+        assert_eq!(passes.look(&access, at(0, 2)), []);
+        passes.put(Key::new(2), Some(on_its_way));
+        assert_eq!(passes.look(&access, at(0, 3)), [(Key::new(2), Standing::Withdrawn)]);
+        assert_eq!(passes.look(&access, at(0, 4)), [], "told once");
     }
 }

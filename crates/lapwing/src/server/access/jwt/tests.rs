@@ -195,6 +195,23 @@ fn e3_a_key_that_is_not_here_proves_nothing() {
     );
 }
 
+#[test]
+fn e10_a_key_that_is_named_goes_before_any_number_of_others_without_a_name() {
+    let (old, older, new) = (Issuer::ec(), Issuer::ec(), Issuer::ec());
+    let unnamed = |issuer: &Issuer| {
+        let mut key = issuer.jwk("x");
+        key.as_object_mut().expect("a key").remove("kid");
+        key
+    };
+    let keys = set(&[unnamed(&old), unnamed(&older), new.jwk("new")]);
+    assert!(keys.identify(&new.token(Some("new"), &claims()), now()).is_ok());
+    // Of several without a name none is meant.
+    let token = old.token(Some("old"), &claims());
+    assert_eq!(keys.identify(&token, now()), Err(JwtError::NoKeyNamed));
+    let keys = set(&[unnamed(&old), new.jwk("new")]);
+    assert!(keys.identify(&token, now()).is_ok());
+}
+
 #[track_caller]
 fn check(claims: &Value, rules: Rules, expect: Result<(), JwtError>) {
     let keys = Keys { rules, ..shared() };
