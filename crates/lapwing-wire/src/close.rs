@@ -94,7 +94,7 @@ impl CloseCode {
             1012 => "server restarts",
             1013 => "server too busy",
             4400 => "too slow",
-            4401 => "token expired",
+            4401 => "the token serves no more",
             4408 => "timed out",
             4429 => "too many commands",
             4500 => "bad token",

@@ -936,11 +936,17 @@ fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate
     let topics = &config.topics;
     let default_level = config.storage.as_ref().map_or(Level::None, |storage| storage.level);
     let paint = Painter::stderr(color);
-    let reach = match (address.ip().is_loopback(), config.access.is_open()) {
-        (true, true) => "for this machine only (--listen ADDR --open serves others)",
-        (true, false) => "for this machine only, and for who has a token (--listen ADDR --open serves others)",
-        (false, true) => "for everyone who can reach it, without authentication (--open)",
-        (false, false) => "for everyone who can reach it and has a token",
+    let reach = match (
+        address.ip().is_loopback(),
+        config.access.is_open(),
+        config.is_encrypted(),
+    ) {
+        (true, true, _) => "for this machine only (--listen ADDR --open serves others)",
+        (true, false, _) => "for this machine only, and for who has a token (--listen ADDR --open serves others)",
+        (false, true, true) => "for everyone who can reach it, without authentication (--open)",
+        (false, true, false) => "for everyone who can reach it, without authentication and in the clear (--open)",
+        (false, false, true) => "for everyone who can reach it and has a token",
+        (false, false, false) => "for everyone who can reach it and has a token, in the clear (--open)",
     };
     let mut text = String::new();
     let head = paint.paint(Role::Heading, concat!("Lapwing ", env!("CARGO_PKG_VERSION")));

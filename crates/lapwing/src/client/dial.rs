@@ -399,6 +399,13 @@ pub fn refusal_sentence(refusal: &Refusal, purpose: Purpose) -> (String, String)
         {
             "leave it out of the URL".to_owned()
         }
+        (400, _)
+            if said
+                .as_deref()
+                .is_some_and(|said| said.starts_with("this port speaks TLS")) =>
+        {
+            "begin the URL with wss:// or https://".to_owned()
+        }
         (400, Purpose::Listen) if said.is_some() => "look at the URL, also behind its ?".to_owned(),
         (300..=399, _) if !location.is_empty() => format!("it has moved to {location}"),
         (401, _) => "--token-file FILE, or LAPWING_TOKEN in the environment, tells it who you are".to_owned(),

@@ -80,8 +80,14 @@ pub fn reason(error: &CertificateError) -> String {
         CertificateError::NotValidForName => "it is for another name".to_owned(),
         CertificateError::NotValidForNameContext { presented, .. } => match presented.is_empty() {
             true => "it is for another name".to_owned(),
-            false => format!("it is for {}", presented.join(", ")),
+            false => {
+                let names: Vec<_> = presented.iter().map(|name| plain_name(name)).collect();
+                format!("it is for {}", names.join(", "))
+            }
         },
+        other if is_of_an_authority(other) => {
+            "it is that of an authority, made to sign others and not to be shown by a server".to_owned()
+        }
         other => other.to_string(),
     }
 }
@@ -99,8 +105,21 @@ pub fn hint(error: &CertificateError) -> &'static str {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "connect by a name that the certificate has; --insecure trusts anyone"
         }
+        other if is_of_an_authority(other) => {
+            "openssl makes another with: -addext basicConstraints=critical,CA:FALSE; --insecure trusts anyone"
+        }
         _ => "--ca FILE trusts the certificates in FILE, --insecure trusts anyone",
     }
+}
+
+/// What `openssl req -x509` makes unless it is told otherwise (RFC 5280 section 4.2.1.9). The library has no name of its own for it.
+fn is_of_an_authority(error: &CertificateError) -> bool {
+    matches!(error, CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity"))
+}
+
+/// A name as people write it: the library has `DnsName("feed.example.org")`.
+fn plain_name(presented: &str) -> &str {
+    presented.split('"').nth(1).unwrap_or(presented)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
