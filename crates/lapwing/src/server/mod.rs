@@ -40,6 +40,7 @@ pub mod tick;
 pub mod topics;
 pub mod trust;
 pub mod turnstile;
+pub mod watched;
 pub mod worker;
 
 use std::io;

@@ -1,9 +1,9 @@
 //! The files of tokens and keys: read at the start, and again when they change.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use lapwing_wire::escape::escaped;
 use thiserror::Error;
@@ -15,14 +15,15 @@ use super::{Access, Keyring};
 use crate::config::AccessSpec;
 use crate::server::common::Common;
 use crate::server::event::Event;
+use crate::server::watched::Watched;
 use crate::terminal::form;
 
 /// The files, and how they looked when they were read last.
 #[derive(Debug)]
 pub struct Files {
     rules: Rules,
-    tokens: Option<Watched>,
-    keys: Option<Watched>,
+    tokens: Option<SecretFile>,
+    keys: Option<SecretFile>,
     /// What they hold, as far as it could be read.
     keyring: Keyring,
 }
@@ -38,8 +39,8 @@ impl Files {
                 audiences: spec.audiences.clone(),
                 issuers: spec.issuers.clone(),
             },
-            tokens: spec.tokens.clone().map(Watched::new),
-            keys: spec.jwt_keys.clone().map(Watched::new),
+            tokens: spec.tokens.clone().map(SecretFile::new),
+            keys: spec.jwt_keys.clone().map(SecretFile::new),
             keyring: Keyring::default(),
         };
         files.read_tokens()?;
@@ -82,10 +83,18 @@ impl Files {
     /// Reads again what has changed, or everything when that is asked for; gives what came of each.
     fn look(&mut self, all: bool) -> Vec<Result<String, FileError>> {
         let mut came = Vec::new();
-        if self.tokens.as_mut().is_some_and(|file| all || file.has_changed()) {
+        if self
+            .tokens
+            .as_mut()
+            .is_some_and(|file| file.watched.have_changed() || all)
+        {
             came.push(self.read_tokens());
         }
-        if self.keys.as_mut().is_some_and(|file| all || file.has_changed()) {
+        if self
+            .keys
+            .as_mut()
+            .is_some_and(|file| file.watched.have_changed() || all)
+        {
             came.push(self.read_keys());
         }
         came
@@ -113,44 +122,23 @@ pub async fn watch(mut files: Files, common: Arc<Common>, mut hangup: Signal) {
     }
 }
 
-/// A file that may change.
+/// A file of secrets that may change.
 #[derive(Debug)]
-struct Watched {
+struct SecretFile {
     path: PathBuf,
-    /// How it looked when it was read.
-    read: Option<Look>,
-    /// How it looked the last time.
-    last: Option<Look>,
+    watched: Watched,
 }
 
-/// What tells one state of a file from another.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Look {
-    bytes: u64,
-    modified: Option<SystemTime>,
-    inode: u64,
-}
-
-impl Watched {
+impl SecretFile {
     fn new(path: PathBuf) -> Self {
         Self {
+            watched: Watched::new(vec![path.clone()]),
             path,
-            read: None,
-            last: None,
         }
     }
 
-    /// Whether it is another one than was read, and has kept still between two looks: whoever writes it may not be done before.
-    fn has_changed(&mut self) -> bool {
-        let now = look(&self.path);
-        let still = std::mem::replace(&mut self.last, now) == now;
-        still && now != self.read
-    }
-
     fn read(&mut self) -> Result<String, FileError> {
-        // Before it is read: what is written meanwhile is a change.
-        self.last = look(&self.path);
-        self.read = self.last;
+        self.watched.mark();
         let unreadable = |error| FileError::Unreadable {
             path: self.shown(),
             error,
@@ -169,16 +157,6 @@ impl Watched {
     fn shown(&self) -> String {
         escaped(&self.path.display().to_string())
     }
-}
-
-fn look(path: &Path) -> Option<Look> {
-    use std::os::unix::fs::MetadataExt as _;
-    let found = std::fs::metadata(path).ok()?;
-    Some(Look {
-        bytes: found.len(),
-        modified: found.modified().ok(),
-        inode: found.ino(),
-    })
 }
 
 /// Why a file is of no use. Nothing that stands in it is repeated.
@@ -235,6 +213,8 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn spec(tokens: &Path) -> AccessSpec {
