@@ -5,13 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -21,7 +21,9 @@ use super::encryption::Encryption;
 use super::event::Event;
 use super::front::{Front, Guest};
 use super::hello::{self, Opened};
+use super::parting::{self, PARTING_MAX};
 use super::seat::{NoSeat, Seat, SharedSeat};
+use super::told::Told;
 
 /// Opens a listening socket with a queue long enough for a crowd that comes back at once.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -222,27 +224,12 @@ impl Porter {
 /// Refuses one, inside TLS where that is spoken: what comes in the clear looks like a server that does not speak TLS at all.
 async fn turn_away(stream: TcpStream, encryption: Option<Arc<Encryption>>, status: http::StatusCode, sentence: &str) {
     let Some(encryption) = encryption else {
-        return refuse(stream, status, sentence).await;
+        return parting::answer(stream, status, sentence).await;
     };
-    let accepted = tokio::time::timeout(REFUSAL_MAX, encryption.acceptor().accept(stream)).await;
+    let accepted = tokio::time::timeout(PARTING_MAX, encryption.acceptor().accept(stream)).await;
     if let Ok(Ok(stream)) = accepted {
-        refuse(stream, status, sentence).await;
+        parting::answer(stream, status, sentence).await;
     }
-}
-
-/// Tells one that there is no place for it, and when to try again.
-async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin, status: http::StatusCode, sentence: &str) {
-    let head =
-        format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 2");
-    let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{sentence}\n", sentence.len() + 1);
-    // Its request is read first: closing with bytes unread would reset the connection under the answer.
-    let told = async {
-        let mut request = [0; 4096];
-        let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut request).await;
-        let _ = stream.write_all(answer.as_bytes()).await;
-        let _ = stream.shutdown().await;
-    };
-    let _ = tokio::time::timeout(REFUSAL_MAX, told).await;
 }
 
 /// One descriptor kept for the moment when there is none: given up, it lets one connection be accepted and closed.
@@ -272,24 +259,8 @@ impl Spare {
     }
 }
 
-/// When something was last told that comes again and again: at most once a second.
-#[derive(Default)]
-struct Told(Option<Instant>);
-
-impl Told {
-    fn is_due(&mut self) -> bool {
-        let due = self.0.is_none_or(|told| told.elapsed() >= Duration::from_secs(1));
-        if due {
-            self.0 = Some(Instant::now());
-        }
-        due
-    }
-}
-
 /// So many are told at once why they are sent away: as long as they are, each has a descriptor, and inside TLS a handshake.
 const REFUSALS_MAX: usize = 64;
-/// So long one waits for whom it refuses, for each of both handshakes.
-const REFUSAL_MAX: Duration = Duration::from_secs(1);
 /// Longer queues are cut by the kernel to its own limit.
 const BACKLOG: i32 = 4096;
 /// The kernel gives up later than we do, so that the reason told is ours.

@@ -274,8 +274,15 @@ pub fn plain(status: StatusCode, body: &str) -> Answer {
 /// A refusal: its body is one sentence that says why.
 pub fn refusal(status: StatusCode, sentence: &str) -> Answer {
     let mut answer = plain(status, sentence);
-    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+    if let Some(seconds) = retry_after(status) {
+        answer
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static(seconds));
     }
     answer
+}
+
+/// When to try again, in seconds, where that may help.
+pub fn retry_after(status: StatusCode) -> Option<&'static str> {
+    matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS).then_some("2")
 }

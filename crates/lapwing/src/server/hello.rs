@@ -3,15 +3,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use lapwing_wire::escape::escaped;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::event::Event;
 use super::front::Front;
+use super::parting;
+use super::told::Told;
 
 /// A connection on which HTTP begins.
 pub enum Opened {
@@ -36,7 +37,12 @@ pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Opti
             format!("{address} speaks TLS, and this port does not (ws://, http://); --tls-cert and --tls-key let it")
         });
         // No sentence of TLS; but its clients say that this was no TLS, and some show it.
-        answer(stream, "this port does not speak TLS: use ws:// or http://").await;
+        parting::answer(
+            stream,
+            StatusCode::BAD_REQUEST,
+            "this port does not speak TLS: use ws:// or http://",
+        )
+        .await;
         return None;
     };
     // The first byte of a method; of TLS, in any version, it never is.
@@ -44,7 +50,12 @@ pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Opti
         front.strays.tell(front, || {
             format!("{address} does not speak TLS, and this port speaks nothing else (wss://, https://)")
         });
-        answer(stream, "this port speaks TLS: use wss:// or https://").await;
+        parting::answer(
+            stream,
+            StatusCode::BAD_REQUEST,
+            "this port speaks TLS: use wss:// or https://",
+        )
+        .await;
         return None;
     }
     match encryption.acceptor().accept(stream).await {
@@ -66,36 +77,17 @@ fn of_tls(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Answers in the clear what was sent in the wrong way.
-async fn answer(mut stream: TcpStream, sentence: &str) {
-    let head = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8";
-    let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{sentence}\n", sentence.len() + 1);
-    // What was sent is read first: closing with bytes unread would reset the connection under the answer.
-    let told = async {
-        let _ = stream.read(&mut [0; 4096]).await;
-        let _ = stream.write_all(answer.as_bytes()).await;
-        let _ = stream.shutdown().await;
-    };
-    let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
-}
-
 /// Connections that began in the wrong way: told at most once a second, however many there are.
 #[derive(Default)]
 pub struct Strays {
-    told: Mutex<Option<Instant>>,
+    told: Mutex<Told>,
 }
 
 impl Strays {
     fn tell(&self, front: &Front, text: impl FnOnce() -> String) {
-        let now = Instant::now();
-        {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.is_some_and(|told| now - told < Duration::from_secs(1)) {
-                return;
-            }
-            *told = Some(now);
+        if self.told.lock().unwrap_or_else(PoisonError::into_inner).is_due() {
+            front.common.console.tell(Event::Limit { text: text() });
         }
-        front.common.console.tell(Event::Limit { text: text() });
     }
 }
 
