@@ -6,6 +6,7 @@ use lapwing_wire::frame::{self, Opcode};
 use serde_json::{Value, json};
 
 use crate::support::client::follow;
+use crate::support::eventually;
 use crate::support::frames::{BINARY, CLOSE, CONTINUATION, FIN, Frame, PING, PONG, RSV1, Raw, TEXT, masked};
 use crate::support::http::post;
 use crate::support::server::Server;
@@ -61,10 +62,12 @@ fn c12_an_offer_that_is_wrong_is_declined_and_the_client_is_served_uncompressed(
 #[test]
 fn who_asks_gets_compressed_messages_and_the_others_the_same_uncompressed() {
     let server = Server::start(ON);
-    for query in ["topics=a", "topics=a&envelope=off"] {
+    for (nth, query) in ["topics=a", "topics=a&envelope=off"].into_iter().enumerate() {
         // Of several threads, each of which sends to several at once where it can.
         let mut compressed: Vec<Raw> = (0..9).map(|_| ask(&server, query)).collect();
         let mut plain = Raw::follow(&server, query);
+        // What is published before its thread has a client is history to it, and history goes as it is.
+        eventually("all are followed", || server.events("joined").len() == 10 * (nth + 1));
         for n in 0..50 {
             match n % 3 {
                 0 => publish(&server, "application/json", &long_json(n)),
