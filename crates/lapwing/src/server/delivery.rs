@@ -483,6 +483,7 @@ impl Delivery {
                 Verdict::Fine if beats && peer.live.beat_due(now, self.around.common.limits.heartbeat) => {
                     peer.beat(&self.around.common)
                 }
+                Verdict::Fine if peer.look_for_reports(now, &self.around.common) => peer.session.ping(),
                 Verdict::Fine => continue,
                 Verdict::Ping => peer.session.ping(),
                 Verdict::End(breach, code, reason) => {

@@ -14,6 +14,7 @@ use lapwing_wire::topic::TopicName;
 use serde::Serialize;
 
 use super::breach::Met;
+use super::cause::{Cause, Judgement};
 use super::label::ClientLabel;
 use crate::terminal::form;
 
@@ -147,6 +148,17 @@ pub enum Event {
         /// The sum of drift so far.
         #[serde(serialize_with = "tenth")]
         behind_ms: f64,
+        /// Whose fault it is that it takes so long.
+        cause: Cause,
+        /// The kernel's round trip, where it tells.
+        #[serde(serialize_with = "hundredths", skip_serializing_if = "Option::is_none")]
+        round_trip_ms: Option<f64>,
+        /// How long the last message was on its way.
+        #[serde(serialize_with = "tenths", skip_serializing_if = "Option::is_none")]
+        latency_ms: Option<f64>,
+        /// By how much that may be wrong.
+        #[serde(serialize_with = "hundredths", skip_serializing_if = "Option::is_none")]
+        latency_error_ms: Option<f64>,
         /// Why it does not count, if so.
         flags: Flags,
     },
@@ -161,12 +173,37 @@ pub enum Event {
         /// How far.
         #[serde(serialize_with = "tenth")]
         behind_ms: f64,
-        /// After how many slow blocks.
-        blocks: u64,
+        /// After how many slow blocks; none when it was slow before and only the cause changed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        blocks: Option<u64>,
         /// Messages of the topic that wait here for it.
         waiting: u64,
-        /// Whose fault, in the words of the closed set.
-        cause: &'static str,
+        /// Bytes that the kernel holds for it, where it tells.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        waits_bytes: Option<u64>,
+        /// The kernel's round trip, where it tells.
+        #[serde(serialize_with = "hundredths", skip_serializing_if = "Option::is_none")]
+        round_trip_ms: Option<f64>,
+        /// Whose fault.
+        cause: Cause,
+        /// How that is known.
+        why: Judgement,
+    },
+    /// A client sends no reports any more, and does not answer a ping.
+    Silent {
+        /// The connection's number.
+        session: u64,
+        /// Who.
+        client: ClientLabel,
+        /// The topic.
+        topic: TopicName,
+        /// Since its last report.
+        #[serde(rename = "quiet_ms", with = "millis")]
+        quiet: Duration,
+        /// `silent`.
+        cause: Cause,
+        /// How that is known.
+        why: Judgement,
     },
     /// A client keeps up again.
     KeepsUp {
@@ -409,7 +446,7 @@ impl Event {
             Self::Left { .. } => "left",
             Self::Said { .. } => "says",
             Self::Report { .. } => "block",
-            Self::Slow { .. } => "slow",
+            Self::Slow { .. } | Self::Silent { .. } => "slow",
             Self::KeepsUp { .. } => "ok",
             Self::Missed { .. } => "gap",
             Self::Source { .. } => "source",
@@ -431,6 +468,7 @@ impl Event {
             Self::Said { .. } => "said",
             Self::Report { .. } => "report",
             Self::Slow { .. } => "slow",
+            Self::Silent { .. } => "silent",
             Self::KeepsUp { .. } => "keeps_up",
             Self::Missed { .. } => "gap",
             Self::Source { .. } => "source",
@@ -459,6 +497,7 @@ impl Event {
             | Self::Said { client, .. }
             | Self::Report { client, .. }
             | Self::Slow { client, .. }
+            | Self::Silent { client, .. }
             | Self::KeepsUp { client, .. }
             | Self::Missed { client, .. } => Some(client),
             _ => None,
@@ -533,25 +572,13 @@ impl Event {
                 client, address, said, ..
             } => format!("{client} ({}): {}", place(address), said.in_words()),
             Self::Report { .. } => self.report_sentence(),
-            Self::Slow {
-                client,
-                topic,
-                behind_ms,
-                blocks,
-                waiting,
-                cause,
-                ..
-            } => {
-                let seen = match waiting {
-                    0 => "nothing waits here: it reads late".to_owned(),
-                    waiting => format!("{} here for it", form::counted(*waiting, "message")),
-                };
-                format!(
-                    "{client} is {} behind on {topic} after {}: {cause} ({seen})",
-                    behind(*behind_ms),
-                    form::counted(*blocks, "block"),
-                )
-            }
+            Self::Slow { .. } => self.slow_sentence(),
+            Self::Silent {
+                client, topic, quiet, ..
+            } => format!(
+                "{client} is silent on {topic}: no report for {}, no answer to a ping (stopped or unreachable)",
+                form::short_span(*quiet)
+            ),
             Self::KeepsUp {
                 client,
                 topic,
@@ -612,6 +639,42 @@ impl Event {
                 )
             }
         }
+    }
+
+    fn slow_sentence(&self) -> String {
+        let Self::Slow {
+            client,
+            topic,
+            behind_ms,
+            blocks,
+            waiting,
+            waits_bytes,
+            round_trip_ms,
+            cause,
+            why,
+            ..
+        } = self
+        else {
+            return String::new();
+        };
+        let mut seen = match (waiting, waits_bytes.unwrap_or(0)) {
+            (0, 0) => "nothing waits here".to_owned(),
+            (0, bytes) => format!("{} on their way", form::bytes(bytes)),
+            (waiting, _) => format!("{} here for it", form::counted(*waiting, "message")),
+        };
+        if let Some(ms) = round_trip_ms {
+            seen += &format!(", round trip {}", form::fine_span(Duration::from_secs_f64(ms / 1e3)));
+        }
+        let verdict = match blocks {
+            Some(blocks) => format!("after {}:", form::counted(*blocks, "block")),
+            None => "still, and now it is:".to_owned(),
+        };
+        format!(
+            "{client} is {} behind on {topic} {verdict} {} ({seen}: {})",
+            behind(*behind_ms),
+            cause.as_str(),
+            why.brief()
+        )
     }
 
     fn report_sentence(&self) -> String {
@@ -681,6 +744,14 @@ fn code_number<S: serde::Serializer>(code: &CloseCode, serializer: S) -> Result<
 /// Milliseconds with one digit: finer than anything that was measured.
 fn tenth<S: serde::Serializer>(ms: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((ms * 10.0).round() / 10.0)
+}
+
+/// Milliseconds with two digits: for what lasts microseconds.
+fn hundredths<S: serde::Serializer>(ms: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match ms {
+        Some(ms) => serializer.serialize_f64((ms * 100.0).round() / 100.0),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn tenths<S: serde::Serializer>(ms: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -802,6 +873,10 @@ mod tests {
             server_ms: elapsed_ms,
             drift_ms: elapsed_ms.map(|_| -0.01),
             behind_ms: 0.0,
+            cause: Cause::SourceLimited,
+            round_trip_ms: Some(0.2),
+            latency_ms: None,
+            latency_error_ms: None,
             flags,
         };
         assert_eq!(

@@ -26,13 +26,14 @@ use super::feeds::Feeds;
 use super::key::Key;
 use super::label::ClientLabel;
 use super::liveness::Liveness;
-use super::pace::{Change, Pace};
+use super::reporter::{News, Reporter, Sight};
 use super::topics::{Topic, TopicId};
 use super::worker::{Share, Stop};
 use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::Grant;
 use crate::session::{Missed, Mode, Readers, Session};
+use crate::socket::Socket;
 use crate::terminal::form;
 
 /// One client: its session, its standing, and the other end's words.
@@ -61,7 +62,8 @@ struct Notes {
     commands: Option<Bucket>,
     /// How many more messages it may send, and how many more bytes.
     said: Option<(Bucket, Bucket)>,
-    paces: Vec<(TopicId, Pace, Bucket)>,
+    /// What is known of it in the topics that it reports.
+    reporters: Vec<Reporter>,
     /// Offsets that it was told it will not get, by topic.
     missed: Tally,
     /// The close frame that it sent.
@@ -224,6 +226,7 @@ impl Peer {
         common: &Common,
         feeds: &mut Feeds,
         passes: &mut Passes,
+        socket: &Socket,
     ) {
         if self.session.closing().is_some() && !matches!(frame, Frame::Close(_)) {
             return;
@@ -245,7 +248,7 @@ impl Peer {
                 }
             }
             Frame::Text(text) if self.session.mode() == Mode::LapwingV1 => {
-                self.on_command(text, now, common, feeds, passes);
+                self.on_command(text, now, common, feeds, passes, socket);
             }
             Frame::Text(text) if holds_token(text) => self.on_said(Said::text(TOKEN_SAID, usize::MAX), common),
             Frame::Text(text) => self.on_said(Said::text(text, Limits::SAID_BYTES_MAX), common),
@@ -270,7 +273,7 @@ impl Peer {
     }
 
     /// Takes a message that came compressed; gives how long it was made.
-    pub fn on_deflated(&mut self, message: Deflated<'_>, around: &mut Surroundings) -> usize {
+    pub fn on_deflated(&mut self, message: Deflated<'_>, around: &mut Surroundings, socket: &Socket) -> usize {
         if self.session.closing().is_some() {
             return 0;
         }
@@ -299,7 +302,7 @@ impl Peer {
             }
         };
         match inflated.event() {
-            Ok(frame) => self.on_frame(frame, around.now, common, &mut around.feeds, &mut around.passes),
+            Ok(frame) => self.on_frame(frame, around.now, common, &mut around.feeds, &mut around.passes, socket),
             Err(error) => self.session.close(error.close_code(), &error.to_string()),
         }
         inflated.bytes()
@@ -353,7 +356,15 @@ impl Peer {
         });
     }
 
-    fn on_command(&mut self, text: &str, now: Duration, common: &Common, feeds: &mut Feeds, passes: &mut Passes) {
+    fn on_command(
+        &mut self,
+        text: &str,
+        now: Duration,
+        common: &Common,
+        feeds: &mut Feeds,
+        passes: &mut Passes,
+        socket: &Socket,
+    ) {
         let rate = common.limits.command_rate;
         let full = || Bucket::full(rate, now);
         if !self.notes().commands.get_or_insert_with(full).take(rate, now) {
@@ -369,11 +380,14 @@ impl Peer {
             Ok(ClientMessage::Unsubscribe { topic }) => match common.topics.find(&topic) {
                 Some(found) if self.session.unfollow(found.id.0) => {
                     feeds.unfollow(found.id, self.session.view(), self.key);
+                    if let Some(notes) = &mut self.notes {
+                        notes.reporters.retain(|reporter| reporter.topic != found.id);
+                    }
                     self.session.say(&ServerMessage::Unsubscribed { topic });
                 }
                 _ => self.refuse("unknown_topic", format!("topic {topic} is not followed"), Some(topic)),
             },
-            Ok(ClientMessage::Report(report)) => self.on_report(&report, now, common, feeds),
+            Ok(ClientMessage::Report(report)) => self.on_report(&report, now, common, feeds, socket),
             Ok(ClientMessage::Say { text }) => self.on_said(Said::text(&text, Limits::SAID_BYTES_MAX), common),
             Err(message) => self.refuse("bad_command", message, None),
         }
@@ -536,7 +550,7 @@ impl Peer {
         });
     }
 
-    fn on_report(&mut self, report: &Report, now: Duration, common: &Common, feeds: &Feeds) {
+    fn on_report(&mut self, report: &Report, now: Duration, common: &Common, feeds: &Feeds, socket: &Socket) {
         let Some(topic) = common
             .topics
             .find(&report.topic)
@@ -554,13 +568,16 @@ impl Peer {
             );
         }
         let rate = common.limits.report_rate;
-        let paces = &mut self.notes.get_or_insert_default().paces;
-        let place = paces.iter().position(|(id, ..)| *id == topic.id).unwrap_or_else(|| {
-            paces.push((topic.id, Pace::default(), Bucket::full(rate, now)));
-            paces.len() - 1
-        });
-        let (_, pace, bucket) = &mut paces[place];
-        if !bucket.take(rate, now) {
+        let reporters = &mut self.notes.get_or_insert_default().reporters;
+        let place = reporters
+            .iter()
+            .position(|reporter| reporter.topic == topic.id)
+            .unwrap_or_else(|| {
+                reporters.push(Reporter::new(topic.id, &topic.crowd, rate, now));
+                reporters.len() - 1
+            });
+        let reporter = &mut reporters[place];
+        if !reporter.may_report(rate, now) {
             common.breaches.count(Breach::ReportRate);
             let message = match rate.per_second {
                 1 => "at most one report a topic and second".to_owned(),
@@ -568,12 +585,17 @@ impl Peer {
             };
             return self.refuse("too_many_reports", message, Some(report.topic.clone()));
         }
-        let server_ms = server_ms(topic, report);
-        let (drift_ms, change) = pace.on_report(report, server_ms);
-        let behind_ms = pace.behind_ms();
+        let (session, client) = (self.label.session(), &self.label);
+        let sight = sight(topic, report, &self.session, common, feeds, socket);
+        let news = reporter.on_report(report, &sight, Now::read());
+        let behind_ms = reporter.behind_ms();
+        let judgement = reporter.judgement();
+        let path = sight.path;
+        let round_trip_ms = path.map(|path| path.round_trip.as_secs_f64() * 1e3);
+        let reported = reporter.last().expect("it has just reported");
         common.console.tell(Event::Report {
-            session: self.label.session(),
-            client: self.label.clone(),
+            session,
+            client: client.clone(),
             topic: report.topic.clone(),
             block: report.last_block,
             blocks: report.blocks,
@@ -583,16 +605,33 @@ impl Peer {
             messages: report.messages,
             elapsed_ms: report.elapsed_ms.map(|spans| spans.total),
             spread_ms: report.spread_ms.median,
-            server_ms: drift_ms.and(server_ms),
-            drift_ms,
+            server_ms: reported.drift_ms.and(sight.server_ms),
+            drift_ms: reported.drift_ms,
             behind_ms,
+            cause: judgement.cause(),
+            round_trip_ms,
+            latency_ms: reported.latency.map(|latency| latency.ms),
+            latency_error_ms: reported.latency.map(|latency| latency.error_ms),
             flags: report.flags,
         });
-        match change {
-            Some(Change::Slow(blocks)) => self.tell_slow(topic, behind_ms, blocks, common, feeds),
-            Some(Change::KeepsUp) => common.console.tell(Event::KeepsUp {
-                session: self.label.session(),
-                client: self.label.clone(),
+        let slow = |blocks| Event::Slow {
+            session,
+            client: client.clone(),
+            topic: report.topic.clone(),
+            behind_ms,
+            blocks,
+            waiting: sight.waiting,
+            waits_bytes: path.map(|path| path.waits_bytes),
+            round_trip_ms,
+            cause: judgement.cause(),
+            why: judgement,
+        };
+        match news {
+            Some(News::Slow(blocks)) => common.console.tell(slow(Some(blocks))),
+            Some(News::Cause) => common.console.tell(slow(None)),
+            Some(News::KeepsUp) => common.console.tell(Event::KeepsUp {
+                session,
+                client: client.clone(),
                 topic: report.topic.clone(),
                 behind_ms,
             }),
@@ -600,22 +639,32 @@ impl Peer {
         }
     }
 
-    fn tell_slow(&self, topic: &Topic, behind_ms: f64, blocks: u64, common: &Common, feeds: &Feeds) {
-        let sent = self
-            .session
-            .cursor(topic.id.0)
-            .map_or(Offset::ZERO, |cursor| cursor.offset);
-        let waiting = feeds.log(topic.id.0, self.session.view()).next().since(sent);
-        common.console.tell(Event::Slow {
-            session: self.label.session(),
-            client: self.label.clone(),
-            topic: topic.name().clone(),
-            behind_ms,
-            blocks,
-            waiting,
-            // With nothing waiting here, the server and the network have done their part; otherwise it may be either.
-            cause: if waiting == 0 { "client slow" } else { "unclear" },
-        });
+    /// Looks for reports that should have come long ago: such a client is asked whether it is there, and one that does not answer
+    /// is told to be silent. Gives whether to ask.
+    pub fn look_for_reports(&mut self, now: Duration, common: &Common) -> bool {
+        let Some(notes) = &mut self.notes else { return false };
+        let unanswered = self.live.unanswered(now);
+        let wall = Now::read();
+        let mut asks = false;
+        for reporter in &mut notes.reporters {
+            let topic = common.topics.get(reporter.topic);
+            if !reporter.is_overdue(topic.log.next(), wall) {
+                continue;
+            }
+            asks = true;
+            if unanswered >= SILENT_AFTER && reporter.on_silent(wall) {
+                let last = reporter.last().expect("it is overdue since its last report");
+                common.console.tell(Event::Silent {
+                    session: self.label.session(),
+                    client: self.label.clone(),
+                    topic: topic.name().clone(),
+                    quiet: Duration::from_nanos(wall.mono.saturating_sub(last.at.mono)),
+                    cause: reporter.judgement().cause(),
+                    why: reporter.judgement(),
+                });
+            }
+        }
+        asks && self.live.ask()
     }
 
     /// A heartbeat with the ends of all topics followed.
@@ -666,10 +715,20 @@ impl Peer {
     }
 }
 
-/// The server's own time for the offsets of a report, from the end of the block before: none when they are not all retained.
-fn server_ms(topic: &Topic, report: &Report) -> Option<f64> {
-    let (before, last) = topic.log.memory().instants(report.first.previous()?, report.last)?;
-    Some(last.saturating_sub(before) as f64 / 1e6)
+/// What the server sees of its own at a report. Its time for the same offsets is from the end of the block before: none when they
+/// are not all retained.
+fn sight(topic: &Topic, report: &Report, session: &Session, common: &Common, feeds: &Feeds, socket: &Socket) -> Sight {
+    let memory = topic.log.memory();
+    let instants = |before| memory.instants(before, report.last);
+    let spanned = report.first.previous().and_then(instants);
+    let sent = session.cursor(topic.id.0).map_or(Offset::ZERO, |cursor| cursor.offset);
+    Sight {
+        server_ms: spanned.map(|(before, last)| last.saturating_sub(before) as f64 / 1e6),
+        appended: spanned.or_else(|| instants(report.last)).map(|(_, last)| last),
+        waiting: feeds.log(topic.id.0, session.view()).next().since(sent),
+        path: socket.path(),
+        late: common.late(),
+    }
 }
 
 fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
@@ -695,6 +754,8 @@ fn holds_token(text: &str) -> bool {
 
 /// What is shown in its place.
 const TOKEN_SAID: &str = "a token, which is not shown";
+/// Who is there answers a ping sooner, unless it is very far away.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// Who came too often may come back after so long.
 const RATE_RETRY_MS: u64 = 5000;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use lapwing_wire::topic::TopicName;
 use tokio::sync::Notify;
 
+use super::reporter::Crowd;
 use crate::log::Log;
 use crate::source::spec::{Feed, TopicSpec};
 
@@ -23,6 +24,8 @@ pub struct Topic {
     pub log: Arc<Log>,
     /// Offsets that clients were told they will not get, over all clients so far.
     pub missed: AtomicU64,
+    /// The clients that report it.
+    pub crowd: Arc<Crowd>,
     /// Told when a publish is taken that others may have to come after.
     pub published: Notify,
 }
@@ -52,6 +55,7 @@ impl Topics {
             id: TopicId(u32::try_from(at).expect("the number of topics is bounded")),
             log,
             missed: AtomicU64::new(0),
+            crowd: Arc::default(),
             published: Notify::new(),
             config,
         };
