@@ -722,7 +722,7 @@ fn topic_files(topics: &[TopicSpec], storage: Option<&StorageSpec>) -> usize {
         kept + match topic.source.feed {
             Feed::Exec(..) => 3,
             Feed::Tail(..) | Feed::Replay(..) => 2,
-            Feed::Users(_) | Feed::Arrays(_) | Feed::Stdin | Feed::Push => 0,
+            Feed::Users(_) | Feed::Arrays(_) | Feed::Stdin | Feed::Push | Feed::Own => 0,
         }
     };
     topics.iter().map(files).sum()

@@ -73,7 +73,7 @@ async fn on_error(error: &io::Error, listener: &TcpListener, spare: &mut Spare, 
             "no room for more connections ({error}); {} stay, new ones are refused",
             common.open.load(Ordering::Relaxed)
         );
-        common.console.tell(Event::Limit { text });
+        common.tell(Event::Limit { text });
     }
     if !refused {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -117,6 +117,7 @@ fn welcome(stream: TcpStream, address: SocketAddr, seat: Seat, wait: Duration, f
         let deadline = tokio::time::Instant::now() + common.limits.handshake_timeout;
         let guest = Guest {
             address,
+            peer: address,
             seat: SharedSeat::new(seat),
         };
         let opened = tokio::select! {
@@ -207,7 +208,7 @@ impl Porter {
             if self.told.is_due() {
                 let refused = std::mem::take(&mut self.refused);
                 let text = format!("{sentence}: {refused} refused with {}", status.as_u16());
-                front.common.console.tell(Event::Limit { text });
+                front.common.tell(Event::Limit { text });
             }
         }
         // Without room it is sent away without a word.

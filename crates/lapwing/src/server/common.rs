@@ -1,5 +1,6 @@
 //! What all threads of one server share.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 
@@ -8,10 +9,15 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::access::Access;
 use super::breach::Breaches;
+use super::chronicle::Chronicle;
 use super::console::Console;
+use super::event::Event;
 use super::roster::Roster;
 use super::topics::Topics;
+use crate::clock::Now;
 use crate::config::Limits;
+use crate::log::Log;
+use crate::source::spec::TopicSpec;
 
 /// Shared by the front door, the workers and the sources.
 pub struct Common {
@@ -21,8 +27,9 @@ pub struct Common {
     pub limits: Limits,
     /// Who may do what.
     pub access: Access,
-    /// Where events are told.
-    pub console: Console,
+    console: Console,
+    /// Where events are kept, for those who watch.
+    pub chronicle: Chronicle,
     /// Who came and went.
     pub roster: Roster,
     /// Connections open now, those still in their handshake included.
@@ -42,13 +49,20 @@ pub struct Common {
 impl Common {
     /// Of a server that has just begun.
     #[must_use]
-    pub fn new(topics: Topics, limits: Limits, access: Access, console: Console) -> Arc<Self> {
+    pub fn new(
+        topics: Vec<(TopicSpec, Arc<Log>)>,
+        limits: Limits,
+        access: Access,
+        console: Console,
+    ) -> io::Result<Arc<Self>> {
+        let chronicle = Chronicle::start()?;
         let body_room = Semaphore::new(limits.bodies_bytes_max.div_ceil(1024));
-        Arc::new(Self {
-            topics,
+        Ok(Arc::new(Self {
+            topics: Topics::new(topics, chronicle.topics()),
             limits,
             access,
             console,
+            chronicle,
             roster: Roster::default(),
             open: AtomicUsize::new(0),
             breaches: Breaches::default(),
@@ -57,13 +71,19 @@ impl Common {
             inflating: Room::new(Limits::INFLATING_BYTES_MAX),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
-        })
+        }))
     }
 
     /// Whether nobody new is let in, and nothing is taken, any more.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Tells an event: it is shown, and kept for those who watch. Returns at once.
+    pub fn tell(&self, event: Event) {
+        self.chronicle.tell(&event, Now::read());
+        self.console.tell(event);
     }
 
     /// The longest that giving everybody a turn took lately.

@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lapwing_wire::time::micros_text;
 use rustix::io::Errno;
-use serde::Serialize;
 
 use super::event::Event;
 use super::label::ClientLabel;
@@ -407,19 +405,7 @@ impl LaneWriter {
     fn write(&mut self, now: Now, event: &Event) {
         let sink = usize::from(!event.is_data());
         if self.format == OutputFormat::Json {
-            #[derive(Serialize)]
-            struct Line<'a> {
-                event: &'static str,
-                time: String,
-                #[serde(flatten)]
-                fields: &'a Event,
-            }
-            let line = Line {
-                event: event.key(),
-                time: micros_text(now.wall),
-                fields: event,
-            };
-            let mut text = serde_json::to_string(&line).expect("every field has a form in JSON");
+            let mut text = event.to_json(now);
             text.push('\n');
             self.put(0, &text, event.client());
         } else {

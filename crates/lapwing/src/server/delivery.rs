@@ -108,7 +108,7 @@ impl Delivery {
             match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     let text = format!("a delivery thread cannot wait for its sockets: {error}");
-                    self.around.common.console.tell(Event::Limit { text });
+                    self.around.common.tell(Event::Limit { text });
                     std::thread::sleep(Duration::from_millis(100));
                 }
                 _ => {}
@@ -199,6 +199,7 @@ impl Delivery {
             grants,
             pins,
             pass,
+            watches,
             seat,
         } = arrival;
         pins.into_iter()
@@ -211,7 +212,7 @@ impl Delivery {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         let session = Session::new(mode, compression, cursors);
-        let mut peer = Peer::new(label, address, session, Key::new(key), limits, self.around.now);
+        let mut peer = Peer::new(label, address, session, Key::new(key), watches, limits, self.around.now);
         if mode == Mode::Echo {
             peer.echo_messages(Echo::new(deflation));
         }
@@ -345,7 +346,7 @@ impl Delivery {
 
     fn tell_no_ring(&self, what: &str, error: &io::Error) {
         let text = format!("io_uring {what} ({error}): from now on each client has a system call of its own");
-        self.around.common.console.tell(Event::Limit { text });
+        self.around.common.tell(Event::Limit { text });
     }
 
     /// Has something brought from a file; meanwhile the connection goes on with its other topics.

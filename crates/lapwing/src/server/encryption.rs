@@ -78,7 +78,7 @@ impl Encryption {
             let Ok((looked_at, text)) = looked.await else { continue };
             watched = looked_at;
             if let Some(text) = text {
-                common.console.tell(Event::Certificate { text });
+                common.tell(Event::Certificate { text });
             }
         }
     }

@@ -10,12 +10,14 @@ use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::{GapReason, Level};
 use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::position::Offset;
+use lapwing_wire::time::micros_text;
 use lapwing_wire::topic::TopicName;
 use serde::Serialize;
 
 use super::breach::Met;
 use super::cause::{Cause, Judgement};
 use super::label::ClientLabel;
+use crate::clock::Now;
 use crate::terminal::form;
 
 /// One thing that happened.
@@ -456,6 +458,24 @@ impl Event {
             Self::Limit { .. } | Self::NotShown { .. } => "limit",
             Self::Stopping { .. } | Self::Stopped { .. } => "stop",
         }
+    }
+
+    /// As one JSON object: `event`, `time`, and the fields.
+    #[must_use]
+    pub fn to_json(&self, now: Now) -> String {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            event: &'static str,
+            time: String,
+            #[serde(flatten)]
+            fields: &'a Event,
+        }
+        let line = Line {
+            event: self.key(),
+            time: micros_text(now.wall),
+            fields: self,
+        };
+        serde_json::to_string(&line).expect("every field has a form in JSON")
     }
 
     /// The value of `event` in JSON.

@@ -54,8 +54,10 @@ pub struct Front {
 /// Who asks.
 #[derive(Clone)]
 pub struct Guest {
-    /// From where.
+    /// From where: the peer's own address, or the one that a trusted proxy named.
     pub address: SocketAddr,
+    /// Who is at the other end of the connection.
+    pub peer: SocketAddr,
     /// Its place among the connections allowed.
     pub seat: SharedSeat,
 }

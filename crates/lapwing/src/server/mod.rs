@@ -7,6 +7,7 @@ pub mod breach;
 pub mod bucket;
 pub mod cause;
 pub mod certificate;
+pub mod chronicle;
 pub mod common;
 pub mod connection;
 pub mod console;
@@ -72,7 +73,6 @@ use hello::Strays;
 use seat::Seats;
 use secrets::Secrets;
 use storage::{Keeping, Storage};
-use topics::Topics;
 use trust::Trust;
 use turnstile::Turnstile;
 use worker::{Share, Stop, Worker};
@@ -106,7 +106,7 @@ impl Server {
         let listener = TcpListener::from_std(listener)?;
         let common = {
             let access = secrets.access.as_ref().map_or_else(Access::default, Files::access);
-            Common::new(Topics::new(storage.take_topics()), config.limits, access, console)
+            Common::new(storage.take_topics(), config.limits, access, console)?
         };
         let keeping = storage.start(&common)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -125,7 +125,7 @@ impl Server {
             strays: Strays::default(),
             tasks: TaskTracker::new(),
         });
-        let sources = common.topics.iter().map(|topic| {
+        let sources = common.topics.public().map(|topic| {
             let events = Arc::new(ToConsole {
                 common: common.clone(),
                 topic: topic.name().clone(),
@@ -165,7 +165,7 @@ impl Server {
     pub async fn stop(self, code: CloseCode, why: &'static str, signal: &'static str) {
         let clients = self.front.workers.iter().map(Worker::sessions).sum::<usize>() as u64;
         self.common.begin_stop();
-        self.common.console.tell(Event::Stopping { signal, clients });
+        self.common.tell(Event::Stopping { signal, clients });
         let mut stopping: tokio::task::JoinSet<()> = self.sources.into_iter().map(Source::stop).collect();
         // Each has its own deadline; one that cannot even be asked does not hold the stop.
         let all = async { while stopping.join_next().await.is_some() {} };
@@ -194,10 +194,10 @@ impl Server {
         let (messages, bytes) = self.common.roster.sent();
         let ran = Duration::from_nanos(Now::read().mono.saturating_sub(self.started.mono));
         let mut missed = Tally::default();
-        for topic in self.common.topics.iter() {
+        for topic in self.common.topics.public() {
             missed.add(topic.name(), topic.missed.load(Ordering::Relaxed));
         }
-        self.common.console.tell(Event::Stopped {
+        self.common.tell(Event::Stopped {
             ran,
             clients: self.common.roster.sessions(),
             messages,
@@ -205,6 +205,7 @@ impl Server {
             missed,
             limits: self.common.breaches.met(),
         });
+        self.common.chronicle.finish();
     }
 }
 
@@ -216,7 +217,7 @@ struct ToConsole {
 
 impl SourceEvents for ToConsole {
     fn tell(&self, text: String) {
-        self.common.console.tell(Event::Source {
+        self.common.tell(Event::Source {
             topic: self.topic.clone(),
             text,
         });

@@ -48,6 +48,8 @@ pub struct Peer {
     /// When it came, in nanoseconds of the monotonic clock.
     joined: u64,
     told: bool,
+    /// Where nobody is asked for a token: it may see what the server knows of its clients.
+    watches: bool,
     /// Its place in the worker's list.
     key: Key,
     controls: Bucket,
@@ -82,6 +84,7 @@ impl Peer {
         address: SocketAddr,
         session: Session,
         key: Key,
+        watches: bool,
         limits: &Limits,
         now: Duration,
     ) -> Self {
@@ -97,6 +100,7 @@ impl Peer {
             live,
             joined: Now::read().mono,
             told: false,
+            watches,
             key,
             controls: Bucket::full(limits.command_rate, now),
             notes: None,
@@ -119,7 +123,7 @@ impl Peer {
             server: concat!("lapwing/", env!("CARGO_PKG_VERSION")).to_owned(),
             topics: common
                 .topics
-                .iter()
+                .public()
                 .map(Topic::name)
                 .filter(|name| passes.may_listen(self.key, name))
                 .cloned()
@@ -143,7 +147,7 @@ impl Peer {
             .cursors()
             .iter()
             .map(|c| (common.topics.get(TopicId(c.topic)).name().clone(), c.offset));
-        common.console.tell(Event::Joined {
+        common.tell(Event::Joined {
             session: self.label.session(),
             client: self.label.clone(),
             address: self.address.get(),
@@ -177,7 +181,7 @@ impl Peer {
         common
             .roster
             .on_left(&self.label, now, self.session.messages, self.session.bytes);
-        common.console.tell(Event::Left {
+        common.tell(Event::Left {
             session: self.label.session(),
             client: self.label.clone(),
             code,
@@ -348,7 +352,7 @@ impl Peer {
     fn on_said(&mut self, said: Said, common: &Common) {
         #[cfg(debug_assertions)]
         super::fault::on_said(&said);
-        common.console.tell(Event::Said {
+        common.tell(Event::Said {
             session: self.label.session(),
             client: self.label.clone(),
             address: self.address.get(),
@@ -408,12 +412,12 @@ impl Peer {
         };
         let topics: Vec<&Topic> = match &wish.topic {
             None => {
-                let topics = common.topics.iter();
+                let topics = common.topics.public();
                 topics
                     .filter(|topic| passes.may_listen(self.key, topic.name()))
                     .collect()
             }
-            Some(name) if let Some(denied) = passes.denies_listen(self.key, name) => {
+            Some(name) if let Err(denied) = passes.caller(self.key).check_follow(name, self.watches) => {
                 return self.refuse("not_allowed", denied.to_string(), Some(name.clone()));
             }
             Some(name) => match common.topics.find(name) {
@@ -477,7 +481,8 @@ impl Peer {
     fn denied(&self, common: &Common, passes: &Passes) -> Option<String> {
         self.session.cursors().iter().find_map(|cursor| {
             let topic = common.topics.get(TopicId(cursor.topic));
-            Some(passes.denies_listen(self.key, topic.name())?.to_string())
+            let caller = passes.caller(self.key);
+            Some(caller.check_follow(topic.name(), self.watches).err()?.to_string())
         })
     }
 
@@ -521,7 +526,7 @@ impl Peer {
 
     /// What it wants of a topic cannot be read from its file.
     pub fn on_unreadable(&mut self, topic: &Topic, offset: Offset, error: &io::Error, common: &Common) {
-        common.console.tell(Event::Storage {
+        common.tell(Event::Storage {
             topic: topic.name().clone(),
             text: format!("cannot read from offset {offset} on: {error}"),
         });
@@ -540,7 +545,7 @@ impl Peer {
         let count = range.end.since(range.start);
         topic.missed.fetch_add(count, Ordering::Relaxed);
         self.notes().missed.add(topic.name(), count);
-        common.console.tell(Event::Missed {
+        common.tell(Event::Missed {
             session: self.label.session(),
             client: self.label.clone(),
             topic: topic.name().clone(),
@@ -593,7 +598,7 @@ impl Peer {
         let path = sight.path;
         let round_trip_ms = path.map(|path| path.round_trip.as_secs_f64() * 1e3);
         let reported = reporter.last().expect("it has just reported");
-        common.console.tell(Event::Report {
+        common.tell(Event::Report {
             session,
             client: client.clone(),
             topic: report.topic.clone(),
@@ -627,9 +632,9 @@ impl Peer {
             why: judgement,
         };
         match news {
-            Some(News::Slow(blocks)) => common.console.tell(slow(Some(blocks))),
-            Some(News::Cause) => common.console.tell(slow(None)),
-            Some(News::KeepsUp) => common.console.tell(Event::KeepsUp {
+            Some(News::Slow(blocks)) => common.tell(slow(Some(blocks))),
+            Some(News::Cause) => common.tell(slow(None)),
+            Some(News::KeepsUp) => common.tell(Event::KeepsUp {
                 session,
                 client: client.clone(),
                 topic: report.topic.clone(),
@@ -654,7 +659,7 @@ impl Peer {
             asks = true;
             if unanswered >= SILENT_AFTER && reporter.on_silent(wall) {
                 let last = reporter.last().expect("it is overdue since its last report");
-                common.console.tell(Event::Silent {
+                common.tell(Event::Silent {
                     session: self.label.session(),
                     client: self.label.clone(),
                     topic: topic.name().clone(),

@@ -120,7 +120,7 @@ impl Storage {
     /// Starts what writes, and tells what was found when the files were opened.
     pub fn start(self, common: &Arc<Common>) -> io::Result<Keeping> {
         for (topic, text) in self.notices {
-            common.console.tell(Event::Storage { topic, text });
+            common.tell(Event::Storage { topic, text });
         }
         let committer = |(log, writer): (Arc<Log>, StoreWriter)| {
             let events = Trouble {
@@ -145,7 +145,7 @@ pub fn tell_findings(common: &Common) {
         .flat_map(|store| store.take_notices())
         .map(|notice| told(&notice))
     {
-        common.console.tell(Event::Storage { topic, text });
+        common.tell(Event::Storage { topic, text });
     }
 }
 
@@ -191,7 +191,7 @@ impl OnTrouble for Trouble {
         let since = |told: Now| Duration::from_nanos(now.mono.saturating_sub(told.mono));
         if self.told.is_none_or(|told| since(told) >= TROUBLE_INTERVAL) {
             self.told = Some(now);
-            self.common.console.tell(Event::Storage {
+            self.common.tell(Event::Storage {
                 topic: self.topic.clone(),
                 text: error.to_string(),
             });
@@ -200,7 +200,7 @@ impl OnTrouble for Trouble {
 
     fn on_recovered(&mut self) {
         if self.told.take().is_some() {
-            self.common.console.tell(Event::Storage {
+            self.common.tell(Event::Storage {
                 topic: self.topic.clone(),
                 text: "messages are kept again".to_owned(),
             });
@@ -226,7 +226,7 @@ pub enum StorageError {
 }
 
 /// A name for a history, never drawn twice.
-fn random_epoch() -> Epoch {
+pub(super) fn random_epoch() -> Epoch {
     #[cfg(feature = "planted")]
     if crate::planted::is(crate::planted::Bug::EpochKept) {
         return Epoch::from_bits(1);

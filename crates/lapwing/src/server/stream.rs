@@ -43,6 +43,7 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
         grants: (grants, pins),
         query,
         pass,
+        watches,
     } = match decide(&front.common, &request) {
         Ok(decided) => decided,
         Err(refusal) => return *refusal,
@@ -90,6 +91,7 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
             grants,
             pins,
             pass,
+            watches,
             seat,
         });
     });
@@ -118,6 +120,7 @@ struct Decided {
     grants: Grants,
     query: StreamQuery,
     pass: Option<Pass>,
+    watches: bool,
 }
 
 /// The places granted, and what keeps them where a topic holds back its source.
@@ -172,6 +175,7 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
     })?;
     let offered = joined(headers, "sec-websocket-protocol");
     let caller = gate::caller(common, headers, &offered, query.ticket.as_ref())?;
+    let watches = gate::may_watch(&caller, request).is_ok();
     let (mode, protocol, grants) = if request.uri().path() == ECHO {
         caller.check_listen_at_all().map_err(|denied| gate::refused(&denied))?;
         (
@@ -182,7 +186,7 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
     } else {
         let protocol = choose_protocol(&offered, &[SUBPROTOCOL, PLAIN_PROTOCOL]);
         let mode = mode(&query, protocol == Some(SUBPROTOCOL))?;
-        (mode, protocol, grants(common, &query, mode, &caller)?)
+        (mode, protocol, grants(common, &query, mode, &caller, watches)?)
     };
     Ok(Decided {
         key,
@@ -191,6 +195,7 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
         grants,
         query,
         pass: caller.pass(Now::read()),
+        watches,
     })
 }
 
@@ -213,7 +218,13 @@ fn mode(query: &StreamQuery, subprotocol: bool) -> Result<Mode, Box<Answer>> {
 }
 
 /// What each topic asked for grants. A plain client could not be told of a lost history later, so it is told now.
-fn grants(common: &Common, query: &StreamQuery, mode: Mode, caller: &Caller) -> Result<Grants, Box<Answer>> {
+fn grants(
+    common: &Common,
+    query: &StreamQuery,
+    mode: Mode,
+    caller: &Caller,
+    watches: bool,
+) -> Result<Grants, Box<Answer>> {
     let denied = |denied| gate::refused(&denied);
     caller.check_listen_at_all().map_err(denied)?;
     let may = |name: &TopicName| caller.may_listen(name);
@@ -222,7 +233,7 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode, caller: &Caller) -> 
             "from= without topics= means nothing with lapwing.v1; add topics=, or say from where in subscribe";
         return refuse(StatusCode::BAD_REQUEST, sentence);
     }
-    let allowed = || common.topics.iter().filter(|topic| may(topic.name()));
+    let allowed = || common.topics.public().filter(|topic| may(topic.name()));
     let (all, most) = (allowed().count(), common.limits.subscriptions_max);
     let topics: Vec<&Topic> = match &query.topics {
         None if mode == Mode::LapwingV1 => Vec::new(),
@@ -245,7 +256,7 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode, caller: &Caller) -> 
         Some(Asked::Named(names)) => names
             .iter()
             .map(|name| {
-                caller.check_listen(name).map_err(denied)?;
+                caller.check_follow(name, watches).map_err(denied)?;
                 common.topics.find(name).ok_or_else(|| {
                     let sentence = format!("there is no topic {name}; {}", common.topics.there_are(may));
                     Box::new(refusal(StatusCode::NOT_FOUND, &sentence))
@@ -254,7 +265,7 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode, caller: &Caller) -> 
             .collect::<Result<_, _>>()?,
     };
     for (name, _) in &query.starts {
-        caller.check_listen(name).map_err(denied)?;
+        caller.check_follow(name, watches).map_err(denied)?;
     }
     if let Some((name, _)) = query.starts.iter().find(|(name, _)| common.topics.find(name).is_none()) {
         return refuse(

@@ -83,6 +83,8 @@ pub struct Arrival {
     pub pins: Vec<(TopicId, Pin)>,
     /// What it may do, where that is asked.
     pub pass: Option<Pass>,
+    /// Where it is not: it may see what the server knows of its clients.
+    pub watches: bool,
     /// Its place among the connections allowed.
     pub seat: Seat,
 }

@@ -137,7 +137,10 @@ fn unsafe_code_stays_where_it_is_proven() {
         "crates/lapwing-fuzz/src",
     ] {
         for (path, text) in sources(folder) {
-            if ["log/segment.rs", "server/ring.rs", "socket/path.rs"].iter().any(|proven| path.ends_with(proven)) {
+            if ["log/segment.rs", "server/ring.rs", "socket/path.rs"]
+                .iter()
+                .any(|proven| path.ends_with(proven))
+            {
                 continue;
             }
             let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));

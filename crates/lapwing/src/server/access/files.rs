@@ -117,7 +117,7 @@ pub async fn watch(mut files: Files, common: Arc<Common>, mut hangup: Signal) {
                 }
                 Err(error) => format!("{error}; what was read before stays in force"),
             };
-            common.console.tell(Event::Access { text });
+            common.tell(Event::Access { text });
         }
     }
 }

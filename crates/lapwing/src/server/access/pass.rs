@@ -7,7 +7,7 @@ use std::time::Duration;
 use lapwing_wire::topic::TopicName;
 
 use super::identity::Identity;
-use super::{Access, Caller, Denied, LEEWAY_S, WARNING};
+use super::{Access, Caller, LEEWAY_S, WARNING};
 use crate::clock::Now;
 use crate::server::key::Key;
 
@@ -112,11 +112,11 @@ impl Passes {
         self.get(key).is_none_or(|pass| pass.identity.scopes.may_listen(topic))
     }
 
-    /// What the connection at this place is told when it may not listen to this topic.
+    /// Whose the connection at this place is.
     #[must_use]
-    pub fn denies_listen(&self, key: Key, topic: &TopicName) -> Option<Denied> {
-        let caller = Caller::Known(self.get(key)?.identity.clone());
-        caller.check_listen(topic).err()
+    pub fn caller(&self, key: Key) -> Caller {
+        self.get(key)
+            .map_or(Caller::Anyone, |pass| Caller::Known(pass.identity.clone()))
     }
 
     /// Looks at all of them: who is to be told what. After a change of keys or tokens, and when it is new here, each is compared
