@@ -1,5 +1,7 @@
 //! The gate: who sends a request, what those are told who may not, and tickets for those who may.
 
+use std::net::SocketAddr;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE,
     HeaderValue, WWW_AUTHENTICATE,
@@ -13,7 +15,7 @@ use super::access::credential::Places;
 use super::access::ticket::{TICKET_LIFE, TicketError};
 use super::access::{Caller, Denied};
 use super::common::Common;
-use super::front::{Answer, plain, refusal};
+use super::front::{Answer, Guest, plain, refusal};
 use crate::clock::Now;
 
 /// Who sends a request; `protocols` and `ticket` are what an upgrade may show beside the headers.
@@ -44,10 +46,31 @@ pub fn caller(
 pub fn refused(denied: &Denied) -> Box<Answer> {
     let status = StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::UNAUTHORIZED);
     let mut answer = refusal(status, &denied.to_string());
-    answer
-        .headers_mut()
-        .insert(WWW_AUTHENTICATE, HeaderValue::from_static(denied.challenge()));
+    if let Some(challenge) = denied.challenge() {
+        answer
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
     Box::new(answer)
+}
+
+/// Whether who sends a request may see what the server knows of its clients; `caller` is who that is.
+pub fn may_watch<B>(caller: &Caller, request: &Request<B>) -> Result<(), Denied> {
+    let guest = request.extensions().get::<Guest>();
+    let here = guest.is_some_and(|guest| is_here(guest.peer, guest.address, request.headers()));
+    caller.check_watch(here)
+}
+
+/// Whether a request comes from this machine: its peer is here, and so is the `client` whom that peer asks for, if it is a proxy that
+/// is trusted. What another proxy says of its client is not believed, but that it speaks for one is.
+fn is_here(peer: SocketAddr, client: SocketAddr, headers: &HeaderMap) -> bool {
+    let here = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+    // A trusted proxy that hides its client leaves the peer in its place.
+    let named = client != peer;
+    let forwarded = ["forwarded", "x-forwarded-for"]
+        .iter()
+        .any(|name| headers.contains_key(*name));
+    here(peer) && here(client) && (named || !forwarded)
 }
 
 /// Answers a request for a ticket: what a page may put into the URL of one stream.
@@ -93,3 +116,66 @@ fn give(common: &Common, headers: &HeaderMap) -> Result<Answer, Box<Answer>> {
 }
 
 const METHODS: &str = "POST, OPTIONS";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::proxy::Proxies;
+
+    /// Where a request of this peer with these headers comes from, on a server that trusts these proxies.
+    #[track_caller]
+    fn check(trusted: &str, peer: &str, lines: &[(&'static str, &str)], here: bool) {
+        let trusted: Vec<_> = trusted.split_whitespace().map(str::to_owned).collect();
+        let proxies = Proxies::parse(&trusted).expect("valid");
+        let headers = lines.iter().map(|(name, value)| {
+            let value = HeaderValue::from_str(value).expect("valid");
+            (http::HeaderName::from_static(name), value)
+        });
+        let headers: HeaderMap = headers.collect();
+        let peer: SocketAddr = peer.parse().expect("valid");
+        let client = proxies.client(peer, &headers).expect("no contradiction");
+        assert_eq!(is_here(peer, client, &headers), here, "{peer} {lines:?}");
+    }
+
+    #[test]
+    fn a_request_comes_from_here_when_its_peer_does_and_no_strange_proxy_speaks_for_others() {
+        for peer in ["127.0.0.1:9", "127.8.0.1:9", "[::1]:9", "[::ffff:127.0.0.1]:9"] {
+            check("", peer, &[], true);
+            check("", peer, &[("x-forwarded-for", "192.0.2.7")], false);
+            check("", peer, &[("x-forwarded-for", "127.0.0.1")], false);
+            check("", peer, &[("forwarded", "for=127.0.0.1")], false);
+            check("", peer, &[("forwarded", "")], false);
+        }
+        for peer in [
+            "192.0.2.7:9",
+            "10.0.0.1:9",
+            "[2001:db8::1]:9",
+            "[::ffff:192.0.2.7]:9",
+            "0.0.0.0:9",
+        ] {
+            check("", peer, &[], false);
+            check("", peer, &[("x-forwarded-for", "127.0.0.1")], false);
+        }
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_believed_about_whom_it_names_and_stands_for_whom_it_hides() {
+        let local = "127.0.0.1:9";
+        check("127.0.0.1", local, &[], true);
+        check("127.0.0.1", local, &[("x-forwarded-for", "127.0.0.1")], true);
+        check("127.0.0.1", local, &[("forwarded", "for=\"[::1]:4711\"")], true);
+        check("127.0.0.1", local, &[("x-forwarded-for", "192.0.2.7")], false);
+        check(
+            "127.0.0.1",
+            local,
+            &[("x-forwarded-for", "127.0.0.1, 192.0.2.7")],
+            false,
+        );
+        check("127.0.0.1", local, &[("forwarded", "for=unknown")], false);
+        check("127.0.0.1", local, &[("forwarded", "for=_hidden")], false);
+        check("127.0.0.1", local, &[("x-forwarded-for", "nonsense")], false);
+        // That is somebody on the proxy's machine.
+        check("10.0.0.0/8", "10.0.0.1:9", &[("x-forwarded-for", "127.0.0.1")], false);
+        check("10.0.0.0/8", "10.0.0.1:9", &[], false);
+    }
+}

@@ -198,6 +198,16 @@ impl Caller {
         self.check(may, || "a stream needs listen:TOPIC".to_owned())
     }
 
+    /// What it is told when it may not see what the server knows of its clients. Where nobody is asked for a token, that is for this
+    /// machine alone: `here` says whether the request comes from it.
+    pub fn check_watch(&self, here: bool) -> Result<(), Denied> {
+        match self {
+            Self::Anyone if here => Ok(()),
+            Self::Anyone => Err(Denied::Elsewhere),
+            Self::Known(identity) => self.check(identity.scopes.may_watch(), || "this needs admin".to_owned()),
+        }
+    }
+
     fn check(&self, may: bool, needed: impl FnOnce() -> String) -> Result<(), Denied> {
         match self {
             Self::Known(identity) if !may => Err(Denied::Scope {
@@ -236,6 +246,9 @@ pub enum Denied {
     /// A token that is not good, or no longer.
     #[error("the token {0}")]
     Jwt(JwtError),
+    /// Somebody elsewhere, on a server without tokens.
+    #[error("this is shown to the server's own machine; on a server with tokens (--tokens) it needs the scope admin")]
+    Elsewhere,
     /// A good token that does not allow this.
     #[error("the token has {has}; {needed}")]
     Scope {
@@ -253,21 +266,22 @@ impl Denied {
         match self {
             Self::Credential(error) => error.status(),
             Self::NoToken | Self::Unknown | Self::Ticket | Self::Jwt(_) => 401,
-            Self::Scope { .. } => 403,
+            Self::Elsewhere | Self::Scope { .. } => 403,
         }
     }
 
-    /// The value of `WWW-Authenticate` (RFC 6750 section 3).
+    /// The value of `WWW-Authenticate` (RFC 6750 section 3); none where no token would help.
     #[must_use]
-    pub fn challenge(&self) -> &'static str {
-        match self {
+    pub fn challenge(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Elsewhere => return None,
             Self::NoToken => "Bearer realm=\"lapwing\"",
             Self::Credential(CredentialError::Several { .. }) => "Bearer realm=\"lapwing\", error=\"invalid_request\"",
             Self::Credential(_) | Self::Unknown | Self::Ticket | Self::Jwt(_) => {
                 "Bearer realm=\"lapwing\", error=\"invalid_token\""
             }
             Self::Scope { .. } => "Bearer realm=\"lapwing\", error=\"insufficient_scope\"",
-        }
+        })
     }
 }
 
@@ -353,6 +367,42 @@ mod tests {
             ("the token is not known here".to_owned(), 401)
         );
         assert_eq!(ask(&access, "a.b.c").expect_err("no keys"), Denied::Unknown);
+    }
+
+    #[test]
+    fn who_may_watch_is_decided_by_the_machine_or_where_there_are_tokens_by_the_scope() {
+        let access = access(&[("web", "abc", "listen:*,publish:*"), ("run", "def", "admin")]);
+        let web = ask(&access, "abc").expect("good");
+        let run = ask(&access, "def").expect("good");
+        for (caller, here, told) in [
+            (&Caller::Anyone, true, None),
+            (
+                &Caller::Anyone,
+                false,
+                Some(("this is shown to the server's own machine", 403, false)),
+            ),
+            (&run, true, None),
+            (&run, false, None),
+            (
+                &web,
+                true,
+                Some(("the token has listen:*, publish:*; this needs admin", 403, true)),
+            ),
+            (
+                &web,
+                false,
+                Some(("the token has listen:*, publish:*; this needs admin", 403, true)),
+            ),
+        ] {
+            match (caller.check_watch(here), told) {
+                (Ok(()), None) => {}
+                (Err(denied), Some((sentence, status, challenged))) => {
+                    assert!(denied.to_string().starts_with(sentence), "{denied}");
+                    assert_eq!((denied.status(), denied.challenge().is_some()), (status, challenged));
+                }
+                (got, told) => panic!("{caller:?}, here {here}: {got:?}, {told:?}"),
+            }
+        }
     }
 
     #[test]

@@ -108,6 +108,12 @@ impl Scopes {
         self.0.iter().any(covers)
     }
 
+    /// Whether its bearer may see what the server knows of its clients.
+    #[must_use]
+    pub fn may_watch(&self) -> bool {
+        self.0.contains(&Scope::Admin)
+    }
+
     /// Whether its bearer may receive anything at all.
     #[must_use]
     pub fn may_listen_at_all(&self) -> bool {
