@@ -9,6 +9,8 @@ use tokio::sync::{Notify, Semaphore};
 use super::access::Access;
 use super::breach::Breaches;
 use super::console::Console;
+use super::counts::Counts;
+use super::ledger::Ledgers;
 use super::roster::Roster;
 use super::topics::Topics;
 use crate::config::Limits;
@@ -29,6 +31,10 @@ pub struct Common {
     pub open: AtomicUsize,
     /// How often each limit was met.
     pub breaches: Breaches,
+    /// What is counted beside.
+    pub counts: Counts,
+    /// What went out in each topic, and how soon.
+    pub ledgers: Ledgers,
     /// Room for published bodies, in KiB, over all connections.
     pub body_room: Semaphore,
     /// Bytes of clients' messages that are not whole, over all connections.
@@ -45,6 +51,8 @@ impl Common {
     pub fn new(topics: Topics, limits: Limits, access: Access, console: Console) -> Arc<Self> {
         let body_room = Semaphore::new(limits.bodies_bytes_max.div_ceil(1024));
         Arc::new(Self {
+            counts: Counts::new(topics.len()),
+            ledgers: Ledgers::new(topics.len()),
             topics,
             limits,
             access,

@@ -157,6 +157,7 @@ impl Peer {
         self.tell_joined(common, feeds);
         let now = Now::read();
         let (code, by, reason) = self.how_it_ended(broken);
+        common.counts.on_left(code);
         let sent = self
             .session
             .cursors()
@@ -525,6 +526,7 @@ impl Peer {
     fn tell_missed(&mut self, topic: &Topic, range: std::ops::Range<Offset>, reason: GapReason, common: &Common) {
         let count = range.end.since(range.start);
         topic.missed.fetch_add(count, Ordering::Relaxed);
+        common.counts.of(topic.id).on_gap(reason, count);
         self.notes().missed.add(topic.name(), count);
         common.console.tell(Event::Missed {
             session: self.label.session(),
@@ -570,6 +572,7 @@ impl Peer {
         }
         let server_ms = server_ms(topic, report);
         let (drift_ms, change) = pace.on_report(report, server_ms);
+        common.counts.of(topic.id).on_report(report, drift_ms);
         let behind_ms = pace.behind_ms();
         common.console.tell(Event::Report {
             session: self.label.session(),
