@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use lapwing_wire::position::Offset;
+use lapwing_wire::time::WallTime;
 
 use super::batch::{BATCH_BYTES_MAX, Batch};
 use super::retention::Retention;
@@ -21,6 +22,22 @@ pub struct Memory {
     version: AtomicU64,
     first: AtomicU64,
     let_go: AtomicU64,
+    /// Of everything that was shown, whether it is still held or not.
+    shown: AtomicU64,
+    shown_bytes: AtomicU64,
+    /// Nanoseconds of the wall clock, 0 before anything was shown.
+    newest: AtomicI64,
+}
+
+/// What has come into a log since the server started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+    /// When the newest was appended, on the wall clock.
+    pub newest: Option<WallTime>,
 }
 
 /// The one writer's side of it.
@@ -44,6 +61,9 @@ impl Memory {
             version: AtomicU64::new(0),
             first: AtomicU64::new(next.get()),
             let_go: AtomicU64::new(next.get()),
+            shown: AtomicU64::new(0),
+            shown_bytes: AtomicU64::new(0),
+            newest: AtomicI64::new(0),
         }
     }
 
@@ -98,6 +118,7 @@ impl Memory {
 
     /// Takes all of a batch, to be read as soon as the log's end is behind it. A long one may give its memory away.
     pub fn show(&self, writer: &mut MemoryWriter, batch: &mut Batch, now: Now) {
+        self.count(batch);
         #[cfg(feature = "planted")]
         if crate::planted::is(crate::planted::Bug::Reordered) && batch.entries.len() > 1 {
             self.show_reordered(writer, batch, now);
@@ -108,6 +129,24 @@ impl Memory {
             self.adopt(writer, batch);
         } else {
             self.copy(writer, batch.frames().map(|(entry, frame)| (*entry, frame)), now);
+        }
+    }
+
+    fn count(&self, batch: &Batch) {
+        let Some(last) = batch.entries.last() else { return };
+        self.newest.store(last.wall.nanos(), Ordering::Relaxed);
+        self.shown.fetch_add(batch.entries.len() as u64, Ordering::Relaxed);
+        self.shown_bytes.fetch_add(batch.frames.len() as u64, Ordering::Relaxed);
+    }
+
+    /// What was shown so far, whether it is still held or not.
+    #[must_use]
+    pub fn shown(&self) -> Shown {
+        let newest = self.newest.load(Ordering::Relaxed);
+        Shown {
+            messages: self.shown.load(Ordering::Relaxed),
+            bytes: self.shown_bytes.load(Ordering::Relaxed),
+            newest: (newest != 0).then(|| WallTime::from_nanos(newest)),
         }
     }
 

@@ -292,10 +292,24 @@ impl Log {
         self.followers.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// How many connections follow this topic.
+    #[must_use]
+    pub fn followers(&self) -> usize {
+        self.followers.load(Ordering::Relaxed)
+    }
+
+    /// Bytes kept: in files if the topic is durable, otherwise in memory.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.store
+            .as_ref()
+            .map_or_else(|| self.memory.bytes(), |store| store.bytes())
+    }
+
     /// Whether somebody follows this topic.
     #[must_use]
     pub fn is_followed(&self) -> bool {
-        self.followers.load(Ordering::Relaxed) > 0
+        self.followers() > 0
     }
 
     /// Waits until somebody follows this topic.

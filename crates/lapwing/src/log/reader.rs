@@ -124,6 +124,15 @@ impl Reader {
         (next, ended)
     }
 
+    /// When the first message at `offset` or behind it was appended, in nanoseconds of the monotonic clock; none when there is none in
+    /// memory.
+    #[must_use]
+    pub fn appended(&self, offset: Offset) -> Option<u64> {
+        let segments = self.held.segments.range(self.held.holding(offset)..);
+        let mut entries = segments.filter_map(|segment| segment.entries().get(segment.find(offset)));
+        Some(entries.next()?.mono)
+    }
+
     /// Makes what [`Reader::read`] will give at `cursor`, in a view that the log does not hold.
     pub fn prepare(&mut self, cursor: Offset, deflater: &mut Deflater) {
         let Some(cuts) = &mut self.cuts else { return };

@@ -24,6 +24,7 @@ use super::hello::{self, Opened};
 use super::parting::{self, PARTING_MAX};
 use super::seat::{NoSeat, Seat, SharedSeat};
 use super::told::Told;
+use crate::clock::Now;
 
 /// Opens a listening socket with a queue long enough for a crowd that comes back at once.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -109,6 +110,7 @@ fn welcome(stream: TcpStream, address: SocketAddr, seat: Seat, wait: Duration, f
     #[cfg(not(target_os = "linux"))]
     let _ = socket;
     let front = front.clone();
+    let accepted = Now::read().mono;
     front.tasks.clone().spawn(async move {
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
@@ -118,6 +120,7 @@ fn welcome(stream: TcpStream, address: SocketAddr, seat: Seat, wait: Duration, f
         let guest = Guest {
             address,
             peer: address,
+            accepted: Some(accepted),
             seat: SharedSeat::new(seat),
         };
         let opened = tokio::select! {
@@ -143,8 +146,11 @@ where
     let begun = Arc::new(AtomicBool::new(false));
     let asked = begun.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        asked.store(true, Ordering::Relaxed);
-        request.extensions_mut().insert(guest.clone());
+        let mut guest = guest.clone();
+        if asked.swap(true, Ordering::Relaxed) {
+            guest.accepted = None;
+        }
+        request.extensions_mut().insert(guest);
         let front = front.clone();
         async move { Ok::<_, std::convert::Infallible>(front.answer(request).await) }
     });

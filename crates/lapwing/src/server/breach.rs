@@ -131,11 +131,15 @@ impl Breaches {
         self.0[breach as usize].load(Ordering::Relaxed)
     }
 
+    /// Each limit's name, and how often somebody was held to it so far.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Breach::ALL.iter().map(|(breach, name)| (*name, self.of(*breach)))
+    }
+
     /// The limits that were met so far, by name.
     #[must_use]
     pub fn met(&self) -> Met {
-        let counts = Breach::ALL.iter().map(|(breach, name)| (*name, self.of(*breach)));
-        Met(counts.filter(|(_, count)| *count > 0).collect())
+        Met(self.each().filter(|(_, count)| *count > 0).collect())
     }
 }
 

@@ -65,6 +65,8 @@ impl Cause {
 pub struct Evidence {
     /// Its blocks drift, and have for long enough to say so.
     pub drifts: bool,
+    /// By how much a block took longer there than here.
+    pub drift: Duration,
     /// Messages of the topic that wait in the log for it.
     pub waiting: u64,
     /// The way to it, where the kernel tells.
@@ -115,7 +117,7 @@ impl Judgement {
     pub fn of(evidence: &Evidence) -> Self {
         match evidence {
             e if !e.drifts => Self::AsMade,
-            e if e.late > LATE_MAX => Self::ItIsUs,
+            e if e.late > LATE_MAX && e.late * 2 > e.drift => Self::ItIsUs,
             e if e.reporting >= CROWD_MIN && e.drifting * 2 > e.reporting => Self::ItIsUs,
             e if e.way.is_some_and(|way| way.is_held_by_peer()) => Self::TakesLess,
             e if e.way.is_some_and(|way| way.retransmits > 0) => Self::FullOrLossy,
@@ -229,6 +231,7 @@ mod tests {
     fn check(cause: Cause, change: impl FnOnce(&mut Evidence)) {
         let mut evidence = Evidence {
             drifts: true,
+            drift: MS * 100,
             way: way(0, MS / 4, 0, Duration::ZERO),
             reporting: 1,
             drifting: 1,
@@ -290,6 +293,8 @@ mod tests {
     fn it_is_us_when_we_were_late_or_more_than_half_drift() {
         check(Cause::ServerSlow, |e| e.late = MS * 51);
         check(Cause::ClientSlow, |e| e.late = MS * 50);
+        // We were late once, which is not why its block took four seconds longer.
+        check(Cause::ClientSlow, |e| (e.late, e.drift) = (MS * 60, MS * 4000));
         check(Cause::ServerSlow, |e| (e.reporting, e.drifting) = (3, 2));
         check(Cause::ClientSlow, |e| (e.reporting, e.drifting) = (4, 2));
         check(Cause::ClientSlow, |e| (e.reporting, e.drifting) = (2, 2));

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use lapwing_wire::deflate::Room;
 use tokio::sync::{Notify, Semaphore};
@@ -11,7 +12,9 @@ use super::access::Access;
 use super::breach::Breaches;
 use super::chronicle::Chronicle;
 use super::console::Console;
+use super::counts::Counts;
 use super::event::Event;
+use super::ledger::Ledgers;
 use super::roster::Roster;
 use super::topics::Topics;
 use crate::clock::Now;
@@ -36,6 +39,10 @@ pub struct Common {
     pub open: AtomicUsize,
     /// How often each limit was met.
     pub breaches: Breaches,
+    /// What is counted beside.
+    pub counts: Counts,
+    /// What went out in each topic, and how soon.
+    pub ledgers: Ledgers,
     /// Room for published bodies, in KiB, over all connections.
     pub body_room: Semaphore,
     /// Bytes of clients' messages that are not whole, over all connections.
@@ -57,8 +64,11 @@ impl Common {
     ) -> io::Result<Arc<Self>> {
         let chronicle = Chronicle::start()?;
         let body_room = Semaphore::new(limits.bodies_bytes_max.div_ceil(1024));
+        let topics = Topics::new(topics, chronicle.topics());
         Ok(Arc::new(Self {
-            topics: Topics::new(topics, chronicle.topics()),
+            counts: Counts::new(topics.len()),
+            ledgers: Ledgers::new(topics.len()),
+            topics,
             limits,
             access,
             console,
@@ -88,8 +98,8 @@ impl Common {
 
     /// The longest that giving everybody a turn took lately.
     #[must_use]
-    pub fn late(&self) -> std::time::Duration {
-        std::time::Duration::ZERO
+    pub fn late(&self) -> Duration {
+        self.ledgers.late(Now::read().mono)
     }
 
     /// From now on nobody is let in.

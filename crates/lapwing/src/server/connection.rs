@@ -17,6 +17,7 @@ use super::breach::Breach;
 use super::common::Common;
 use super::echo::Echo;
 use super::feeds::Feeds;
+use super::ledger::Ledger;
 use super::peer::Peer;
 use super::seat::Seat;
 use super::tick::Tick;
@@ -111,6 +112,8 @@ pub struct Surroundings {
     pub feeds: Feeds,
     /// What all threads share.
     pub common: Arc<Common>,
+    /// What the thread counts of what goes out and comes in.
+    pub ledger: Ledger,
     /// Makes the compressed messages of its clients whole.
     pub inflater: Inflater,
     /// What its connections may do, where that is asked.
@@ -203,7 +206,7 @@ impl Connection {
             last: sent.last,
             rest: &sent.rest,
         };
-        let kept = self.on_frames_written(sent.cursor, written, &split, around.now);
+        let kept = self.on_frames_written(sent.cursor, written, &split, &mut around.ledger, around.now);
         self.after_write(kept, around)
     }
 
@@ -221,7 +224,10 @@ impl Connection {
             match self.socket.read(buffer) {
                 Ok(None) => self.inbound = Inbound::Drained,
                 Ok(Some(0)) => return self.on_end(),
-                Ok(Some(bytes)) => self.hear(&mut buffer[..bytes], around),
+                Ok(Some(bytes)) => {
+                    around.ledger.on_read(bytes);
+                    self.hear(&mut buffer[..bytes], around);
+                }
                 Err(error) => return Err(broken(&error)),
             }
         }
@@ -260,6 +266,7 @@ impl Connection {
                     let Some(frame) = decoded.event else { break };
                     if matches!(frame, Frame::Text(_) | Frame::Binary(_) | Frame::Deflated(_)) {
                         self.peer.live.on_message();
+                        around.ledger.on_message();
                     }
                     match frame {
                         Frame::Deflated(message) => inflated += self.peer.on_deflated(message, around, &self.socket),
@@ -335,7 +342,7 @@ impl Connection {
             }
             Next::Frames(nth, run) => {
                 let written = socket.write(run.bytes())?;
-                self.on_frames_written(nth, written, &run.split(written), around.now)
+                self.on_frames_written(nth, written, &run.split(written), &mut around.ledger, around.now)
             }
             Next::Missed(missed) => {
                 peer.on_missed(&missed, &around.common);
@@ -366,12 +373,16 @@ impl Connection {
         cursor: usize,
         written: usize,
         split: &Split<'_>,
+        ledger: &mut Ledger,
         now: Duration,
     ) -> Result<(), RestsFull> {
         // The rest first: whatever goes wrong behind this, nothing is sent in the middle of a frame.
         let kept = self.socket.keep(split.rest);
         self.keeps_control = false;
         self.peer.session.on_written(cursor, written, split);
+        let topic = self.peer.session.cursors()[cursor].topic;
+        // The rest of a cut frame goes out whatever comes, unless the connection breaks.
+        ledger.on_sent(topic, split.taken, written + split.rest.len());
         if written > 0 {
             self.peer.live.on_sent(now);
         }

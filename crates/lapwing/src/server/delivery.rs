@@ -79,6 +79,7 @@ impl Delivery {
             loader,
             around: Surroundings {
                 feeds: Feeds::new(&common.topics),
+                ledger: common.ledgers.open(),
                 common,
                 inflater: Inflater::default(),
                 passes: Passes::default(),
@@ -132,6 +133,7 @@ impl Delivery {
                 self.turn(key);
             }
             self.send_batch();
+            self.close_round();
             if self.around.now.saturating_sub(self.swept) >= self.sweep_interval() {
                 self.sweep();
             }
@@ -143,6 +145,17 @@ impl Delivery {
                 return;
             }
         }
+    }
+
+    /// Shows those who count what went out in this round, and how long what had come took to get there.
+    fn close_round(&mut self) {
+        let Surroundings { feeds, ledger, .. } = &mut self.around;
+        let mut woken = feeds.take_woken().peekable();
+        if woken.peek().is_some() {
+            let now = Now::read().mono;
+            woken.for_each(|(topic, appended)| ledger.on_served(topic, appended, now));
+        }
+        ledger.publish();
     }
 
     /// How long the poll may wait: not at all with work at hand, for ever with nobody here.
@@ -202,6 +215,7 @@ impl Delivery {
             watches,
             seat,
         } = arrival;
+        self.around.ledger.on_read(leftover.len());
         pins.into_iter()
             .for_each(|(topic, pin)| self.around.feeds.keep(topic, pin));
         let limits = &self.around.common.limits;
@@ -228,6 +242,7 @@ impl Delivery {
                 .registry()
                 .register(socket.stream(), Token(key), Interest::READABLE | Interest::WRITABLE);
         let view = peer.session.view();
+        self.around.common.counts.on_came(mode);
         entry.insert(Connection::new(peer, socket, leftover, compression, limits, seat));
         for (topic, grant) in &grants {
             self.around.feeds.follow(*topic, view, Key::new(key));
@@ -422,6 +437,7 @@ impl Delivery {
             .peer
             .tell_left(&self.around.common, &self.around.feeds, broken);
         connection.let_go(&self.around.common);
+        self.around.common.counts.on_gone(connection.peer.session.mode());
         connection.socket.finish();
         // It may have failed to be registered in the first place.
         let _ = self.poll.registry().deregister(connection.socket.stream());

@@ -20,6 +20,8 @@ pub struct Feeds {
     deflater: Deflater,
     /// The topics that hold back their source for their slowest reader.
     holds: Vec<Hold>,
+    /// The topics whose followers were woken in this round, and when the oldest of what woke them was appended.
+    woken: Vec<(TopicId, u64)>,
 }
 
 /// This worker's say in what a topic holds.
@@ -73,6 +75,7 @@ impl Feeds {
             feeds: topics.iter().map(|topic| feed(&topic.log)).collect(),
             deflater: Deflater::default(),
             holds: topics.iter().filter_map(hold).collect(),
+            woken: Vec::new(),
         }
     }
 
@@ -140,17 +143,28 @@ impl Feeds {
 
     /// Brings the readers up to date, and tells `wake` every follower of a topic that has something new.
     pub fn refresh(&mut self, mut wake: impl FnMut(Key)) {
-        for feed in &mut self.feeds {
+        for (at, feed) in self.feeds.iter_mut().enumerate() {
             let (next, end) = feed.canonical.refresh();
             for other in &mut feed.others {
                 other.reader.refresh();
             }
             if next != feed.seen || end != feed.seen_end {
+                let appended = (!feed.followers.is_empty()).then(|| feed.canonical.appended(feed.seen));
+                self.woken
+                    .extend(appended.flatten().map(|mono| (TopicId(at as u32), mono)));
                 feed.seen = next;
                 feed.seen_end = end;
                 feed.followers.iter().copied().for_each(&mut wake);
             }
         }
+    }
+}
+
+impl Feeds {
+    /// The topics whose followers were woken since this was last asked, each with the instant at which the oldest of what woke them
+    /// was appended.
+    pub fn take_woken(&mut self) -> impl Iterator<Item = (TopicId, u64)> {
+        self.woken.drain(..)
     }
 }
 

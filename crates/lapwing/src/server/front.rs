@@ -58,6 +58,9 @@ pub struct Guest {
     pub address: SocketAddr,
     /// Who is at the other end of the connection.
     pub peer: SocketAddr,
+    /// When its connection was accepted, by the monotonic clock; only of the first request on it, for a later one says nothing about
+    /// handshakes.
+    pub accepted: Option<u64>,
     /// Its place among the connections allowed.
     pub seat: SharedSeat,
 }

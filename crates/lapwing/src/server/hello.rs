@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use http::StatusCode;
 use lapwing_wire::escape::escaped;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use super::event::Event;
@@ -58,8 +59,12 @@ pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Opti
         .await;
         return None;
     }
+    let began = Instant::now();
     match encryption.acceptor().accept(stream).await {
-        Ok(stream) => Some(Opened::Encrypted(Box::new(stream))),
+        Ok(stream) => {
+            front.common.counts.tls_handshakes.add(began.elapsed());
+            Some(Opened::Encrypted(Box::new(stream)))
+        }
         Err(error) => {
             if let Some(error) = of_tls(&error) {
                 let error = escaped(&error.to_string());

@@ -163,6 +163,7 @@ impl Peer {
         self.tell_joined(common, feeds);
         let now = Now::read();
         let (code, by, reason) = self.how_it_ended(broken);
+        common.counts.on_left(code);
         let sent = self
             .session
             .cursors()
@@ -544,6 +545,7 @@ impl Peer {
     fn tell_missed(&mut self, topic: &Topic, range: std::ops::Range<Offset>, reason: GapReason, common: &Common) {
         let count = range.end.since(range.start);
         topic.missed.fetch_add(count, Ordering::Relaxed);
+        common.counts.of(topic.id).on_gap(reason, count);
         self.notes().missed.add(topic.name(), count);
         common.tell(Event::Missed {
             session: self.label.session(),
@@ -598,6 +600,7 @@ impl Peer {
         let path = sight.path;
         let round_trip_ms = path.map(|path| path.round_trip.as_secs_f64() * 1e3);
         let reported = reporter.last().expect("it has just reported");
+        common.counts.of(topic.id).on_report(report, reported.drift_ms);
         common.tell(Event::Report {
             session,
             client: client.clone(),

@@ -32,10 +32,11 @@ use crate::terminal::form;
 /// Answers a request to a topic's messages.
 pub async fn answer(front: &Front, topic: &str, request: Request<Incoming>) -> Answer {
     match *request.method() {
-        Method::POST => match publish(front, topic, request).await {
-            Ok(answer) => answer,
-            Err(refusal) => *refusal,
-        },
+        Method::POST => {
+            let answer = publish(front, topic, request).await.unwrap_or_else(|refusal| *refusal);
+            front.common.counts.published.add(answer.status().as_u16());
+            answer
+        }
         Method::OPTIONS => {
             let mut answer = plain(StatusCode::NO_CONTENT, "");
             *answer.body_mut() = Full::default();

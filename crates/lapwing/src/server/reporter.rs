@@ -145,7 +145,7 @@ impl Reporter {
         });
         self.count(self.pace.drifts());
         let before = self.judgement;
-        self.judge(sight, now);
+        self.judge(drift_ms.map_or(0.0, |ms| ms / blocks), sight, now);
         match change {
             Some(Change::Slow(blocks)) => {
                 self.slow_since = Some(now.wall);
@@ -161,7 +161,7 @@ impl Reporter {
         }
     }
 
-    fn judge(&mut self, sight: &Sight, now: Now) {
+    fn judge(&mut self, drift_ms: f64, sight: &Sight, now: Now) {
         let before = self.looked;
         self.looked = sight.path.map(|path| (path, now.mono));
         let way = sight.path.map(|path| {
@@ -176,6 +176,7 @@ impl Reporter {
         let (reporting, drifting) = self.crowd.counts();
         self.judgement = Judgement::of(&Evidence {
             drifts: self.pace.drifts(),
+            drift: Duration::from_secs_f64(drift_ms.max(0.0) / 1e3),
             waiting: sight.waiting,
             way,
             late: sight.late,

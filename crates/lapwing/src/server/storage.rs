@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lapwing_wire::control::Level;
@@ -120,6 +121,7 @@ impl Storage {
     /// Starts what writes, and tells what was found when the files were opened.
     pub fn start(self, common: &Arc<Common>) -> io::Result<Keeping> {
         for (topic, text) in self.notices {
+            count_finding(common, &topic);
             common.tell(Event::Storage { topic, text });
         }
         let committer = |(log, writer): (Arc<Log>, StoreWriter)| {
@@ -145,7 +147,15 @@ pub fn tell_findings(common: &Common) {
         .flat_map(|store| store.take_notices())
         .map(|notice| told(&notice))
     {
+        count_finding(common, &topic);
         common.tell(Event::Storage { topic, text });
+    }
+}
+
+/// Of a topic that is not served only the console tells.
+fn count_finding(common: &Common, topic: &TopicName) {
+    if let Some(topic) = common.topics.find(topic) {
+        common.counts.of(topic.id).findings.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -188,6 +198,9 @@ struct Trouble {
 
 impl OnTrouble for Trouble {
     fn on_trouble(&mut self, error: &AppendError, now: Now) {
+        if let Some(topic) = self.common.topics.find(&self.topic) {
+            self.common.counts.of(topic.id).on_failure();
+        }
         let since = |told: Now| Duration::from_nanos(now.mono.saturating_sub(told.mono));
         if self.told.is_none_or(|told| since(told) >= TROUBLE_INTERVAL) {
             self.told = Some(now);
@@ -200,6 +213,9 @@ impl OnTrouble for Trouble {
 
     fn on_recovered(&mut self) {
         if self.told.take().is_some() {
+            if let Some(topic) = self.common.topics.find(&self.topic) {
+                self.common.counts.of(topic.id).on_recovered();
+            }
             self.common.tell(Event::Storage {
                 topic: self.topic.clone(),
                 text: "messages are kept again".to_owned(),

@@ -1,6 +1,7 @@
 //! The upgrade to a stream: everything is decided before the 101 is written, then the bare socket moves to a worker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -68,6 +69,10 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
     let Some(worker) = alive.min_by_key(|worker| worker.sessions()) else {
         return refusal(StatusCode::SERVICE_UNAVAILABLE, "no delivery thread runs");
     };
+    if let Some(accepted) = guest.accepted {
+        let took = Now::read().mono.saturating_sub(accepted);
+        front.common.counts.handshakes.add(Duration::from_nanos(took));
+    }
     let expected = worker.hand().expect();
     let upgrade = hyper::upgrade::on(&mut request);
     front.tasks.spawn(async move {
