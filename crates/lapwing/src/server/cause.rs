@@ -178,7 +178,7 @@ impl Serialize for Judgement {
 impl Evidence {
     /// Whether anything waits for the client: here, or with the kernel for longer than a round trip explains.
     fn waits(&self) -> bool {
-        self.waiting > 0 || self.way.is_some_and(|way| way.now.waits_bytes > ON_ITS_WAY_BYTES)
+        self.waiting > 0 || self.way.is_some_and(|way| way.now.is_waited_for())
     }
 }
 
@@ -202,8 +202,6 @@ const LATE_MAX: Duration = Duration::from_millis(50);
 const CROWD_MIN: usize = 3;
 /// A tenth of the time: a window that closes for a moment is no trouble.
 const PEER_FULL_PART: u32 = 10;
-/// What was just sent is on its way for a round trip; more than a turn's worth is not that.
-const ON_ITS_WAY_BYTES: u64 = 16 << 10;
 /// On a way of microseconds twice as long is nothing.
 const LONGER_MIN: Duration = Duration::from_millis(2);
 

@@ -55,7 +55,6 @@ pub struct Common {
 
 impl Common {
     /// Of a server that has just begun.
-    #[must_use]
     pub fn new(
         topics: Vec<(TopicSpec, Arc<Log>)>,
         limits: Limits,

@@ -19,6 +19,7 @@ use super::echo::Echo;
 use super::feeds::Feeds;
 use super::ledger::Ledger;
 use super::peer::Peer;
+use super::row::Row;
 use super::seat::Seat;
 use super::tick::Tick;
 use super::topics::TopicId;
@@ -191,6 +192,15 @@ impl Connection {
     #[must_use]
     pub fn frames<'r>(&self, feeds: &'r Feeds) -> Option<(usize, Run<'r>)> {
         self.peer.session.frames(feeds, Limits::WRITE_BYTES_MAX)
+    }
+
+    /// What those who watch see of it.
+    #[must_use]
+    pub fn row(&self, around: &Surroundings) -> Row {
+        let Surroundings {
+            common, feeds, passes, ..
+        } = around;
+        self.peer.row(common, feeds, passes, self.socket.path())
     }
 
     /// What [`Connection::frames`] gave was sent by somebody else, and this came of it.

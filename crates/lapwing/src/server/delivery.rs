@@ -27,6 +27,7 @@ use super::peer::Peer;
 use super::ring::{BATCH_MAX, Outgoing, SendRing};
 use super::tick::Tick;
 use super::topics::TopicId;
+use super::watch::Rows;
 use super::worker::{Arrival, Command, Share};
 use crate::clock::Now;
 use crate::config::Limits;
@@ -51,6 +52,8 @@ pub struct Delivery {
     ring: Option<SendRing>,
     /// Connections whose frames go out with the next batch, each once.
     batch: Vec<usize>,
+    /// Those who want to know of all clients, and from which place on.
+    surveys: VecDeque<(Rows, usize)>,
     clock: PatientClock,
     swept: Duration,
     /// When those who still lag are dismissed.
@@ -93,6 +96,7 @@ impl Delivery {
             buffer: vec![0; READ_BYTES],
             ring: None,
             batch: Vec::new(),
+            surveys: VecDeque::new(),
             clock: PatientClock::default(),
             swept: Duration::ZERO,
             stop_by: Duration::MAX,
@@ -134,6 +138,7 @@ impl Delivery {
             }
             self.send_batch();
             self.close_round();
+            self.look_around();
             if self.around.now.saturating_sub(self.swept) >= self.sweep_interval() {
                 self.sweep();
             }
@@ -161,7 +166,7 @@ impl Delivery {
     /// How long the poll may wait: not at all with work at hand, for ever with nobody here.
     fn wait(&self) -> Option<Duration> {
         match () {
-            () if !self.ready.is_empty() => Some(Duration::ZERO),
+            () if !self.ready.is_empty() || !self.surveys.is_empty() => Some(Duration::ZERO),
             () if self.connections.is_empty() && self.around.stop.is_none() => None,
             () => Some(self.sweep_interval()),
         }
@@ -188,6 +193,7 @@ impl Delivery {
             match command {
                 Command::Adopt(arrival) => self.adopt(*arrival),
                 Command::Loaded(loaded) => self.on_loaded(loaded),
+                Command::Survey(rows) => self.surveys.push_back((rows, 0)),
                 Command::Stop(stop) => {
                     self.stop_by = self.around.now + stop.drain;
                     self.around.stop = Some(stop);
@@ -457,6 +463,23 @@ impl Delivery {
         }
     }
 
+    /// Tells those who asked of the next few clients: a thousand at once would hold up the feed.
+    fn look_around(&mut self) {
+        let Some((answer, from)) = self.surveys.front_mut() else {
+            return;
+        };
+        let until = (*from + SURVEYED_AT_ONCE).min(self.connections.capacity());
+        let rows: Vec<_> = (*from..until)
+            .filter_map(|key| Some(self.connections.get(key)?.row(&self.around)))
+            .collect();
+        *from = until;
+        // Whoever asked may have gone.
+        let gone = !rows.is_empty() && answer.send(rows).is_err();
+        if gone || until == self.connections.capacity() {
+            self.surveys.pop_front();
+        }
+    }
+
     /// Looks at every connection: who is silent, who lags, who is owed a heartbeat, whose time is up.
     fn sweep(&mut self) {
         self.swept = self.around.now;
@@ -551,5 +574,7 @@ impl PatientClock {
 pub const BELL: Token = Token(usize::MAX);
 /// One read buffer per worker, whatever the number of sessions.
 const READ_BYTES: usize = 64 << 10;
+/// About 50 us of looking between two rounds of the feed.
+const SURVEYED_AT_ONCE: usize = 16;
 /// Longer than any sweep interval, so that nothing else is shortened.
 const PAUSE_MAX: Duration = Duration::from_secs(2);

@@ -749,7 +749,8 @@ fn behind(ms: f64) -> String {
     form::short_span(Duration::from_secs_f64(ms.max(0.0) / 1e3))
 }
 
-fn place_text<S: serde::Serializer>(address: &SocketAddr, serializer: S) -> Result<S::Ok, S::Error> {
+/// An address as text; where a proxy did not tell the port, without one.
+pub fn place_text<S: serde::Serializer>(address: &SocketAddr, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&place(address))
 }
 
@@ -762,19 +763,20 @@ fn code_number<S: serde::Serializer>(code: &CloseCode, serializer: S) -> Result<
 }
 
 /// Milliseconds with one digit: finer than anything that was measured.
-fn tenth<S: serde::Serializer>(ms: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn tenth<S: serde::Serializer>(ms: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((ms * 10.0).round() / 10.0)
 }
 
 /// Milliseconds with two digits: for what lasts microseconds.
-fn hundredths<S: serde::Serializer>(ms: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn hundredths<S: serde::Serializer>(ms: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     match ms {
         Some(ms) => serializer.serialize_f64((ms * 100.0).round() / 100.0),
         None => serializer.serialize_none(),
     }
 }
 
-fn tenths<S: serde::Serializer>(ms: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+/// The same, where there is one.
+pub fn tenths<S: serde::Serializer>(ms: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     match ms {
         Some(ms) => tenth(ms, serializer),
         None => serializer.serialize_none(),

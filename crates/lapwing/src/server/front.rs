@@ -22,8 +22,9 @@ use super::hello::Strays;
 use super::seat::{NoSeat, Seats, SharedSeat};
 use super::trust::Trust;
 use super::turnstile::{Passage, Turnstile};
+use super::watch::Watch;
 use super::worker::Worker;
-use super::{gate, page, publish, stream};
+use super::{api, gate, page, publish, stream};
 use crate::clock::Now;
 use crate::terminal::form;
 
@@ -47,6 +48,8 @@ pub struct Front {
     pub encryption: Option<Arc<Encryption>>,
     /// Those that begin otherwise than this.
     pub strays: Strays,
+    /// What those who watch the clients are shown.
+    pub watch: Watch,
     /// The tasks of connections, up to their upgrade.
     pub tasks: TaskTracker,
 }
@@ -221,13 +224,17 @@ impl Front {
             "/" | "/ws" if upgrade => stream::answer(self, request),
             "/ticket" => gate::ticket(&self.common, &request),
             stream::ECHO if upgrade && self.echo => stream::answer(self, request),
-            "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css" | "/icon.svg" if !reads(&request) => {
+            "/api/clients" | "/api/reports" | "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css" | "/icon.svg"
+                if !reads(&request) =>
+            {
                 let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
                 answer
                     .headers_mut()
                     .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
                 answer
             }
+            "/api/clients" => api::clients(self, &request).await,
+            "/api/reports" => api::reports(self, &request).await,
             "/healthz" => plain(StatusCode::OK, "ok"),
             "/readyz" if self.common.is_stopping() => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             "/readyz" => plain(StatusCode::OK, "ready"),

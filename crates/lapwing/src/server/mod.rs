@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod access;
 pub mod address;
+pub mod api;
 pub mod breach;
 pub mod bucket;
 pub mod cause;
@@ -40,6 +41,8 @@ pub mod publish;
 pub mod reporter;
 pub mod ring;
 pub mod roster;
+pub mod row;
+
 pub mod seat;
 pub mod secrets;
 pub mod skew;
@@ -50,6 +53,7 @@ pub mod told;
 pub mod topics;
 pub mod trust;
 pub mod turnstile;
+pub mod watch;
 pub mod watched;
 pub mod worker;
 
@@ -79,6 +83,7 @@ use secrets::Secrets;
 use storage::{Keeping, Storage};
 use trust::Trust;
 use turnstile::Turnstile;
+use watch::Watch;
 use worker::{Share, Stop, Worker};
 
 /// A server that runs.
@@ -89,6 +94,7 @@ pub struct Server {
     accepting: JoinHandle<()>,
     sources: Vec<Source>,
     ticking: JoinHandle<()>,
+    watching: JoinHandle<()>,
     /// Reads certificate, tokens and keys again.
     renewing: Vec<JoinHandle<()>>,
     keeping: Keeping,
@@ -127,6 +133,7 @@ impl Server {
             echo: config.echo,
             encryption: secrets.encryption.clone(),
             strays: Strays::default(),
+            watch: Watch::default(),
             tasks: TaskTracker::new(),
         });
         let sources = common.topics.public().map(|topic| {
@@ -139,6 +146,7 @@ impl Server {
         let sources = sources.collect();
         let accepting = tokio::spawn(accept::accept(listener, front.clone()));
         let ticking = tokio::spawn(tick(common.clone()));
+        let watching = tokio::spawn(Watch::run(front.clone()));
         let renewing = secrets.renew(&common)?;
         Ok(Self {
             address,
@@ -147,6 +155,7 @@ impl Server {
             accepting,
             sources,
             ticking,
+            watching,
             renewing,
             keeping,
             started: Now::read(),
@@ -189,6 +198,7 @@ impl Server {
         }
         self.accepting.abort();
         self.ticking.abort();
+        self.watching.abort();
         self.renewing.iter().for_each(JoinHandle::abort);
         self.front.tasks.close();
         // Answers that are under way; whoever does not take them is not waited for.

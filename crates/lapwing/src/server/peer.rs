@@ -8,6 +8,7 @@ use std::time::Duration;
 use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::{ClientMessage, GapReason, ServerMessage, Subscribe, Subscribed, Welcome};
 use lapwing_wire::decoder::{Deflated, Event as Frame};
+use lapwing_wire::escape::escaped;
 use lapwing_wire::position::Offset;
 use lapwing_wire::report::Report;
 use lapwing_wire::secret::Secret;
@@ -18,6 +19,7 @@ use super::access::pass::{Pass, Passes, Standing};
 use super::address::Address;
 use super::breach::Breach;
 use super::bucket::Bucket;
+use super::cause::{Cause, Judgement};
 use super::common::Common;
 use super::connection::Surroundings;
 use super::echo::Echo;
@@ -27,6 +29,7 @@ use super::key::Key;
 use super::label::ClientLabel;
 use super::liveness::Liveness;
 use super::reporter::{News, Reporter, Sight};
+use super::row::{ReportRow, Row, TopicRow, Way, wall_of};
 use super::topics::{Topic, TopicId};
 use super::worker::{Share, Stop};
 use crate::clock::Now;
@@ -34,6 +37,7 @@ use crate::config::Limits;
 use crate::log::Grant;
 use crate::session::{Missed, Mode, Readers, Session};
 use crate::socket::Socket;
+use crate::socket::path::Path;
 use crate::terminal::form;
 
 /// One client: its session, its standing, and the other end's words.
@@ -202,7 +206,7 @@ impl Peer {
         let said = self.notes.as_ref().filter(|notes| !notes.closed_in_answer);
         let closed = said.and_then(|notes| notes.closed.as_ref());
         match (closed, self.session.closing(), broken) {
-            (Some((code, reason)), ..) => (*code, EndedBy::Client, lapwing_wire::escape::escaped(reason)),
+            (Some((code, reason)), ..) => (*code, EndedBy::Client, escaped(reason)),
             (_, Some((code, reason)), _) => (code, EndedBy::Server, reason.to_owned()),
             (_, None, Some(reason)) => (CloseCode::ABNORMAL, EndedBy::Network, reason),
             (_, None, None) => (
@@ -598,7 +602,7 @@ impl Peer {
         let behind_ms = reporter.behind_ms();
         let judgement = reporter.judgement();
         let path = sight.path;
-        let round_trip_ms = path.map(|path| path.round_trip.as_secs_f64() * 1e3);
+        let round_trip_ms = path.map(|path| path.way_and_back().as_secs_f64() * 1e3);
         let reported = reporter.last().expect("it has just reported");
         common.counts.of(topic.id).on_report(report, reported.drift_ms);
         common.tell(Event::Report {
@@ -673,6 +677,40 @@ impl Peer {
             }
         }
         asks && self.live.ask()
+    }
+
+    /// What those who watch see of it; `path` is the way to it, where the kernel tells.
+    #[must_use]
+    pub fn row(&self, common: &Common, feeds: &Feeds, passes: &Passes, path: Option<Path>) -> Row {
+        let reporters = self.notes.as_ref().map_or(&[][..], |notes| &notes.reporters);
+        let topics = self.session.cursors().iter().map(|cursor| {
+            let reporter = reporters.iter().find(|reporter| reporter.topic.0 == cursor.topic);
+            TopicRow {
+                topic: common.topics.get(TopicId(cursor.topic)).name().clone(),
+                next: cursor.offset,
+                lag: feeds.log(cursor.topic, self.session.view()).next().since(cursor.offset),
+                report: reporter.and_then(ReportRow::of),
+            }
+        });
+        let who = passes
+            .get(self.key)
+            .map(|pass| escaped(&pass.identity().subject.to_string()));
+        Row {
+            session: self.label.session(),
+            client: self.label.clone(),
+            who,
+            address: self.address.get(),
+            mode: self.session.mode().as_str(),
+            since: wall_of(self.joined, Now::read()),
+            cause: Cause::Unclear,
+            why: Judgement::NoReports,
+            behind_ms: None,
+            messages: self.session.messages,
+            bytes: self.session.bytes,
+            way: path.map(Way::from),
+            topics: topics.collect(),
+        }
+        .judged()
     }
 
     /// A heartbeat with the ends of all topics followed.

@@ -19,6 +19,7 @@ use super::label::ClientLabel;
 use super::loader::{self, Loaded};
 use super::seat::Seat;
 use super::topics::TopicId;
+use super::watch::Rows;
 use crate::config::Limits;
 use crate::log::Grant;
 use crate::log::bell::{Bell, Ring};
@@ -108,6 +109,8 @@ pub enum Command {
     Adopt(Box<Arrival>),
     /// Here is what a connection wanted from a file.
     Loaded(Loaded),
+    /// Tell of every client, a few at a time; letting go of this says that all were told.
+    Survey(Rows),
     /// Dismiss everyone, and end.
     Stop(Stop),
 }

@@ -12,7 +12,7 @@ pub struct Path {
     pub waits_bytes: u64,
     /// The smoothed round trip. A peer that has nothing to say acknowledges up to 40 ms late.
     pub round_trip: Duration,
-    /// The shortest that was seen; none before there was one.
+    /// The shortest of the last five minutes (`net.ipv4.tcp_min_rtt_wlen`); none before there was one.
     pub round_trip_min: Option<Duration>,
     /// Segments sent again since the connection began.
     pub retransmits: u32,
@@ -27,6 +27,22 @@ impl Path {
         let mut info = [0; INFO_BYTES];
         let known = tcp_info(socket, &mut info)?;
         Self::read(&info[..known])
+    }
+
+    /// The round trip as far as it says something of the way: the smoothed one while something waits, which is acknowledged at once;
+    /// otherwise the shortest of the last minutes.
+    #[must_use]
+    pub fn way_and_back(&self) -> Duration {
+        match self.round_trip_min {
+            Some(shortest) if !self.is_waited_for() => shortest,
+            _ => self.round_trip,
+        }
+    }
+
+    /// Whether more is on its way than what was just sent.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.waits_bytes > ON_ITS_WAY_BYTES
     }
 
     /// Reads `struct tcp_info` of `linux/tcp.h`: new fields are only ever added behind the others.
@@ -70,6 +86,8 @@ fn tcp_info(_: BorrowedFd<'_>, _: &mut [u8; INFO_BYTES]) -> Option<usize> {
     None
 }
 
+/// What was just sent is on its way for a round trip; more than a turn's worth is not that.
+const ON_ITS_WAY_BYTES: u64 = 16 << 10;
 /// Room for all fields wanted, and those between them.
 const INFO_BYTES: usize = 256;
 const RTT: usize = 68;

@@ -51,3 +51,4 @@ mod support;
 mod tail;
 mod tls;
 mod usage;
+mod watching;
