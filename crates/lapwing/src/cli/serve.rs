@@ -15,6 +15,7 @@ use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{End, in_form, stop};
+use crate::clock::Now;
 use crate::config::{
     AccessSpec, CertificateFiles, Config, Limits, Rate, StorageSpec, StrangersError, TlsSpec, connections_max,
     missing_files, raise_open_files, strangers_allowed,
@@ -361,7 +362,7 @@ async fn serve(
     config: Config,
     storage: Storage,
     trust: Trust,
-    secrets: Secrets,
+    mut secrets: Secrets,
     listener: std::net::TcpListener,
     format: OutputFormat,
     color: ColorChoice,
@@ -412,6 +413,10 @@ async fn serve(
     }
     if let Some(text) = too_few_files(&config) {
         console.tell(Event::Limit { text });
+    }
+    let by_tokens = secrets.access.as_mut();
+    if let Some(text) = by_tokens.and_then(|files| files.warning(Now::read().wall)) {
+        console.tell(Event::Access { text });
     }
     let server = Server::start(config, storage, trust, secrets, listener, console.clone()).map_err(broken)?;
     let (code, why, name) = tokio::select! {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use lapwing_wire::time::WallTime;
 
+use super::LEEWAY_S;
+use super::jwt::JwtError;
 use super::scope::Scopes;
 use super::token::Digest;
 
@@ -18,6 +20,20 @@ pub struct Identity {
     pub expires: Option<WallTime>,
     /// What it was that made the token good; when that is withdrawn, so is this.
     pub proof: Proof,
+}
+
+impl Identity {
+    /// Whether the token has not ended yet, the leeway included.
+    pub fn in_time(&self, now: WallTime) -> Result<(), JwtError> {
+        let Some(expires) = self.expires else { return Ok(()) };
+        let late_ns = now.nanos().saturating_sub(expires.nanos());
+        if late_ns < LEEWAY_S as i64 * 1_000_000_000 {
+            return Ok(());
+        }
+        Err(JwtError::Expired {
+            ago_s: late_ns.unsigned_abs() / 1_000_000_000,
+        })
+    }
 }
 
 /// Who somebody is. Two tokens of one subject are the same somebody.

@@ -101,7 +101,7 @@ impl Access {
                 let identity = tickets.take(&ticket, now.mono).ok_or(Denied::Ticket)?;
                 drop(tickets);
                 let identity = keyring.upholds(&identity).ok_or(Denied::Unknown)?;
-                in_time(&identity, now.wall)?;
+                identity.in_time(now.wall).map_err(Denied::Jwt)?;
                 identity
             }
         };
@@ -138,7 +138,7 @@ impl Keyring {
                 .map_err(Denied::Jwt);
         }
         let identity = self.tokens.find(token.reveal()).ok_or(Denied::Unknown)?;
-        in_time(identity, now)?;
+        identity.in_time(now).map_err(Denied::Jwt)?;
         Ok(identity.clone())
     }
 
@@ -150,17 +150,6 @@ impl Keyring {
             Proof::Key(digest) => self.keys.has(digest).then(|| identity.clone()),
         }
     }
-}
-
-fn in_time(identity: &Identity, now: WallTime) -> Result<(), Denied> {
-    let Some(expires) = identity.expires else { return Ok(()) };
-    let late_ns = now.nanos().saturating_sub(expires.nanos());
-    if late_ns < LEEWAY_S as i64 * 1_000_000_000 {
-        return Ok(());
-    }
-    Err(Denied::Jwt(JwtError::Expired {
-        ago_s: late_ns.unsigned_abs() / 1_000_000_000,
-    }))
 }
 
 impl Caller {
