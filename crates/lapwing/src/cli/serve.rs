@@ -17,8 +17,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{End, in_form, stop};
 use crate::clock::Now;
 use crate::config::{
-    AccessSpec, CertificateFiles, Config, Limits, Rate, StorageSpec, StrangersError, TlsSpec, connections_max,
-    missing_files, raise_open_files, strangers_allowed,
+    AccessSpec, CertificateFiles, Config, Limits, Rate, SHARE_AT_ONCE, StorageSpec, StrangersError, TlsSpec,
+    connections_max, missing_files, raise_open_files, strangers_allowed,
 };
 use crate::failure::{Exit, Failure};
 use crate::server::Server;
@@ -128,6 +128,9 @@ pub struct ServeArgs {
     /// Connections that are let in a second from other machines, twice as many at once; the others wait up to 1s: 1 to 1000000 [default: 500]
     #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_accept_rate: Option<u64>,
+    /// Of those, connections a second from one address, counted as for --max-connections-per-address, five times as many at once: 1 to 1000000 [default: a fifth of --max-accept-rate]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_accept_rate_per_address: Option<u64>,
     /// The head of a request: 8KiB to 1MiB [default: 16KiB]
     #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
     max_head: Option<bytesize::ByteSize>,
@@ -292,6 +295,7 @@ struct SettingsFile {
     max_connections: Option<usize>,
     max_connections_per_address: Option<usize>,
     max_accept_rate: Option<u64>,
+    max_accept_rate_per_address: Option<u64>,
     max_head: Option<bytesize::ByteSize>,
     max_headers: Option<u64>,
     max_url: Option<bytesize::ByteSize>,
@@ -617,6 +621,11 @@ fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
     let asked = args.max_accept_rate.or(file.max_accept_rate);
     if let Some(most) = number(asked, "max-accept-rate", 1..=RATE_MAX, &mut note) {
         limits.accept_rate = Rate::with_burst(most, 2);
+        limits.address_accept_rate = Limits::share_of(most);
+    }
+    let asked = args.max_accept_rate_per_address.or(file.max_accept_rate_per_address);
+    if let Some(most) = number(asked, "max-accept-rate-per-address", 1..=RATE_MAX, &mut note) {
+        limits.address_accept_rate = Rate::with_burst(most, SHARE_AT_ONCE);
     }
     let asked = args.max_message_rate.or(file.max_message_rate);
     if let Some(most) = number(asked, "max-message-rate", 1..=800_000, &mut note) {

@@ -15,6 +15,8 @@ pub enum Breach {
     AddressConnections,
     /// More connections a second than are let in, for longer than they may wait.
     AcceptRate,
+    /// More of them from the same address than its share.
+    AddressAcceptRate,
     /// No descriptor for another connection.
     OpenFiles,
     /// A head that was not whole in time, or a connection on which no further request came.
@@ -64,10 +66,11 @@ pub enum Breach {
 }
 
 impl Breach {
-    const ALL: [(Self, &'static str); 26] = [
+    const ALL: [(Self, &'static str); 27] = [
         (Self::Connections, "connections"),
         (Self::AddressConnections, "connections_per_address"),
         (Self::AcceptRate, "accept_rate"),
+        (Self::AddressAcceptRate, "accept_rate_per_address"),
         (Self::OpenFiles, "open_files"),
         (Self::HandshakeTime, "handshake_timeout"),
         (Self::Head, "head"),

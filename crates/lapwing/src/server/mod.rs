@@ -5,6 +5,7 @@ pub mod access;
 pub mod address;
 pub mod breach;
 pub mod bucket;
+pub mod census;
 pub mod certificate;
 pub mod common;
 pub mod connection;
