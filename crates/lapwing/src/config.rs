@@ -160,6 +160,9 @@ pub struct Limits {
     /// not count, and behind a trusted proxy those count for whom it asks. Default: many people behind one address of a
     /// company, and too few to take all places.
     pub address_connections_max: usize,
+    /// Connections at once of one bearer of tokens, whichever of their tokens they show; more are told 429. Default: what one
+    /// address may have, so that a token that got into wrong hands takes no more than that.
+    pub token_connections_max: usize,
     /// Connections that are let in from other machines; more wait up to a second, then they are told 503. Default: what one core
     /// greets with time to spare for delivery.
     pub accept_rate: Rate,
@@ -248,6 +251,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             connections_max: connections_max(0),
             address_connections_max: 1000,
+            token_connections_max: 1000,
             accept_rate: Rate::with_burst(500, 2),
             address_accept_rate: Self::share_of(500),
             head_bytes_max: 16 << 10,

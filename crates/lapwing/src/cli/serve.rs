@@ -125,6 +125,9 @@ pub struct ServeArgs {
     /// Connections at once from one address (of IPv6 from one network of 64 bits), those of this machine apart [default: 1000]
     #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_connections_per_address: Option<usize>,
+    /// Connections at once with tokens of one name, or with JWTs of the same sub and iss, where tokens are asked for [default: 1000]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_connections_per_token: Option<usize>,
     /// Connections that are let in a second from other machines, twice as many at once; the others wait up to 1s: 1 to 1000000 [default: 500]
     #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_accept_rate: Option<u64>,
@@ -294,6 +297,7 @@ struct SettingsFile {
     echo: bool,
     max_connections: Option<usize>,
     max_connections_per_address: Option<usize>,
+    max_connections_per_token: Option<usize>,
     max_accept_rate: Option<u64>,
     max_accept_rate_per_address: Option<u64>,
     max_head: Option<bytesize::ByteSize>,
@@ -663,6 +667,14 @@ fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
             "at least 1",
         )),
         Some(connections) => limits.address_connections_max = connections,
+        None => {}
+    }
+    match args.max_connections_per_token.or(file.max_connections_per_token) {
+        Some(0) => note(Failure::usage(
+            "--max-connections-per-token 0 would serve nobody",
+            "at least 1",
+        )),
+        Some(connections) => limits.token_connections_max = connections,
         None => {}
     }
     Failure::all(wrong)?;

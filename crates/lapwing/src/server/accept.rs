@@ -23,7 +23,7 @@ use super::front::{Front, Guest};
 use super::hello::{self, Opened};
 use super::parting::{self, PARTING_MAX};
 use super::seat::{NoSeat, Seat, SharedSeat};
-use super::told::Told;
+use super::told::{Repeats, Told};
 
 /// Opens a listening socket with a queue long enough for a crowd that comes back at once.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -186,16 +186,14 @@ where
 /// line a second.
 struct Porter {
     room: Arc<Semaphore>,
-    told: Told,
-    refused: u64,
+    refused: Repeats,
 }
 
 impl Porter {
     fn new() -> Self {
         Self {
             room: Arc::new(Semaphore::new(REFUSALS_MAX)),
-            told: Told::default(),
-            refused: 0,
+            refused: Repeats::default(),
         }
     }
 
@@ -203,9 +201,7 @@ impl Porter {
         let (status, sentence) = front.no_place(breach);
         if !front.common.is_stopping() {
             front.common.breaches.count(breach);
-            self.refused += 1;
-            if self.told.is_due() {
-                let refused = std::mem::take(&mut self.refused);
+            if let Some(refused) = self.refused.come() {
                 let text = format!("{sentence}: {refused} refused with {}", status.as_u16());
                 front.common.console.tell(Event::Limit { text });
             }

@@ -7,8 +7,10 @@ use lapwing_wire::deflate::Room;
 use tokio::sync::{Notify, Semaphore};
 
 use super::access::Access;
+use super::access::bearers::Bearers;
 use super::breach::Breaches;
 use super::console::Console;
+use super::refusals::Refusals;
 use super::roster::Roster;
 use super::topics::Topics;
 use crate::config::Limits;
@@ -21,6 +23,10 @@ pub struct Common {
     pub limits: Limits,
     /// Who may do what.
     pub access: Access,
+    /// How many connections each bearer of a token has.
+    pub bearers: Arc<Bearers>,
+    /// Who was refused for their token.
+    pub refusals: Refusals,
     /// Where events are told.
     pub console: Console,
     /// Who came and went.
@@ -46,8 +52,10 @@ impl Common {
         let body_room = Semaphore::new(limits.bodies_bytes_max.div_ceil(1024));
         Arc::new(Self {
             topics,
+            bearers: Bearers::new(limits.token_connections_max),
             limits,
             access,
+            refusals: Refusals::default(),
             console,
             roster: Roster::default(),
             open: AtomicUsize::new(0),

@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod common;
 pub mod connection;
 pub mod console;
+pub mod counts;
 pub mod delivery;
 pub mod echo;
 pub mod encryption;
@@ -32,6 +33,7 @@ pub mod parting;
 pub mod peer;
 pub mod proxy;
 pub mod publish;
+pub mod refusals;
 pub mod ring;
 pub mod roster;
 pub mod seat;
@@ -202,6 +204,7 @@ impl Server {
             bytes,
             missed,
             limits: self.common.breaches.met(),
+            refused_tokens: self.common.refusals.counts(),
         });
     }
 }

@@ -3,6 +3,7 @@
 //! A request is asked once who sends it, before anything of it is done. On a server without tokens and keys everybody is
 //! anybody, and may do everything.
 
+pub mod bearers;
 pub mod credential;
 pub mod files;
 pub mod identity;
@@ -21,8 +22,9 @@ use lapwing_wire::time::WallTime;
 use lapwing_wire::topic::TopicName;
 use thiserror::Error;
 
+use self::bearers::Bearers;
 use self::credential::{Credential, CredentialError, Places};
-use self::identity::{Identity, Proof};
+use self::identity::{Identity, Proof, Subject};
 use self::jwt::{JwtError, Keys};
 use self::pass::Pass;
 use self::ticket::{TicketError, Tickets};
@@ -190,6 +192,7 @@ impl Caller {
     fn check(&self, may: bool, needed: impl FnOnce() -> String) -> Result<(), Denied> {
         match self {
             Self::Known(identity) if !may => Err(Denied::Scope {
+                who: identity.subject.clone(),
                 has: identity.scopes.to_string(),
                 needed: needed(),
             }),
@@ -197,14 +200,21 @@ impl Caller {
         }
     }
 
-    /// What its session gets, if it needs anything.
-    #[must_use]
-    pub fn pass(self, now: Now) -> Option<Pass> {
-        match self {
-            Self::Anyone => None,
-            Self::Known(identity) => Some(Pass::new(identity, now)),
-        }
+    /// What its session gets, if it needs anything, with a place among the connections of its bearer.
+    pub fn pass(&self, bearers: &Arc<Bearers>, now: Now) -> Result<Option<Pass>, NoPlace> {
+        let Self::Known(identity) = self else { return Ok(None) };
+        let place = bearers.take(identity).ok_or_else(|| NoPlace {
+            who: identity.subject.clone(),
+        })?;
+        Ok(Some(Pass::new(identity.clone(), now).with_place(place)))
     }
+}
+
+/// Somebody has as many connections as they may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoPlace {
+    /// Who.
+    pub who: Subject,
 }
 
 /// Why somebody may not. Its Display is told to the one who asked; nothing secret stands in it.
@@ -225,9 +235,17 @@ pub enum Denied {
     /// A token that is not good, or no longer.
     #[error("the token {0}")]
     Jwt(JwtError),
+    /// A good token of another somebody than the one whose connection it is.
+    #[error("the token is of somebody else than this connection")]
+    SomebodyElse {
+        /// Whose it is.
+        who: Subject,
+    },
     /// A good token that does not allow this.
     #[error("the token has {has}; {needed}")]
     Scope {
+        /// Whose it is. Not told to the one who asked: that one knows.
+        who: Subject,
         /// What it allows.
         has: String,
         /// What it would have to.
@@ -236,12 +254,21 @@ pub enum Denied {
 }
 
 impl Denied {
+    /// Whose token it is, where that is known.
+    #[must_use]
+    pub fn who(&self) -> Option<&Subject> {
+        match self {
+            Self::SomebodyElse { who } | Self::Scope { who, .. } => Some(who),
+            Self::NoToken | Self::Credential(_) | Self::Unknown | Self::Ticket | Self::Jwt(_) => None,
+        }
+    }
+
     /// The HTTP status: 401 for a token that is not good, 403 for one that does not allow this (RFC 6750 section 3.1).
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
             Self::Credential(error) => error.status(),
-            Self::NoToken | Self::Unknown | Self::Ticket | Self::Jwt(_) => 401,
+            Self::NoToken | Self::Unknown | Self::Ticket | Self::Jwt(_) | Self::SomebodyElse { .. } => 401,
             Self::Scope { .. } => 403,
         }
     }
@@ -252,7 +279,7 @@ impl Denied {
         match self {
             Self::NoToken => "Bearer realm=\"lapwing\"",
             Self::Credential(CredentialError::Several { .. }) => "Bearer realm=\"lapwing\", error=\"invalid_request\"",
-            Self::Credential(_) | Self::Unknown | Self::Ticket | Self::Jwt(_) => {
+            Self::Credential(_) | Self::Unknown | Self::Ticket | Self::Jwt(_) | Self::SomebodyElse { .. } => {
                 "Bearer realm=\"lapwing\", error=\"invalid_token\""
             }
             Self::Scope { .. } => "Bearer realm=\"lapwing\", error=\"insufficient_scope\"",
