@@ -131,7 +131,7 @@ pub struct ServeArgs {
     /// Connections that are let in a second from other machines, twice as many at once; the others wait up to 1s: 1 to 1000000 [default: 500]
     #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_accept_rate: Option<u64>,
-    /// Of those, connections a second from one address, counted as for --max-connections-per-address, five times as many at once: 1 to 1000000 [default: a fifth of --max-accept-rate]
+    /// Of those, connections that are let in a second from one address (of IPv6 from one network of 64 bits), five times as many at once; the others wait up to 1s: 1 to 1000000 [default: a fifth of all that are let in]
     #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_accept_rate_per_address: Option<u64>,
     /// The head of a request: 8KiB to 1MiB [default: 16KiB]

@@ -47,7 +47,7 @@ pub async fn accept(listener: TcpListener, front: Arc<Front>) {
         match listener.accept().await {
             Ok((stream, address)) => match admit(address, &front) {
                 Ok((seat, wait)) => welcome(stream, address, seat, wait, &front),
-                Err(breach) => porter.refuse(stream, breach, &front),
+                Err(breach) => porter.refuse(stream, address, breach, &front),
             },
             Err(error) => on_error(&error, &listener, &mut spare, &front.common).await,
         }
@@ -197,12 +197,19 @@ impl Porter {
         }
     }
 
-    fn refuse(&mut self, stream: TcpStream, breach: Breach, front: &Arc<Front>) {
+    fn refuse(&mut self, stream: TcpStream, address: SocketAddr, breach: Breach, front: &Arc<Front>) {
         let (status, sentence) = front.no_place(breach);
         if !front.common.is_stopping() {
             front.common.breaches.count(breach);
             if let Some(refused) = self.refused.come() {
-                let text = format!("{sentence}: {refused} refused with {}", status.as_u16());
+                // The sentence is for the one who is refused, and says "this address".
+                let from = match breach {
+                    Breach::AddressConnections | Breach::AddressAcceptRate => {
+                        format!(", the last one from {}", address.ip().to_canonical())
+                    }
+                    _ => String::new(),
+                };
+                let text = format!("{sentence}: {refused} refused with {}{from}", status.as_u16());
                 front.common.console.tell(Event::Limit { text });
             }
         }

@@ -18,7 +18,7 @@ pub struct Identity {
     pub subject: Subject,
     /// What they may do.
     pub scopes: Scopes,
-    /// When the token ends by the wall clock; it is honoured for [`LEEWAY_S`](super::LEEWAY_S) longer. None for never.
+    /// When the token ends by the wall clock; it is honoured for [`LEEWAY_S`] longer. None for never.
     pub expires: Option<WallTime>,
     /// What it was that made the token good; when that is withdrawn, so is this.
     pub proof: Proof,
