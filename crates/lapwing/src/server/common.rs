@@ -1,6 +1,7 @@
 //! What all threads of one server share.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,13 +9,15 @@ use std::time::Duration;
 use lapwing_wire::deflate::Room;
 use tokio::sync::{Notify, Semaphore};
 
-use super::access::Access;
+use super::access::bearers::Bearers;
+use super::access::{Access, Denied};
 use super::breach::Breaches;
 use super::chronicle::Chronicle;
 use super::console::Console;
 use super::counts::Counts;
 use super::event::Event;
 use super::ledger::Ledgers;
+use super::refusals::Refusals;
 use super::roster::Roster;
 use super::topics::Topics;
 use crate::clock::Now;
@@ -30,6 +33,10 @@ pub struct Common {
     pub limits: Limits,
     /// Who may do what.
     pub access: Access,
+    /// How many connections each bearer of a token has.
+    pub bearers: Arc<Bearers>,
+    /// Who was refused for their token.
+    pub refusals: Refusals,
     console: Console,
     /// Where events are kept, for those who watch.
     pub chronicle: Chronicle,
@@ -68,8 +75,10 @@ impl Common {
             counts: Counts::new(topics.len()),
             ledgers: Ledgers::new(topics.len()),
             topics,
+            bearers: Bearers::new(limits.token_connections_max),
             limits,
             access,
+            refusals: Refusals::default(),
             console,
             chronicle,
             roster: Roster::default(),
@@ -87,6 +96,13 @@ impl Common {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Somebody at this address is refused for their token, or for the lack of one.
+    pub fn on_refused(&self, from: SocketAddr, denied: &Denied) {
+        if let Some(event) = self.refusals.come(from, denied) {
+            self.tell(event);
+        }
     }
 
     /// Tells an event: it is shown, and kept for those who watch. Returns at once.

@@ -302,7 +302,7 @@ impl Connection {
         self.account(held, &around.common);
         self.peer.live.on_heard(around.now, self.decoder.message_open());
         if self.peer.session.mode() == Mode::LapwingV1 && !self.peer.session.cursors().is_empty() {
-            self.peer.tell_joined(&around.common, &around.feeds);
+            self.peer.tell_joined(&around.common, &around.feeds, &around.passes);
         }
     }
 

@@ -223,14 +223,18 @@ fn weight(event: &Event) -> usize {
         | Event::Access { text }
         | Event::Limit { text } => text.len(),
         Event::Left {
+            who,
             reason,
             last,
             missed,
             behind,
             gone,
             ..
-        } => reason.len() + (last.0.len() + missed.len() + behind.len() + gone.len()) * PLACE_BYTES,
-        Event::Joined { from, .. } => from.0.len() * PLACE_BYTES,
+        } => {
+            let who = who.as_ref().map_or(0, String::len);
+            who + reason.len() + (last.0.len() + missed.len() + behind.len() + gone.len()) * PLACE_BYTES
+        }
+        Event::Joined { who, from, .. } => who.as_ref().map_or(0, String::len) + from.0.len() * PLACE_BYTES,
         _ => 0,
     };
     size_of::<Event>() + 64 + text

@@ -259,7 +259,7 @@ impl Delivery {
         if mode != Mode::LapwingV1 || !grants.is_empty() {
             self.connections[key]
                 .peer
-                .tell_joined(&self.around.common, &self.around.feeds);
+                .tell_joined(&self.around.common, &self.around.feeds, &self.around.passes);
         }
         if let Err(error) = registered {
             self.over(key, Some(format!("cannot be watched: {error}")));
@@ -433,7 +433,6 @@ impl Delivery {
 
     fn over(&mut self, key: usize, broken: Option<String>) {
         let mut connection = self.connections.remove(key);
-        self.around.passes.remove(Key::new(key));
         for cursor in connection.peer.session.cursors() {
             self.around
                 .feeds
@@ -441,7 +440,8 @@ impl Delivery {
         }
         connection
             .peer
-            .tell_left(&self.around.common, &self.around.feeds, broken);
+            .tell_left(&self.around.common, &self.around.feeds, &self.around.passes, broken);
+        self.around.passes.remove(Key::new(key));
         connection.let_go(&self.around.common);
         self.around.common.counts.on_gone(connection.peer.session.mode());
         connection.socket.finish();
@@ -494,7 +494,7 @@ impl Delivery {
             let Connection {
                 peer, socket, close_by, ..
             } = connection;
-            peer.tell_joined(&self.around.common, &self.around.feeds);
+            peer.tell_joined(&self.around.common, &self.around.feeds, &self.around.passes);
             let closing = peer.session.closing().is_some();
             if close_by.is_some_and(|by| Tick::at(now).since(by) > Duration::ZERO) {
                 self.over(key, None);

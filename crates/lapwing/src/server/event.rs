@@ -14,9 +14,9 @@ use lapwing_wire::time::micros_text;
 use lapwing_wire::topic::TopicName;
 use serde::Serialize;
 
-use super::breach::Met;
 use super::cause::{Cause, Judgement};
 use super::label::ClientLabel;
+use super::sums::Sums;
 use crate::clock::Now;
 use crate::terminal::form;
 
@@ -55,8 +55,11 @@ pub enum Event {
     Joined {
         /// The connection's number.
         session: u64,
-        /// Who.
+        /// How it is called.
         client: ClientLabel,
+        /// Who it belongs to, as its token says; already harmless. None where no token is asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        who: Option<String>,
         /// From where.
         #[serde(serialize_with = "place_text")]
         address: SocketAddr,
@@ -74,8 +77,11 @@ pub enum Event {
     Left {
         /// The connection's number.
         session: u64,
-        /// Who.
+        /// How it is called.
         client: ClientLabel,
+        /// Who it belonged to, as for [`Event::Joined`].
+        #[serde(skip_serializing_if = "Option::is_none")]
+        who: Option<String>,
         /// The close code, 1006 when there was none.
         #[serde(serialize_with = "code_number")]
         code: CloseCode,
@@ -285,8 +291,11 @@ pub enum Event {
         #[serde(skip_serializing_if = "Tally::is_empty")]
         missed: Tally,
         /// How often each limit was met.
-        #[serde(skip_serializing_if = "Met::is_empty")]
-        limits: Met,
+        #[serde(skip_serializing_if = "Sums::is_empty")]
+        limits: Sums,
+        /// How often somebody was refused for their token, by reason.
+        #[serde(skip_serializing_if = "Sums::is_empty")]
+        refused_tokens: Sums,
     },
     /// Lines that a slow terminal or pipe did not take.
     NotShown {
@@ -531,6 +540,7 @@ impl Event {
             Self::Ready { address, .. } => format!("ready on {address}"),
             Self::Joined {
                 client,
+                who,
                 address,
                 mode,
                 from,
@@ -548,9 +558,13 @@ impl Event {
                     waiting => format!("; {} to catch up", form::counted(*waiting, "message")),
                 };
                 let address = place(address);
+                let who = who.as_ref().map_or(String::new(), |who| format!(" as \"{who}\""));
                 match away {
-                    Some(away) => format!("{client} is back after {}: {places}{wait}", form::short_span(*away)),
-                    None => format!("{client} joined from {address} ({mode}): {places}{wait}"),
+                    Some(away) => {
+                        let away = form::short_span(*away);
+                        format!("{client} is back after {away}{who}: {places}{wait}")
+                    }
+                    None => format!("{client} joined from {address} ({mode}){who}: {places}{wait}"),
                 }
             }
             Self::Left {
@@ -640,14 +654,16 @@ impl Event {
                 bytes,
                 missed,
                 limits,
+                refused_tokens,
             } => format!(
-                "stopped after {}: {}, {}, {} sent{}{}",
+                "stopped after {}: {}, {}, {} sent{}{}{}",
                 form::short_span(*ran),
                 form::counted(*clients, "client"),
                 form::counted(*messages, "message"),
                 form::bytes(*bytes),
                 missed.behind_words("missed"),
-                limits.in_words()
+                limits.behind_words("limits met"),
+                refused_tokens.behind_words("tokens refused")
             ),
             Self::NotShown { lines, client } => {
                 let from = client
@@ -738,7 +754,8 @@ impl Event {
 }
 
 /// An address as people read it: where a proxy did not tell the port, there is none.
-fn place(address: &SocketAddr) -> String {
+#[must_use]
+pub fn place(address: &SocketAddr) -> String {
     match address.port() {
         0 => address.ip().to_string(),
         _ => address.to_string(),
@@ -819,9 +836,10 @@ mod tests {
             (topic("users"), Offset::new(13)),
             (topic("arrays"), Offset::new(35)),
         ]);
-        let joined = |away, waiting| Event::Joined {
+        let joined = |who: Option<&str>, away, waiting| Event::Joined {
             session: 1,
             client: label("sensor-1"),
+            who: who.map(str::to_owned),
             address: address(),
             mode: "lapwing.v1",
             from: places.clone(),
@@ -829,16 +847,25 @@ mod tests {
             waiting,
         };
         assert_eq!(
-            joined(None, 0).sentence(),
+            joined(None, None, 0).sentence(),
             "sensor-1 joined from 127.0.0.1:52144 (lapwing.v1): users 13, arrays 35"
         );
         assert_eq!(
-            joined(Some(Duration::from_millis(1302)), 6).sentence(),
+            joined(Some("web"), None, 0).sentence(),
+            "sensor-1 joined from 127.0.0.1:52144 (lapwing.v1) as \"web\": users 13, arrays 35"
+        );
+        assert_eq!(
+            joined(None, Some(Duration::from_millis(1302)), 6).sentence(),
             "sensor-1 is back after 1.3 s: users 13, arrays 35; 6 messages to catch up"
+        );
+        assert_eq!(
+            joined(Some("web"), Some(Duration::from_millis(1302)), 0).sentence(),
+            "sensor-1 is back after 1.3 s as \"web\": users 13, arrays 35"
         );
         let left = |missed, behind, gone| Event::Left {
             session: 2,
             client: ClientLabel::new(2, None),
+            who: None,
             code: CloseCode::NORMAL,
             by: EndedBy::Client,
             reason: String::new(),

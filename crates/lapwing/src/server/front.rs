@@ -21,7 +21,7 @@ use super::encryption::Encryption;
 use super::hello::Strays;
 use super::seat::{NoSeat, Seats, SharedSeat};
 use super::trust::Trust;
-use super::turnstile::{Passage, Turnstile};
+use super::turnstile::Turnstile;
 use super::watch::Watch;
 use super::worker::Worker;
 use super::{api, gate, page, publish, stream};
@@ -91,18 +91,18 @@ impl Front {
         answer
     }
 
-    /// How long one who comes from here waits before it is served; the limit when it is not to be.
+    /// How long one who comes from here, and has a place, waits before it is served; the limit when it is not to be.
     pub fn pass(&self, address: IpAddr) -> Result<Duration, Breach> {
         if address.is_loopback() {
             return Ok(Duration::ZERO);
         }
         let now = Duration::from_nanos(Now::read().mono);
-        let passage = self.turnstile.lock().unwrap_or_else(PoisonError::into_inner).pass(now);
-        match passage {
-            Passage::Now => Ok(Duration::ZERO),
-            Passage::After(wait) => Ok(wait),
-            Passage::Refused => Err(Breach::AcceptRate),
-        }
+        let mut all = self.turnstile.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who is refused for one of both takes nothing of the other.
+        let wait = all.look(now).wait().ok_or(Breach::AcceptRate)?;
+        let own = self.seats.pass(address, now).wait().ok_or(Breach::AddressAcceptRate)?;
+        all.pass(now);
+        Ok(wait.max(own))
     }
 
     /// A proxy says for whom it asks: then it is that one's place and rate that count, from this request on.
@@ -149,6 +149,12 @@ impl Front {
                     StatusCode::TOO_MANY_REQUESTS,
                     format!("this address has {most}, and may have no more (--max-connections-per-address)"),
                 )
+            }
+            Breach::AddressAcceptRate => {
+                let most = form::counted(limits.address_accept_rate.per_second.into(), "connection");
+                let sentence =
+                    format!("more than {most} a second come from this address (--max-accept-rate-per-address)");
+                (StatusCode::TOO_MANY_REQUESTS, sentence)
             }
             Breach::AcceptRate => {
                 let most = form::counted(limits.accept_rate.per_second.into(), "connection");

@@ -7,6 +7,7 @@ pub mod api;
 pub mod breach;
 pub mod bucket;
 pub mod cause;
+pub mod census;
 pub mod certificate;
 pub mod chronicle;
 pub mod common;
@@ -38,16 +39,17 @@ pub mod parting;
 pub mod peer;
 pub mod proxy;
 pub mod publish;
+pub mod refusals;
 pub mod reporter;
 pub mod ring;
 pub mod roster;
 pub mod row;
-
 pub mod seat;
 pub mod secrets;
 pub mod skew;
 pub mod storage;
 pub mod stream;
+pub mod sums;
 pub mod tick;
 pub mod told;
 pub mod topics;
@@ -218,6 +220,7 @@ impl Server {
             bytes,
             missed,
             limits: self.common.breaches.met(),
+            refused_tokens: self.common.refusals.counts(),
         });
         self.common.chronicle.finish();
     }

@@ -14,8 +14,8 @@ use lapwing_wire::report::Report;
 use lapwing_wire::secret::Secret;
 use lapwing_wire::time::micros_text;
 
-use super::access::Caller;
-use super::access::pass::{Pass, Passes, Standing};
+use super::access::pass::{Passes, Standing};
+use super::access::{Caller, Denied};
 use super::address::Address;
 use super::breach::Breach;
 use super::bucket::Bucket;
@@ -142,7 +142,7 @@ impl Peer {
     }
 
     /// Tells the console that the client is here, once it is known where it begins.
-    pub fn tell_joined(&mut self, common: &Common, feeds: &Feeds) {
+    pub fn tell_joined(&mut self, common: &Common, feeds: &Feeds, passes: &Passes) {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
@@ -154,6 +154,7 @@ impl Peer {
         common.tell(Event::Joined {
             session: self.label.session(),
             client: self.label.clone(),
+            who: passes.who(self.key),
             address: self.address.get(),
             mode: self.session.mode().as_str(),
             from: Places(places.collect()),
@@ -163,8 +164,8 @@ impl Peer {
     }
 
     /// Tells the console, and those who count, that the client is gone.
-    pub fn tell_left(&mut self, common: &Common, feeds: &Feeds, broken: Option<String>) {
-        self.tell_joined(common, feeds);
+    pub fn tell_left(&mut self, common: &Common, feeds: &Feeds, passes: &Passes, broken: Option<String>) {
+        self.tell_joined(common, feeds, passes);
         let now = Now::read();
         let (code, by, reason) = self.how_it_ended(broken);
         common.counts.on_left(code);
@@ -189,6 +190,7 @@ impl Peer {
         common.tell(Event::Left {
             session: self.label.session(),
             client: self.label.clone(),
+            who: passes.who(self.key),
             code,
             by,
             reason,
@@ -423,6 +425,7 @@ impl Peer {
                     .collect()
             }
             Some(name) if let Err(denied) = passes.caller(self.key).check_follow(name, self.watches) => {
+                common.on_refused(self.address.get(), &denied);
                 return self.refuse("not_allowed", denied.to_string(), Some(name.clone()));
             }
             Some(name) => match common.topics.find(name) {
@@ -454,7 +457,7 @@ impl Peer {
             feeds.follow(topic.id, self.session.view(), self.key);
             self.session.say(&subscribed(topic, &grant));
             if grant.missing_from.is_some() {
-                self.tell_joined(common, feeds);
+                self.tell_joined(common, feeds, passes);
             }
             self.tell_gap(topic, &grant, common);
         }
@@ -466,28 +469,33 @@ impl Peer {
         let identity = match common.access.identify_token(token, now) {
             Ok(Caller::Known(identity)) => identity,
             Ok(Caller::Anyone) => return self.session.say(&ServerMessage::Authorized { in_ms: None }),
-            Err(denied) => return self.session.close(CloseCode::BAD_TOKEN, &denied.to_string()),
+            Err(denied) => return self.end_for(CloseCode::BAD_TOKEN, &denied, common),
         };
         let held = passes.get(self.key);
         if held.is_some_and(|held| held.identity().subject != identity.subject) {
-            let reason = "the token is of somebody else than this connection";
-            return self.session.close(CloseCode::BAD_TOKEN, reason);
+            let who = identity.subject.clone();
+            return self.end_for(CloseCode::BAD_TOKEN, &Denied::SomebodyElse { who }, common);
         }
-        let pass = Pass::new(identity, now);
-        let in_ms = pass.left(now.mono).map(millis);
-        passes.put(self.key, Some(pass));
+        let renewed = passes.renew(self.key, identity, now);
+        let in_ms = renewed.and_then(|pass| pass.left(now.mono)).map(millis);
         match self.denied(common, passes) {
-            Some(denied) => self.session.close(CloseCode::TOPIC_REFUSED, &denied),
+            Some(denied) => self.end_for(CloseCode::TOPIC_REFUSED, &denied, common),
             None => self.session.say(&ServerMessage::Authorized { in_ms }),
         }
     }
 
+    /// The token that it has shown is refused, and the connection ends with that.
+    fn end_for(&mut self, code: CloseCode, denied: &Denied, common: &Common) {
+        common.on_refused(self.address.get(), denied);
+        self.session.close(code, &denied.to_string());
+    }
+
     /// Why it may not follow a topic that it does follow, if there is one.
-    fn denied(&self, common: &Common, passes: &Passes) -> Option<String> {
+    fn denied(&self, common: &Common, passes: &Passes) -> Option<Denied> {
         self.session.cursors().iter().find_map(|cursor| {
             let topic = common.topics.get(TopicId(cursor.topic));
             let caller = passes.caller(self.key);
-            Some(caller.check_follow(topic.name(), self.watches).err()?.to_string())
+            caller.check_follow(topic.name(), self.watches).err()
         })
     }
 
@@ -502,7 +510,7 @@ impl Peer {
             Standing::Withdrawn => self.session.close(CloseCode::TOKEN_EXPIRED, "the token was withdrawn"),
             Standing::Changed => {
                 if let Some(denied) = self.denied(common, passes) {
-                    self.session.close(CloseCode::TOKEN_EXPIRED, &denied);
+                    self.session.close(CloseCode::TOKEN_EXPIRED, &denied.to_string());
                 }
             }
         }

@@ -11,6 +11,7 @@
 mod abuse;
 mod access;
 mod batches;
+mod bearers;
 mod churn;
 mod compression;
 mod console;
