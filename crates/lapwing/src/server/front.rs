@@ -19,6 +19,7 @@ use super::breach::Breach;
 use super::common::Common;
 use super::encryption::Encryption;
 use super::hello::Strays;
+use super::metrics::{self, Metrics};
 use super::seat::{NoSeat, Seats, SharedSeat};
 use super::trust::Trust;
 use super::turnstile::{Passage, Turnstile};
@@ -47,6 +48,8 @@ pub struct Front {
     pub encryption: Option<Arc<Encryption>>,
     /// Those that begin otherwise than this.
     pub strays: Strays,
+    /// What is told to whoever watches.
+    pub metrics: Metrics,
     /// The tasks of connections, up to their upgrade.
     pub tasks: TaskTracker,
 }
@@ -221,13 +224,14 @@ impl Front {
             "/" | "/ws" if upgrade => stream::answer(self, request),
             "/ticket" => gate::ticket(&self.common, &request),
             stream::ECHO if upgrade && self.echo => stream::answer(self, request),
-            "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css" | "/icon.svg" if !reads(&request) => {
+            "/healthz" | "/readyz" | "/metrics" | "/" | "/page.js" | "/page.css" | "/icon.svg" if !reads(&request) => {
                 let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
                 answer
                     .headers_mut()
                     .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
                 answer
             }
+            "/metrics" => metrics::answer(self, &request),
             "/healthz" => plain(StatusCode::OK, "ok"),
             "/readyz" if self.common.is_stopping() => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             "/readyz" => plain(StatusCode::OK, "ready"),
@@ -260,6 +264,15 @@ fn reads(request: &Request<Incoming>) -> bool {
 /// The text of the first header of this name, none when there is none or it is no text.
 pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// All values of a header, joined with commas; what is no text makes the whole unusable.
+pub fn joined(headers: &HeaderMap, name: &str) -> String {
+    let values = headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.to_str().unwrap_or("\u{fffd}"));
+    values.collect::<Vec<_>>().join(",")
 }
 
 /// A text answer.

@@ -27,6 +27,7 @@ pub mod late;
 pub mod ledger;
 pub mod liveness;
 pub mod loader;
+pub mod metrics;
 pub mod network;
 pub mod origin;
 pub mod pace;
@@ -70,6 +71,7 @@ use console::Console;
 use event::{Event, Tally};
 use front::Front;
 use hello::Strays;
+use metrics::Metrics;
 use seat::Seats;
 use secrets::Secrets;
 use storage::{Keeping, Storage};
@@ -124,6 +126,7 @@ impl Server {
             echo: config.echo,
             encryption: secrets.encryption.clone(),
             strays: Strays::default(),
+            metrics: Metrics::new(&common),
             tasks: TaskTracker::new(),
         });
         let sources = common.topics.iter().map(|topic| {
