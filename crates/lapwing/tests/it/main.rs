@@ -32,6 +32,7 @@ mod limits;
 mod listening;
 mod log;
 mod manual;
+mod metrics;
 mod origin;
 mod pace;
 mod pause;
