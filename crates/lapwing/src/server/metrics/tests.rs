@@ -36,7 +36,7 @@ fn names_keep_to_the_conventions() {
             "{name} has a unit"
         );
         assert!(
-            family.help.len() > 10 && !family.help.ends_with('.') && !family.help.contains(['\n', '\\']),
+            family.help.len() > 10 && !family.help.ends_with('.') && !family.help.contains(['\n', '\\', '"']),
             "{name}: {}",
             family.help
         );
