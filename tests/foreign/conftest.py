@@ -62,6 +62,7 @@ NEEDS = {
     "chromium": lambda: NEEDS["npm"]() and os.environ.get("LAPWING_CHROMIUM"),
     "curl": lambda: shutil.which("curl"),
     "openssl": lambda: shutil.which("openssl"),
+    "promtool": lambda: shutil.which(os.environ.get("LAPWING_PROMTOOL") or "promtool"),
 }
 
 

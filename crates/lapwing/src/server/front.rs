@@ -19,6 +19,7 @@ use super::breach::Breach;
 use super::common::Common;
 use super::encryption::Encryption;
 use super::hello::Strays;
+use super::metrics::{self, Metrics};
 use super::seat::{NoSeat, Seats, SharedSeat};
 use super::trust::Trust;
 use super::turnstile::Turnstile;
@@ -50,6 +51,8 @@ pub struct Front {
     pub strays: Strays,
     /// What those who watch the clients are shown.
     pub watch: Watch,
+    /// What is told to whoever watches.
+    pub metrics: Metrics,
     /// The tasks of connections, up to their upgrade.
     pub tasks: TaskTracker,
 }
@@ -230,9 +233,7 @@ impl Front {
             "/" | "/ws" if upgrade => stream::answer(self, request),
             "/ticket" => gate::ticket(&self.common, &request),
             stream::ECHO if upgrade && self.echo => stream::answer(self, request),
-            "/api/clients" | "/api/reports" | "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css" | "/icon.svg"
-                if !reads(&request) =>
-            {
+            _ if ONLY_READ.contains(&path) && !reads(&request) => {
                 let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
                 answer
                     .headers_mut()
@@ -241,6 +242,7 @@ impl Front {
             }
             "/api/clients" => api::clients(self, &request).await,
             "/api/reports" => api::reports(self, &request).await,
+            "/metrics" => metrics::answer(self, &request),
             "/healthz" => plain(StatusCode::OK, "ok"),
             "/readyz" if self.common.is_stopping() => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             "/readyz" => plain(StatusCode::OK, "ready"),
@@ -253,6 +255,19 @@ impl Front {
         }
     }
 }
+
+/// The paths that are only to be read.
+const ONLY_READ: &[&str] = &[
+    "/",
+    "/page.js",
+    "/page.css",
+    "/icon.svg",
+    "/api/clients",
+    "/api/reports",
+    "/metrics",
+    "/healthz",
+    "/readyz",
+];
 
 /// Why it cannot be told where a request ends, if so (RFC 9112 section 6.3). hyper has refused lengths that are none.
 fn unclear_length(headers: &HeaderMap) -> Option<&'static str> {
@@ -273,6 +288,15 @@ fn reads(request: &Request<Incoming>) -> bool {
 /// The text of the first header of this name, none when there is none or it is no text.
 pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// All values of a header, joined with commas; what is no text makes the whole unusable.
+pub fn joined(headers: &HeaderMap, name: &str) -> String {
+    let values = headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.to_str().unwrap_or("\u{fffd}"));
+    values.collect::<Vec<_>>().join(",")
 }
 
 /// A text answer.

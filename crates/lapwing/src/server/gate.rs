@@ -58,6 +58,12 @@ pub fn refused<B>(common: &Common, request: &Request<B>, denied: &Denied) -> Box
     Box::new(answer)
 }
 
+/// Refuses who may not see what the server knows of its clients.
+pub fn check_watch<B>(common: &Common, request: &Request<B>) -> Result<(), Box<Answer>> {
+    let caller = caller(common, request, "", None)?;
+    may_watch(&caller, request).map_err(|denied| refused(common, request, &denied))
+}
+
 /// Whether who sends a request may see what the server knows of its clients; `caller` is who that is.
 pub fn may_watch<B>(caller: &Caller, request: &Request<B>) -> Result<(), Denied> {
     let guest = request.extensions().get::<Guest>();

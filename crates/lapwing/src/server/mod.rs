@@ -31,6 +31,7 @@ pub mod late;
 pub mod ledger;
 pub mod liveness;
 pub mod loader;
+pub mod metrics;
 pub mod network;
 pub mod origin;
 pub mod pace;
@@ -80,6 +81,7 @@ use console::Console;
 use event::{Event, Tally};
 use front::Front;
 use hello::Strays;
+use metrics::Metrics;
 use seat::Seats;
 use secrets::Secrets;
 use storage::{Keeping, Storage};
@@ -136,6 +138,7 @@ impl Server {
             encryption: secrets.encryption.clone(),
             strays: Strays::default(),
             watch: Watch::default(),
+            metrics: Metrics::new(&common),
             tasks: TaskTracker::new(),
         });
         let sources = common.topics.public().map(|topic| {

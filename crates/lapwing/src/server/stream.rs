@@ -25,7 +25,7 @@ use super::access::{Caller, Denied, NoPlace};
 use super::breach::Breach;
 use super::common::Common;
 use super::event::Event;
-use super::front::{Answer, Front, Guest, refusal, text};
+use super::front::{Answer, Front, Guest, joined, refusal, text};
 use super::gate;
 use super::label::ClientLabel;
 use super::topics::{Topic, TopicId};
@@ -346,15 +346,6 @@ fn switching(key: &str, protocol: Option<&'static str>, extension: Option<&str>)
         headers.insert(SEC_WEBSOCKET_EXTENSIONS, extension);
     }
     answer
-}
-
-/// All values of a header, joined with commas; what is no text makes the whole unusable, and is refused as such.
-fn joined(headers: &HeaderMap, name: &str) -> String {
-    let values = headers
-        .get_all(name)
-        .iter()
-        .map(|value| value.to_str().unwrap_or("\u{fffd}"));
-    values.collect::<Vec<_>>().join(",")
 }
 
 fn has_body(headers: &HeaderMap) -> bool {

@@ -33,6 +33,7 @@ mod limits;
 mod listening;
 mod log;
 mod manual;
+mod metrics;
 mod origin;
 mod pace;
 mod pause;

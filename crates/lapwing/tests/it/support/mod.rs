@@ -6,6 +6,7 @@ pub mod faults;
 pub mod frames;
 pub mod http;
 pub mod lines;
+pub mod scrape;
 pub mod secure;
 pub mod server;
 
