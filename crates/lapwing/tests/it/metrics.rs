@@ -312,7 +312,10 @@ fn inside_tls_its_handshakes_are_timed_as_well() {
 #[test]
 fn lag_is_counted_for_topics_that_are_followed() {
     let server = Server::start(&["--topic", "feed=push", "--topic", "quiet=push"]);
-    let mut client = follow(&server, "topics=feed");
+    // Whoever is greeted is followed from then on: what came before it was a follower is history, and no lag.
+    let mut client = speak(&server, "topics=feed");
+    client.control("welcome");
+    client.control("subscribed");
     for number in 0..5 {
         publish(&server, "feed", number..number + 1);
         publish(&server, "quiet", number..number + 1);
@@ -564,9 +567,9 @@ fn a_thousand_hostile_names_make_no_series() {
     let server = Server::start(FEED);
     // One of each kind first, so that every histogram has a value.
     let mut client = speak(&server, "topics=feed");
-    publish(&server, "feed", 0..1);
     client.control("welcome");
     client.control("subscribed");
+    publish(&server, "feed", 0..1);
     read_to(&mut client, 0);
     come_to(&server, &[("lapwing_delivery_lag_seconds_count{topic=\"feed\"}", 1.0)]);
     let before = Scrape::of(&server);
