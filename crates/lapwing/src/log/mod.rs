@@ -178,7 +178,7 @@ impl Log {
     #[must_use]
     pub fn deflated(&self, view: View) -> Option<&Deflated> {
         match view {
-            View::Canonical | View::Payload => None,
+            View::Canonical | View::Payload | View::Events => None,
             View::Deflated => Some(&self.deflated[0]),
             View::DeflatedPayload => Some(&self.deflated[1]),
         }

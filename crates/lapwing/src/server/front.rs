@@ -10,20 +10,24 @@ use http::header::{
     RETRY_AFTER, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use lapwing_wire::extension::Compression;
+use tokio::sync::SetOnce;
 use tokio_util::task::TaskTracker;
 
 use super::breach::Breach;
 use super::common::Common;
+use super::crier::Crier;
 use super::encryption::Encryption;
+use super::event_stream::{EventBody, EventStream};
 use super::hello::Strays;
+use super::meter::Meter;
 use super::seat::{NoSeat, Seats, SharedSeat};
 use super::trust::Trust;
 use super::turnstile::{Passage, Turnstile};
 use super::worker::Worker;
-use super::{gate, page, publish, stream};
+use super::{events, gate, page, publish, stream};
 use crate::clock::Now;
 use crate::terminal::form;
 
@@ -35,6 +39,8 @@ pub struct Front {
     pub workers: Vec<Worker>,
     /// Which pages and proxies are believed.
     pub trust: Trust,
+    /// What wakes the clients of server-sent events.
+    pub crier: Arc<Crier>,
     /// The places for connections.
     pub seats: Seats,
     /// How many come in a second.
@@ -58,18 +64,28 @@ pub struct Guest {
     pub address: SocketAddr,
     /// Its place among the connections allowed.
     pub seat: SharedSeat,
+    /// Its bytes, counted.
+    pub meter: Arc<Meter>,
+    /// The stream of events that it was answered with, if it was.
+    pub events: Arc<SetOnce<EventStream>>,
 }
 
 /// An answer with its whole body.
 pub type Answer = Response<Full<Bytes>>;
 
+/// The body of an answer: whole, or events as they come.
+pub type Reply = Either<Full<Bytes>, EventBody>;
+
 impl Front {
     /// Answers one request.
-    pub async fn answer(&self, mut request: Request<Incoming>) -> Answer {
+    pub async fn answer(&self, mut request: Request<Incoming>) -> Response<Reply> {
         let origin = request.headers().get(ORIGIN).cloned();
         let mut answer = match self.admit(&mut request).await.and_then(|()| self.check(&request)) {
-            Ok(()) => self.route(request).await,
-            Err(refusal) => *refusal,
+            Ok(()) => match topic_of(request.uri().path(), "/events").map(str::to_owned) {
+                Some(topic) => events::answer(self, &topic, request),
+                None => self.route(request).await.map(Either::Left),
+            },
+            Err(refusal) => (*refusal).map(Either::Left),
         };
         let cors = origin
             .as_ref()
@@ -112,7 +128,8 @@ impl Front {
         if guest.seat.move_to(&self.seats, counted) == Err(NoSeat::Address) {
             return Err(Box::new(self.refused(Breach::AddressConnections)));
         }
-        if request.headers().contains_key(UPGRADE) {
+        let stays = request.headers().contains_key(UPGRADE) || topic_of(request.uri().path(), "/events").is_some();
+        if stays {
             match self.pass(address) {
                 Ok(Duration::ZERO) => {}
                 Ok(wait) => tokio::time::sleep(wait).await,
@@ -128,6 +145,13 @@ impl Front {
         self.common.breaches.count(breach);
         let (status, sentence) = self.no_place(breach);
         refusal(status, &sentence)
+    }
+
+    /// How many clients there are, of all kinds.
+    #[must_use]
+    pub fn clients(&self) -> u64 {
+        let sessions: usize = self.workers.iter().map(Worker::sessions).sum();
+        (sessions + self.crier.clients()) as u64
     }
 
     /// How one is told that there is no place for it.
@@ -203,10 +227,7 @@ impl Front {
 
     async fn route(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path();
-        if let Some(topic) = path
-            .strip_prefix("/topics/")
-            .and_then(|rest| rest.strip_suffix("/messages"))
-        {
+        if let Some(topic) = topic_of(path, "/messages") {
             let topic = topic.to_owned();
             return publish::answer(self, &topic, request).await;
         }
@@ -246,6 +267,11 @@ fn unclear_length(headers: &HeaderMap) -> Option<&'static str> {
     headers
         .contains_key(CONTENT_LENGTH)
         .then_some("Content-Length and Transfer-Encoding came together")
+}
+
+/// The topic in a path such as `/topics/users/events`.
+fn topic_of<'a>(path: &'a str, of: &str) -> Option<&'a str> {
+    path.strip_prefix("/topics/")?.strip_suffix(of)
 }
 
 fn reads(request: &Request<Incoming>) -> bool {

@@ -9,10 +9,13 @@ pub mod certificate;
 pub mod common;
 pub mod connection;
 pub mod console;
+pub mod crier;
 pub mod delivery;
 pub mod echo;
 pub mod encryption;
 pub mod event;
+pub mod event_stream;
+pub mod events;
 #[cfg(debug_assertions)]
 pub mod fault;
 pub mod feeds;
@@ -23,6 +26,7 @@ pub mod key;
 pub mod label;
 pub mod liveness;
 pub mod loader;
+pub mod meter;
 pub mod network;
 pub mod origin;
 pub mod pace;
@@ -63,6 +67,7 @@ use access::Access;
 use access::files::Files;
 use common::Common;
 use console::Console;
+use crier::Crier;
 use event::{Event, Tally};
 use front::Front;
 use hello::Strays;
@@ -82,6 +87,7 @@ pub struct Server {
     accepting: JoinHandle<()>,
     sources: Vec<Source>,
     ticking: JoinHandle<()>,
+    crying: JoinHandle<()>,
     /// Reads certificate, tokens and keys again.
     renewing: Vec<JoinHandle<()>>,
     keeping: Keeping,
@@ -110,10 +116,13 @@ impl Server {
         let workers = (0..cores)
             .map(|number| Worker::start(Share { number, of: cores }, config.io_uring, common.clone()))
             .collect::<io::Result<_>>()?;
+        let crier = Crier::new(&common.topics);
+        let crying = tokio::spawn(crier.clone().run());
         let front = Arc::new(Front {
             common: common.clone(),
             workers,
             trust,
+            crier,
             seats: Seats::new(&common),
             turnstile: Mutex::new(Turnstile::new(common.limits.accept_rate)),
             compression: config.compression,
@@ -140,6 +149,7 @@ impl Server {
             accepting,
             sources,
             ticking,
+            crying,
             renewing,
             keeping,
             started: Now::read(),
@@ -160,7 +170,7 @@ impl Server {
 
     /// Stops: lets nobody in, ends the sources, tells every client, serves those who lag until the drain ends.
     pub async fn stop(self, code: CloseCode, why: &'static str, signal: &'static str) {
-        let clients = self.front.workers.iter().map(Worker::sessions).sum::<usize>() as u64;
+        let clients = self.front.clients();
         self.common.begin_stop();
         self.common.console.tell(Event::Stopping { signal, clients });
         let mut stopping: tokio::task::JoinSet<()> = self.sources.into_iter().map(Source::stop).collect();
@@ -175,13 +185,16 @@ impl Server {
             retry: code == CloseCode::RESTART,
         };
         self.front.workers.iter().for_each(|worker| worker.stop(stop));
+        self.front.crier.dismiss(stop);
         let deadline =
             tokio::time::Instant::now() + self.common.limits.drain + Limits::CLOSE_TIMEOUT + Duration::from_secs(1);
-        while tokio::time::Instant::now() < deadline && !self.front.workers.iter().all(Worker::is_finished) {
+        let served = || self.front.workers.iter().all(Worker::is_finished) && self.front.crier.clients() == 0;
+        while tokio::time::Instant::now() < deadline && !served() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.accepting.abort();
         self.ticking.abort();
+        self.crying.abort();
         self.renewing.iter().for_each(JoinHandle::abort);
         self.front.tasks.close();
         // Answers that are under way; whoever does not take them is not waited for.

@@ -101,6 +101,12 @@ impl Peer {
         }
     }
 
+    /// Its place in the list of those who serve it.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
     /// From now on its messages go back to it.
     pub fn echo_messages(&mut self, echo: Echo) {
         self.notes().echo = Some(echo);
@@ -132,7 +138,7 @@ impl Peer {
     }
 
     /// Tells the console that the client is here, once it is known where it begins.
-    pub fn tell_joined(&mut self, common: &Common, feeds: &Feeds) {
+    pub fn tell_joined(&mut self, common: &Common, feeds: &impl Readers) {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
@@ -153,7 +159,7 @@ impl Peer {
     }
 
     /// Tells the console, and those who count, that the client is gone.
-    pub fn tell_left(&mut self, common: &Common, feeds: &Feeds, broken: Option<String>) {
+    pub fn tell_left(&mut self, common: &Common, feeds: &impl Readers, broken: Option<String>) {
         self.tell_joined(common, feeds);
         let now = Now::read();
         let (code, by, reason) = self.how_it_ended(broken);
@@ -204,6 +210,14 @@ impl Peer {
                 "it went without a word".to_owned(),
             ),
         }
+    }
+
+    /// The client ended the connection where nothing else can be said for goodbye.
+    pub fn on_hung_up(&mut self) {
+        let in_answer = self.session.closing().is_some();
+        let notes = self.notes();
+        notes.closed_in_answer = in_answer;
+        notes.closed = Some((CloseCode::NO_STATUS, String::new()));
     }
 
     /// Whether the client has sent its close frame.
@@ -335,7 +349,7 @@ impl Peer {
                 self.session.close(CloseCode::RATE, &reason);
             }
             // Whoever knows no codes of ours is told that this is against the rules, and stays away.
-            Mode::Plain | Mode::Bare | Mode::Echo => self
+            Mode::Plain | Mode::Bare | Mode::Echo | Mode::Events => self
                 .session
                 .close(CloseCode::POLICY, &format!("more than {what} a second")),
         }
@@ -654,7 +668,8 @@ impl Peer {
         self.session.close(code, &reason);
     }
 
-    fn ends(&self, common: &Common) -> Places {
+    /// The end of every topic followed.
+    pub fn ends(&self, common: &Common) -> Places {
         let end = |topic: &Topic| (topic.name().clone(), topic.log.next());
         Places(
             self.session
@@ -672,7 +687,8 @@ fn server_ms(topic: &Topic, report: &Report) -> Option<f64> {
     Some(last.saturating_sub(before) as f64 / 1e6)
 }
 
-fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
+/// What is said of a place that was granted.
+pub fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
     ServerMessage::Subscribed(Subscribed {
         topic: topic.name().clone(),
         epoch: topic.log.epoch(),
