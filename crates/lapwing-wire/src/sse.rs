@@ -48,7 +48,11 @@ pub fn write_retry(retry_ms: u64, out: &mut Vec<u8>) {
 fn write_id(Position { epoch, offset }: Position, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.extend_from_slice(b"id: ");
-    out.extend((0..32).rev().map(|digit| HEX[(epoch.to_bits() >> (4 * digit)) as usize & 15]));
+    out.extend(
+        (0..32)
+            .rev()
+            .map(|digit| HEX[(epoch.to_bits() >> (4 * digit)) as usize & 15]),
+    );
     out.push(b':');
     write_number(offset.get(), out);
     out.push(b'\n');

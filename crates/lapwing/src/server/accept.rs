@@ -22,8 +22,8 @@ use super::event::Event;
 use super::event_stream::EventStream;
 use super::front::{Front, Guest};
 use super::hello::{self, Opened};
-use super::parting::{self, PARTING_MAX};
 use super::meter::{Meter, Metered};
+use super::parting::{self, PARTING_MAX};
 use super::seat::{NoSeat, Seat, SharedSeat};
 use super::told::Told;
 

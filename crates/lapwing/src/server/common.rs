@@ -9,14 +9,17 @@ use tokio::sync::{Notify, Semaphore};
 use super::access::Access;
 use super::breach::Breaches;
 use super::console::Console;
+use super::flows::Flows;
 use super::roster::Roster;
-use super::topics::Topics;
+use super::topics::{TopicId, Topics};
 use crate::config::Limits;
 
 /// Shared by the front door, the workers and the sources.
 pub struct Common {
     /// The topics.
     pub topics: Topics,
+    /// How they are filled.
+    pub flows: Flows,
     /// The limits.
     pub limits: Limits,
     /// Who may do what.
@@ -45,6 +48,7 @@ impl Common {
     pub fn new(topics: Topics, limits: Limits, access: Access, console: Console) -> Arc<Self> {
         let body_room = Semaphore::new(limits.bodies_bytes_max.div_ceil(1024));
         Arc::new(Self {
+            flows: Flows::new(&topics),
             topics,
             limits,
             access,
@@ -66,6 +70,18 @@ impl Common {
         self.stopping.load(Ordering::Acquire)
     }
 
+    /// What went out since the start, of one topic or of all; none as long as it is not counted.
+    #[must_use]
+    pub fn delivered(&self, _topic: Option<TopicId>) -> Option<Delivered> {
+        None
+    }
+
+    /// The longest that delivery took of late; none as long as it is not measured.
+    #[must_use]
+    pub fn late_ms(&self) -> Option<f64> {
+        None
+    }
+
     /// From now on nobody is let in.
     pub fn begin_stop(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -82,4 +98,13 @@ impl Common {
             stop.await;
         }
     }
+}
+
+/// What went out to clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Delivered {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of frames.
+    pub bytes: u64,
 }

@@ -195,7 +195,6 @@ impl Following {
     }
 
     /// Ends when there is something new. What comes after it was enabled is not missed.
-    #[must_use]
     pub fn heard(&self) -> OwnedNotified {
         self.crier.stand(self.topic).heard.clone().notified_owned()
     }

@@ -237,7 +237,12 @@ impl Stream {
                 sse::write_event("reset", Some(at(grant.from)), &subscribed(topic, grant), &mut self.own);
             }
             Answer::Diverged => {
-                sse::write_event("diverged", Some(at(grant.from)), &subscribed(topic, grant), &mut self.own);
+                sse::write_event(
+                    "diverged",
+                    Some(at(grant.from)),
+                    &subscribed(topic, grant),
+                    &mut self.own,
+                );
             }
         }
     }
@@ -272,7 +277,11 @@ impl Stream {
                 match loaded {
                     Ok(page) => reader.put(page),
                     Err(error) => {
-                        let offset = self.peer.session.cursor(topic.id.0).map_or(Offset::ZERO, |at| at.offset);
+                        let offset = self
+                            .peer
+                            .session
+                            .cursor(topic.id.0)
+                            .map_or(Offset::ZERO, |at| at.offset);
                         self.peer.on_unreadable(topic, offset, &error, common);
                     }
                 }
@@ -284,13 +293,7 @@ impl Stream {
         step
     }
 
-    fn step(
-        &mut self,
-        reader: &mut EventReader,
-        topic: &Topic,
-        stop: Option<Stop>,
-        common: &Common,
-    ) -> Step {
+    fn step(&mut self, reader: &mut EventReader, topic: &Topic, stop: Option<Stop>, common: &Common) -> Step {
         loop {
             if !self.own.is_empty() {
                 let own = std::mem::take(&mut self.own);
@@ -439,7 +442,10 @@ enum Step {
 /// Bytes of the log for one client. A long message is counted with the rests of frames that others are stuck in: all of them have
 /// one room.
 fn piece(bytes: &[u8]) -> Result<Bytes, RestsFull> {
-    struct Booked(Box<[u8]>, #[expect(dead_code, reason = "it is given back with the bytes")] Held);
+    struct Booked(
+        Box<[u8]>,
+        #[expect(dead_code, reason = "it is given back with the bytes")] Held,
+    );
     impl AsRef<[u8]> for Booked {
         fn as_ref(&self) -> &[u8] {
             &self.0

@@ -1,8 +1,8 @@
 //! A topic as server-sent events, asked for: `GET /topics/NAME/events`. Everything is decided before the answer begins.
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName,
-    HeaderValue,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE,
+    HeaderName, HeaderValue,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
@@ -84,10 +84,17 @@ fn decide(front: &Front, topic: &str, request: &Request<Incoming>) -> Result<Dec
     if common.is_stopping() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "this server is stopping");
     }
-    let bad = |sentence: &str| Box::new(refusal(StatusCode::BAD_REQUEST, &lapwing_wire::escape::escaped(sentence)));
+    let bad = |sentence: &str| {
+        Box::new(refusal(
+            StatusCode::BAD_REQUEST,
+            &lapwing_wire::escape::escaped(sentence),
+        ))
+    };
     let query = StreamQuery::parse(request.uri().query().unwrap_or("")).map_err(|error| bad(&error.to_string()))?;
     if query.topics.is_some() || query.envelope != Envelope::On || query.encoding != Encoding::Json {
-        return Err(bad("events are of the topic in the path, in JSON and in their envelope; leave out topics=, envelope= and encoding="));
+        return Err(bad(
+            "events are of the topic in the path, in JSON and in their envelope; leave out topics=, envelope= and encoding=",
+        ));
     }
     let caller = gate::caller(common, request.headers(), "", query.ticket.as_ref())?;
     let name = TopicName::parse(topic).ok();
@@ -103,7 +110,10 @@ fn decide(front: &Front, topic: &str, request: &Request<Incoming>) -> Result<Dec
         return refuse(StatusCode::NOT_FOUND, &sentence);
     };
     if let Some((other, _)) = query.starts.iter().find(|(name, _)| name != topic.name()) {
-        return Err(bad(&format!("from= names topic {other}, and these are the events of {}", topic.name())));
+        return Err(bad(&format!(
+            "from= names topic {other}, and these are the events of {}",
+            topic.name()
+        )));
     }
     let start = match last_event_id(request.headers()).map_err(|error| bad(&error.to_string()))? {
         Some(start) => start,
@@ -141,7 +151,10 @@ fn begun(body: Reply) -> Response<Reply> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     // A proxy that collects an answer before it passes it on (nginx) would pass on nothing.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
     headers.insert(
         HeaderName::from_static("x-content-type-options"),
         HeaderValue::from_static("nosniff"),
@@ -150,7 +163,7 @@ fn begun(body: Reply) -> Response<Reply> {
 }
 
 /// What a browser asks before a page of another origin may send these headers.
-fn preflight() -> Answer {
+pub fn preflight() -> Answer {
     let mut answer = plain(StatusCode::NO_CONTENT, "");
     *answer.body_mut() = Full::default();
     let headers = answer.headers_mut();

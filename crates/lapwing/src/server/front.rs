@@ -27,7 +27,7 @@ use super::seat::{NoSeat, Seats, SharedSeat};
 use super::trust::Trust;
 use super::turnstile::{Passage, Turnstile};
 use super::worker::Worker;
-use super::{events, gate, page, publish, stream};
+use super::{asyncapi, events, gate, overview, page, publish, stream};
 use crate::clock::Now;
 use crate::terminal::form;
 
@@ -53,6 +53,8 @@ pub struct Front {
     pub encryption: Option<Arc<Encryption>>,
     /// Those that begin otherwise than this.
     pub strays: Strays,
+    /// When the server started.
+    pub started: Now,
     /// The tasks of connections, up to their upgrade.
     pub tasks: TaskTracker,
 }
@@ -237,13 +239,19 @@ impl Front {
             "/" | "/ws" if upgrade => stream::answer(self, request),
             "/ticket" => gate::ticket(&self.common, &request),
             stream::ECHO if upgrade && self.echo => stream::answer(self, request),
-            "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css" | "/icon.svg" if !reads(&request) => {
+            "/api/topics" | "/asyncapi.json" if *request.method() == Method::OPTIONS => events::preflight(),
+            "/api/topics" | "/asyncapi.json" | "/openapi.json" | "/healthz" | "/readyz" | "/" | "/page.js"
+            | "/page.css" | "/icon.svg"
+                if !reads(&request) =>
+            {
                 let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
                 answer
                     .headers_mut()
                     .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
                 answer
             }
+            "/api/topics" => overview::answer(self, &request),
+            "/asyncapi.json" => asyncapi::answer(self, &request),
             "/healthz" => plain(StatusCode::OK, "ok"),
             "/readyz" if self.common.is_stopping() => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             "/readyz" => plain(StatusCode::OK, "ready"),

@@ -1,5 +1,7 @@
 //! The gate: who sends a request, what those are told who may not, and tickets for those who may.
 
+use std::net::IpAddr;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE,
     HeaderValue, WWW_AUTHENTICATE,
@@ -37,6 +39,17 @@ pub fn caller(
         .access
         .identify(places, Now::read())
         .map_err(|denied| refused(&denied))
+}
+
+/// Whether somebody may watch the server itself: on this machine, or with a token for it where tokens are asked for. What comes
+/// through a proxy comes from elsewhere, also when the proxy is here.
+#[must_use]
+pub fn may_watch(caller: &Caller, address: IpAddr, headers: &HeaderMap) -> bool {
+    let proxied = headers.contains_key("forwarded") || headers.contains_key("x-forwarded-for");
+    match caller {
+        Caller::Anyone => address.to_canonical().is_loopback() && !proxied,
+        Caller::Known(identity) => identity.scopes.is_admin(),
+    }
 }
 
 /// The answer to somebody who may not.

@@ -167,7 +167,10 @@ mod tests {
         let meter = Arc::new(Meter::default());
         let mut ours = Metered::new(ours, meter.clone());
         ours.write_all(b"abc").await.expect("room");
-        assert_eq!((meter.written(), meter.is_blocked(), meter.was_blocked()), (3, false, false));
+        assert_eq!(
+            (meter.written(), meter.is_blocked(), meter.was_blocked()),
+            (3, false, false)
+        );
         let more = tokio::spawn(async move {
             ours.write_all(b"defg").await.expect("room in the end");
             ours

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod access;
 pub mod address;
+pub mod asyncapi;
 pub mod breach;
 pub mod bucket;
 pub mod certificate;
@@ -19,6 +20,8 @@ pub mod events;
 #[cfg(debug_assertions)]
 pub mod fault;
 pub mod feeds;
+pub mod flow;
+pub mod flows;
 pub mod front;
 pub mod gate;
 pub mod hello;
@@ -29,6 +32,7 @@ pub mod loader;
 pub mod meter;
 pub mod network;
 pub mod origin;
+pub mod overview;
 pub mod pace;
 pub mod page;
 pub mod parting;
@@ -74,7 +78,7 @@ use hello::Strays;
 use seat::Seats;
 use secrets::Secrets;
 use storage::{Keeping, Storage};
-use topics::Topics;
+use topics::{TopicId, Topics};
 use trust::Trust;
 use turnstile::Turnstile;
 use worker::{Share, Stop, Worker};
@@ -91,7 +95,6 @@ pub struct Server {
     /// Reads certificate, tokens and keys again.
     renewing: Vec<JoinHandle<()>>,
     keeping: Keeping,
-    started: Now,
 }
 
 impl Server {
@@ -129,12 +132,14 @@ impl Server {
             echo: config.echo,
             encryption: secrets.encryption.clone(),
             strays: Strays::default(),
+            started: Now::read(),
             tasks: TaskTracker::new(),
         });
         let sources = common.topics.iter().map(|topic| {
             let events = Arc::new(ToConsole {
                 common: common.clone(),
                 topic: topic.name().clone(),
+                id: topic.id,
             });
             Source::start(&topic.config.source, topic.log.clone(), config.seed, events)
         });
@@ -152,7 +157,6 @@ impl Server {
             crying,
             renewing,
             keeping,
-            started: Now::read(),
         })
     }
 
@@ -202,7 +206,7 @@ impl Server {
         self.keeping.stop().await;
         storage::tell_findings(&self.common);
         let (messages, bytes) = self.common.roster.sent();
-        let ran = Duration::from_nanos(Now::read().mono.saturating_sub(self.started.mono));
+        let ran = Duration::from_nanos(Now::read().mono.saturating_sub(self.front.started.mono));
         let mut missed = Tally::default();
         for topic in self.common.topics.iter() {
             missed.add(topic.name(), topic.missed.load(Ordering::Relaxed));
@@ -222,6 +226,7 @@ impl Server {
 struct ToConsole {
     common: Arc<Common>,
     topic: lapwing_wire::topic::TopicName,
+    id: TopicId,
 }
 
 impl SourceEvents for ToConsole {
@@ -231,15 +236,22 @@ impl SourceEvents for ToConsole {
             text,
         });
     }
+
+    fn over(&self) {
+        self.common.flows.on_over(self.id);
+    }
 }
 
-/// Lets quiet topics forget what is too old, and tells what was found in files meanwhile.
+/// Lets quiet topics forget what is too old, looks how topics are filled, and tells what was found in files meanwhile.
 async fn tick(common: Arc<Common>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     loop {
         every.tick().await;
         let now = Now::read();
         common.topics.iter().for_each(|topic| topic.log.tick(now));
+        for event in common.flows.look(&common.topics, now) {
+            common.console.tell(event);
+        }
         storage::tell_findings(&common);
     }
 }

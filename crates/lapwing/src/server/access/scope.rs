@@ -108,6 +108,12 @@ impl Scopes {
         self.0.iter().any(covers)
     }
 
+    /// Whether its bearer may know of the server itself.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.0.contains(&Scope::Admin)
+    }
+
     /// Whether its bearer may receive anything at all.
     #[must_use]
     pub fn may_listen_at_all(&self) -> bool {
