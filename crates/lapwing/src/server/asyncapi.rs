@@ -16,11 +16,7 @@ pub fn answer(front: &Front, request: &Request<Incoming>) -> Answer {
     let described = || {
         let caller = gate::caller(&front.common, request.headers(), "", None)?;
         caller.check_listen_at_all().map_err(|denied| gate::refused(&denied))?;
-        let topics = front
-            .common
-            .topics
-            .iter()
-            .filter(|topic| caller.may_listen(topic.name()));
+        let topics = gate::public_topics(&front.common, &caller);
         // It was checked to be one of ours.
         let host = text(request.headers(), "host").unwrap_or("localhost");
         Ok(overview::json(&document(host, front.encryption.is_some(), topics)))

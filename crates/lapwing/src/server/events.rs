@@ -12,7 +12,9 @@ use lapwing_wire::sse::{self, LastEventIdError};
 use lapwing_wire::start::Start;
 use lapwing_wire::topic::TopicName;
 
+use super::access::Caller;
 use super::access::pass::Pass;
+use super::access::scope::is_reserved;
 use super::event_stream::{Arrival, EventStream};
 use super::front::{Answer, Front, Guest, Reply, plain, refusal};
 use super::gate;
@@ -102,6 +104,11 @@ fn decide(front: &Front, topic: &str, request: &Request<Incoming>) -> Result<Dec
         Some(name) => caller.check_listen(name).map_err(|denied| gate::refused(&denied))?,
         None => caller.check_listen_at_all().map_err(|denied| gate::refused(&denied))?,
     }
+    // Without tokens what the server keeps about itself is for this machine alone.
+    if name.as_ref().is_some_and(is_reserved) && !may_watch(&caller, request) {
+        let sentence = "what the server tells about itself is for this machine, or for a token with admin";
+        return refuse(StatusCode::FORBIDDEN, sentence);
+    }
     let found = name.as_ref().and_then(|name| common.topics.find(name));
     let Some(topic) = found else {
         let there_are = common.topics.there_are(|name| caller.may_listen(name));
@@ -129,6 +136,11 @@ fn decide(front: &Front, topic: &str, request: &Request<Incoming>) -> Result<Dec
         query,
         pass: caller.pass(now),
     })
+}
+
+fn may_watch(caller: &Caller, request: &Request<Incoming>) -> bool {
+    let guest = request.extensions().get::<Guest>();
+    guest.is_some_and(|guest| gate::may_watch(caller, guest.address.ip(), request.headers()))
 }
 
 /// Where a client goes on that was here before; none when it says nothing of that.

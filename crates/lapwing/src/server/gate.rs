@@ -12,10 +12,12 @@ use hyper::body::Incoming;
 use lapwing_wire::secret::Secret;
 
 use super::access::credential::Places;
+use super::access::scope::is_reserved;
 use super::access::ticket::{TICKET_LIFE, TicketError};
 use super::access::{Caller, Denied};
 use super::common::Common;
 use super::front::{Answer, plain, refusal};
+use super::topics::Topic;
 use crate::clock::Now;
 
 /// Who sends a request; `protocols` and `ticket` are what an upgrade may show beside the headers.
@@ -50,6 +52,12 @@ pub fn may_watch(caller: &Caller, address: IpAddr, headers: &HeaderMap) -> bool 
         Caller::Anyone => address.to_canonical().is_loopback() && !proxied,
         Caller::Known(identity) => identity.scopes.is_admin(),
     }
+}
+
+/// The topics that somebody may listen to, but for those that the server keeps about itself.
+pub fn public_topics<'a>(common: &'a Common, caller: &'a Caller) -> impl Iterator<Item = &'a Topic> {
+    let topics = common.topics.iter();
+    topics.filter(|topic| !is_reserved(topic.name()) && caller.may_listen(topic.name()))
 }
 
 /// The answer to somebody who may not.

@@ -33,7 +33,7 @@ fn tell(front: &Front, request: &Request<Incoming>) -> Result<Answer, Box<Answer
     let address = request.extensions().get::<Guest>().map(|guest| guest.address.ip());
     let watches = address.is_some_and(|address| gate::may_watch(&caller, address, request.headers()));
     let now = Now::read();
-    let topics = common.topics.iter().filter(|topic| caller.may_listen(topic.name()));
+    let topics = gate::public_topics(common, &caller);
     let overview = Overview {
         server: concat!("lapwing/", env!("CARGO_PKG_VERSION")),
         started: micros_text(front.started.wall),

@@ -554,6 +554,23 @@ fn a_client_of_events_has_a_place_among_those_allowed() {
 }
 
 #[test]
+fn d11_behind_a_trusted_proxy_clients_of_events_count_for_whom_it_asks() {
+    let limits = ["--trust-proxy", "127.0.0.1", "--max-connections-per-address", "1"];
+    let server = Server::start(&[&PUSH[..], &limits].concat());
+    let asks_for = |address| ("X-Forwarded-For", address);
+    let one = Events::on(open(server.address()), &server, ORDERS, &[asks_for("10.1.1.1")]);
+    let joined = server.event("joined", |_| true);
+    assert_eq!(joined["address"], "10.1.1.1");
+    assert_eq!(ask(&server, "GET", ORDERS, &[asks_for("10.1.1.1")], b"").status, 429);
+    let _other = Events::on(open(server.address()), &server, ORDERS, &[asks_for("10.1.1.2")]);
+    drop(one);
+    server.event("left", |_| true);
+    eventually("its place is given back", || {
+        ask(&server, "HEAD", ORDERS, &[asks_for("10.1.1.1")], b"").status == 200
+    });
+}
+
+#[test]
 fn e11_pages_of_other_origins_get_events_where_they_are_allowed() {
     let server = Server::start(&["--topic", "orders=push", "--allow-origin", "http://shop.example"]);
     let origin = |origin| ("Origin", origin);

@@ -141,7 +141,8 @@ impl fmt::Display for Scopes {
 }
 
 /// Topics that the server keeps about itself.
-fn is_reserved(topic: &TopicName) -> bool {
+#[must_use]
+pub fn is_reserved(topic: &TopicName) -> bool {
     topic.as_str().starts_with('$')
 }
 
