@@ -16,6 +16,7 @@ use super::access::ticket::{TICKET_LIFE, TicketError};
 use super::access::{Caller, Denied};
 use super::common::Common;
 use super::front::{Answer, Guest, plain, refusal};
+use super::topics::Topic;
 use crate::clock::Now;
 
 /// Who sends a request; `protocols` and `ticket` are what an upgrade may show beside the headers.
@@ -40,6 +41,11 @@ pub fn caller<B>(
         .access
         .identify(places, Now::read())
         .map_err(|denied| refused(common, request, &denied))
+}
+
+/// The topics that somebody may listen to, but for those that the server keeps about itself.
+pub fn public_topics<'a>(common: &'a Common, caller: &'a Caller) -> impl Iterator<Item = &'a Topic> {
+    common.topics.public().filter(|topic| caller.may_listen(topic.name()))
 }
 
 /// The answer to somebody who may not, which is counted and told.
