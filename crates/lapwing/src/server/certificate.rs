@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::NoServerSessionStorage;
 use rustls::{InconsistentKeys, ServerConfig, SupportedCipherSuite};
 use thiserror::Error;
@@ -21,6 +21,8 @@ use crate::config::CertificateFiles;
 /// A certificate in use.
 pub struct Certificate {
     settings: Arc<ServerConfig>,
+    /// The server's own, without those that vouch for it.
+    own: CertificateDer<'static>,
     fingerprint: String,
 }
 
@@ -68,8 +70,10 @@ impl Certificate {
         Self::new(vec![certificate.der().clone()], key).map_err(CertificateError::Made)
     }
 
+    /// Of a chain, its own certificate first, and the key of that.
     fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, rustls::Error> {
-        let fingerprint = chain.first().map(fingerprint).unwrap_or_default();
+        let own = chain.first().cloned().ok_or(rustls::Error::NoCertificatesPresented)?;
+        let fingerprint = fingerprint(&own);
         let mut settings = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -83,6 +87,7 @@ impl Certificate {
         settings.send_tls13_tickets = 1;
         Ok(Self {
             settings: Arc::new(settings),
+            own,
             fingerprint,
         })
     }
@@ -91,6 +96,15 @@ impl Certificate {
     #[must_use]
     pub fn settings(&self) -> Arc<ServerConfig> {
         self.settings.clone()
+    }
+
+    /// Whether it is for this host, as a client decides that: a `*` in it stands for one label at the beginning (RFC 9525 section 6).
+    #[must_use]
+    pub fn is_for(&self, host: &str) -> bool {
+        let certificate = webpki::EndEntityCert::try_from(&self.own);
+        certificate.is_ok_and(|certificate| {
+            ServerName::try_from(host).is_ok_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
+        })
     }
 
     /// The SHA-256 fingerprint, as OpenSSL and browsers write it: `AB:01:…`.
@@ -209,3 +223,48 @@ fn fingerprint(certificate: &CertificateDer<'_>) -> String {
 
 /// Longer than a server for development runs, short enough for those that refuse certificates of many years.
 const SELF_SIGNED_DAYS: i64 = 365;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(names: &[&str], host: &str, expect: bool) {
+        let key = KeyPair::generate().expect("there is randomness");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names.clone()).expect("names");
+        let certificate = params.self_signed(&key).expect("its own key");
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let certificate = Certificate::new(vec![certificate.der().clone()], key).expect("a pair");
+        assert_eq!(certificate.is_for(host), expect, "{host} for {names:?}");
+    }
+
+    #[test]
+    fn e12_a_certificate_is_for_the_names_in_it_and_a_star_is_one_label() {
+        let names = ["feed.example.org", "*.wild.example.org", "127.0.0.1"];
+        for own in [
+            "feed.example.org",
+            "FEED.example.org",
+            "a.wild.example.org",
+            "127.0.0.1",
+        ] {
+            check(&names, own, true);
+        }
+        for other in [
+            "example.org",
+            "wild.example.org",
+            "a.b.wild.example.org",
+            ".wild.example.org",
+            "xwild.example.org",
+            "feed.example.org.evil.example",
+            "feed.example.org:8765",
+            "127.0.0.2",
+            "*.wild.example.org",
+            "",
+            " ",
+        ] {
+            check(&names, other, false);
+        }
+        check(&[], "feed.example.org", false);
+    }
+}

@@ -19,6 +19,7 @@ use super::breach::Breach;
 use super::common::Common;
 use super::encryption::Encryption;
 use super::hello::Strays;
+use super::origin::{OriginError, Reach};
 use super::seat::{NoSeat, Seats, SharedSeat};
 use super::trust::Trust;
 use super::turnstile::{Passage, Turnstile};
@@ -186,11 +187,18 @@ impl Front {
             .or_else(|| text(headers, "host"));
         // An origin that is no text is an origin all the same, and nobody's.
         let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
-        let checked = self.trust.origins.check(host, origin, text(headers, "sec-fetch-site"));
+        let certificate = self.encryption.as_ref().map(|encryption| encryption.certificate());
+        let is_certified = |name: &str| certificate.as_ref().is_some_and(|certificate| certificate.is_for(name));
+        let reach = match certificate {
+            None => Reach::Clear,
+            Some(_) => Reach::Encrypted(&is_certified),
+        };
+        let fetch_site = text(headers, "sec-fetch-site");
+        let checked = self.trust.origins.check(reach, host, origin, fetch_site);
         // A link from another page to ours is no harm: it reads nothing. Everything else says where it comes from.
         let followed = request.method() == Method::GET && text(headers, "sec-fetch-mode") == Some("navigate");
         match checked {
-            Err(super::origin::OriginError::Hidden) if followed && headers.get(ORIGIN).is_none() => {}
+            Err(OriginError::Hidden) if followed && headers.get(ORIGIN).is_none() => {}
             Err(error) => {
                 let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::FORBIDDEN);
                 let sentence = lapwing_wire::escape::escaped(&error.to_string());

@@ -318,6 +318,45 @@ fn d10_a_certificate_that_is_renewed_in_its_files_is_taken_by_itself() {
     assert_eq!(met(&connect(&server)), second);
 }
 
+/// A certificate for these names and this machine's address.
+fn named(params: &mut rcgen::CertificateParams, names: &[&str]) {
+    for name in names {
+        let name = (*name).try_into().unwrap();
+        params.subject_alt_names.push(rcgen::SanType::DnsName(name));
+    }
+}
+
+/// The status of a request to a server that is asked for by this name, from a page of this origin.
+#[track_caller]
+fn status(server: &Server, host: &str, origin: Option<&str>) -> u16 {
+    let mut inside = connect(server);
+    let origin = origin.map_or(String::new(), |origin| format!("Origin: {origin}\r\n"));
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n{origin}Connection: close\r\n\r\n");
+    inside.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    inside.read_to_string(&mut answer).expect("it ends with a close_notify");
+    answer[9..12].parse().expect("a status")
+}
+
+#[test]
+fn e12_a_server_answers_to_the_names_of_its_certificate_also_of_one_that_came_later() {
+    let pair = Pair::with(|params| named(params, &["feed.example.org", "*.wild.example.org"]));
+    let server = of(&pair, &[]);
+    for host in ["feed.example.org", "Feed.Example.org:8765", "a.wild.example.org:443"] {
+        assert_eq!(status(&server, host, None), 200, "{host}");
+        assert_eq!(status(&server, host, Some(&format!("https://{host}"))), 200, "{host}");
+        assert_eq!(status(&server, host, Some(&format!("http://{host}"))), 403, "{host}");
+        assert_eq!(status(&server, host, Some("https://evil.example")), 403, "{host}");
+    }
+    for host in ["next.example.org", "a.b.wild.example.org", "wild.example.org"] {
+        assert_eq!(status(&server, host, None), 421, "{host}");
+    }
+    let second = pair.renew(|params| named(params, &["next.example.org"]));
+    hang_up(&server, &second);
+    assert_eq!(status(&server, "next.example.org", None), 200);
+    assert_eq!(status(&server, "feed.example.org", None), 421);
+}
+
 #[test]
 fn d1_a_tls_handshake_that_stalls_is_cut_and_delays_nobody() {
     let server = made(&["--handshake-timeout", "300ms"]);
