@@ -21,6 +21,7 @@ use super::encryption::Encryption;
 use super::event::Event;
 use super::front::{Front, Guest};
 use super::hello::{self, Opened};
+use super::linger::{Lingering, Unread};
 use super::parting::{self, PARTING_MAX};
 use super::seat::{NoSeat, Seat, SharedSeat};
 use super::told::Told;
@@ -141,11 +142,18 @@ where
     let limits = &common.limits;
     let begun = Arc::new(AtomicBool::new(false));
     let asked = begun.clone();
+    let unread = Unread::new();
+    let stream = Lingering::new(stream, unread.clone());
+    let answered = unread.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(guest.clone());
-        let front = front.clone();
-        async move { Ok::<_, std::convert::Infallible>(front.answer(request).await) }
+        let (front, unread) = (front.clone(), answered.clone());
+        async move {
+            let (answer, rest) = front.answer(request).await;
+            unread.set(rest);
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -171,6 +179,7 @@ where
         }
         () = common.stopped() => {
             // A request under way is still answered; a connection that waits for the next one ends.
+            unread.set(false);
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -10,8 +10,8 @@ use http::header::{
     RETRY_AFTER, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Body as _, Incoming};
 use lapwing_wire::extension::Compression;
 use tokio_util::task::TaskTracker;
 
@@ -61,15 +61,47 @@ pub struct Guest {
     pub seat: SharedSeat,
 }
 
+/// The body of a request, as long as it is not read to its end.
+pub struct Body(Option<Incoming>);
+
+impl Body {
+    /// How long it will be, where its head says so.
+    #[must_use]
+    pub fn announced(&self) -> Option<u64> {
+        self.0.as_ref()?.size_hint().exact()
+    }
+
+    /// Reads it to its end, if that comes within so many bytes.
+    pub async fn read(&mut self, most: usize) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+        let Some(body) = &mut self.0 else {
+            return Ok(Bytes::new());
+        };
+        let read = Limited::new(body, most).collect().await?.to_bytes();
+        self.0 = None;
+        Ok(read)
+    }
+
+    fn has_rest(&self) -> bool {
+        self.0.as_ref().is_some_and(|body| !body.is_end_stream())
+    }
+}
+
 /// An answer with its whole body.
 pub type Answer = Response<Full<Bytes>>;
 
 impl Front {
-    /// Answers one request.
-    pub async fn answer(&self, mut request: Request<Incoming>) -> Answer {
+    /// Answers one request; says whether some of it is still to come that nobody will read.
+    pub async fn answer(&self, request: Request<Incoming>) -> (Answer, bool) {
+        let (head, body) = request.into_parts();
+        let mut body = Body(Some(body));
+        let answer = self.answer_to(Request::from_parts(head, ()), &mut body).await;
+        (answer, body.has_rest())
+    }
+
+    async fn answer_to(&self, mut request: Request<()>, body: &mut Body) -> Answer {
         let origin = request.headers().get(ORIGIN).cloned();
         let mut answer = match self.admit(&mut request).await.and_then(|()| self.check(&request)) {
-            Ok(()) => self.route(request).await,
+            Ok(()) => self.route(request, body).await,
             Err(refusal) => *refusal,
         };
         let cors = origin
@@ -99,7 +131,7 @@ impl Front {
     }
 
     /// A proxy says for whom it asks: then it is that one's place and rate that count, from this request on.
-    async fn admit(&self, request: &mut Request<Incoming>) -> Result<(), Box<Answer>> {
+    async fn admit(&self, request: &mut Request<()>) -> Result<(), Box<Answer>> {
         let Some(mut guest) = request.extensions().get::<Guest>().cloned() else {
             return Ok(());
         };
@@ -156,7 +188,7 @@ impl Front {
     }
 
     /// What holds for every path: the length of the URL, the host's name, and the page that asks.
-    fn check(&self, request: &Request<Incoming>) -> Result<(), Box<Answer>> {
+    fn check(&self, request: &Request<()>) -> Result<(), Box<Answer>> {
         let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
         let most = self.common.limits.url_bytes_max;
         if url > most {
@@ -209,14 +241,14 @@ impl Front {
         Ok(())
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Answer {
+    async fn route(&self, request: Request<()>, body: &mut Body) -> Answer {
         let path = request.uri().path();
         if let Some(topic) = path
             .strip_prefix("/topics/")
             .and_then(|rest| rest.strip_suffix("/messages"))
         {
             let topic = topic.to_owned();
-            return publish::answer(self, &topic, request).await;
+            return publish::answer(self, &topic, &request, body).await;
         }
         // Clients that would rather speak HTTP/2 (curl --http2, Java's) offer h2c with every request; it is for us to ignore.
         let upgrade = request.headers().get(UPGRADE).is_some_and(|wanted| wanted != "h2c") || path == "/ws";
@@ -256,7 +288,7 @@ fn unclear_length(headers: &HeaderMap) -> Option<&'static str> {
         .then_some("Content-Length and Transfer-Encoding came together")
 }
 
-fn reads(request: &Request<Incoming>) -> bool {
+fn reads(request: &Request<()>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
 }
 

@@ -21,6 +21,7 @@ pub mod gate;
 pub mod hello;
 pub mod key;
 pub mod label;
+pub mod linger;
 pub mod liveness;
 pub mod loader;
 pub mod network;
