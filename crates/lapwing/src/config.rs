@@ -239,6 +239,8 @@ impl Limits {
     pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(5);
     /// After our close frame, so long for the peer's.
     pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+    /// And when the server stops, for it and for answers of HTTP: somebody waits at the terminal.
+    pub const STOP_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
     /// Returning clients are spread so that no more than this many come back a second.
     pub const RETURNS_PER_SECOND: u64 = 500;
 }

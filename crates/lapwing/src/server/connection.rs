@@ -125,6 +125,18 @@ pub struct Surroundings {
     pub share: Share,
 }
 
+impl Surroundings {
+    /// Until when an answer is waited for to a close of ours that leaves now.
+    #[must_use]
+    pub fn close_by(&self) -> Tick {
+        let wait = match self.stop {
+            Some(_) => Limits::STOP_CLOSE_TIMEOUT,
+            None => Limits::CLOSE_TIMEOUT,
+        };
+        Tick::at(self.now + wait)
+    }
+}
+
 impl Connection {
     /// A connection whose handshake is done; `unheard` are the bytes that came behind it.
     #[must_use]
@@ -355,7 +367,7 @@ impl Connection {
                 Ok(())
             }
             Next::CaughtUp => return Ok(self.on_caught_up(around)),
-            Next::Closed => return Ok(self.on_closed(around.now)),
+            Next::Closed => return Ok(self.on_closed(around)),
         };
         Ok(self.after_write(kept, around))
     }
@@ -418,12 +430,12 @@ impl Connection {
     }
 
     /// Our close frame is out: over when the peer's has come, otherwise it is waited for.
-    fn on_closed(&mut self, now: Duration) -> Turn {
+    fn on_closed(&mut self, around: &Surroundings) -> Turn {
         if self.peer.has_closed() || self.inbound == Inbound::Ended {
             return Turn::Over(None);
         }
         self.socket.finish();
-        self.close_by.get_or_insert(Tick::at(now + Limits::CLOSE_TIMEOUT));
+        self.close_by.get_or_insert(around.close_by());
         self.park()
     }
 

@@ -462,12 +462,19 @@ impl Delivery {
             }
             if closing {
                 // Our close cannot even leave, or is being answered: it has so long.
-                close_by.get_or_insert(Tick::at(now + Limits::CLOSE_TIMEOUT));
+                close_by.get_or_insert(self.around.close_by());
                 continue;
             }
             if late && let Some(stop) = &self.around.stop {
+                // Our close would not reach one that takes nothing: the wait for its answer was part of the drain.
+                let stuck =
+                    socket.is_blocked() && peer.live.has_taken_nothing_for(Limits::STOP_CLOSE_TIMEOUT, now);
                 peer.dismiss(stop, self.around.share, &self.around.common);
-                enqueue(&mut self.connections, &mut self.ready, key);
+                if stuck {
+                    self.over(key, None);
+                } else {
+                    enqueue(&mut self.connections, &mut self.ready, key);
+                }
                 continue;
             }
             if let Some(missed) = peer.session.overtaken(&self.around.feeds) {
