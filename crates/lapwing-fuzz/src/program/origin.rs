@@ -35,7 +35,10 @@ pub const ENTRY: Entry = Entry {
                 "certified",
                 "feed.example.org:443\nhttps://feed.example.org:443\n\n\nfeed.example.org",
             ),
-            ("downgraded", "feed.example.org\nhttp://feed.example.org\n\n\nfeed.example.org"),
+            (
+                "downgraded",
+                "feed.example.org\nhttp://feed.example.org\n\n\nfeed.example.org",
+            ),
         ]
         .map(|(name, text)| (name, text.as_bytes().to_vec()))
         .into()

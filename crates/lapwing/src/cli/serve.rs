@@ -20,6 +20,7 @@ use crate::config::{
     missing_files, raise_open_files, strangers_allowed,
 };
 use crate::failure::{Exit, Failure};
+use crate::reason::reason;
 use crate::server::Server;
 use crate::server::accept;
 use crate::server::access::files::Files;
@@ -237,7 +238,7 @@ impl IoUring {
             Self::Auto => Ok(ring::probe().is_ok()),
             Self::On => ring::probe().map(|()| true).map_err(|error| {
                 Failure::failed(
-                    format!("io_uring is not to be had here: {error}"),
+                    format!("io_uring is not to be had here: {}", reason(&error)),
                     "containers often forbid it, and kernels before 6.1 lack what is needed; without --io-uring each client has a system call of its own",
                 )
             }),
@@ -333,7 +334,7 @@ fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
         .build()
         .map_err(|error| {
             Failure::failed(
-                format!("cannot start: {error}"),
+                format!("cannot start: {}", reason(&error)),
                 "is the system out of threads or files?",
             )
         })?;
@@ -368,7 +369,7 @@ async fn serve(
 ) -> End {
     let broken = |error: std::io::Error| {
         Failure::failed(
-            format!("cannot start: {error}"),
+            format!("cannot start: {}", reason(&error)),
             "is the system out of threads or files?",
         )
     };
@@ -801,7 +802,7 @@ fn read_file(path: &std::path::Path) -> Result<SettingsFile, Failure> {
     let shown = escaped(&path.display().to_string());
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::usage(
-            format!("cannot read the settings file {shown:?}: {error}"),
+            format!("cannot read the settings file {shown:?}: {}", reason(&error)),
             "name another file with --config",
         )
     })?;
@@ -923,7 +924,7 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
             "this machine does not have that address".to_owned(),
             "choose one of its own with --listen, or 0.0.0.0 with --open for all".to_owned(),
         ),
-        _ => (error.to_string(), "choose another address with --listen".to_owned()),
+        _ => (reason(error), "choose another address with --listen".to_owned()),
     };
     Failure {
         exit: Exit::Usage,

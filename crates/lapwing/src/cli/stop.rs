@@ -4,6 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
+use crate::reason::reason;
 
 /// From now on a file that may not grow any more (`ulimit -f`) is an error of the write, as a full disk is, and not the end of
 /// the process. Must be called within a tokio runtime.
@@ -52,7 +53,7 @@ pub fn on_signals() -> Result<CancellationToken, Failure> {
     match result {
         Ok(()) => Ok(token),
         Err(error) => Err(Failure::failed(
-            format!("cannot wait for signals: {error}"),
+            format!("cannot wait for signals: {}", reason(&error)),
             "is the system out of processes or files?",
         )),
     }

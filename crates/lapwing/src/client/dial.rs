@@ -26,6 +26,7 @@ use super::target::{Security, Target};
 use super::tls;
 use super::token::{TokenError, TokenSource, bearer};
 use crate::failure::Failure;
+use crate::reason::reason;
 
 /// What is needed to connect, again and again.
 #[derive(Clone, Debug)]
@@ -350,15 +351,7 @@ pub fn io_reason(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof => "it ended the connection".to_owned(),
         io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
         io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
-        _ => {
-            let text = error.to_string();
-            let end = text.find(" (os error").unwrap_or(text.len());
-            let mut text = text[..end].to_owned();
-            if let Some(first) = text.get_mut(..1) {
-                first.make_ascii_lowercase();
-            }
-            text
-        }
+        _ => reason(error),
     }
 }
 

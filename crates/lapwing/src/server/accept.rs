@@ -26,6 +26,8 @@ use super::parting::{self, PARTING_MAX};
 use super::seat::{NoSeat, Seat, SharedSeat};
 use super::told::Told;
 
+use crate::reason::reason;
+
 /// Opens a listening socket with a queue long enough for a crowd that comes back at once.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
@@ -71,7 +73,8 @@ async fn on_error(error: &io::Error, listener: &TcpListener, spare: &mut Spare, 
     }
     if spare.told.is_due() {
         let text = format!(
-            "no room for more connections ({error}); {} stay, new ones are refused",
+            "no room for more connections ({}); {} stay, new ones are refused",
+            reason(error),
             common.open.load(Ordering::Relaxed)
         );
         common.console.tell(Event::Limit { text });

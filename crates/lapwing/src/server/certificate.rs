@@ -201,7 +201,7 @@ fn reason(error: &pem::Error, nothing: &str) -> String {
             io::ErrorKind::NotFound => "it is not there".to_owned(),
             io::ErrorKind::PermissionDenied => "it may not be read".to_owned(),
             io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
-            _ => error.to_string(),
+            _ => crate::reason::reason(error),
         },
         _ => "its PEM is damaged".to_owned(),
     }

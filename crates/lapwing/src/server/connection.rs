@@ -24,6 +24,7 @@ use super::topics::TopicId;
 use super::worker::{Share, Stop};
 use crate::config::Limits;
 use crate::log::reader::{Run, Split};
+use crate::reason::reason;
 use crate::session::{Mode, Next};
 use crate::socket::{REST_BYTES_MAX, RestsFull, Socket};
 
@@ -466,7 +467,7 @@ fn broken(error: &io::Error) -> String {
             "connection reset".to_owned()
         }
         io::ErrorKind::TimedOut => "its machine no longer answers".to_owned(),
-        _ => format!("connection broke: {error}"),
+        _ => format!("connection broke: {}", reason(error)),
     }
 }
 

@@ -31,6 +31,7 @@ use super::worker::{Arrival, Command, Share};
 use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::bell::Bell;
+use crate::reason::reason;
 use crate::session::{Cursor, Mode, Session};
 use crate::socket::Socket;
 
@@ -107,7 +108,7 @@ impl Delivery {
             let wait = self.wait();
             match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    let text = format!("a delivery thread cannot wait for its sockets: {error}");
+                    let text = format!("a delivery thread cannot wait for its sockets: {}", reason(&error));
                     self.around.common.console.tell(Event::Limit { text });
                     std::thread::sleep(Duration::from_millis(100));
                 }
@@ -240,7 +241,7 @@ impl Delivery {
                 .tell_joined(&self.around.common, &self.around.feeds);
         }
         if let Err(error) = registered {
-            self.over(key, Some(format!("cannot be watched: {error}")));
+            self.over(key, Some(format!("cannot be watched: {}", reason(&error))));
             return;
         }
         enqueue(&mut self.connections, &mut self.ready, key);
@@ -344,7 +345,10 @@ impl Delivery {
     }
 
     fn tell_no_ring(&self, what: &str, error: &io::Error) {
-        let text = format!("io_uring {what} ({error}): from now on each client has a system call of its own");
+        let text = format!(
+            "io_uring {what} ({}): from now on each client has a system call of its own",
+            reason(error)
+        );
         self.around.common.console.tell(Event::Limit { text });
     }
 
@@ -467,8 +471,7 @@ impl Delivery {
             }
             if late && let Some(stop) = &self.around.stop {
                 // Our close would not reach one that takes nothing: the wait for its answer was part of the drain.
-                let stuck =
-                    socket.is_blocked() && peer.live.has_taken_nothing_for(Limits::STOP_CLOSE_TIMEOUT, now);
+                let stuck = socket.is_blocked() && peer.live.has_taken_nothing_for(Limits::STOP_CLOSE_TIMEOUT, now);
                 peer.dismiss(stop, self.around.share, &self.around.common);
                 if stuck {
                     self.over(key, None);

@@ -168,7 +168,9 @@ mod tests {
         let origins =
             Origins::parse(&["https://app.example.org".to_owned(), "http://ui.local:3000/".to_owned()]).expect("valid");
         assert_eq!(
-            origins.check(Reach::Clear, Some(host), origin, None).map_err(|e| e.status()),
+            origins
+                .check(Reach::Clear, Some(host), origin, None)
+                .map_err(|e| e.status()),
             status.map_or(Ok(()), Err),
             "{host} {origin:?}"
         );

@@ -253,7 +253,7 @@ fn item_7_a_mistake_in_the_settings_file_is_told_with_its_place() {
     );
     check(
         &["--config", "/nowhere/lapwing.toml"],
-        &["cannot read the settings file \"/nowhere/lapwing.toml\": No such file"],
+        &["cannot read the settings file \"/nowhere/lapwing.toml\": no such file"],
         &["name another file with --config"],
     );
 }

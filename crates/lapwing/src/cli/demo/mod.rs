@@ -19,6 +19,7 @@ use crate::client::target::Target;
 use crate::clock::Now;
 use crate::config::{AccessSpec, Config, Limits, raise_open_files};
 use crate::failure::{Exit, Failure};
+use crate::reason::reason;
 use crate::server::accept;
 use crate::server::console::Console;
 use crate::server::ring;
@@ -78,7 +79,7 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
         ),
         Err(error) => {
             return Err(Failure::failed(
-                format!("cannot listen on {}: {error}", args.listen),
+                format!("cannot listen on {}: {}", args.listen, reason(&error)),
                 "choose another address with --listen",
             ));
         }
@@ -228,7 +229,7 @@ fn sum_up(seen: &[Seen], tell: &mpsc::Sender<Told>) {
 
 fn broken(error: std::io::Error) -> Failure {
     Failure::failed(
-        format!("cannot start: {error}"),
+        format!("cannot start: {}", reason(&error)),
         "is the system out of threads or files?",
     )
 }
