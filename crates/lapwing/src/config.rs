@@ -311,8 +311,17 @@ pub fn connections_max(topic_files: usize) -> usize {
 /// when they suffice.
 #[must_use]
 pub fn missing_files(connections: usize, topic_files: usize) -> Option<(usize, usize)> {
-    let (needed, files) = (own_files() + topic_files + connections, open_files());
+    let needed = (own_files() + topic_files).saturating_add(connections);
+    let files = open_files();
     (needed > files).then(|| (needed - files, files))
+}
+
+/// How many of so many connections there are open files for, beside these topics' files.
+#[must_use]
+pub fn possible_connections(connections: usize, topic_files: usize) -> usize {
+    connections
+        .min(open_files().saturating_sub(own_files() + topic_files))
+        .max(1)
 }
 
 fn own_files() -> usize {

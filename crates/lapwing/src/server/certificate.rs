@@ -107,6 +107,14 @@ impl Certificate {
         })
     }
 
+    /// The first name in it that is a whole one, to be shown.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        let certificate = webpki::EndEntityCert::try_from(&self.own).ok()?;
+        let mut names = certificate.valid_dns_names();
+        names.find(|name| !name.starts_with('*')).map(str::to_owned)
+    }
+
     /// The SHA-256 fingerprint, as OpenSSL and browsers write it: `AB:01:…`.
     #[must_use]
     pub fn fingerprint(&self) -> &str {
@@ -228,15 +236,18 @@ const SELF_SIGNED_DAYS: i64 = 365;
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(names: &[&str], host: &str, expect: bool) {
+    fn certificate(names: &[&str]) -> Certificate {
         let key = KeyPair::generate().expect("there is randomness");
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names.clone()).expect("names");
+        let params = CertificateParams::new(names).expect("names");
         let certificate = params.self_signed(&key).expect("its own key");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let certificate = Certificate::new(vec![certificate.der().clone()], key).expect("a pair");
-        assert_eq!(certificate.is_for(host), expect, "{host} for {names:?}");
+        Certificate::new(vec![certificate.der().clone()], key).expect("a pair")
+    }
+
+    #[track_caller]
+    fn check(names: &[&str], host: &str, expect: bool) {
+        assert_eq!(certificate(names).is_for(host), expect, "{host} for {names:?}");
     }
 
     #[test]
@@ -266,5 +277,17 @@ mod tests {
             check(&names, other, false);
         }
         check(&[], "feed.example.org", false);
+    }
+
+    #[test]
+    fn the_name_that_is_shown_is_a_whole_one() {
+        let check = |names: &[&str], expect: Option<&str>| {
+            assert_eq!(certificate(names).name().as_deref(), expect, "{names:?}");
+        };
+        check(
+            &["127.0.0.1", "*.example.org", "feed.example.org", "b.example.org"],
+            Some("feed.example.org"),
+        );
+        check(&["127.0.0.1", "*.example.org"], None);
     }
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::breach::Met;
 use super::label::ClientLabel;
+use crate::session::Mode;
 use crate::terminal::form;
 
 /// One thing that happened.
@@ -38,6 +39,8 @@ pub enum Event {
         io_uring: bool,
         /// Whether messages are compressed for clients that offer it.
         compression: bool,
+        /// Whether messages to `/echo` go back.
+        echo: bool,
         /// Whether everything is inside TLS.
         tls: bool,
         /// The SHA-256 fingerprint of the certificate, if it is.
@@ -479,10 +482,10 @@ impl Event {
                 waiting,
                 ..
             } => {
-                let places = if from.0.is_empty() {
-                    "no topic yet".to_owned()
-                } else {
-                    from.in_words()
+                let places = match from.0.is_empty() {
+                    true if *mode == Mode::Echo.as_str() => "its messages go back".to_owned(),
+                    true => "no topic yet".to_owned(),
+                    false => from.in_words(),
                 };
                 let wait = match waiting {
                     0 => String::new(),

@@ -52,6 +52,7 @@ fn messages_come_back_as_they_came_and_topics_run_beside_them() {
     client.send(&masked(FIN | CLOSE, &[&1000_u16.to_be_bytes()[..], b"done"].concat()));
     assert_eq!(client.closed().0, 1000);
     assert_eq!(server.event("joined", |_| true)["mode"], "echo");
+    assert_eq!(server.event("ready", |_| true)["echo"], true);
     let left = server.event("left", |_| true);
     assert_eq!((&left["code"], &left["by"]), (&json!(1000), &json!("client")), "{left}");
     Raw::follow(&server, "topics=quiet");

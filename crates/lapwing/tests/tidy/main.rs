@@ -35,7 +35,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("session", &["log"]),
-    ("source", &["clock", "failure", "log", "reason", "recording", "terminal"]),
+    (
+        "source",
+        &["clock", "failure", "log", "reason", "recording", "terminal"],
+    ),
 ];
 
 fn root() -> PathBuf {
