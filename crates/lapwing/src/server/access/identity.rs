@@ -25,13 +25,15 @@ pub struct Identity {
 pub enum Subject {
     /// The name of a line in the tokens file.
     Token(Box<str>),
-    /// The claims `sub` and `iss` of a JWT, as far as it has them (RFC 7519 section 4.1).
+    /// The claims `sub` and `iss` of a JWT (RFC 7519 section 4.1).
     Jwt {
         /// Whom it is about.
-        subject: Option<Box<str>>,
-        /// Who says so.
+        subject: Box<str>,
+        /// Who says so, if it says that.
         issuer: Option<Box<str>>,
     },
+    /// A JWT that does not say whom it is about, so that nothing makes it one with another: what it signs has this digest.
+    Nameless(Digest),
 }
 
 /// What makes a token good.
@@ -48,7 +50,8 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(name) => f.write_str(name),
-            Self::Jwt { subject, .. } => f.write_str(subject.as_deref().unwrap_or("a token without a name")),
+            Self::Jwt { subject, .. } => f.write_str(subject),
+            Self::Nameless(_) => f.write_str("a token without a name"),
         }
     }
 }
