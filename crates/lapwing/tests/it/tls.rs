@@ -390,18 +390,25 @@ fn d1_a_tls_handshake_that_stalls_is_cut_and_delays_nobody() {
 
 #[test]
 fn d1_the_handshakes_of_tls_and_http_have_one_deadline() {
-    let server = made(&["--handshake-timeout", "5s"]);
+    let server = made(&["--handshake-timeout", "3s"]);
+    // Connections are accepted in their order: when another one is through its handshake, those before it have their deadlines.
+    let all_are_accepted = || drop(connect(&server));
     let mut stream = open(server.address());
     let mut connection = hello();
     let whole = records(&mut connection);
     stream.write_all(&whole[..9]).unwrap();
-    // Late, though in time.
-    std::thread::sleep(Duration::from_secs(3));
+    all_are_accepted();
+    // Another server's deadline tells when a while is over, well before the one here.
+    let other = Server::start(&[TOPICS, &["--handshake-timeout", "1s"]].concat());
+    ended(&mut open(other.address()));
+    // This one begins before a deadline for HTTP alone could.
+    let mut later = open(server.address());
+    all_are_accepted();
     stream.write_all(&whole[9..]).unwrap();
     let mut inside = rustls::StreamOwned::new(connection, stream);
-    while inside.conn.is_handshaking() && inside.conn.complete_io(&mut inside.sock).is_ok() {}
-    // This one begins where a deadline for HTTP alone would.
-    let mut later = open(server.address());
+    while inside.conn.is_handshaking() {
+        inside.conn.complete_io(&mut inside.sock).expect("late, though in time");
+    }
     ended(&mut inside);
     later.set_nonblocking(true).unwrap();
     let error = later.read(&mut [0]).expect_err("it is still waited for");
