@@ -13,6 +13,25 @@ pub fn outlive_file_limits() -> std::io::Result<()> {
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
+/// From now on a signal calls `last` and ends the process with its code: for a command that has nothing to finish.
+pub fn ends_with(last: impl FnOnce() -> Exit + Send + 'static) -> Result<(), Failure> {
+    let asked = on_signals()?;
+    let cannot = |error: std::io::Error| {
+        Failure::failed(
+            format!("cannot wait for signals: {}", reason(&error)),
+            "is the system out of processes or files?",
+        )
+    };
+    // It waits for the token alone, and so needs neither sockets nor timers.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(cannot)?;
+    let wait = move || {
+        runtime.block_on(asked.cancelled());
+        std::process::exit(last() as i32)
+    };
+    let spawned = std::thread::Builder::new().name("end".to_owned()).spawn(wait);
+    spawned.map(drop).map_err(cannot)
+}
+
 /// A token that SIGINT or SIGTERM cancels; a second signal ends the process at once with code 130.
 ///
 /// Signals have a thread of their own, so that the second one works even when a write to a stopped terminal blocks all else.
