@@ -331,7 +331,7 @@ impl fmt::Display for DialError {
             Self::TlsNeeded => f.write_str("it answers in TLS"),
             Self::TlsNotSpoken => f.write_str("it does not speak TLS"),
             Self::Certificate(error) => write!(f, "its certificate is not trusted: {}", tls::reason(error)),
-            Self::Tls(error) => write!(f, "TLS: {error}"),
+            Self::Tls(error) => f.write_str(&tls::trouble(error)),
             Self::Refused(refusal) => f.write_str(&refusal_sentence(refusal, Purpose::Listen).0),
             Self::Handshake(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),

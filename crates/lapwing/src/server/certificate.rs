@@ -150,7 +150,7 @@ pub enum CertificateError {
         key: PathBuf,
     },
     /// They are what they should be, and still of no use.
-    #[error("{cert:?} and {key:?} cannot be used: {source}")]
+    #[error("{cert:?} and {key:?} cannot be used: {}", unusable(source))]
     Unusable {
         /// The chain.
         cert: PathBuf,
@@ -163,7 +163,7 @@ pub enum CertificateError {
     #[error("no certificate can be made: {0}")]
     Make(#[from] rcgen::Error),
     /// The one that was made is of no use.
-    #[error("the certificate that was made cannot be used: {0}")]
+    #[error("the certificate that was made cannot be used: {}", unusable(.0))]
     Made(rustls::Error),
 }
 
@@ -212,6 +212,16 @@ fn reason(error: &pem::Error, nothing: &str) -> String {
             _ => crate::reason::reason(error),
         },
         _ => "its PEM is damaged".to_owned(),
+    }
+}
+
+/// Why a certificate and a key are of no use although both could be read.
+fn unusable(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InvalidCertificate(_) => "the certificate is not as certificates have to be",
+        rustls::Error::InconsistentKeys(_) => "whether they belong together cannot be told",
+        // All that the library says of a key that it does not take.
+        _ => "the key is of a kind or length that is not taken",
     }
 }
 

@@ -17,6 +17,7 @@ use super::breach::Breach;
 use super::common::Common;
 use super::echo::Echo;
 use super::feeds::Feeds;
+use super::hello;
 use super::peer::Peer;
 use super::seat::Seat;
 use super::tick::Tick;
@@ -467,7 +468,10 @@ fn broken(error: &io::Error) -> String {
             "connection reset".to_owned()
         }
         io::ErrorKind::TimedOut => "its machine no longer answers".to_owned(),
-        _ => format!("connection broke: {}", reason(error)),
+        _ => match hello::of_tls(error) {
+            Some(error) => hello::in_words(error),
+            None => format!("connection broke: {}", reason(error)),
+        },
     }
 }
 

@@ -81,12 +81,12 @@ fn begins_a_request(byte: u8) -> bool {
 }
 
 /// What TLS itself found wrong, and not the network.
-fn of_tls(error: &io::Error) -> Option<&rustls::Error> {
+pub fn of_tls(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// What became of a handshake, behind who had begun it.
-fn in_words(error: &rustls::Error) -> String {
+/// What went wrong in TLS, as a sentence about the client.
+pub fn in_words(error: &rustls::Error) -> String {
     use rustls::AlertDescription as Alert;
     match error {
         rustls::Error::AlertReceived(alert) => match alert {

@@ -2,7 +2,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -181,6 +180,17 @@ fn files_that_are_no_certificate_or_no_key_are_told() {
         &["--tls-cert", cert, "--tls-key", other.key.to_str().unwrap()],
         "does not belong to the certificate in",
         "name the two files of one pair",
+    );
+    // PEM of a key, and an empty sequence in it.
+    std::fs::write(
+        &other.key,
+        "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n",
+    )
+    .unwrap();
+    check_usage(
+        &["--tls-cert", cert, "--tls-key", other.key.to_str().unwrap()],
+        "cannot be used: the key is of a kind or length that is not taken",
+        "an ECDSA key",
     );
 }
 
@@ -596,6 +606,7 @@ fn a_record_that_was_tampered_with_ends_its_connection_and_no_other() {
         (&json!("bad"), &json!(1006)),
         "{left}"
     );
+    assert_eq!(left["reason"], "it broke the rules of TLS");
     ended(&mut inside.sock);
     let before = message(&mut good).offset;
     assert_eq!(message(&mut good).offset, before + 1);
