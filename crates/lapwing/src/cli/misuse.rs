@@ -167,7 +167,7 @@ mod tests {
     #[track_caller]
     fn check(line: &str, sentence: &str, hint: &str) {
         let words = std::iter::once("lapwing").chain(line.split_whitespace());
-        let error = Cli::try_parse_from(words).err().expect(line);
+        let error = Cli::try_parse_from(words).expect_err(line);
         assert_eq!(failure(&error), Failure::usage(sentence, hint), "{line}");
     }
 

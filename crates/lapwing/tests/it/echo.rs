@@ -15,7 +15,7 @@ use crate::support::frames::{
     BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, Raw, TEXT, header, masked, upgrade_request,
 };
 use crate::support::http::{get, send};
-use crate::support::server::Server;
+use crate::support::server::{Plan, Server};
 
 const ECHO: &[&str] = &["--echo", "--topic", "quiet=push"];
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -26,6 +26,15 @@ fn open(server: &Server) -> Raw {
 
 fn connect(server: &Server) -> TcpStream {
     TcpStream::connect(server.address()).unwrap()
+}
+
+#[test]
+fn the_console_says_whose_messages_go_back() {
+    let server = Plan::new(ECHO).text().start();
+    server.err().with("; messages to /echo go back (--echo)");
+    let _client = open(&server);
+    let joined = server.err().with(" joined from ");
+    assert!(joined.ends_with(" (echo): its messages go back"), "{joined}");
 }
 
 #[test]

@@ -75,6 +75,22 @@ fn the_banner_says_wss_and_https_and_whose_the_certificate_is() {
 }
 
 #[test]
+fn d9_inside_tls_too_who_sends_a_whole_body_before_reading_gets_the_answer() {
+    let server = made(&[]);
+    let mut inside = connect(&server);
+    let body = vec![b'x'; 12 << 20];
+    let head = format!(
+        "POST /topics/orders/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    inside.write_all(head.as_bytes()).unwrap();
+    inside.write_all(&body).expect("the server takes what it has refused");
+    let mut answer = String::new();
+    inside.read_to_string(&mut answer).expect("it ends with a close_notify");
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[test]
 fn older_tls_will_do() {
     let server = made(&[]);
     let stream = TcpStream::connect(server.address()).unwrap();
