@@ -232,9 +232,9 @@ impl Limits {
     pub const WRITE_BYTES_MAX: usize = 64 << 10;
     /// The files of the certificate are looked at this often; a change is taken when they look the same twice.
     pub const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
-    /// Of a request that was answered before it was whole, so much is read and thrown away, so that the answer is not lost: more
-    /// than clients have on the way when they see the answer.
-    pub const UNREAD_BYTES_MAX: usize = 16 << 20;
+    /// Of a request that was answered before it was whole, so much is read and thrown away, so that the answer is not lost: as much
+    /// as the largest body that can be allowed, since many clients send all of it before they look for an answer.
+    pub const UNREAD_BYTES_MAX: usize = 64 << 20;
     /// And for so long.
     pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(5);
     /// After our close frame, so long for the peer's.

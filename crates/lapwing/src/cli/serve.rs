@@ -1309,18 +1309,21 @@ fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate
     };
     let _ = writeln!(
         text,
-        "  {} room for {}{}{}",
+        "  {} room for {}{}",
         label("Clients"),
         room(config),
         match config.compression {
             Compression::Off => "",
             Compression::Deflate => "; compressed for those that offer it (--compression)",
-        },
-        match config.echo {
-            false => "",
-            true => "; messages to /echo go back (--echo)",
         }
     );
+    if config.echo {
+        let _ = writeln!(
+            text,
+            "  {} messages to /echo go back to who sent them (--echo)",
+            label("Echo")
+        );
+    }
     let _ = writeln!(
         text,
         "  {} {}     or open the page in a browser; Ctrl-C stops",
@@ -1344,10 +1347,7 @@ fn room(config: &Config) -> String {
     let connections = form::counted(possible as u64, "connection");
     match possible < asked {
         false => format!("{connections} (--max-connections)"),
-        true => format!(
-            "{connections}, as more files may not be open (ulimit -n; --max-connections {})",
-            form::count(asked as u64)
-        ),
+        true => format!("{connections}: no more files may be open (ulimit -n)"),
     }
 }
 

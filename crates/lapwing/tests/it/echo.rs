@@ -31,7 +31,9 @@ fn connect(server: &Server) -> TcpStream {
 #[test]
 fn the_console_says_whose_messages_go_back() {
     let server = Plan::new(ECHO).text().start();
-    server.err().with("; messages to /echo go back (--echo)");
+    server
+        .err()
+        .with("Echo     messages to /echo go back to who sent them (--echo)");
     let _client = open(&server);
     let joined = server.err().with(" joined from ");
     assert!(joined.ends_with(" (echo): its messages go back"), "{joined}");
