@@ -169,7 +169,7 @@ where
     // hyper's clock begins with each head, this one with the connection.
     let late = async {
         tokio::time::sleep_until(deadline).await;
-        if begun.load(Ordering::Relaxed) {
+        if begun.load(Ordering::Relaxed) || unread.has_ended() {
             std::future::pending::<()>().await;
         }
     };

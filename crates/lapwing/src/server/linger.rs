@@ -27,18 +27,32 @@ pub struct Lingering<S> {
 
 /// Whether the peer may be in the middle of something that nobody will read.
 #[derive(Clone)]
-pub struct Unread(Arc<AtomicBool>);
+pub struct Unread(Arc<Shared>);
+
+struct Shared {
+    unread: AtomicBool,
+    ended: AtomicBool,
+}
 
 impl Unread {
     /// Of a connection whose first request has not come.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
+        Self(Arc::new(Shared {
+            unread: AtomicBool::new(true),
+            ended: AtomicBool::new(false),
+        }))
     }
 
     /// From now on it is, or it is not.
     pub fn set(&self, unread: bool) {
-        self.0.store(unread, Ordering::Relaxed);
+        self.0.unread.store(unread, Ordering::Relaxed);
+    }
+
+    /// Whether our side has ended, so that all was answered that will be.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Relaxed)
     }
 }
 
@@ -75,7 +89,7 @@ impl<S: AsyncRead + Unpin> Lingering<S> {
                 Poll::Ready(Ok(())) if piece.filled().is_empty() => return Poll::Ready(()),
                 Poll::Ready(Ok(())) => self.left = self.left.saturating_sub(piece.filled().len()),
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending if self.unread.0.load(Ordering::Relaxed) => return Poll::Pending,
+                Poll::Pending if self.unread.0.unread.load(Ordering::Relaxed) => return Poll::Pending,
                 Poll::Pending => return Poll::Ready(()),
             }
         }
@@ -118,6 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
         let this = &mut *self;
         if this.ended.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            this.unread.0.ended.store(true, Ordering::Relaxed);
             this.ended = Some(Box::pin(sleep(Limits::UNREAD_TIMEOUT)));
         }
         if this.poll_rest(context).is_ready() {
