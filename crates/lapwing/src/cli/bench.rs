@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::listen::{tls_of, token_of, url_failure};
 use super::misuse::Mistake;
 use super::stop;
-use super::value::{at_least_one, time};
+use super::value::{address, at_least_one, time};
 use super::{End, in_form};
 use crate::client::dial::{CONNECT_WAIT, DialError, Purpose, io_reason};
 use crate::client::display::width;
@@ -71,7 +71,7 @@ pub struct BenchArgs {
     ramp: Option<Duration>,
     /// Connect from these addresses of this machine, separated by commas, when one has no free port any more [default: the system's
     /// choice; towards 127.0.0.1 further addresses from 127.0.0.2 on]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Load")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = address, help_heading = "Load")]
     source_addresses: Vec<IpAddr>,
     /// Publish to this topic, whose source must be push, and measure latency from the intended moment [default: publish nothing]
     #[arg(long, value_name = "TOPIC", help_heading = "Load")]

@@ -249,6 +249,26 @@ mod tests {
             "--rotate \"1x\" is neither a size nor an age",
             "write a size such as 100MB, an age such as 1h, or both: 100MB,1h",
         );
+        check(
+            "demo --listen :99",
+            "--listen \":99\" is no address and port",
+            "write an address and a port such as 127.0.0.1:8765 or [::1]:8765",
+        );
+        check(
+            "demo --seed -1",
+            "--seed \"-1\" is no whole number: 0 to 18446744073709551615",
+            "write a whole number such as 42",
+        );
+        check(
+            "demo --for 0s",
+            "--for \"0s\" is out of range: 1s to 24h",
+            "write a length of time such as 46s or 5m",
+        );
+        check(
+            "bench --source-addresses 127.0.0.1,x",
+            "--source-addresses \"x\" is no address",
+            "write one such as 127.0.0.2 or ::1",
+        );
         let help = "--help tells what there is";
         check(
             "listen --topics a,b/c",

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
@@ -67,6 +68,25 @@ pub fn at_least_one(text: &str) -> Result<NonZeroU64, Mistake> {
         Ok(number) => NonZeroU64::new(number).ok_or_else(|| wrong("is out of range: at least 1")),
         Err(_) => Err(wrong("is no whole number: at least 1")),
     }
+}
+
+/// Any whole number, none below 0.
+pub fn whole_number(text: &str) -> Result<u64, Mistake> {
+    let why = || format!("is no whole number: 0 to {}", u64::MAX);
+    text.parse()
+        .map_err(|_| Mistake::new(why(), "write a whole number such as 42"))
+}
+
+/// An address of this or another machine.
+pub fn address(text: &str) -> Result<IpAddr, Mistake> {
+    text.parse()
+        .map_err(|_| Mistake::new("is no address", "write one such as 127.0.0.2 or ::1"))
+}
+
+/// An address and a port.
+pub fn address_and_port(text: &str) -> Result<SocketAddr, Mistake> {
+    let hint = "write an address and a port such as 127.0.0.1:8765 or [::1]:8765";
+    text.parse().map_err(|_| Mistake::new("is no address and port", hint))
 }
 
 /// A span of one number and one unit.
