@@ -243,8 +243,15 @@ impl Limits {
     pub const EVENTS_RETRY_MS: u64 = 2000;
     /// The files of the certificate are looked at this often; a change is taken when they look the same twice.
     pub const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
+    /// Of a request that was answered before it was whole, so much is read and thrown away, so that the answer is not lost: as much
+    /// as the largest body that can be allowed, since many clients send all of it before they look for an answer.
+    pub const UNREAD_BYTES_MAX: usize = 64 << 20;
+    /// And for so long.
+    pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(5);
     /// After our close frame, so long for the peer's.
     pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+    /// And when the server stops, for it and for answers of HTTP: somebody waits at the terminal.
+    pub const STOP_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
     /// Returning clients are spread so that no more than this many come back a second.
     pub const RETURNS_PER_SECOND: u64 = 500;
 }
@@ -326,8 +333,17 @@ pub fn connections_max(topic_files: usize) -> usize {
 /// when they suffice.
 #[must_use]
 pub fn missing_files(connections: usize, topic_files: usize) -> Option<(usize, usize)> {
-    let (needed, files) = (own_files() + topic_files + connections, open_files());
+    let needed = (own_files() + topic_files).saturating_add(connections);
+    let files = open_files();
     (needed > files).then(|| (needed - files, files))
+}
+
+/// How many of so many connections there are open files for, beside these topics' files.
+#[must_use]
+pub fn possible_connections(connections: usize, topic_files: usize) -> usize {
+    connections
+        .min(open_files().saturating_sub(own_files() + topic_files))
+        .max(1)
 }
 
 fn own_files() -> usize {

@@ -6,7 +6,6 @@ use http::header::{
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use lapwing_wire::query::{Encoding, Envelope, StreamQuery};
 use lapwing_wire::sse::{self, LastEventIdError};
 use lapwing_wire::start::Start;
@@ -24,7 +23,7 @@ use crate::log::Grant;
 use crate::log::hold::Pin;
 
 /// Answers a request for a topic's events: with all that will come, or why not.
-pub fn answer(front: &Front, topic: &str, mut request: Request<Incoming>) -> Response<Reply> {
+pub fn answer(front: &Front, topic: &str, mut request: Request<()>) -> Response<Reply> {
     let whole = |answer: Answer| answer.map(Either::Left);
     match *request.method() {
         Method::GET | Method::HEAD => {}
@@ -80,7 +79,7 @@ struct Decided {
     is_over: bool,
 }
 
-fn decide(front: &Front, topic: &str, request: &Request<Incoming>) -> Result<Decided, Box<Answer>> {
+fn decide(front: &Front, topic: &str, request: &Request<()>) -> Result<Decided, Box<Answer>> {
     let common = &front.common;
     if common.is_stopping() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "this server is stopping");
