@@ -436,7 +436,14 @@ fn what_is_found_in_files_is_counted() {
 
 #[test]
 fn paces_and_the_newest_message_are_told_for_whoever_looks_for_stale_feeds() {
-    let pace = ["--topic", "feed=arrays?every=20ms&burst=5", "--topic", "idle=push"];
+    let pace = [
+        "--topic",
+        "feed=arrays?every=20ms&burst=5",
+        "--topic",
+        "idle=push",
+        "--topic",
+        "said=exec:echo hi?rate=50/s",
+    ];
     let server = Server::start(&pace);
     follow(&server, "topics=feed").message();
     let scrape = Scrape::of(&server);
@@ -450,6 +457,12 @@ fn paces_and_the_newest_message_are_told_for_whoever_looks_for_stale_feeds() {
     for name in ["asked_messages_per_second", "tick_seconds", "newest_timestamp_seconds"] {
         assert_eq!(scrape.find(&format!("lapwing_topic_{name}{{topic=\"idle\"}}")), None);
     }
+    // A command may say less than it may.
+    let asked = scrape.value("lapwing_topic_asked_messages_per_second{topic=\"said\"}");
+    assert_eq!(
+        (asked, scrape.find("lapwing_topic_tick_seconds{topic=\"said\"}")),
+        (50.0, None)
+    );
     assert_eq!(scrape.value("lapwing_topic_ended{topic=\"idle\"}"), 0.0);
 }
 

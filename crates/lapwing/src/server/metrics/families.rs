@@ -294,7 +294,7 @@ pub const FAMILIES: &[Family] = &[
         kind: MetricType::Gauge,
         unit: None,
         labels: &["topic"],
-        help: "The pace that was asked of a topic's source; of those that have one",
+        help: "The pace that was asked of a topic's source, or that it may have at most (stdin, files, commands); of those that have one",
         read: |scrape, out| {
             each_topic(scrape, |name, topic| {
                 match (&topic.config.source.feed, topic.config.source.pace) {
@@ -309,12 +309,15 @@ pub const FAMILIES: &[Family] = &[
         kind: MetricType::Gauge,
         unit: Some(Unit::Seconds),
         labels: &["topic"],
-        help: "From tick to tick of this pace; a tick may be several messages",
+        help: "From tick to tick of a source that makes its messages itself (users, arrays); a tick may be several messages",
         read: |scrape, out| {
             each_topic(scrape, |name, topic| {
                 match (&topic.config.source.feed, topic.config.source.pace) {
-                    (Feed::Push, _) | (_, None) => Ok(()),
-                    (_, Some(pace)) => out.gauge(&[name], &pace.interval().as_secs_f64()),
+                    (Feed::Users(_) | Feed::Arrays(_), Some(pace)) => {
+                        out.gauge(&[name], &pace.interval().as_secs_f64())
+                    }
+                    // A pace is what the others keep to at most: a command that says nothing is not late.
+                    _ => Ok(()),
                 }
             })
         },
