@@ -50,6 +50,10 @@ pub struct Report {
     /// How often this client has reconnected so far.
     #[serde(default)]
     pub reconnects: u64,
+    /// From the arrival of `last` until the report was made, on the client's clock: so the server can tell how long `last` was on
+    /// its way, without an agreement of clocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<f64>,
     /// The client's wall clock when it reported, RFC 3339.
     pub time: String,
 }
@@ -97,7 +101,10 @@ impl Report {
             && self.messages <= self.last.since(self.first).saturating_add(1)
             && spans(&self.spread_ms)
             && self.elapsed_ms.as_ref().is_none_or(spans)
-            && self.span_ms.is_none_or(|ms| (0.0..=SPAN_MS_MAX).contains(&ms))
+            && [self.span_ms, self.age_ms]
+                .into_iter()
+                .flatten()
+                .all(|ms| (0.0..=SPAN_MS_MAX).contains(&ms))
             && self.time.len() <= 40
     }
 }
@@ -161,8 +168,16 @@ impl ReportBuilder {
         self.covered.is_none()
     }
 
-    /// The report of everything taken since the last one, none when there was nothing.
-    pub fn take(&mut self, topic: &TopicName, epoch: Option<Epoch>, reconnects: u64, time: String) -> Option<Report> {
+    /// The report of everything taken since the last one, none when there was nothing. `age` is how long ago the last message of it
+    /// arrived.
+    pub fn take(
+        &mut self,
+        topic: &TopicName,
+        epoch: Option<Epoch>,
+        reconnects: u64,
+        age: Duration,
+        time: String,
+    ) -> Option<Report> {
         let covered = self.covered.take()?;
         let report = Report {
             topic: topic.clone(),
@@ -180,6 +195,7 @@ impl ReportBuilder {
             spread_ms: self.spread.spans().expect("a block was taken, so a spread was"),
             flags: covered.flags,
             reconnects,
+            age_ms: Some(ms(age)),
             time,
         };
         self.elapsed = Sample::default();
@@ -270,7 +286,13 @@ mod tests {
         }
         let topic = TopicName::parse("arrays").expect("valid");
         let report = builder
-            .take(&topic, None, 0, "2026-11-21T19:00:00Z".to_owned())
+            .take(
+                &topic,
+                None,
+                0,
+                Duration::from_millis(3),
+                "2026-11-21T19:00:00Z".to_owned(),
+            )
             .expect("blocks were taken");
         assert!(builder.is_empty());
         report
@@ -334,6 +356,8 @@ mod tests {
             |r| r.elapsed_ms = r.elapsed_ms.map(|e| Spans { total: 1e300, ..e })
         ));
         assert!(!spoil(|r| r.span_ms = Some(f64::INFINITY)));
+        assert!(!spoil(|r| r.age_ms = Some(-0.1)));
+        assert!(!spoil(|r| r.age_ms = Some(f64::NAN)));
         assert!(!spoil(|r| r.time = "x".repeat(41)));
     }
 }

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// The name of a topic: 1 to 64 of `A-Z a-z 0-9 _ -`, checked once where it enters.
 ///
-/// A name that begins with `$` is reserved for topics the server keeps about itself.
+/// One that begins with `$` is reserved for topics that the server keeps about itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TopicName(Box<str>);
@@ -26,10 +26,17 @@ impl TopicName {
             return Err(TopicNameError::TooLong { bytes: text.len() });
         }
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        match text.chars().find(|&c| !allowed(c)) {
+        match text.strip_prefix('$').unwrap_or(text).chars().find(|&c| !allowed(c)) {
             Some(found) => Err(TopicNameError::Character { found }),
+            None if text == "$" => Err(TopicNameError::Empty),
             None => Ok(Self(text.into())),
         }
+    }
+
+    /// Whether it belongs to the server itself: it is in no default set, and nobody publishes to it.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with('$')
     }
 
     /// The name as text.

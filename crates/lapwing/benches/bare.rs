@@ -43,7 +43,7 @@ fn main() {
 fn round(mode: Mode, count: usize, batch: usize) -> f64 {
     let spec = parse_topic("t=push").expect("valid");
     let log = Arc::new(Log::new(spec.name.clone(), Epoch::from_bits(1), Retention::DEFAULT));
-    let topics = Topics::new(vec![(spec, log.clone())]);
+    let topics = Topics::new(vec![(spec, log.clone())], Vec::new());
     let mut feeds = Feeds::new(&topics);
     let topic = TopicId(0);
     let mut sessions: Vec<Session> = (0..count)

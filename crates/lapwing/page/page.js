@@ -51,7 +51,7 @@ async function whyRefused() {
   const answer = await fetch("/ticket", { method: "POST", headers }).catch(() => undefined);
   switch (answer?.status) {
     case 401: return token === undefined ? "This server wants a token." : "This token is not good here.";
-    case 201: return "This token does not allow to listen.";
+    case 201: return "This token does not allow to listen, or has as many connections as it may.";
     default: return undefined;
   }
 }

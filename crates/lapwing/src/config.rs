@@ -160,9 +160,16 @@ pub struct Limits {
     /// not count, and behind a trusted proxy those count for whom it asks. Default: many people behind one address of a
     /// company, and too few to take all places.
     pub address_connections_max: usize,
+    /// Connections at once of one bearer of tokens, whichever of their tokens they show; more are told 429. Default: what one
+    /// address may have, so that a token that got into wrong hands takes no more than that.
+    pub token_connections_max: usize,
     /// Connections that are let in from other machines; more wait up to a second, then they are told 503. Default: what one core
     /// greets with time to spare for delivery.
     pub accept_rate: Rate,
+    /// Of those, the share of one address, counted as its connections are; more wait up to a second, then they are told 429.
+    /// Default: a fifth of what all have and half of what comes at once, so that a company comes back within seconds and no
+    /// network alone keeps others out.
+    pub address_accept_rate: Rate,
     /// The head of a request, in bytes, at least what hyper reads at once (8 KiB).
     pub head_bytes_max: usize,
     /// Header lines of a request. Default: browsers behind two proxies send some thirty.
@@ -244,7 +251,9 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             connections_max: connections_max(0),
             address_connections_max: 1000,
+            token_connections_max: 1000,
             accept_rate: Rate::with_burst(500, 2),
+            address_accept_rate: Self::share_of(500),
             head_bytes_max: 16 << 10,
             headers_max: 64,
             url_bytes_max: 8 << 10,
@@ -274,6 +283,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The share of one address where so many a second are let in of all: a fifth, and half of what all may be at once.
+    #[must_use]
+    pub fn share_of(accepted_per_second: u32) -> Rate {
+        Rate::with_burst(accepted_per_second.div_ceil(5), SHARE_AT_ONCE)
+    }
+
     /// The bytes of messages that one client may send, in KiB.
     #[must_use]
     pub fn byte_rate(&self) -> Rate {
@@ -289,6 +304,9 @@ impl Limits {
         Duration::from_secs(1) / self.report_rate.per_second
     }
 }
+
+/// What one address may be at once, in seconds of its share.
+pub const SHARE_AT_ONCE: u32 = 5;
 
 /// Connections that fit beside the files of these topics: 80 % of the open files allowed, the rest is for files and peers; where
 /// few are allowed, as many as the server does not need itself.

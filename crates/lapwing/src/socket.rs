@@ -1,5 +1,6 @@
 //! One connection's bytes: written from the log as they lie there, read into a buffer of the caller.
 
+pub mod path;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -13,6 +14,7 @@ use mio::net::TcpStream;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 
+use self::path::Path;
 use self::tls::{PIECE_SEALED_BYTES_MAX, Tls};
 
 /// A connected socket that never blocks. A plain one takes memory beside itself only while a frame is half out.
@@ -111,6 +113,12 @@ impl Socket {
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+
+    /// The way to the peer, where the kernel tells.
+    #[must_use]
+    pub fn path(&self) -> Option<Path> {
+        Path::of(self.fd())
     }
 
     /// Somebody else wrote to it: it took `written` of `asked` bytes.

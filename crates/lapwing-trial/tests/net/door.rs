@@ -40,7 +40,8 @@ fn as_many_as_allowed_come_from_one_address_and_one_more_is_429() {
     let told = server.event("limit", |_| true);
     assert_eq!(
         told["text"],
-        "this address has 10 connections, and may have no more (--max-connections-per-address): 1 refused with 429"
+        "this address has 10 connections, and may have no more (--max-connections-per-address): 1 refused with 429, \
+         the last one from 10.77.0.2"
     );
 }
 
@@ -61,4 +62,27 @@ fn a_crowd_comes_in_at_the_rate_and_the_rest_is_503() {
     );
     // Whoever is in is served.
     assert!(figures["messages"].as_u64() > Some(0), "{figures}");
+}
+
+#[test]
+fn one_address_that_comes_without_end_takes_its_share_and_is_told_with_it() {
+    let Some(wires) = Wires::lay("one_address_that_comes_without_end_takes_its_share_and_is_told_with_it") else {
+        return;
+    };
+    let server = serve(&wires, &["--max-accept-rate-per-address", "2"]);
+    let figures = crowd(&wires, &server, "100");
+    let connected = figures["connected"].as_u64().expect("a number");
+    assert!(connected >= 10, "a burst of ten comes in at once: {figures}");
+    assert!(connected < 100, "{figures}");
+    let told = figures["not_connected"].to_string();
+    assert!(
+        told.contains("429") && told.contains("more than 2 connections a second come from this address"),
+        "{told}"
+    );
+    let told = server.event("limit", |_| true);
+    assert_eq!(
+        told["text"],
+        "more than 2 connections a second come from this address (--max-accept-rate-per-address): 1 refused with 429, \
+         the last one from 10.77.0.2"
+    );
 }

@@ -15,9 +15,10 @@ use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{End, in_form, stop};
+use crate::clock::Now;
 use crate::config::{
-    AccessSpec, CertificateFiles, Config, Limits, Rate, StorageSpec, StrangersError, TlsSpec, connections_max,
-    missing_files, raise_open_files, strangers_allowed,
+    AccessSpec, CertificateFiles, Config, Limits, Rate, SHARE_AT_ONCE, StorageSpec, StrangersError, TlsSpec,
+    connections_max, missing_files, raise_open_files, strangers_allowed,
 };
 use crate::failure::{Exit, Failure};
 use crate::server::Server;
@@ -124,9 +125,15 @@ pub struct ServeArgs {
     /// Connections at once from one address (of IPv6 from one network of 64 bits), those of this machine apart [default: 1000]
     #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_connections_per_address: Option<usize>,
+    /// Connections at once with tokens of one name, or with JWTs of the same sub and iss, where tokens are asked for [default: 1000]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_connections_per_token: Option<usize>,
     /// Connections that are let in a second from other machines, twice as many at once; the others wait up to 1s: 1 to 1000000 [default: 500]
     #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_accept_rate: Option<u64>,
+    /// Of those, connections that are let in a second from one address (of IPv6 from one network of 64 bits), five times as many at once; the others wait up to 1s: 1 to 1000000 [default: a fifth of all that are let in]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_accept_rate_per_address: Option<u64>,
     /// The head of a request: 8KiB to 1MiB [default: 16KiB]
     #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
     max_head: Option<bytesize::ByteSize>,
@@ -290,7 +297,9 @@ struct SettingsFile {
     echo: bool,
     max_connections: Option<usize>,
     max_connections_per_address: Option<usize>,
+    max_connections_per_token: Option<usize>,
     max_accept_rate: Option<u64>,
+    max_accept_rate_per_address: Option<u64>,
     max_head: Option<bytesize::ByteSize>,
     max_headers: Option<u64>,
     max_url: Option<bytesize::ByteSize>,
@@ -361,7 +370,7 @@ async fn serve(
     config: Config,
     storage: Storage,
     trust: Trust,
-    secrets: Secrets,
+    mut secrets: Secrets,
     listener: std::net::TcpListener,
     format: OutputFormat,
     color: ColorChoice,
@@ -412,6 +421,10 @@ async fn serve(
     }
     if let Some(text) = too_few_files(&config) {
         console.tell(Event::Limit { text });
+    }
+    let by_tokens = secrets.access.as_mut();
+    if let Some(text) = by_tokens.and_then(|files| files.warning(Now::read().wall)) {
+        console.tell(Event::Access { text });
     }
     let server = Server::start(config, storage, trust, secrets, listener, console.clone()).map_err(broken)?;
     let (code, why, name) = tokio::select! {
@@ -612,6 +625,11 @@ fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
     let asked = args.max_accept_rate.or(file.max_accept_rate);
     if let Some(most) = number(asked, "max-accept-rate", 1..=RATE_MAX, &mut note) {
         limits.accept_rate = Rate::with_burst(most, 2);
+        limits.address_accept_rate = Limits::share_of(most);
+    }
+    let asked = args.max_accept_rate_per_address.or(file.max_accept_rate_per_address);
+    if let Some(most) = number(asked, "max-accept-rate-per-address", 1..=RATE_MAX, &mut note) {
+        limits.address_accept_rate = Rate::with_burst(most, SHARE_AT_ONCE);
     }
     let asked = args.max_message_rate.or(file.max_message_rate);
     if let Some(most) = number(asked, "max-message-rate", 1..=800_000, &mut note) {
@@ -649,6 +667,14 @@ fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
             "at least 1",
         )),
         Some(connections) => limits.address_connections_max = connections,
+        None => {}
+    }
+    match args.max_connections_per_token.or(file.max_connections_per_token) {
+        Some(0) => note(Failure::usage(
+            "--max-connections-per-token 0 would serve nobody",
+            "at least 1",
+        )),
+        Some(connections) => limits.token_connections_max = connections,
         None => {}
     }
     Failure::all(wrong)?;
@@ -722,7 +748,7 @@ fn topic_files(topics: &[TopicSpec], storage: Option<&StorageSpec>) -> usize {
         kept + match topic.source.feed {
             Feed::Exec(..) => 3,
             Feed::Tail(..) | Feed::Replay(..) => 2,
-            Feed::Users(_) | Feed::Arrays(_) | Feed::Stdin | Feed::Push => 0,
+            Feed::Users(_) | Feed::Arrays(_) | Feed::Stdin | Feed::Push | Feed::Own => 0,
         }
     };
     topics.iter().map(files).sum()

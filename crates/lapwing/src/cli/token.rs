@@ -5,6 +5,7 @@ use std::io::Write as _;
 use lapwing_wire::time::{WallTime, micros_text};
 
 use super::{End, in_form};
+use crate::clock::Now;
 use crate::failure::{Exit, Failure};
 use crate::server::access::scope::Scope;
 use crate::server::access::token::{is_name, line_of, token_of};
@@ -33,7 +34,7 @@ struct NewArgs {
     /// What it allows: listen:TOPIC, publish:TOPIC (* for every topic) or admin; may be repeated, or several separated by commas
     #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', required = true)]
     scopes: Vec<String>,
-    /// When it ends: 2027-01-01T00:00:00Z [default: never]
+    /// When it ends: 2030-01-01T00:00:00Z [default: never]
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
     /// Print one object instead of two lines
@@ -48,7 +49,7 @@ pub fn run(args: TokenArgs) -> End {
 }
 
 fn new(args: &NewArgs) -> End {
-    check(args)?;
+    check(args, Now::read().wall)?;
     let token = token_of(crate::random::bytes());
     let expires = args.expires.as_deref().and_then(WallTime::parse).map(micros_text);
     let line = line_of(&args.name, &token, &args.scopes, expires.as_deref());
@@ -70,7 +71,7 @@ fn new(args: &NewArgs) -> End {
     Ok(Exit::Done)
 }
 
-fn check(args: &NewArgs) -> Result<(), Failure> {
+fn check(args: &NewArgs, now: WallTime) -> Result<(), Failure> {
     let mut wrong = Vec::new();
     if !is_name(&args.name) {
         wrong.push(Failure::usage(
@@ -84,15 +85,19 @@ fn check(args: &NewArgs) -> Result<(), Failure> {
             "write --scope listen:users, or --scope listen:users,publish:orders",
         ));
     }
-    if args
-        .expires
-        .as_deref()
-        .is_some_and(|time| WallTime::parse(time).is_none())
-    {
-        wrong.push(Failure::usage(
+    match args.expires.as_deref().map(WallTime::parse) {
+        Some(None) => wrong.push(Failure::usage(
             "--expires is no time with a date and a zone",
-            "write a time such as 2027-01-01T00:00:00Z",
-        ));
+            "write a time such as 2030-01-01T00:00:00Z",
+        )),
+        Some(Some(end)) if end.nanos() <= now.nanos() => wrong.push(Failure::usage(
+            format!(
+                "--expires {} is over: nobody would come in with this token",
+                micros_text(end)
+            ),
+            "write a time to come such as 2030-01-01T00:00:00Z, or leave it out for a token without an end",
+        )),
+        _ => {}
     }
     Failure::all(wrong)
 }
@@ -105,7 +110,7 @@ fn say(line: &str) {
 const EXAMPLES: &str = "\
 Examples:
   lapwing token new dashboard --scope listen:users,listen:arrays
-  lapwing token new press --scope 'publish:*' --expires 2027-01-01T00:00:00Z
+  lapwing token new press --scope 'publish:*' --expires 2030-01-01T00:00:00Z
   lapwing token new web --scope 'listen:*' --json
 
 The line goes into the file of lapwing serve --tokens, which is read again when it changes. A client gets the

@@ -569,8 +569,9 @@ impl<'a, O: Observer> Listener<'a, O> {
 
     fn report(&mut self, at: usize, session: &mut Session, interval: Duration, now: Now) {
         let track = &mut self.tracks[at];
-        // Without offsets of its own a topic is none of the server's.
-        if !self.options.reports || session.mode == Mode::Plain || track.epoch().is_none() {
+        // Without offsets of its own a topic is none of the server's. Its own topics tell of reports: they would feed themselves.
+        let told = track.epoch().is_some() && !track.topic().is_reserved();
+        if !self.options.reports || session.mode == Mode::Plain || !told {
             return;
         }
         let mono = Duration::from_nanos(now.mono);

@@ -32,6 +32,9 @@ pub struct Track {
     turned: bool,
     timer: BlockTimer,
     builder: ReportBuilder,
+    /// When the last message arrived, and the last of those that the next report covers.
+    arrived: Duration,
+    covered: Duration,
     reported: Option<Duration>,
 }
 
@@ -95,6 +98,8 @@ impl Track {
             turned: false,
             timer: BlockTimer::new(size, Offset::ZERO),
             builder: ReportBuilder::default(),
+            arrived: Duration::ZERO,
+            covered: Duration::ZERO,
             reported: None,
         }
     }
@@ -310,8 +315,13 @@ impl Track {
         let place = offset.unwrap_or(Offset::new(self.arrivals));
         self.arrivals += 1;
         self.last = offset.or(self.last);
+        let before = std::mem::replace(&mut self.arrived, at);
         let ended = self.timer.on_message(place, at, bytes);
-        ended.inspect(|timing| self.builder.on_block(timing))
+        ended.inspect(move |timing| {
+            self.builder.on_block(timing);
+            // A block that is cut short ended with the message before this one.
+            self.covered = if timing.last < place { before } else { at };
+        })
     }
 
     /// A plain connection was lost.
@@ -328,6 +338,7 @@ impl Track {
     /// Ends the block under way.
     pub fn finish(&mut self) -> Option<BlockTiming> {
         let last = self.timer.finish();
+        self.covered = self.arrived;
         last.inspect(|timing| self.builder.on_block(timing))
     }
 
@@ -336,9 +347,10 @@ impl Track {
         if self.reported.is_some_and(|before| at.saturating_sub(before) < interval) {
             return None;
         }
+        let age = at.saturating_sub(self.covered);
         let report = self
             .builder
-            .take(&self.topic, self.epoch(), reconnects, micros_text(wall))?;
+            .take(&self.topic, self.epoch(), reconnects, age, micros_text(wall))?;
         self.reported = Some(at);
         Some(report)
     }
@@ -589,7 +601,8 @@ mod tests {
         let mut track = following(0..4);
         let second = Duration::from_secs(1);
         let report = |track: &mut Track, ms| track.report(Duration::from_millis(ms), second, 0, WallTime::default());
-        assert_eq!(report(&mut track, 10).expect("two blocks").blocks, 2);
+        let first = report(&mut track, 10).expect("two blocks");
+        assert_eq!((first.blocks, first.age_ms), (2, Some(7.0)));
         track.on_message(Some(Offset::new(4)), second, 1).for_each(drop);
         assert!(track.finish().is_some());
         assert!(report(&mut track, 900).is_none());

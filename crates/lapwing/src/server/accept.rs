@@ -23,7 +23,7 @@ use super::front::{Front, Guest};
 use super::hello::{self, Opened};
 use super::parting::{self, PARTING_MAX};
 use super::seat::{NoSeat, Seat, SharedSeat};
-use super::told::Told;
+use super::told::{Repeats, Told};
 use crate::clock::Now;
 
 /// Opens a listening socket with a queue long enough for a crowd that comes back at once.
@@ -48,7 +48,7 @@ pub async fn accept(listener: TcpListener, front: Arc<Front>) {
         match listener.accept().await {
             Ok((stream, address)) => match admit(address, &front) {
                 Ok((seat, wait)) => welcome(stream, address, seat, wait, &front),
-                Err(breach) => porter.refuse(stream, breach, &front),
+                Err(breach) => porter.refuse(stream, address, breach, &front),
             },
             Err(error) => on_error(&error, &listener, &mut spare, &front.common).await,
         }
@@ -74,7 +74,7 @@ async fn on_error(error: &io::Error, listener: &TcpListener, spare: &mut Spare, 
             "no room for more connections ({error}); {} stay, new ones are refused",
             common.open.load(Ordering::Relaxed)
         );
-        common.console.tell(Event::Limit { text });
+        common.tell(Event::Limit { text });
     }
     if !refused {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -193,28 +193,31 @@ where
 /// line a second.
 struct Porter {
     room: Arc<Semaphore>,
-    told: Told,
-    refused: u64,
+    refused: Repeats,
 }
 
 impl Porter {
     fn new() -> Self {
         Self {
             room: Arc::new(Semaphore::new(REFUSALS_MAX)),
-            told: Told::default(),
-            refused: 0,
+            refused: Repeats::default(),
         }
     }
 
-    fn refuse(&mut self, stream: TcpStream, breach: Breach, front: &Arc<Front>) {
+    fn refuse(&mut self, stream: TcpStream, address: SocketAddr, breach: Breach, front: &Arc<Front>) {
         let (status, sentence) = front.no_place(breach);
         if !front.common.is_stopping() {
             front.common.breaches.count(breach);
-            self.refused += 1;
-            if self.told.is_due() {
-                let refused = std::mem::take(&mut self.refused);
-                let text = format!("{sentence}: {refused} refused with {}", status.as_u16());
-                front.common.console.tell(Event::Limit { text });
+            if let Some(refused) = self.refused.come() {
+                // The sentence is for the one who is refused, and says "this address".
+                let from = match breach {
+                    Breach::AddressConnections | Breach::AddressAcceptRate => {
+                        format!(", the last one from {}", address.ip().to_canonical())
+                    }
+                    _ => String::new(),
+                };
+                let text = format!("{sentence}: {refused} refused with {}{from}", status.as_u16());
+                front.common.tell(Event::Limit { text });
             }
         }
         // Without room it is sent away without a word.

@@ -1,10 +1,11 @@
 //! How often each limit was met: one count a limit, for the end of a run and for whoever watches.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lapwing_wire::decoder::ProtocolError;
 use lapwing_wire::deflate::InflateError;
+
+use super::sums::Sums;
 
 /// A limit that somebody was held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +14,12 @@ pub enum Breach {
     Connections,
     /// No place for another one from the same address.
     AddressConnections,
+    /// No place for another one of the same bearer of a token.
+    TokenConnections,
     /// More connections a second than are let in, for longer than they may wait.
     AcceptRate,
+    /// More of them from the same address than its share.
+    AddressAcceptRate,
     /// No descriptor for another connection.
     OpenFiles,
     /// A head that was not whole in time, or a connection on which no further request came.
@@ -64,10 +69,12 @@ pub enum Breach {
 }
 
 impl Breach {
-    const ALL: [(Self, &'static str); 26] = [
+    const ALL: [(Self, &'static str); 28] = [
         (Self::Connections, "connections"),
         (Self::AddressConnections, "connections_per_address"),
+        (Self::TokenConnections, "connections_per_token"),
         (Self::AcceptRate, "accept_rate"),
+        (Self::AddressAcceptRate, "accept_rate_per_address"),
         (Self::OpenFiles, "open_files"),
         (Self::HandshakeTime, "handshake_timeout"),
         (Self::Head, "head"),
@@ -138,31 +145,8 @@ impl Breaches {
 
     /// The limits that were met so far, by name.
     #[must_use]
-    pub fn met(&self) -> Met {
-        Met(self.each().filter(|(_, count)| *count > 0).collect())
-    }
-}
-
-/// How often each limit was met, by its name; a limit that was not met is not there.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(transparent)]
-pub struct Met(BTreeMap<&'static str, u64>);
-
-impl Met {
-    /// Whether none was met.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// `; limits met: head 3, message 1`, or nothing.
-    #[must_use]
-    pub fn in_words(&self) -> String {
-        if self.is_empty() {
-            return String::new();
-        }
-        let counts = self.0.iter().map(|(name, count)| format!("{name} {count}"));
-        format!("; limits met: {}", counts.collect::<Vec<_>>().join(", "))
+    pub fn met(&self) -> Sums {
+        self.each().collect()
     }
 }
 
@@ -177,19 +161,13 @@ mod tests {
             assert_eq!(*breach as usize, nth);
             (0..=nth).for_each(|_| breaches.count(*breach));
         }
-        let met = breaches.met();
-        assert_eq!(met.0.len(), Breach::ALL.len(), "{met:?}");
-        assert_eq!(breaches.of(Breach::AcceptRate), 3);
-        assert_eq!(met.0["accept_rate"], 3);
-    }
-
-    #[test]
-    fn what_was_not_met_is_not_told() {
-        let breaches = Breaches::default();
-        assert_eq!(breaches.met().in_words(), "");
-        breaches.count(Breach::Head);
-        breaches.count(Breach::Url);
-        breaches.count(Breach::Head);
-        assert_eq!(breaches.met().in_words(), "; limits met: head 2, url 1");
+        let met = serde_json::to_value(breaches.met()).expect("serializable");
+        assert_eq!(
+            met.as_object().map(serde_json::Map::len),
+            Some(Breach::ALL.len()),
+            "{met}"
+        );
+        assert_eq!(breaches.of(Breach::AcceptRate), 4);
+        assert_eq!(met["accept_rate"], 4);
     }
 }

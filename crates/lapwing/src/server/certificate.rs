@@ -21,6 +21,8 @@ use crate::config::CertificateFiles;
 /// A certificate in use.
 pub struct Certificate {
     settings: Arc<ServerConfig>,
+    /// The certificate itself, and behind it those that lead to a trusted one.
+    chain: Vec<CertificateDer<'static>>,
     fingerprint: String,
 }
 
@@ -73,7 +75,7 @@ impl Certificate {
         let mut settings = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(chain, key)?;
+            .with_single_cert(chain.clone(), key)?;
         // WebSockets over HTTP/2 (RFC 8441) are another handshake; browsers take what is offered here.
         settings.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Who comes back, and many do at once, need not do the whole handshake again. What that takes is kept by the client, sealed
@@ -83,6 +85,7 @@ impl Certificate {
         settings.send_tls13_tickets = 1;
         Ok(Self {
             settings: Arc::new(settings),
+            chain,
             fingerprint,
         })
     }
@@ -91,6 +94,12 @@ impl Certificate {
     #[must_use]
     pub fn settings(&self) -> Arc<ServerConfig> {
         self.settings.clone()
+    }
+
+    /// Whether another one is shown as this one is: the same certificate, and the same ones behind it. Then its key is the same, too.
+    #[must_use]
+    pub fn is_shown_as(&self, other: &Self) -> bool {
+        self.chain == other.chain
     }
 
     /// The SHA-256 fingerprint, as OpenSSL and browsers write it: `AB:01:…`.

@@ -1,19 +1,29 @@
 //! What all threads of one server share.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use lapwing_wire::deflate::Room;
 use tokio::sync::{Notify, Semaphore};
 
-use super::access::Access;
+use super::access::bearers::Bearers;
+use super::access::{Access, Denied};
 use super::breach::Breaches;
+use super::chronicle::Chronicle;
 use super::console::Console;
 use super::counts::Counts;
+use super::event::Event;
 use super::ledger::Ledgers;
+use super::refusals::Refusals;
 use super::roster::Roster;
 use super::topics::Topics;
+use crate::clock::Now;
 use crate::config::Limits;
+use crate::log::Log;
+use crate::source::spec::TopicSpec;
 
 /// Shared by the front door, the workers and the sources.
 pub struct Common {
@@ -23,8 +33,13 @@ pub struct Common {
     pub limits: Limits,
     /// Who may do what.
     pub access: Access,
-    /// Where events are told.
-    pub console: Console,
+    /// How many connections each bearer of a token has.
+    pub bearers: Arc<Bearers>,
+    /// Who was refused for their token.
+    pub refusals: Refusals,
+    console: Console,
+    /// Where events are kept, for those who watch.
+    pub chronicle: Chronicle,
     /// Who came and went.
     pub roster: Roster,
     /// Connections open now, those still in their handshake included.
@@ -47,16 +62,25 @@ pub struct Common {
 
 impl Common {
     /// Of a server that has just begun.
-    #[must_use]
-    pub fn new(topics: Topics, limits: Limits, access: Access, console: Console) -> Arc<Self> {
+    pub fn new(
+        topics: Vec<(TopicSpec, Arc<Log>)>,
+        limits: Limits,
+        access: Access,
+        console: Console,
+    ) -> io::Result<Arc<Self>> {
+        let chronicle = Chronicle::start()?;
         let body_room = Semaphore::new(limits.bodies_bytes_max.div_ceil(1024));
-        Arc::new(Self {
+        let topics = Topics::new(topics, chronicle.topics());
+        Ok(Arc::new(Self {
             counts: Counts::new(topics.len()),
             ledgers: Ledgers::new(topics.len()),
             topics,
+            bearers: Bearers::new(limits.token_connections_max),
             limits,
             access,
+            refusals: Refusals::default(),
             console,
+            chronicle,
             roster: Roster::default(),
             open: AtomicUsize::new(0),
             breaches: Breaches::default(),
@@ -65,13 +89,32 @@ impl Common {
             inflating: Room::new(Limits::INFLATING_BYTES_MAX),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
-        })
+        }))
     }
 
     /// Whether nobody new is let in, and nothing is taken, any more.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Somebody at this address is refused for their token, or for the lack of one.
+    pub fn on_refused(&self, from: SocketAddr, denied: &Denied) {
+        if let Some(event) = self.refusals.come(from, denied) {
+            self.tell(event);
+        }
+    }
+
+    /// Tells an event: it is shown, and kept for those who watch. Returns at once.
+    pub fn tell(&self, event: Event) {
+        self.chronicle.tell(&event, Now::read());
+        self.console.tell(event);
+    }
+
+    /// The longest that giving everybody a turn took lately.
+    #[must_use]
+    pub fn late(&self) -> Duration {
+        self.ledgers.late(Now::read().mono)
     }
 
     /// From now on nobody is let in.

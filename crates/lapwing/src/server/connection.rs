@@ -19,6 +19,7 @@ use super::echo::Echo;
 use super::feeds::Feeds;
 use super::ledger::Ledger;
 use super::peer::Peer;
+use super::row::Row;
 use super::seat::Seat;
 use super::tick::Tick;
 use super::topics::TopicId;
@@ -193,6 +194,15 @@ impl Connection {
         self.peer.session.frames(feeds, Limits::WRITE_BYTES_MAX)
     }
 
+    /// What those who watch see of it.
+    #[must_use]
+    pub fn row(&self, around: &Surroundings) -> Row {
+        let Surroundings {
+            common, feeds, passes, ..
+        } = around;
+        self.peer.row(common, feeds, passes, self.socket.path())
+    }
+
     /// What [`Connection::frames`] gave was sent by somebody else, and this came of it.
     pub fn on_sent(&mut self, sent: Sent, around: &mut Surroundings) -> Turn {
         let written = match sent.written {
@@ -269,12 +279,13 @@ impl Connection {
                         around.ledger.on_message();
                     }
                     match frame {
-                        Frame::Deflated(message) => inflated += self.peer.on_deflated(message, around),
+                        Frame::Deflated(message) => inflated += self.peer.on_deflated(message, around, &self.socket),
                         frame => {
                             let Surroundings {
                                 feeds, common, passes, ..
                             } = around;
-                            self.peer.on_frame(frame, around.now, common, feeds, passes);
+                            self.peer
+                                .on_frame(frame, around.now, common, feeds, passes, &self.socket);
                         }
                     }
                     bytes = &mut std::mem::take(&mut bytes)[consumed..];
@@ -291,7 +302,7 @@ impl Connection {
         self.account(held, &around.common);
         self.peer.live.on_heard(around.now, self.decoder.message_open());
         if self.peer.session.mode() == Mode::LapwingV1 && !self.peer.session.cursors().is_empty() {
-            self.peer.tell_joined(&around.common, &around.feeds);
+            self.peer.tell_joined(&around.common, &around.feeds, &around.passes);
         }
     }
 

@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lapwing_wire::time::micros_text;
 use rustix::io::Errno;
-use serde::Serialize;
 
 use super::event::Event;
 use super::label::ClientLabel;
@@ -225,14 +223,18 @@ fn weight(event: &Event) -> usize {
         | Event::Access { text }
         | Event::Limit { text } => text.len(),
         Event::Left {
+            who,
             reason,
             last,
             missed,
             behind,
             gone,
             ..
-        } => reason.len() + (last.0.len() + missed.len() + behind.len() + gone.len()) * PLACE_BYTES,
-        Event::Joined { from, .. } => from.0.len() * PLACE_BYTES,
+        } => {
+            let who = who.as_ref().map_or(0, String::len);
+            who + reason.len() + (last.0.len() + missed.len() + behind.len() + gone.len()) * PLACE_BYTES
+        }
+        Event::Joined { who, from, .. } => who.as_ref().map_or(0, String::len) + from.0.len() * PLACE_BYTES,
         _ => 0,
     };
     size_of::<Event>() + 64 + text
@@ -407,19 +409,7 @@ impl LaneWriter {
     fn write(&mut self, now: Now, event: &Event) {
         let sink = usize::from(!event.is_data());
         if self.format == OutputFormat::Json {
-            #[derive(Serialize)]
-            struct Line<'a> {
-                event: &'static str,
-                time: String,
-                #[serde(flatten)]
-                fields: &'a Event,
-            }
-            let line = Line {
-                event: event.key(),
-                time: micros_text(now.wall),
-                fields: event,
-            };
-            let mut text = serde_json::to_string(&line).expect("every field has a form in JSON");
+            let mut text = event.to_json(now);
             text.push('\n');
             self.put(0, &text, event.client());
         } else {

@@ -277,6 +277,7 @@ mod tests {
             spread_ms: spans(blocks, 0.0, 0.0, 0.0),
             flags: Flags::NONE,
             reconnects: 0,
+            age_ms: None,
             time: String::new(),
         }
     }

@@ -27,6 +27,7 @@ use super::peer::Peer;
 use super::ring::{BATCH_MAX, Outgoing, SendRing};
 use super::tick::Tick;
 use super::topics::TopicId;
+use super::watch::Rows;
 use super::worker::{Arrival, Command, Share};
 use crate::clock::Now;
 use crate::config::Limits;
@@ -51,6 +52,8 @@ pub struct Delivery {
     ring: Option<SendRing>,
     /// Connections whose frames go out with the next batch, each once.
     batch: Vec<usize>,
+    /// Those who want to know of all clients, and from which place on.
+    surveys: VecDeque<(Rows, usize)>,
     clock: PatientClock,
     swept: Duration,
     /// When those who still lag are dismissed.
@@ -93,6 +96,7 @@ impl Delivery {
             buffer: vec![0; READ_BYTES],
             ring: None,
             batch: Vec::new(),
+            surveys: VecDeque::new(),
             clock: PatientClock::default(),
             swept: Duration::ZERO,
             stop_by: Duration::MAX,
@@ -109,7 +113,7 @@ impl Delivery {
             match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     let text = format!("a delivery thread cannot wait for its sockets: {error}");
-                    self.around.common.console.tell(Event::Limit { text });
+                    self.around.common.tell(Event::Limit { text });
                     std::thread::sleep(Duration::from_millis(100));
                 }
                 _ => {}
@@ -134,6 +138,7 @@ impl Delivery {
             }
             self.send_batch();
             self.close_round();
+            self.look_around();
             if self.around.now.saturating_sub(self.swept) >= self.sweep_interval() {
                 self.sweep();
             }
@@ -161,7 +166,7 @@ impl Delivery {
     /// How long the poll may wait: not at all with work at hand, for ever with nobody here.
     fn wait(&self) -> Option<Duration> {
         match () {
-            () if !self.ready.is_empty() => Some(Duration::ZERO),
+            () if !self.ready.is_empty() || !self.surveys.is_empty() => Some(Duration::ZERO),
             () if self.connections.is_empty() && self.around.stop.is_none() => None,
             () => Some(self.sweep_interval()),
         }
@@ -188,6 +193,7 @@ impl Delivery {
             match command {
                 Command::Adopt(arrival) => self.adopt(*arrival),
                 Command::Loaded(loaded) => self.on_loaded(loaded),
+                Command::Survey(rows) => self.surveys.push_back((rows, 0)),
                 Command::Stop(stop) => {
                     self.stop_by = self.around.now + stop.drain;
                     self.around.stop = Some(stop);
@@ -212,6 +218,7 @@ impl Delivery {
             grants,
             pins,
             pass,
+            watches,
             seat,
         } = arrival;
         self.around.ledger.on_read(leftover.len());
@@ -225,7 +232,7 @@ impl Delivery {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
         let session = Session::new(mode, compression, cursors);
-        let mut peer = Peer::new(label, address, session, Key::new(key), limits, self.around.now);
+        let mut peer = Peer::new(label, address, session, Key::new(key), watches, limits, self.around.now);
         if mode == Mode::Echo {
             peer.echo_messages(Echo::new(deflation));
         }
@@ -252,7 +259,7 @@ impl Delivery {
         if mode != Mode::LapwingV1 || !grants.is_empty() {
             self.connections[key]
                 .peer
-                .tell_joined(&self.around.common, &self.around.feeds);
+                .tell_joined(&self.around.common, &self.around.feeds, &self.around.passes);
         }
         if let Err(error) = registered {
             self.over(key, Some(format!("cannot be watched: {error}")));
@@ -360,7 +367,7 @@ impl Delivery {
 
     fn tell_no_ring(&self, what: &str, error: &io::Error) {
         let text = format!("io_uring {what} ({error}): from now on each client has a system call of its own");
-        self.around.common.console.tell(Event::Limit { text });
+        self.around.common.tell(Event::Limit { text });
     }
 
     /// Has something brought from a file; meanwhile the connection goes on with its other topics.
@@ -426,7 +433,6 @@ impl Delivery {
 
     fn over(&mut self, key: usize, broken: Option<String>) {
         let mut connection = self.connections.remove(key);
-        self.around.passes.remove(Key::new(key));
         for cursor in connection.peer.session.cursors() {
             self.around
                 .feeds
@@ -435,7 +441,8 @@ impl Delivery {
         self.around.common.counts.on_gone(connection.peer.session.mode());
         connection
             .peer
-            .tell_left(&self.around.common, &self.around.feeds, broken);
+            .tell_left(&self.around.common, &self.around.feeds, &self.around.passes, broken);
+        self.around.passes.remove(Key::new(key));
         connection.let_go(&self.around.common);
         connection.socket.finish();
         // It may have failed to be registered in the first place.
@@ -456,6 +463,23 @@ impl Delivery {
         }
     }
 
+    /// Tells those who asked of the next few clients: a thousand at once would hold up the feed.
+    fn look_around(&mut self) {
+        let Some((answer, from)) = self.surveys.front_mut() else {
+            return;
+        };
+        let until = (*from + SURVEYED_AT_ONCE).min(self.connections.capacity());
+        let rows: Vec<_> = (*from..until)
+            .filter_map(|key| Some(self.connections.get(key)?.row(&self.around)))
+            .collect();
+        *from = until;
+        // Whoever asked may have gone.
+        let gone = !rows.is_empty() && answer.send(rows).is_err();
+        if gone || until == self.connections.capacity() {
+            self.surveys.pop_front();
+        }
+    }
+
     /// Looks at every connection: who is silent, who lags, who is owed a heartbeat, whose time is up.
     fn sweep(&mut self) {
         self.swept = self.around.now;
@@ -470,7 +494,7 @@ impl Delivery {
             let Connection {
                 peer, socket, close_by, ..
             } = connection;
-            peer.tell_joined(&self.around.common, &self.around.feeds);
+            peer.tell_joined(&self.around.common, &self.around.feeds, &self.around.passes);
             let closing = peer.session.closing().is_some();
             if close_by.is_some_and(|by| Tick::at(now).since(by) > Duration::ZERO) {
                 self.over(key, None);
@@ -499,6 +523,7 @@ impl Delivery {
                 Verdict::Fine if beats && peer.live.beat_due(now, self.around.common.limits.heartbeat) => {
                     peer.beat(&self.around.common)
                 }
+                Verdict::Fine if peer.look_for_reports(now, &self.around.common) => peer.session.ping(),
                 Verdict::Fine => continue,
                 Verdict::Ping => peer.session.ping(),
                 Verdict::End(breach, code, reason) => {
@@ -549,5 +574,7 @@ impl PatientClock {
 pub const BELL: Token = Token(usize::MAX);
 /// One read buffer per worker, whatever the number of sessions.
 const READ_BYTES: usize = 64 << 10;
+/// About 50 us of looking between two rounds of the feed.
+const SURVEYED_AT_ONCE: usize = 16;
 /// Longer than any sweep interval, so that nothing else is shortened.
 const PAUSE_MAX: Duration = Duration::from_secs(2);

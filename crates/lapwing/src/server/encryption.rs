@@ -78,7 +78,7 @@ impl Encryption {
             let Ok((looked_at, text)) = looked.await else { continue };
             watched = looked_at;
             if let Some(text) = text {
-                common.console.tell(Event::Certificate { text });
+                common.tell(Event::Certificate { text });
             }
         }
     }
@@ -86,6 +86,12 @@ impl Encryption {
     /// Reads the files and uses what is in them; gives what came of it, as a sentence.
     fn exchange(&self, files: &CertificateFiles) -> String {
         match Certificate::read(files) {
+            // It stays as it is: who comes back need not do the whole handshake again.
+            Ok(certificate) if certificate.is_shown_as(&self.certificate()) => format!(
+                "the certificate in {:?} is the one in use already, SHA-256 {}",
+                files.cert,
+                certificate.fingerprint()
+            ),
             Ok(certificate) => {
                 let text = format!(
                     "new connections get the certificate in {:?}, SHA-256 {}",

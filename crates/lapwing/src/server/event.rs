@@ -10,11 +10,14 @@ use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::{GapReason, Level};
 use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::position::Offset;
+use lapwing_wire::time::micros_text;
 use lapwing_wire::topic::TopicName;
 use serde::Serialize;
 
-use super::breach::Met;
+use super::cause::{Cause, Judgement};
 use super::label::ClientLabel;
+use super::sums::Sums;
+use crate::clock::Now;
 use crate::terminal::form;
 
 /// One thing that happened.
@@ -52,8 +55,11 @@ pub enum Event {
     Joined {
         /// The connection's number.
         session: u64,
-        /// Who.
+        /// How it is called.
         client: ClientLabel,
+        /// Who it belongs to, as its token says; already harmless. None where no token is asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        who: Option<String>,
         /// From where.
         #[serde(serialize_with = "place_text")]
         address: SocketAddr,
@@ -71,8 +77,11 @@ pub enum Event {
     Left {
         /// The connection's number.
         session: u64,
-        /// Who.
+        /// How it is called.
         client: ClientLabel,
+        /// Who it belonged to, as for [`Event::Joined`].
+        #[serde(skip_serializing_if = "Option::is_none")]
+        who: Option<String>,
         /// The close code, 1006 when there was none.
         #[serde(serialize_with = "code_number")]
         code: CloseCode,
@@ -147,6 +156,17 @@ pub enum Event {
         /// The sum of drift so far.
         #[serde(serialize_with = "tenth")]
         behind_ms: f64,
+        /// Whose fault it is that it takes so long.
+        cause: Cause,
+        /// The kernel's round trip, where it tells.
+        #[serde(serialize_with = "hundredths", skip_serializing_if = "Option::is_none")]
+        round_trip_ms: Option<f64>,
+        /// How long the last message was on its way.
+        #[serde(serialize_with = "tenths", skip_serializing_if = "Option::is_none")]
+        latency_ms: Option<f64>,
+        /// By how much that may be wrong.
+        #[serde(serialize_with = "hundredths", skip_serializing_if = "Option::is_none")]
+        latency_error_ms: Option<f64>,
         /// Why it does not count, if so.
         flags: Flags,
     },
@@ -161,12 +181,37 @@ pub enum Event {
         /// How far.
         #[serde(serialize_with = "tenth")]
         behind_ms: f64,
-        /// After how many slow blocks.
-        blocks: u64,
+        /// After how many slow blocks; none when it was slow before and only the cause changed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        blocks: Option<u64>,
         /// Messages of the topic that wait here for it.
         waiting: u64,
-        /// Whose fault, in the words of the closed set.
-        cause: &'static str,
+        /// Bytes that the kernel holds for it, where it tells.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        waits_bytes: Option<u64>,
+        /// The kernel's round trip, where it tells.
+        #[serde(serialize_with = "hundredths", skip_serializing_if = "Option::is_none")]
+        round_trip_ms: Option<f64>,
+        /// Whose fault.
+        cause: Cause,
+        /// How that is known.
+        why: Judgement,
+    },
+    /// A client sends no reports any more, and does not answer a ping.
+    Silent {
+        /// The connection's number.
+        session: u64,
+        /// Who.
+        client: ClientLabel,
+        /// The topic.
+        topic: TopicName,
+        /// Since its last report.
+        #[serde(rename = "quiet_ms", with = "millis")]
+        quiet: Duration,
+        /// `silent`.
+        cause: Cause,
+        /// How that is known.
+        why: Judgement,
     },
     /// A client keeps up again.
     KeepsUp {
@@ -246,8 +291,11 @@ pub enum Event {
         #[serde(skip_serializing_if = "Tally::is_empty")]
         missed: Tally,
         /// How often each limit was met.
-        #[serde(skip_serializing_if = "Met::is_empty")]
-        limits: Met,
+        #[serde(skip_serializing_if = "Sums::is_empty")]
+        limits: Sums,
+        /// How often somebody was refused for their token, by reason.
+        #[serde(skip_serializing_if = "Sums::is_empty")]
+        refused_tokens: Sums,
     },
     /// Lines that a slow terminal or pipe did not take.
     NotShown {
@@ -409,7 +457,7 @@ impl Event {
             Self::Left { .. } => "left",
             Self::Said { .. } => "says",
             Self::Report { .. } => "block",
-            Self::Slow { .. } => "slow",
+            Self::Slow { .. } | Self::Silent { .. } => "slow",
             Self::KeepsUp { .. } => "ok",
             Self::Missed { .. } => "gap",
             Self::Source { .. } => "source",
@@ -419,6 +467,24 @@ impl Event {
             Self::Limit { .. } | Self::NotShown { .. } => "limit",
             Self::Stopping { .. } | Self::Stopped { .. } => "stop",
         }
+    }
+
+    /// As one JSON object: `event`, `time`, and the fields.
+    #[must_use]
+    pub fn to_json(&self, now: Now) -> String {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            event: &'static str,
+            time: String,
+            #[serde(flatten)]
+            fields: &'a Event,
+        }
+        let line = Line {
+            event: self.key(),
+            time: micros_text(now.wall),
+            fields: self,
+        };
+        serde_json::to_string(&line).expect("every field has a form in JSON")
     }
 
     /// The value of `event` in JSON.
@@ -431,6 +497,7 @@ impl Event {
             Self::Said { .. } => "said",
             Self::Report { .. } => "report",
             Self::Slow { .. } => "slow",
+            Self::Silent { .. } => "silent",
             Self::KeepsUp { .. } => "keeps_up",
             Self::Missed { .. } => "gap",
             Self::Source { .. } => "source",
@@ -459,6 +526,7 @@ impl Event {
             | Self::Said { client, .. }
             | Self::Report { client, .. }
             | Self::Slow { client, .. }
+            | Self::Silent { client, .. }
             | Self::KeepsUp { client, .. }
             | Self::Missed { client, .. } => Some(client),
             _ => None,
@@ -472,6 +540,7 @@ impl Event {
             Self::Ready { address, .. } => format!("ready on {address}"),
             Self::Joined {
                 client,
+                who,
                 address,
                 mode,
                 from,
@@ -489,9 +558,13 @@ impl Event {
                     waiting => format!("; {} to catch up", form::counted(*waiting, "message")),
                 };
                 let address = place(address);
+                let who = who.as_ref().map_or(String::new(), |who| format!(" as \"{who}\""));
                 match away {
-                    Some(away) => format!("{client} is back after {}: {places}{wait}", form::short_span(*away)),
-                    None => format!("{client} joined from {address} ({mode}): {places}{wait}"),
+                    Some(away) => {
+                        let away = form::short_span(*away);
+                        format!("{client} is back after {away}{who}: {places}{wait}")
+                    }
+                    None => format!("{client} joined from {address} ({mode}){who}: {places}{wait}"),
                 }
             }
             Self::Left {
@@ -533,25 +606,13 @@ impl Event {
                 client, address, said, ..
             } => format!("{client} ({}): {}", place(address), said.in_words()),
             Self::Report { .. } => self.report_sentence(),
-            Self::Slow {
-                client,
-                topic,
-                behind_ms,
-                blocks,
-                waiting,
-                cause,
-                ..
-            } => {
-                let seen = match waiting {
-                    0 => "nothing waits here: it reads late".to_owned(),
-                    waiting => format!("{} here for it", form::counted(*waiting, "message")),
-                };
-                format!(
-                    "{client} is {} behind on {topic} after {}: {cause} ({seen})",
-                    behind(*behind_ms),
-                    form::counted(*blocks, "block"),
-                )
-            }
+            Self::Slow { .. } => self.slow_sentence(),
+            Self::Silent {
+                client, topic, quiet, ..
+            } => format!(
+                "{client} is silent on {topic}: no report for {}, no answer to a ping (stopped or unreachable)",
+                form::short_span(*quiet)
+            ),
             Self::KeepsUp {
                 client,
                 topic,
@@ -593,14 +654,16 @@ impl Event {
                 bytes,
                 missed,
                 limits,
+                refused_tokens,
             } => format!(
-                "stopped after {}: {}, {}, {} sent{}{}",
+                "stopped after {}: {}, {}, {} sent{}{}{}",
                 form::short_span(*ran),
                 form::counted(*clients, "client"),
                 form::counted(*messages, "message"),
                 form::bytes(*bytes),
                 missed.behind_words("missed"),
-                limits.in_words()
+                limits.behind_words("limits met"),
+                refused_tokens.behind_words("tokens refused")
             ),
             Self::NotShown { lines, client } => {
                 let from = client
@@ -612,6 +675,42 @@ impl Event {
                 )
             }
         }
+    }
+
+    fn slow_sentence(&self) -> String {
+        let Self::Slow {
+            client,
+            topic,
+            behind_ms,
+            blocks,
+            waiting,
+            waits_bytes,
+            round_trip_ms,
+            cause,
+            why,
+            ..
+        } = self
+        else {
+            return String::new();
+        };
+        let mut seen = match (waiting, waits_bytes.unwrap_or(0)) {
+            (0, 0) => "nothing waits here".to_owned(),
+            (0, bytes) => format!("{} on their way", form::bytes(bytes)),
+            (waiting, _) => format!("{} here for it", form::counted(*waiting, "message")),
+        };
+        if let Some(ms) = round_trip_ms {
+            seen += &format!(", round trip {}", form::fine_span(Duration::from_secs_f64(ms / 1e3)));
+        }
+        let verdict = match blocks {
+            Some(blocks) => format!("after {}:", form::counted(*blocks, "block")),
+            None => "still, and now it is:".to_owned(),
+        };
+        format!(
+            "{client} is {} behind on {topic} {verdict} {} ({seen}: {})",
+            behind(*behind_ms),
+            cause.as_str(),
+            why.brief()
+        )
     }
 
     fn report_sentence(&self) -> String {
@@ -655,7 +754,8 @@ impl Event {
 }
 
 /// An address as people read it: where a proxy did not tell the port, there is none.
-fn place(address: &SocketAddr) -> String {
+#[must_use]
+pub fn place(address: &SocketAddr) -> String {
     match address.port() {
         0 => address.ip().to_string(),
         _ => address.to_string(),
@@ -666,7 +766,8 @@ fn behind(ms: f64) -> String {
     form::short_span(Duration::from_secs_f64(ms.max(0.0) / 1e3))
 }
 
-fn place_text<S: serde::Serializer>(address: &SocketAddr, serializer: S) -> Result<S::Ok, S::Error> {
+/// An address as text; where a proxy did not tell the port, without one.
+pub fn place_text<S: serde::Serializer>(address: &SocketAddr, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&place(address))
 }
 
@@ -679,11 +780,20 @@ fn code_number<S: serde::Serializer>(code: &CloseCode, serializer: S) -> Result<
 }
 
 /// Milliseconds with one digit: finer than anything that was measured.
-fn tenth<S: serde::Serializer>(ms: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn tenth<S: serde::Serializer>(ms: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((ms * 10.0).round() / 10.0)
 }
 
-fn tenths<S: serde::Serializer>(ms: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+/// Milliseconds with two digits: for what lasts microseconds.
+pub fn hundredths<S: serde::Serializer>(ms: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match ms {
+        Some(ms) => serializer.serialize_f64((ms * 100.0).round() / 100.0),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// The same, where there is one.
+pub fn tenths<S: serde::Serializer>(ms: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     match ms {
         Some(ms) => tenth(ms, serializer),
         None => serializer.serialize_none(),
@@ -726,9 +836,10 @@ mod tests {
             (topic("users"), Offset::new(13)),
             (topic("arrays"), Offset::new(35)),
         ]);
-        let joined = |away, waiting| Event::Joined {
+        let joined = |who: Option<&str>, away, waiting| Event::Joined {
             session: 1,
             client: label("sensor-1"),
+            who: who.map(str::to_owned),
             address: address(),
             mode: "lapwing.v1",
             from: places.clone(),
@@ -736,16 +847,25 @@ mod tests {
             waiting,
         };
         assert_eq!(
-            joined(None, 0).sentence(),
+            joined(None, None, 0).sentence(),
             "sensor-1 joined from 127.0.0.1:52144 (lapwing.v1): users 13, arrays 35"
         );
         assert_eq!(
-            joined(Some(Duration::from_millis(1302)), 6).sentence(),
+            joined(Some("web"), None, 0).sentence(),
+            "sensor-1 joined from 127.0.0.1:52144 (lapwing.v1) as \"web\": users 13, arrays 35"
+        );
+        assert_eq!(
+            joined(None, Some(Duration::from_millis(1302)), 6).sentence(),
             "sensor-1 is back after 1.3 s: users 13, arrays 35; 6 messages to catch up"
+        );
+        assert_eq!(
+            joined(Some("web"), Some(Duration::from_millis(1302)), 0).sentence(),
+            "sensor-1 is back after 1.3 s as \"web\": users 13, arrays 35"
         );
         let left = |missed, behind, gone| Event::Left {
             session: 2,
             client: ClientLabel::new(2, None),
+            who: None,
             code: CloseCode::NORMAL,
             by: EndedBy::Client,
             reason: String::new(),
@@ -802,6 +922,10 @@ mod tests {
             server_ms: elapsed_ms,
             drift_ms: elapsed_ms.map(|_| -0.01),
             behind_ms: 0.0,
+            cause: Cause::SourceLimited,
+            round_trip_ms: Some(0.2),
+            latency_ms: None,
+            latency_error_ms: None,
             flags,
         };
         assert_eq!(

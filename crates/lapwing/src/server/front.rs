@@ -22,9 +22,10 @@ use super::hello::Strays;
 use super::metrics::{self, Metrics};
 use super::seat::{NoSeat, Seats, SharedSeat};
 use super::trust::Trust;
-use super::turnstile::{Passage, Turnstile};
+use super::turnstile::Turnstile;
+use super::watch::Watch;
 use super::worker::Worker;
-use super::{gate, page, publish, stream};
+use super::{api, gate, page, publish, stream};
 use crate::clock::Now;
 use crate::terminal::form;
 
@@ -50,6 +51,8 @@ pub struct Front {
     pub strays: Strays,
     /// What is told to whoever watches.
     pub metrics: Metrics,
+    /// What those who watch the clients are shown.
+    pub watch: Watch,
     /// The tasks of connections, up to their upgrade.
     pub tasks: TaskTracker,
 }
@@ -91,18 +94,18 @@ impl Front {
         answer
     }
 
-    /// How long one who comes from here waits before it is served; the limit when it is not to be.
+    /// How long one who comes from here, and has a place, waits before it is served; the limit when it is not to be.
     pub fn pass(&self, address: IpAddr) -> Result<Duration, Breach> {
         if address.is_loopback() {
             return Ok(Duration::ZERO);
         }
         let now = Duration::from_nanos(Now::read().mono);
-        let passage = self.turnstile.lock().unwrap_or_else(PoisonError::into_inner).pass(now);
-        match passage {
-            Passage::Now => Ok(Duration::ZERO),
-            Passage::After(wait) => Ok(wait),
-            Passage::Refused => Err(Breach::AcceptRate),
-        }
+        let mut all = self.turnstile.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who is refused for one of both takes nothing of the other.
+        let wait = all.look(now).wait().ok_or(Breach::AcceptRate)?;
+        let own = self.seats.pass(address, now).wait().ok_or(Breach::AddressAcceptRate)?;
+        all.pass(now);
+        Ok(wait.max(own))
     }
 
     /// A proxy says for whom it asks: then it is that one's place and rate that count, from this request on.
@@ -149,6 +152,12 @@ impl Front {
                     StatusCode::TOO_MANY_REQUESTS,
                     format!("this address has {most}, and may have no more (--max-connections-per-address)"),
                 )
+            }
+            Breach::AddressAcceptRate => {
+                let most = form::counted(limits.address_accept_rate.per_second.into(), "connection");
+                let sentence =
+                    format!("more than {most} a second come from this address (--max-accept-rate-per-address)");
+                (StatusCode::TOO_MANY_REQUESTS, sentence)
             }
             Breach::AcceptRate => {
                 let most = form::counted(limits.accept_rate.per_second.into(), "connection");
@@ -224,7 +233,10 @@ impl Front {
             "/" | "/ws" if upgrade => stream::answer(self, request),
             "/ticket" => gate::ticket(&self.common, &request),
             stream::ECHO if upgrade && self.echo => stream::answer(self, request),
-            "/healthz" | "/readyz" | "/metrics" | "/" | "/page.js" | "/page.css" | "/icon.svg" if !reads(&request) => {
+            "/api/clients" | "/api/reports" | "/metrics" | "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css"
+            | "/icon.svg"
+                if !reads(&request) =>
+            {
                 let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
                 answer
                     .headers_mut()
@@ -232,6 +244,8 @@ impl Front {
                 answer
             }
             "/metrics" => metrics::answer(self, &request),
+            "/api/clients" => api::clients(self, &request).await,
+            "/api/reports" => api::reports(self, &request).await,
             "/healthz" => plain(StatusCode::OK, "ok"),
             "/readyz" if self.common.is_stopping() => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             "/readyz" => plain(StatusCode::OK, "ready"),

@@ -19,13 +19,14 @@ use super::front::{Answer, Guest, plain, refusal};
 use crate::clock::Now;
 
 /// Who sends a request; `protocols` and `ticket` are what an upgrade may show beside the headers.
-pub fn caller(
+pub fn caller<B>(
     common: &Common,
-    headers: &HeaderMap,
+    request: &Request<B>,
     protocols: &str,
     ticket: Option<&Secret>,
 ) -> Result<Caller, Box<Answer>> {
-    let authorization: Vec<_> = headers
+    let authorization: Vec<_> = request
+        .headers()
         .get_all(AUTHORIZATION)
         .iter()
         .map(|header| header.to_str().ok())
@@ -38,12 +39,15 @@ pub fn caller(
     common
         .access
         .identify(places, Now::read())
-        .map_err(|denied| refused(&denied))
+        .map_err(|denied| refused(common, request, &denied))
 }
 
-/// The answer to somebody who may not.
+/// The answer to somebody who may not, which is counted and told.
 #[must_use]
-pub fn refused(denied: &Denied) -> Box<Answer> {
+pub fn refused<B>(common: &Common, request: &Request<B>, denied: &Denied) -> Box<Answer> {
+    if let Some(guest) = request.extensions().get::<Guest>() {
+        common.on_refused(guest.address, denied);
+    }
     let status = StatusCode::from_u16(denied.status()).unwrap_or(StatusCode::UNAUTHORIZED);
     let mut answer = refusal(status, &denied.to_string());
     if let Some(challenge) = denied.challenge() {
@@ -76,7 +80,7 @@ fn is_here(peer: SocketAddr, client: SocketAddr, headers: &HeaderMap) -> bool {
 /// Answers a request for a ticket: what a page may put into the URL of one stream.
 pub fn ticket(common: &Common, request: &Request<Incoming>) -> Answer {
     match *request.method() {
-        Method::POST => give(common, request.headers()).unwrap_or_else(|refusal| *refusal),
+        Method::POST => give(common, request).unwrap_or_else(|refusal| *refusal),
         Method::OPTIONS => {
             let mut answer = plain(StatusCode::NO_CONTENT, "");
             *answer.body_mut() = Full::default();
@@ -94,8 +98,8 @@ pub fn ticket(common: &Common, request: &Request<Incoming>) -> Answer {
     }
 }
 
-fn give(common: &Common, headers: &HeaderMap) -> Result<Answer, Box<Answer>> {
-    let Caller::Known(identity) = caller(common, headers, "", None)? else {
+fn give<B>(common: &Common, request: &Request<B>) -> Result<Answer, Box<Answer>> {
+    let Caller::Known(identity) = caller(common, request, "", None)? else {
         let sentence = "this server asks for no token, so a stream needs no ticket";
         return Err(Box::new(refusal(StatusCode::NOT_FOUND, sentence)));
     };

@@ -91,7 +91,7 @@ pub struct Strays {
 impl Strays {
     fn tell(&self, front: &Front, text: impl FnOnce() -> String) {
         if self.told.lock().unwrap_or_else(PoisonError::into_inner).is_due() {
-            front.common.console.tell(Event::Limit { text: text() });
+            front.common.tell(Event::Limit { text: text() });
         }
     }
 }

@@ -122,6 +122,19 @@ impl Liveness {
         }
     }
 
+    /// For how long a ping has been on its way without an answer.
+    #[must_use]
+    pub fn unanswered(&self, now: Duration) -> Duration {
+        self.ping_left.map_or(Duration::ZERO, |left| Tick::at(now).since(left))
+    }
+
+    /// Whether a ping is to go out before it is due; not while there is one that is not answered.
+    pub fn ask(&mut self) -> bool {
+        let asks = !self.ping_queued && self.ping_left.is_none();
+        self.ping_queued |= asks;
+        asks
+    }
+
     /// Whether a heartbeat is due; it counts as sent.
     pub fn beat_due(&mut self, now: Duration, every: Duration) -> bool {
         let now = Tick::at(now);
@@ -237,6 +250,22 @@ mod tests {
             "the clock starts when the ping has left"
         );
         check_end(live.check(at(35), 0, &limits), 4408, "no pong for 10 s");
+    }
+
+    #[test]
+    fn who_is_asked_before_its_time_has_as_long_to_answer() {
+        let (mut live, limits) = fresh();
+        assert!(live.ask() && !live.ask(), "one ping at a time");
+        assert_eq!(live.unanswered(at(5)), Duration::ZERO, "it has not left");
+        live.on_control_left(at(5));
+        assert_eq!(live.unanswered(at(7)), at(2));
+        assert!(!live.ask());
+        assert_eq!(live.check(at(14), 0, &limits), Verdict::Fine);
+        live.on_heard(at(14), false);
+        assert_eq!(live.unanswered(at(15)), Duration::ZERO);
+        assert!(live.ask());
+        live.on_control_left(at(16));
+        check_end(live.check(at(26), 0, &limits), 4408, "no pong for 10 s");
     }
 
     #[test]

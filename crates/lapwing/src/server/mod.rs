@@ -3,9 +3,13 @@
 pub mod accept;
 pub mod access;
 pub mod address;
+pub mod api;
 pub mod breach;
 pub mod bucket;
+pub mod cause;
+pub mod census;
 pub mod certificate;
+pub mod chronicle;
 pub mod common;
 pub mod connection;
 pub mod console;
@@ -36,17 +40,23 @@ pub mod parting;
 pub mod peer;
 pub mod proxy;
 pub mod publish;
+pub mod refusals;
+pub mod reporter;
 pub mod ring;
 pub mod roster;
+pub mod row;
 pub mod seat;
 pub mod secrets;
+pub mod skew;
 pub mod storage;
 pub mod stream;
+pub mod sums;
 pub mod tick;
 pub mod told;
 pub mod topics;
 pub mod trust;
 pub mod turnstile;
+pub mod watch;
 pub mod watched;
 pub mod worker;
 
@@ -75,9 +85,9 @@ use metrics::Metrics;
 use seat::Seats;
 use secrets::Secrets;
 use storage::{Keeping, Storage};
-use topics::Topics;
 use trust::Trust;
 use turnstile::Turnstile;
+use watch::Watch;
 use worker::{Share, Stop, Worker};
 
 /// A server that runs.
@@ -88,6 +98,7 @@ pub struct Server {
     accepting: JoinHandle<()>,
     sources: Vec<Source>,
     ticking: JoinHandle<()>,
+    watching: JoinHandle<()>,
     /// Reads certificate, tokens and keys again.
     renewing: Vec<JoinHandle<()>>,
     keeping: Keeping,
@@ -109,7 +120,7 @@ impl Server {
         let listener = TcpListener::from_std(listener)?;
         let common = {
             let access = secrets.access.as_ref().map_or_else(Access::default, Files::access);
-            Common::new(Topics::new(storage.take_topics()), config.limits, access, console)
+            Common::new(storage.take_topics(), config.limits, access, console)?
         };
         let keeping = storage.start(&common)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -127,9 +138,10 @@ impl Server {
             encryption: secrets.encryption.clone(),
             strays: Strays::default(),
             metrics: Metrics::new(&common),
+            watch: Watch::default(),
             tasks: TaskTracker::new(),
         });
-        let sources = common.topics.iter().map(|topic| {
+        let sources = common.topics.public().map(|topic| {
             let events = Arc::new(ToConsole {
                 common: common.clone(),
                 topic: topic.name().clone(),
@@ -139,6 +151,7 @@ impl Server {
         let sources = sources.collect();
         let accepting = tokio::spawn(accept::accept(listener, front.clone()));
         let ticking = tokio::spawn(tick(common.clone()));
+        let watching = tokio::spawn(Watch::run(front.clone()));
         let renewing = secrets.renew(&common)?;
         Ok(Self {
             address,
@@ -147,6 +160,7 @@ impl Server {
             accepting,
             sources,
             ticking,
+            watching,
             renewing,
             keeping,
             started: Now::read(),
@@ -169,7 +183,7 @@ impl Server {
     pub async fn stop(self, code: CloseCode, why: &'static str, signal: &'static str) {
         let clients = self.front.workers.iter().map(Worker::sessions).sum::<usize>() as u64;
         self.common.begin_stop();
-        self.common.console.tell(Event::Stopping { signal, clients });
+        self.common.tell(Event::Stopping { signal, clients });
         let mut stopping: tokio::task::JoinSet<()> = self.sources.into_iter().map(Source::stop).collect();
         // Each has its own deadline; one that cannot even be asked does not hold the stop.
         let all = async { while stopping.join_next().await.is_some() {} };
@@ -189,6 +203,7 @@ impl Server {
         }
         self.accepting.abort();
         self.ticking.abort();
+        self.watching.abort();
         self.renewing.iter().for_each(JoinHandle::abort);
         self.front.tasks.close();
         // Answers that are under way; whoever does not take them is not waited for.
@@ -198,17 +213,19 @@ impl Server {
         let (messages, bytes) = self.common.roster.sent();
         let ran = Duration::from_nanos(Now::read().mono.saturating_sub(self.started.mono));
         let mut missed = Tally::default();
-        for topic in self.common.topics.iter() {
+        for topic in self.common.topics.public() {
             missed.add(topic.name(), topic.missed.load(Ordering::Relaxed));
         }
-        self.common.console.tell(Event::Stopped {
+        self.common.tell(Event::Stopped {
             ran,
             clients: self.common.roster.sessions(),
             messages,
             bytes,
             missed,
             limits: self.common.breaches.met(),
+            refused_tokens: self.common.refusals.counts(),
         });
+        self.common.chronicle.finish();
     }
 }
 
@@ -220,7 +237,7 @@ struct ToConsole {
 
 impl SourceEvents for ToConsole {
     fn tell(&self, text: String) {
-        self.common.console.tell(Event::Source {
+        self.common.tell(Event::Source {
             topic: self.topic.clone(),
             text,
         });

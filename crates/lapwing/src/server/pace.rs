@@ -3,13 +3,18 @@
 use lapwing_wire::block::Flags;
 use lapwing_wire::report::Report;
 
+use super::skew::Skew;
+
 /// The pace of one client in one topic.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pace {
-    behind_ms: f64,
+    /// The sum of drift since it came, and over how much of our time that is, in milliseconds.
+    drift_ms: f64,
+    ran_ms: f64,
+    skew: Skew,
     slow_blocks: u64,
     good_blocks: u64,
-    told_slow: bool,
+    drifts: bool,
 }
 
 /// A change that is told.
@@ -31,14 +36,16 @@ impl Pace {
         let joining =
             report.flags.has(Flags::FIRST) || report.flags.has(Flags::CATCHUP) && !report.flags.has(Flags::INTERRUPTED);
         if joining {
-            *self = Self::default();
-            return (None, None);
+            let drifted = std::mem::take(self).drifts;
+            return (None, drifted.then_some(Change::KeepsUp));
         }
         let (Some(span), Some(server_ms)) = (report.span_ms, server_ms) else {
             return (None, None);
         };
         let drift = span - server_ms;
-        self.behind_ms += drift;
+        self.drift_ms += drift;
+        self.ran_ms += server_ms;
+        self.skew.add(self.ran_ms, self.drift_ms);
         if !report.is_wholly_timed() {
             return (None, None);
         }
@@ -54,20 +61,26 @@ impl Pace {
         (Some(drift), self.change())
     }
 
-    /// How far behind the client is: the sum of drift since it came.
+    /// How far behind the client is: the sum of drift since it came, without what its clock runs faster or slower than ours.
     #[must_use]
     pub fn behind_ms(&self) -> f64 {
-        self.behind_ms
+        self.drift_ms - self.skew.at(self.ran_ms)
+    }
+
+    /// Whether it falls behind, from the report that began it to the one that ended it.
+    #[must_use]
+    pub fn drifts(&self) -> bool {
+        self.drifts
     }
 
     fn change(&mut self) -> Option<Change> {
-        if !self.told_slow && self.slow_blocks >= SLOW_BLOCKS {
-            self.told_slow = true;
+        if !self.drifts && self.slow_blocks >= SLOW_BLOCKS {
+            self.drifts = true;
             self.good_blocks = 0;
             return Some(Change::Slow(self.slow_blocks));
         }
-        if self.told_slow && self.good_blocks >= GOOD_BLOCKS {
-            self.told_slow = false;
+        if self.drifts && self.good_blocks >= GOOD_BLOCKS {
+            self.drifts = false;
             return Some(Change::KeepsUp);
         }
         None
@@ -110,6 +123,7 @@ mod tests {
             spread_ms: spans,
             flags,
             reconnects: 0,
+            age_ms: None,
             time: String::new(),
         }
     }
@@ -168,12 +182,25 @@ mod tests {
     #[test]
     fn what_came_before_it_had_caught_up_is_left_out() {
         let mut pace = Pace::default();
-        pace.on_report(&report(1, 6000.0, Flags::NONE), Some(2000.0));
-        pace.on_report(&report(5, 1.0, Flags::CATCHUP), Some(60_000.0));
-        assert_eq!(pace, Pace::default());
+        pace.on_report(&report(2, 12_000.0, Flags::NONE), Some(4000.0));
+        assert!(pace.drifts());
+        let (_, change) = pace.on_report(&report(5, 1.0, Flags::CATCHUP), Some(60_000.0));
+        assert_eq!((change, &pace), (Some(Change::KeepsUp), &Pace::default()));
         let back = Flags::INTERRUPTED.with(Flags::CATCHUP);
         pace.on_report(&report(1, 3300.0, back), Some(2000.0));
         assert_eq!(pace.behind_ms(), 1300.0);
+    }
+
+    #[test]
+    fn a_clock_that_runs_slower_than_ours_leaves_nobody_behind() {
+        let mut pace = Pace::default();
+        for _ in 0..300 {
+            pace.on_report(&report(1, 2000.2, Flags::NONE), Some(2000.0));
+        }
+        // 100 millionths of ten minutes were 60 ms.
+        assert!(pace.behind_ms().abs() < 2.0, "{}", pace.behind_ms());
+        pace.on_report(&report(1, 2500.2, Flags::NONE), Some(2000.0));
+        assert!((pace.behind_ms() - 500.0).abs() < 5.0, "{}", pace.behind_ms());
     }
 
     #[test]

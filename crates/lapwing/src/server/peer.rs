@@ -8,16 +8,18 @@ use std::time::Duration;
 use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::{ClientMessage, GapReason, ServerMessage, Subscribe, Subscribed, Welcome};
 use lapwing_wire::decoder::{Deflated, Event as Frame};
+use lapwing_wire::escape::escaped;
 use lapwing_wire::position::Offset;
 use lapwing_wire::report::Report;
 use lapwing_wire::secret::Secret;
 use lapwing_wire::time::micros_text;
 
-use super::access::Caller;
-use super::access::pass::{Pass, Passes, Standing};
+use super::access::pass::{Passes, Standing};
+use super::access::{Caller, Denied};
 use super::address::Address;
 use super::breach::Breach;
 use super::bucket::Bucket;
+use super::cause::{Cause, Judgement};
 use super::common::Common;
 use super::connection::Surroundings;
 use super::echo::Echo;
@@ -26,13 +28,16 @@ use super::feeds::Feeds;
 use super::key::Key;
 use super::label::ClientLabel;
 use super::liveness::Liveness;
-use super::pace::{Change, Pace};
+use super::reporter::{News, Reporter, Sight};
+use super::row::{ReportRow, Row, TopicRow, Way, wall_of};
 use super::topics::{Topic, TopicId};
 use super::worker::{Share, Stop};
 use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::Grant;
 use crate::session::{Missed, Mode, Readers, Session};
+use crate::socket::Socket;
+use crate::socket::path::Path;
 use crate::terminal::form;
 
 /// One client: its session, its standing, and the other end's words.
@@ -47,6 +52,8 @@ pub struct Peer {
     /// When it came, in nanoseconds of the monotonic clock.
     joined: u64,
     told: bool,
+    /// Where nobody is asked for a token: it may see what the server knows of its clients.
+    watches: bool,
     /// Its place in the worker's list.
     key: Key,
     controls: Bucket,
@@ -61,7 +68,8 @@ struct Notes {
     commands: Option<Bucket>,
     /// How many more messages it may send, and how many more bytes.
     said: Option<(Bucket, Bucket)>,
-    paces: Vec<(TopicId, Pace, Bucket)>,
+    /// What is known of it in the topics that it reports.
+    reporters: Vec<Reporter>,
     /// Offsets that it was told it will not get, by topic.
     missed: Tally,
     /// The close frame that it sent.
@@ -80,6 +88,7 @@ impl Peer {
         address: SocketAddr,
         session: Session,
         key: Key,
+        watches: bool,
         limits: &Limits,
         now: Duration,
     ) -> Self {
@@ -95,6 +104,7 @@ impl Peer {
             live,
             joined: Now::read().mono,
             told: false,
+            watches,
             key,
             controls: Bucket::full(limits.command_rate, now),
             notes: None,
@@ -117,7 +127,7 @@ impl Peer {
             server: concat!("lapwing/", env!("CARGO_PKG_VERSION")).to_owned(),
             topics: common
                 .topics
-                .iter()
+                .public()
                 .map(Topic::name)
                 .filter(|name| passes.may_listen(self.key, name))
                 .cloned()
@@ -132,7 +142,7 @@ impl Peer {
     }
 
     /// Tells the console that the client is here, once it is known where it begins.
-    pub fn tell_joined(&mut self, common: &Common, feeds: &Feeds) {
+    pub fn tell_joined(&mut self, common: &Common, feeds: &Feeds, passes: &Passes) {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
@@ -141,9 +151,10 @@ impl Peer {
             .cursors()
             .iter()
             .map(|c| (common.topics.get(TopicId(c.topic)).name().clone(), c.offset));
-        common.console.tell(Event::Joined {
+        common.tell(Event::Joined {
             session: self.label.session(),
             client: self.label.clone(),
+            who: passes.who(self.key),
             address: self.address.get(),
             mode: self.session.mode().as_str(),
             from: Places(places.collect()),
@@ -153,8 +164,8 @@ impl Peer {
     }
 
     /// Tells the console, and those who count, that the client is gone.
-    pub fn tell_left(&mut self, common: &Common, feeds: &Feeds, broken: Option<String>) {
-        self.tell_joined(common, feeds);
+    pub fn tell_left(&mut self, common: &Common, feeds: &Feeds, passes: &Passes, broken: Option<String>) {
+        self.tell_joined(common, feeds, passes);
         let now = Now::read();
         let (code, by, reason) = self.how_it_ended(broken);
         common.counts.on_left(code);
@@ -176,9 +187,10 @@ impl Peer {
         common
             .roster
             .on_left(&self.label, now, self.session.messages, self.session.bytes);
-        common.console.tell(Event::Left {
+        common.tell(Event::Left {
             session: self.label.session(),
             client: self.label.clone(),
+            who: passes.who(self.key),
             code,
             by,
             reason,
@@ -196,7 +208,7 @@ impl Peer {
         let said = self.notes.as_ref().filter(|notes| !notes.closed_in_answer);
         let closed = said.and_then(|notes| notes.closed.as_ref());
         match (closed, self.session.closing(), broken) {
-            (Some((code, reason)), ..) => (*code, EndedBy::Client, lapwing_wire::escape::escaped(reason)),
+            (Some((code, reason)), ..) => (*code, EndedBy::Client, escaped(reason)),
             (_, Some((code, reason)), _) => (code, EndedBy::Server, reason.to_owned()),
             (_, None, Some(reason)) => (CloseCode::ABNORMAL, EndedBy::Network, reason),
             (_, None, None) => (
@@ -225,6 +237,7 @@ impl Peer {
         common: &Common,
         feeds: &mut Feeds,
         passes: &mut Passes,
+        socket: &Socket,
     ) {
         if self.session.closing().is_some() && !matches!(frame, Frame::Close(_)) {
             return;
@@ -246,7 +259,7 @@ impl Peer {
                 }
             }
             Frame::Text(text) if self.session.mode() == Mode::LapwingV1 => {
-                self.on_command(text, now, common, feeds, passes);
+                self.on_command(text, now, common, feeds, passes, socket);
             }
             Frame::Text(text) if holds_token(text) => self.on_said(Said::text(TOKEN_SAID, usize::MAX), common),
             Frame::Text(text) => self.on_said(Said::text(text, Limits::SAID_BYTES_MAX), common),
@@ -271,7 +284,7 @@ impl Peer {
     }
 
     /// Takes a message that came compressed; gives how long it was made.
-    pub fn on_deflated(&mut self, message: Deflated<'_>, around: &mut Surroundings) -> usize {
+    pub fn on_deflated(&mut self, message: Deflated<'_>, around: &mut Surroundings, socket: &Socket) -> usize {
         if self.session.closing().is_some() {
             return 0;
         }
@@ -300,7 +313,7 @@ impl Peer {
             }
         };
         match inflated.event() {
-            Ok(frame) => self.on_frame(frame, around.now, common, &mut around.feeds, &mut around.passes),
+            Ok(frame) => self.on_frame(frame, around.now, common, &mut around.feeds, &mut around.passes, socket),
             Err(error) => self.session.close(error.close_code(), &error.to_string()),
         }
         inflated.bytes()
@@ -346,7 +359,7 @@ impl Peer {
     fn on_said(&mut self, said: Said, common: &Common) {
         #[cfg(debug_assertions)]
         super::fault::on_said(&said);
-        common.console.tell(Event::Said {
+        common.tell(Event::Said {
             session: self.label.session(),
             client: self.label.clone(),
             address: self.address.get(),
@@ -354,7 +367,15 @@ impl Peer {
         });
     }
 
-    fn on_command(&mut self, text: &str, now: Duration, common: &Common, feeds: &mut Feeds, passes: &mut Passes) {
+    fn on_command(
+        &mut self,
+        text: &str,
+        now: Duration,
+        common: &Common,
+        feeds: &mut Feeds,
+        passes: &mut Passes,
+        socket: &Socket,
+    ) {
         let rate = common.limits.command_rate;
         let full = || Bucket::full(rate, now);
         if !self.notes().commands.get_or_insert_with(full).take(rate, now) {
@@ -370,11 +391,14 @@ impl Peer {
             Ok(ClientMessage::Unsubscribe { topic }) => match common.topics.find(&topic) {
                 Some(found) if self.session.unfollow(found.id.0) => {
                     feeds.unfollow(found.id, self.session.view(), self.key);
+                    if let Some(notes) = &mut self.notes {
+                        notes.reporters.retain(|reporter| reporter.topic != found.id);
+                    }
                     self.session.say(&ServerMessage::Unsubscribed { topic });
                 }
                 _ => self.refuse("unknown_topic", format!("topic {topic} is not followed"), Some(topic)),
             },
-            Ok(ClientMessage::Report(report)) => self.on_report(&report, now, common, feeds),
+            Ok(ClientMessage::Report(report)) => self.on_report(&report, now, common, feeds, socket),
             Ok(ClientMessage::Say { text }) => self.on_said(Said::text(&text, Limits::SAID_BYTES_MAX), common),
             Err(message) => self.refuse("bad_command", message, None),
         }
@@ -395,12 +419,13 @@ impl Peer {
         };
         let topics: Vec<&Topic> = match &wish.topic {
             None => {
-                let topics = common.topics.iter();
+                let topics = common.topics.public();
                 topics
                     .filter(|topic| passes.may_listen(self.key, topic.name()))
                     .collect()
             }
-            Some(name) if let Some(denied) = passes.denies_listen(self.key, name) => {
+            Some(name) if let Err(denied) = passes.caller(self.key).check_follow(name, self.watches) => {
+                common.on_refused(self.address.get(), &denied);
                 return self.refuse("not_allowed", denied.to_string(), Some(name.clone()));
             }
             Some(name) => match common.topics.find(name) {
@@ -432,7 +457,7 @@ impl Peer {
             feeds.follow(topic.id, self.session.view(), self.key);
             self.session.say(&subscribed(topic, &grant));
             if grant.missing_from.is_some() {
-                self.tell_joined(common, feeds);
+                self.tell_joined(common, feeds, passes);
             }
             self.tell_gap(topic, &grant, common);
         }
@@ -444,27 +469,33 @@ impl Peer {
         let identity = match common.access.identify_token(token, now) {
             Ok(Caller::Known(identity)) => identity,
             Ok(Caller::Anyone) => return self.session.say(&ServerMessage::Authorized { in_ms: None }),
-            Err(denied) => return self.session.close(CloseCode::BAD_TOKEN, &denied.to_string()),
+            Err(denied) => return self.end_for(CloseCode::BAD_TOKEN, &denied, common),
         };
         let held = passes.get(self.key);
         if held.is_some_and(|held| held.identity().subject != identity.subject) {
-            let reason = "the token is of somebody else than this connection";
-            return self.session.close(CloseCode::BAD_TOKEN, reason);
+            let who = identity.subject.clone();
+            return self.end_for(CloseCode::BAD_TOKEN, &Denied::SomebodyElse { who }, common);
         }
-        let pass = Pass::new(identity, now);
-        let in_ms = pass.left(now.mono).map(millis);
-        passes.put(self.key, Some(pass));
+        let renewed = passes.renew(self.key, identity, now);
+        let in_ms = renewed.and_then(|pass| pass.left(now.mono)).map(millis);
         match self.denied(common, passes) {
-            Some(denied) => self.session.close(CloseCode::TOPIC_REFUSED, &denied),
+            Some(denied) => self.end_for(CloseCode::TOPIC_REFUSED, &denied, common),
             None => self.session.say(&ServerMessage::Authorized { in_ms }),
         }
     }
 
+    /// The token that it has shown is refused, and the connection ends with that.
+    fn end_for(&mut self, code: CloseCode, denied: &Denied, common: &Common) {
+        common.on_refused(self.address.get(), denied);
+        self.session.close(code, &denied.to_string());
+    }
+
     /// Why it may not follow a topic that it does follow, if there is one.
-    fn denied(&self, common: &Common, passes: &Passes) -> Option<String> {
+    fn denied(&self, common: &Common, passes: &Passes) -> Option<Denied> {
         self.session.cursors().iter().find_map(|cursor| {
             let topic = common.topics.get(TopicId(cursor.topic));
-            Some(passes.denies_listen(self.key, topic.name())?.to_string())
+            let caller = passes.caller(self.key);
+            caller.check_follow(topic.name(), self.watches).err()
         })
     }
 
@@ -479,7 +510,7 @@ impl Peer {
             Standing::Withdrawn => self.session.close(CloseCode::TOKEN_EXPIRED, "the token was withdrawn"),
             Standing::Changed => {
                 if let Some(denied) = self.denied(common, passes) {
-                    self.session.close(CloseCode::TOKEN_EXPIRED, &denied);
+                    self.session.close(CloseCode::TOKEN_EXPIRED, &denied.to_string());
                 }
             }
         }
@@ -508,7 +539,7 @@ impl Peer {
 
     /// What it wants of a topic cannot be read from its file.
     pub fn on_unreadable(&mut self, topic: &Topic, offset: Offset, error: &io::Error, common: &Common) {
-        common.console.tell(Event::Storage {
+        common.tell(Event::Storage {
             topic: topic.name().clone(),
             text: format!("cannot read from offset {offset} on: {error}"),
         });
@@ -528,7 +559,7 @@ impl Peer {
         topic.missed.fetch_add(count, Ordering::Relaxed);
         common.counts.of(topic.id).on_gap(reason, count);
         self.notes().missed.add(topic.name(), count);
-        common.console.tell(Event::Missed {
+        common.tell(Event::Missed {
             session: self.label.session(),
             client: self.label.clone(),
             topic: topic.name().clone(),
@@ -538,7 +569,7 @@ impl Peer {
         });
     }
 
-    fn on_report(&mut self, report: &Report, now: Duration, common: &Common, feeds: &Feeds) {
+    fn on_report(&mut self, report: &Report, now: Duration, common: &Common, feeds: &Feeds, socket: &Socket) {
         let Some(topic) = common
             .topics
             .find(&report.topic)
@@ -556,13 +587,16 @@ impl Peer {
             );
         }
         let rate = common.limits.report_rate;
-        let paces = &mut self.notes.get_or_insert_default().paces;
-        let place = paces.iter().position(|(id, ..)| *id == topic.id).unwrap_or_else(|| {
-            paces.push((topic.id, Pace::default(), Bucket::full(rate, now)));
-            paces.len() - 1
-        });
-        let (_, pace, bucket) = &mut paces[place];
-        if !bucket.take(rate, now) {
+        let reporters = &mut self.notes.get_or_insert_default().reporters;
+        let place = reporters
+            .iter()
+            .position(|reporter| reporter.topic == topic.id)
+            .unwrap_or_else(|| {
+                reporters.push(Reporter::new(topic.id, &topic.crowd, rate, now));
+                reporters.len() - 1
+            });
+        let reporter = &mut reporters[place];
+        if !reporter.may_report(rate, now) {
             common.breaches.count(Breach::ReportRate);
             let message = match rate.per_second {
                 1 => "at most one report a topic and second".to_owned(),
@@ -570,13 +604,18 @@ impl Peer {
             };
             return self.refuse("too_many_reports", message, Some(report.topic.clone()));
         }
-        let server_ms = server_ms(topic, report);
-        let (drift_ms, change) = pace.on_report(report, server_ms);
-        common.counts.of(topic.id).on_report(report, drift_ms);
-        let behind_ms = pace.behind_ms();
-        common.console.tell(Event::Report {
-            session: self.label.session(),
-            client: self.label.clone(),
+        let (session, client) = (self.label.session(), &self.label);
+        let sight = sight(topic, report, &self.session, common, feeds, socket);
+        let news = reporter.on_report(report, &sight, Now::read());
+        let behind_ms = reporter.behind_ms();
+        let judgement = reporter.judgement();
+        let path = sight.path;
+        let round_trip_ms = path.map(|path| path.way_and_back().as_secs_f64() * 1e3);
+        let reported = reporter.last().expect("it has just reported");
+        common.counts.of(topic.id).on_report(report, reported.drift_ms);
+        common.tell(Event::Report {
+            session,
+            client: client.clone(),
             topic: report.topic.clone(),
             block: report.last_block,
             blocks: report.blocks,
@@ -586,16 +625,33 @@ impl Peer {
             messages: report.messages,
             elapsed_ms: report.elapsed_ms.map(|spans| spans.total),
             spread_ms: report.spread_ms.median,
-            server_ms: drift_ms.and(server_ms),
-            drift_ms,
+            server_ms: reported.drift_ms.and(sight.server_ms),
+            drift_ms: reported.drift_ms,
             behind_ms,
+            cause: judgement.cause(),
+            round_trip_ms,
+            latency_ms: reported.latency.map(|latency| latency.ms),
+            latency_error_ms: reported.latency.map(|latency| latency.error_ms),
             flags: report.flags,
         });
-        match change {
-            Some(Change::Slow(blocks)) => self.tell_slow(topic, behind_ms, blocks, common, feeds),
-            Some(Change::KeepsUp) => common.console.tell(Event::KeepsUp {
-                session: self.label.session(),
-                client: self.label.clone(),
+        let slow = |blocks| Event::Slow {
+            session,
+            client: client.clone(),
+            topic: report.topic.clone(),
+            behind_ms,
+            blocks,
+            waiting: sight.waiting,
+            waits_bytes: path.map(|path| path.waits_bytes),
+            round_trip_ms,
+            cause: judgement.cause(),
+            why: judgement,
+        };
+        match news {
+            Some(News::Slow(blocks)) => common.tell(slow(Some(blocks))),
+            Some(News::Cause) => common.tell(slow(None)),
+            Some(News::KeepsUp) => common.tell(Event::KeepsUp {
+                session,
+                client: client.clone(),
                 topic: report.topic.clone(),
                 behind_ms,
             }),
@@ -603,22 +659,66 @@ impl Peer {
         }
     }
 
-    fn tell_slow(&self, topic: &Topic, behind_ms: f64, blocks: u64, common: &Common, feeds: &Feeds) {
-        let sent = self
-            .session
-            .cursor(topic.id.0)
-            .map_or(Offset::ZERO, |cursor| cursor.offset);
-        let waiting = feeds.log(topic.id.0, self.session.view()).next().since(sent);
-        common.console.tell(Event::Slow {
+    /// Looks for reports that should have come long ago: such a client is asked whether it is there, and one that does not answer
+    /// is told to be silent. Gives whether to ask.
+    pub fn look_for_reports(&mut self, now: Duration, common: &Common) -> bool {
+        let Some(notes) = &mut self.notes else { return false };
+        let unanswered = self.live.unanswered(now);
+        let wall = Now::read();
+        let mut asks = false;
+        for reporter in &mut notes.reporters {
+            let topic = common.topics.get(reporter.topic);
+            if !reporter.is_overdue(topic.log.next(), wall) {
+                continue;
+            }
+            asks = true;
+            if unanswered >= SILENT_AFTER && reporter.on_silent(wall) {
+                let last = reporter.last().expect("it is overdue since its last report");
+                common.tell(Event::Silent {
+                    session: self.label.session(),
+                    client: self.label.clone(),
+                    topic: topic.name().clone(),
+                    quiet: Duration::from_nanos(wall.mono.saturating_sub(last.at.mono)),
+                    cause: reporter.judgement().cause(),
+                    why: reporter.judgement(),
+                });
+            }
+        }
+        asks && self.live.ask()
+    }
+
+    /// What those who watch see of it; `path` is the way to it, where the kernel tells.
+    #[must_use]
+    pub fn row(&self, common: &Common, feeds: &Feeds, passes: &Passes, path: Option<Path>) -> Row {
+        let reporters = self.notes.as_ref().map_or(&[][..], |notes| &notes.reporters);
+        let topics = self.session.cursors().iter().map(|cursor| {
+            let reporter = reporters.iter().find(|reporter| reporter.topic.0 == cursor.topic);
+            TopicRow {
+                topic: common.topics.get(TopicId(cursor.topic)).name().clone(),
+                next: cursor.offset,
+                lag: feeds.log(cursor.topic, self.session.view()).next().since(cursor.offset),
+                report: reporter.and_then(ReportRow::of),
+            }
+        });
+        let who = passes
+            .get(self.key)
+            .map(|pass| escaped(&pass.identity().subject.to_string()));
+        Row {
             session: self.label.session(),
             client: self.label.clone(),
-            topic: topic.name().clone(),
-            behind_ms,
-            blocks,
-            waiting,
-            // With nothing waiting here, the server and the network have done their part; otherwise it may be either.
-            cause: if waiting == 0 { "client slow" } else { "unclear" },
-        });
+            who,
+            address: self.address.get(),
+            mode: self.session.mode().as_str(),
+            since: wall_of(self.joined, Now::read()),
+            cause: Cause::Unclear,
+            why: Judgement::NoReports,
+            behind_ms: None,
+            messages: self.session.messages,
+            bytes: self.session.bytes,
+            way: path.map(Way::from),
+            topics: topics.collect(),
+        }
+        .judged()
     }
 
     /// A heartbeat with the ends of all topics followed.
@@ -669,10 +769,20 @@ impl Peer {
     }
 }
 
-/// The server's own time for the offsets of a report, from the end of the block before: none when they are not all retained.
-fn server_ms(topic: &Topic, report: &Report) -> Option<f64> {
-    let (before, last) = topic.log.memory().instants(report.first.previous()?, report.last)?;
-    Some(last.saturating_sub(before) as f64 / 1e6)
+/// What the server sees of its own at a report. Its time for the same offsets is from the end of the block before: none when they
+/// are not all retained.
+fn sight(topic: &Topic, report: &Report, session: &Session, common: &Common, feeds: &Feeds, socket: &Socket) -> Sight {
+    let memory = topic.log.memory();
+    let instants = |before| memory.instants(before, report.last);
+    let spanned = report.first.previous().and_then(instants);
+    let sent = session.cursor(topic.id.0).map_or(Offset::ZERO, |cursor| cursor.offset);
+    Sight {
+        server_ms: spanned.map(|(before, last)| last.saturating_sub(before) as f64 / 1e6),
+        appended: spanned.or_else(|| instants(report.last)).map(|(_, last)| last),
+        waiting: feeds.log(topic.id.0, session.view()).next().since(sent),
+        path: socket.path(),
+        late: common.late(),
+    }
 }
 
 fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
@@ -698,6 +808,8 @@ fn holds_token(text: &str) -> bool {
 
 /// What is shown in its place.
 const TOKEN_SAID: &str = "a token, which is not shown";
+/// Who is there answers a ping sooner, unless it is very far away.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// Who came too often may come back after so long.
 const RATE_RETRY_MS: u64 = 5000;
 

@@ -66,10 +66,12 @@ pub async fn answer(front: &Front, topic: &str, request: Request<Incoming>) -> A
 
 async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Result<Answer, Box<Answer>> {
     let topics = &front.common.topics;
-    let caller = gate::caller(&front.common, request.headers(), "", None)?;
+    let caller = gate::caller(&front.common, &request, "", None)?;
     let name = TopicName::parse(topic).ok();
     if let Some(name) = &name {
-        caller.check_publish(name).map_err(|denied| gate::refused(&denied))?;
+        caller
+            .check_publish(name)
+            .map_err(|denied| gate::refused(&front.common, &request, &denied))?;
     }
     let may = |name: &TopicName| caller.check_publish(name).is_ok();
     let topic = name.and_then(|name| topics.find(&name)).ok_or_else(|| {

@@ -1,13 +1,15 @@
 //! A connection's place among those allowed, in all and from its address.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
+use super::census::Census;
 use super::common::Common;
 use super::network::Network;
+use super::turnstile::Passage;
+use crate::clock::Now;
 
 /// Gives out the places of a server.
 pub struct Seats {
@@ -29,15 +31,15 @@ impl Seats {
     /// The places that the limits allow, none of them taken.
     #[must_use]
     pub fn new(common: &Arc<Common>) -> Self {
+        let limits = &common.limits;
         let rows = Arc::new(Rows {
             common: common.clone(),
-            taken: Mutex::default(),
+            census: Mutex::new(Census::new(limits.address_connections_max, limits.address_accept_rate)),
         });
-        let free = Arc::new(Row {
-            rows: rows.clone(),
-            network: None,
-        });
-        Self { rows, free }
+        Self {
+            free: Arc::new(rows.row(None)),
+            rows,
+        }
     }
 
     /// Takes a place for a connection from this address; none when it is not to be counted by address.
@@ -51,6 +53,11 @@ impl Seats {
         let mut seat = Seat(Place(self.free.clone()));
         seat.move_to(self, address)?;
         Ok(seat)
+    }
+
+    /// One who has a place from this address wants to come in: whether that is within the share of its network.
+    pub fn pass(&self, address: IpAddr, now: Duration) -> Passage {
+        self.rows.census().pass(Network::of_client(address), now)
     }
 }
 
@@ -74,51 +81,40 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.0.rows.common.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.common.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The rows in which somebody sits, each with how many do. There are no more of them than connections.
+/// The rows in which somebody sits, or sat lately.
 struct Rows {
     common: Arc<Common>,
-    taken: Mutex<HashMap<Network, (Arc<Row>, usize)>>,
+    census: Mutex<Census<Arc<Row>>>,
 }
 
 impl Rows {
     fn take(self: &Arc<Self>, network: Network) -> Result<Place, NoSeat> {
-        let most = self.common.limits.address_connections_max;
-        let mut taken = self.lock();
-        let (row, count) = taken.entry(network).or_insert_with(|| {
-            let row = Row {
-                rows: self.clone(),
-                network: Some(network),
-            };
-            (Arc::new(row), 0)
-        });
-        if *count >= most {
-            return Err(NoSeat::Address);
-        }
-        *count += 1;
-        Ok(Place(row.clone()))
+        let now = Duration::from_nanos(Now::read().mono);
+        let row = self.census().take(network, now, || Arc::new(self.row(Some(network))));
+        row.map(Place).ok_or(NoSeat::Address)
     }
 
-    fn give_back(&self, network: Network) {
-        if let Entry::Occupied(mut row) = self.lock().entry(network) {
-            row.get_mut().1 -= 1;
-            if row.get().1 == 0 {
-                row.remove();
-            }
+    fn row(self: &Arc<Self>, network: Option<Network>) -> Row {
+        Row {
+            common: self.common.clone(),
+            rows: Arc::downgrade(self),
+            network,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Network, (Arc<Row>, usize)>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn census(&self) -> MutexGuard<'_, Census<Arc<Row>>> {
+        self.census.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The places of one address.
 struct Row {
-    rows: Arc<Rows>,
+    common: Arc<Common>,
+    rows: Weak<Rows>,
     /// Whose; none for those who are not counted.
     network: Option<Network>,
 }
@@ -128,8 +124,10 @@ struct Place(Arc<Row>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(network) = self.0.network {
-            self.0.rows.give_back(network);
+        if let Some(network) = self.0.network
+            && let Some(rows) = self.0.rows.upgrade()
+        {
+            rows.census().give_back(network);
         }
     }
 }

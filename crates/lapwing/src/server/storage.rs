@@ -122,7 +122,7 @@ impl Storage {
     pub fn start(self, common: &Arc<Common>) -> io::Result<Keeping> {
         for (topic, text) in self.notices {
             count_finding(common, &topic);
-            common.console.tell(Event::Storage { topic, text });
+            common.tell(Event::Storage { topic, text });
         }
         let committer = |(log, writer): (Arc<Log>, StoreWriter)| {
             let events = Trouble {
@@ -148,7 +148,7 @@ pub fn tell_findings(common: &Common) {
         .map(|notice| told(&notice))
     {
         count_finding(common, &topic);
-        common.console.tell(Event::Storage { topic, text });
+        common.tell(Event::Storage { topic, text });
     }
 }
 
@@ -204,7 +204,7 @@ impl OnTrouble for Trouble {
         let since = |told: Now| Duration::from_nanos(now.mono.saturating_sub(told.mono));
         if self.told.is_none_or(|told| since(told) >= TROUBLE_INTERVAL) {
             self.told = Some(now);
-            self.common.console.tell(Event::Storage {
+            self.common.tell(Event::Storage {
                 topic: self.topic.clone(),
                 text: error.to_string(),
             });
@@ -216,7 +216,7 @@ impl OnTrouble for Trouble {
             if let Some(topic) = self.common.topics.find(&self.topic) {
                 self.common.counts.of(topic.id).on_recovered();
             }
-            self.common.console.tell(Event::Storage {
+            self.common.tell(Event::Storage {
                 topic: self.topic.clone(),
                 text: "messages are kept again".to_owned(),
             });
@@ -242,7 +242,7 @@ pub enum StorageError {
 }
 
 /// A name for a history, never drawn twice.
-fn random_epoch() -> Epoch {
+pub(super) fn random_epoch() -> Epoch {
     #[cfg(feature = "planted")]
     if crate::planted::is(crate::planted::Bug::EpochKept) {
         return Epoch::from_bits(1);

@@ -20,10 +20,11 @@ use lapwing_wire::topic::TopicName;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::access::Caller;
 use super::access::pass::Pass;
+use super::access::{Caller, Denied, NoPlace};
 use super::breach::Breach;
 use super::common::Common;
+use super::event::Event;
 use super::front::{Answer, Front, Guest, joined, refusal, text};
 use super::gate;
 use super::label::ClientLabel;
@@ -34,6 +35,7 @@ use crate::log::Grant;
 use crate::log::hold::Pin;
 use crate::session::Mode;
 use crate::socket::tls::Tls;
+use crate::terminal::form;
 
 /// Answers a request for a stream: 101, or why not.
 pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
@@ -44,6 +46,7 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
         grants: (grants, pins),
         query,
         pass,
+        watches,
     } = match decide(&front.common, &request) {
         Ok(decided) => decided,
         Err(refusal) => return *refusal,
@@ -95,6 +98,7 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
             grants,
             pins,
             pass,
+            watches,
             seat,
         });
     });
@@ -123,6 +127,7 @@ struct Decided {
     grants: Grants,
     query: StreamQuery,
     pass: Option<Pass>,
+    watches: bool,
 }
 
 /// The places granted, and what keeps them where a topic holds back its source.
@@ -176,9 +181,11 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
         )
     })?;
     let offered = joined(headers, "sec-websocket-protocol");
-    let caller = gate::caller(common, headers, &offered, query.ticket.as_ref())?;
+    let caller = gate::caller(common, request, &offered, query.ticket.as_ref())?;
+    let denied = |denied: Denied| gate::refused(common, request, &denied);
+    let watches = gate::may_watch(&caller, request).is_ok();
     let (mode, protocol, grants) = if request.uri().path() == ECHO {
-        caller.check_listen_at_all().map_err(|denied| gate::refused(&denied))?;
+        caller.check_listen_at_all().map_err(denied)?;
         (
             Mode::Echo,
             choose_protocol(&offered, &[PLAIN_PROTOCOL]),
@@ -187,16 +194,38 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
     } else {
         let protocol = choose_protocol(&offered, &[SUBPROTOCOL, PLAIN_PROTOCOL]);
         let mode = mode(&query, protocol == Some(SUBPROTOCOL))?;
-        (mode, protocol, grants(common, &query, mode, &caller)?)
+        (mode, protocol, grants(common, &query, mode, &caller, watches, denied)?)
     };
+    // Last, so that whoever is refused for something else never had the place.
+    let pass = caller
+        .pass(&common.bearers, Now::read())
+        .map_err(|full| no_place(common, &full))?;
     Ok(Decided {
         key,
         mode,
         protocol,
         grants,
         query,
-        pass: caller.pass(Now::read()),
+        pass,
+        watches,
     })
+}
+
+/// How one is told that its bearer has as many connections as they may, which is counted and told.
+fn no_place(common: &Common, full: &NoPlace) -> Box<Answer> {
+    common.breaches.count(Breach::TokenConnections);
+    let most = form::counted(common.limits.token_connections_max as u64, "connection");
+    let has = format!("has {most}, and may have no more (--max-connections-per-token)");
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    if let Some(count) = common.bearers.refuse() {
+        let text = format!(
+            "\"{}\" {has}: {count} refused with {}",
+            full.who.shown(),
+            status.as_u16()
+        );
+        common.tell(Event::Limit { text });
+    }
+    Box::new(refusal(status, &format!("the bearer of this token {has}")))
 }
 
 fn mode(query: &StreamQuery, subprotocol: bool) -> Result<Mode, Box<Answer>> {
@@ -218,8 +247,14 @@ fn mode(query: &StreamQuery, subprotocol: bool) -> Result<Mode, Box<Answer>> {
 }
 
 /// What each topic asked for grants. A plain client could not be told of a lost history later, so it is told now.
-fn grants(common: &Common, query: &StreamQuery, mode: Mode, caller: &Caller) -> Result<Grants, Box<Answer>> {
-    let denied = |denied| gate::refused(&denied);
+fn grants(
+    common: &Common,
+    query: &StreamQuery,
+    mode: Mode,
+    caller: &Caller,
+    watches: bool,
+    denied: impl Fn(Denied) -> Box<Answer> + Copy,
+) -> Result<Grants, Box<Answer>> {
     caller.check_listen_at_all().map_err(denied)?;
     let may = |name: &TopicName| caller.may_listen(name);
     if mode == Mode::LapwingV1 && query.topics.is_none() && (query.start != Start::Latest || !query.starts.is_empty()) {
@@ -227,7 +262,7 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode, caller: &Caller) -> 
             "from= without topics= means nothing with lapwing.v1; add topics=, or say from where in subscribe";
         return refuse(StatusCode::BAD_REQUEST, sentence);
     }
-    let allowed = || common.topics.iter().filter(|topic| may(topic.name()));
+    let allowed = || common.topics.public().filter(|topic| may(topic.name()));
     let (all, most) = (allowed().count(), common.limits.subscriptions_max);
     let topics: Vec<&Topic> = match &query.topics {
         None if mode == Mode::LapwingV1 => Vec::new(),
@@ -250,7 +285,7 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode, caller: &Caller) -> 
         Some(Asked::Named(names)) => names
             .iter()
             .map(|name| {
-                caller.check_listen(name).map_err(denied)?;
+                caller.check_follow(name, watches).map_err(denied)?;
                 common.topics.find(name).ok_or_else(|| {
                     let sentence = format!("there is no topic {name}; {}", common.topics.there_are(may));
                     Box::new(refusal(StatusCode::NOT_FOUND, &sentence))
@@ -259,7 +294,7 @@ fn grants(common: &Common, query: &StreamQuery, mode: Mode, caller: &Caller) -> 
             .collect::<Result<_, _>>()?,
     };
     for (name, _) in &query.starts {
-        caller.check_listen(name).map_err(denied)?;
+        caller.check_follow(name, watches).map_err(denied)?;
     }
     if let Some((name, _)) = query.starts.iter().find(|(name, _)| common.topics.find(name).is_none()) {
         return refuse(

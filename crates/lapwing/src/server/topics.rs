@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use lapwing_wire::topic::TopicName;
 use tokio::sync::Notify;
 
+use super::reporter::Crowd;
 use crate::log::Log;
 use crate::source::spec::{Feed, TopicSpec};
 
@@ -23,6 +24,8 @@ pub struct Topic {
     pub log: Arc<Log>,
     /// Offsets that clients were told they will not get, over all clients so far.
     pub missed: AtomicU64,
+    /// The clients that report it.
+    pub crowd: Arc<Crowd>,
     /// Told when a publish is taken that others may have to come after.
     pub published: Notify,
 }
@@ -41,21 +44,28 @@ impl Topic {
     }
 }
 
-/// All topics, in the order in which they were asked for.
+/// All topics, in the order in which they were asked for; then the server's own.
 pub struct Topics(Vec<Topic>);
 
 impl Topics {
-    /// These topics; each has its place.
+    /// These topics, and those of the server's own; each has its place.
     #[must_use]
-    pub fn new(topics: Vec<(TopicSpec, Arc<Log>)>) -> Self {
+    pub fn new(mut topics: Vec<(TopicSpec, Arc<Log>)>, own: Vec<(TopicSpec, Arc<Log>)>) -> Self {
+        topics.extend(own);
         let topic = |(at, (config, log)): (usize, (TopicSpec, Arc<Log>))| Topic {
             id: TopicId(u32::try_from(at).expect("the number of topics is bounded")),
             log,
             missed: AtomicU64::new(0),
+            crowd: Arc::default(),
             published: Notify::new(),
             config,
         };
         Self(topics.into_iter().enumerate().map(topic).collect())
+    }
+
+    /// Those that were asked for: what a client gets that names none.
+    pub fn public(&self) -> impl Iterator<Item = &Topic> {
+        self.0.iter().filter(|topic| !topic.name().is_reserved())
     }
 
     /// All of them.
@@ -90,7 +100,7 @@ impl Topics {
     /// The names of those that somebody may know of, in words: `there are users, arrays`; of very many the first.
     #[must_use]
     pub fn there_are(&self, may: impl Fn(&TopicName) -> bool) -> String {
-        let known = || self.0.iter().map(Topic::name).filter(|name| may(name));
+        let known = || self.public().map(Topic::name).filter(|name| may(name));
         let count = known().count();
         if count == 0 {
             return "there is none for this token".to_owned();

@@ -33,18 +33,45 @@ impl Turnstile {
         }
     }
 
+    /// What one would be told who comes now.
+    #[must_use]
+    pub fn look(&self, now: Duration) -> Passage {
+        let at_once = self.each() * self.rate.at_once.saturating_sub(1);
+        match self.due.saturating_sub(now).saturating_sub(at_once) {
+            Duration::ZERO => Passage::Now,
+            wait if wait > WAIT_MAX => Passage::Refused,
+            wait => Passage::After(wait),
+        }
+    }
+
     /// One comes.
     pub fn pass(&mut self, now: Duration) -> Passage {
-        let each = Duration::from_secs(1) / self.rate.per_second;
-        let at_once = each * self.rate.at_once.saturating_sub(1);
-        let wait = self.due.saturating_sub(now).saturating_sub(at_once);
-        if wait > WAIT_MAX {
-            return Passage::Refused;
+        let passage = self.look(now);
+        if passage != Passage::Refused {
+            self.due = self.due.max(now) + self.each();
         }
-        self.due = self.due.max(now) + each;
-        match wait {
-            Duration::ZERO => Passage::Now,
-            wait => Passage::After(wait),
+        passage
+    }
+
+    /// Whether it is as if nobody had passed lately.
+    #[must_use]
+    pub fn is_at_rest(&self, now: Duration) -> bool {
+        self.due <= now
+    }
+
+    fn each(&self) -> Duration {
+        Duration::from_secs(1) / self.rate.per_second
+    }
+}
+
+impl Passage {
+    /// How long one waits who comes in; none for one who does not.
+    #[must_use]
+    pub fn wait(self) -> Option<Duration> {
+        match self {
+            Self::Now => Some(Duration::ZERO),
+            Self::After(wait) => Some(wait),
+            Self::Refused => None,
         }
     }
 }
@@ -95,6 +122,26 @@ mod tests {
             turnstile.pass(Duration::from_millis(250)),
             Passage::After(Duration::from_secs(1))
         );
+    }
+
+    #[test]
+    fn a_look_changes_nothing_and_after_a_while_it_is_at_rest() {
+        let mut turnstile = Turnstile::new(Rate {
+            per_second: 2,
+            at_once: 1,
+        });
+        assert!(turnstile.is_at_rest(Duration::ZERO));
+        for _ in 0..3 {
+            assert_eq!(turnstile.look(Duration::ZERO), Passage::Now);
+        }
+        for told in [Passage::Now, Passage::After(Duration::from_millis(500))] {
+            assert_eq!(
+                (turnstile.look(Duration::ZERO), turnstile.pass(Duration::ZERO)),
+                (told, told)
+            );
+        }
+        assert!(!turnstile.is_at_rest(Duration::from_millis(999)));
+        assert!(turnstile.is_at_rest(Duration::from_secs(1)));
     }
 
     #[test]

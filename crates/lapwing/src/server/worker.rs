@@ -19,6 +19,7 @@ use super::label::ClientLabel;
 use super::loader::{self, Loaded};
 use super::seat::Seat;
 use super::topics::TopicId;
+use super::watch::Rows;
 use crate::config::Limits;
 use crate::log::Grant;
 use crate::log::bell::{Bell, Ring};
@@ -83,6 +84,8 @@ pub struct Arrival {
     pub pins: Vec<(TopicId, Pin)>,
     /// What it may do, where that is asked.
     pub pass: Option<Pass>,
+    /// Where it is not: it may see what the server knows of its clients.
+    pub watches: bool,
     /// Its place among the connections allowed.
     pub seat: Seat,
 }
@@ -106,6 +109,8 @@ pub enum Command {
     Adopt(Box<Arrival>),
     /// Here is what a connection wanted from a file.
     Loaded(Loaded),
+    /// Tell of every client, a few at a time; letting go of this says that all were told.
+    Survey(Rows),
     /// Dismiss everyone, and end.
     Stop(Stop),
 }

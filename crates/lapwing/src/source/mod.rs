@@ -141,7 +141,7 @@ impl Run {
             Feed::Replay(path, speed, only) => {
                 replay::run(path, *speed, only.as_ref(), self.inlet(), self.events.clone()).await
             }
-            Feed::Push => std::future::pending().await,
+            Feed::Push | Feed::Own => std::future::pending().await,
             Feed::Exec(..) => Ended::OfItself,
         }
     }

@@ -100,6 +100,8 @@ pub enum Feed {
     Exec(String, Restart),
     /// What publishers send.
     Push,
+    /// What the server tells of itself.
+    Own,
 }
 
 /// How fast a recording is replayed.
@@ -165,8 +167,31 @@ pub fn parse_topic(text: &str) -> Result<TopicSpec, Failure> {
     let wrong = |what: String, hint| Failure::usage(escaped(&format!("{what} in --topic {text}")), hint);
     let name = TopicName::parse(name)
         .map_err(|error| wrong(format!("{error},"), "choose another name before the =".to_owned()))?;
+    if name.is_reserved() {
+        let hint = "names that begin with $ are the server's own; choose another name before the =";
+        return Err(wrong(format!("the name {name} is reserved"), hint.to_owned()));
+    }
     let source = parse_source(source).map_err(|Wrong { what, hint }| wrong(what, hint))?;
     Ok(TopicSpec { name, source })
+}
+
+impl TopicSpec {
+    /// A topic of the server's own, which no command line asks for.
+    #[must_use]
+    pub fn own(name: TopicName) -> Self {
+        Self {
+            name,
+            source: SourceSpec {
+                text: "own".to_owned(),
+                feed: Feed::Own,
+                pace: None,
+                keep: Keep::default(),
+                on_lag: OnLag::default(),
+                on_end: OnEnd::default(),
+                start: StartWhen::default(),
+            },
+        }
+    }
 }
 
 /// The two topics that run when none is asked for.

@@ -390,11 +390,11 @@ fn token_new_makes_a_token_that_a_server_takes() {
         "--scope",
         "admin",
         "--expires",
-        "2027-01-01 00:00:00Z",
+        "2200-01-01 00:00:00Z",
     ]);
     assert_eq!(ran.out.len(), 2, "{:?}", ran.out);
     assert!(
-        ran.out[1].ends_with(" admin expires=2027-01-01T00:00:00.000000Z"),
+        ran.out[1].ends_with(" admin expires=2200-01-01T00:00:00.000000Z"),
         "{:?}",
         ran.out
     );
@@ -413,6 +413,63 @@ fn token_new_says_what_is_wrong() {
     ] {
         assert!(shown.contains(sentence), "{shown}");
     }
+}
+
+#[test]
+fn token_new_makes_none_that_is_over_already() {
+    let ran = lapwing(&[
+        "token",
+        "new",
+        "web",
+        "--scope",
+        "admin",
+        "--expires",
+        "2020-01-01T00:00:00Z",
+    ]);
+    assert_eq!((ran.code, ran.out), (Some(2), Vec::new()));
+    assert_eq!(
+        ran.err,
+        [
+            "error: --expires 2020-01-01T00:00:00.000000Z is over: nobody would come in with this token",
+            "hint: write a time to come such as 2030-01-01T00:00:00Z, or leave it out for a token without an end",
+        ]
+    );
+}
+
+#[test]
+fn a_tokens_file_by_which_nobody_comes_in_is_told_at_the_start_and_when_it_is_read_again() {
+    let told = |server: &Server, text: &str| {
+        let event = server.event("access", |event| event["text"].as_str().unwrap().contains(text));
+        event["text"].as_str().unwrap().to_owned()
+    };
+    let tokens = Secrets::new("# nobody yet\n");
+    let server = guarded(&tokens);
+    assert_eq!(
+        told(&server, "has no token"),
+        format!(
+            "{} has no token in it, so nobody comes in by it: lapwing token new NAME --scope listen:TOPIC prints a line for it",
+            tokens.path()
+        )
+    );
+    let ended = ("web", WEB.1, "listen:users expires=2020-01-01T00:00:00Z");
+    tokens.change(&server, &lines_of(&[ended]), "1 token in force");
+    assert_eq!(
+        told(&server, "ended, the last"),
+        format!(
+            "the one token in {} ended, the last at 2020-01-01T00:00:00.000000Z, so nobody comes in by it: \
+             lapwing token new NAME --scope listen:TOPIC prints another line for it",
+            tokens.path()
+        )
+    );
+    refused(&ask_with(&server, "/?topics=users", WEB.1), 401, "the token expired");
+    // At the start too; and where somebody does come in, nothing is told.
+    let sooner = ("all", ALL.1, "listen:* expires=2019-01-01T00:00:00Z");
+    tokens.write(&lines_of(&[ended, sooner]));
+    told(&guarded(&tokens), "all 2 tokens in ");
+    tokens.write(&lines_of(&[ended, ALL]));
+    let server = guarded(&tokens);
+    assert_eq!(ask_with(&server, "/?topics=users", ALL.1).status, 101);
+    assert!(server.events("access").is_empty());
 }
 
 #[test]

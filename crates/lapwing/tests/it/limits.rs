@@ -436,6 +436,7 @@ fn f21_files_of_topics_leave_fewer_places_for_connections() {
 /// Every limit with a number, its flag, what is too little and too much, and the range that is told.
 const RANGES: &[(&str, &str, &str, &str)] = &[
     ("--max-accept-rate", "0", "1000001", "1 to 1000000"),
+    ("--max-accept-rate-per-address", "0", "1000001", "1 to 1000000"),
     ("--max-head", "8191B", "2MiB", "8KiB to 1MiB"),
     ("--max-headers", "15", "1001", "16 to 1000"),
     ("--max-url", "63B", "61KiB", "64B to 60KiB"),
@@ -476,7 +477,7 @@ fn item_7_a_limit_out_of_range_is_told_with_the_range() {
 fn item_7_each_limit_has_a_key_in_the_settings_file_and_a_line_in_the_long_help() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lapwing.toml");
-    let settings = "trust-proxy = [\"127.0.0.1\"]\nmax-connections-per-address = 10\nmax-accept-rate = 10\nmax-head = \"9KiB\"\n\
+    let settings = "trust-proxy = [\"127.0.0.1\"]\nmax-connections-per-address = 10\nmax-connections-per-token = 10\nmax-accept-rate = 10\nmax-accept-rate-per-address = 5\nmax-head = \"9KiB\"\n\
         max-headers = 20\nmax-url = \"100B\"\nmax-fragments = 2\nmax-unfinished = \"2MiB\"\nmax-message-rate = 7\nmax-byte-rate = \"2MiB\"\nmax-command-rate = 9\n\
         max-report-rate = 2\nmax-subscriptions = 3\nmax-topics = 2\nmax-body-messages = 5\nmax-bodies = \"2MiB\"\nsubscribe-timeout = \"2s\"\nstall-rate = \"1KiB\"\n";
     std::fs::write(&file, settings).unwrap();

@@ -11,6 +11,7 @@
 mod abuse;
 mod access;
 mod batches;
+mod bearers;
 mod churn;
 mod compression;
 mod console;
@@ -52,3 +53,4 @@ mod support;
 mod tail;
 mod tls;
 mod usage;
+mod watching;

@@ -312,6 +312,17 @@ fn block_times_and_drift_are_counted_as_they_are_reported() {
         scrape.find("lapwing_block_drift_seconds_count{topic=\"feed\",direction=\"ahead\"}"),
         None
     );
+    let told = server.event("report", |event| event["block"] == 3);
+    let cause = told["cause"].as_str().unwrap();
+    assert_ne!(cause, "source-limited", "two blocks in a row were far behind");
+    let counted = format!("lapwing_reporting_clients{{topic=\"feed\",cause=\"{cause}\"}}");
+    assert_eq!(
+        scrape.above_zero("lapwing_reporting_clients"),
+        [(counted.as_str(), 1.0)]
+    );
+    client.close(1000, "");
+    come_to(&server, &[(&counted, 0.0)]);
+    assert_eq!(Scrape::of(&server).above_zero("lapwing_reporting_clients"), []);
 }
 
 #[test]
@@ -609,6 +620,15 @@ fn with_tokens_metrics_need_the_scope_admin() {
             .is_some_and(|asked| asked.contains("insufficient_scope"))
     );
     assert_eq!(with("lapwing_run").status, 200);
+    let scrape = Scrape::read(with("lapwing_run").body);
+    assert_eq!(
+        scrape.above_zero("lapwing_token_refusals_total"),
+        [
+            ("lapwing_token_refusals_total{reason=\"no_token\"}", 1.0),
+            ("lapwing_token_refusals_total{reason=\"scope\"}", 1.0),
+            ("lapwing_token_refusals_total{reason=\"unknown\"}", 1.0),
+        ]
+    );
     let proxied = [
         ("Authorization", "Bearer lapwing_run"),
         ("X-Forwarded-For", "192.0.2.7"),

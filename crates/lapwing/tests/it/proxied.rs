@@ -148,6 +148,79 @@ fn a_crowd_behind_a_proxy_comes_in_at_the_rate_and_the_rest_is_503_with_a_time_t
 }
 
 #[test]
+fn d11_a_network_that_comes_without_end_takes_its_share_and_newcomers_come_in() {
+    // Ten a second and twenty at once; of that one network has two a second, and ten at once.
+    let server = Server::start(&[TOPICS, &["--trust-proxy", "127.0.0.1", "--max-accept-rate", "10"]].concat());
+    // Its addresses are many, and all of them one household's.
+    let mut crowd: Vec<_> = (0..200)
+        .map(|nth| {
+            let mut stream = open(server.address());
+            let line = format!("X-Forwarded-For: 2001:db8:1:2::{nth:x}\r\n");
+            stream.write_all(request(&server, &line).as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let answers: Vec<_> = crowd
+        .iter_mut()
+        .map(|stream| answer(stream).expect("an answer"))
+        .collect();
+    let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+    assert!(count(101) >= 10, "ten come in at once");
+    assert_eq!(
+        count(101) + count(429),
+        answers.len(),
+        "the room of all is not what is short"
+    );
+    let refused = answers.iter().find(|answer| answer.status == 429).unwrap();
+    assert_eq!(refused.header("retry-after"), Some("2"));
+    assert_eq!(
+        refused.body,
+        "more than 2 connections a second come from this address (--max-accept-rate-per-address)\n"
+    );
+    let newcomers = ["2001:db8:1:3::1", "192.0.2.7", "192.0.2.8", "192.0.2.9", "192.0.2.10"];
+    let came: Vec<_> = newcomers
+        .map(|address| ask(&server, &format!("X-Forwarded-For: {address}\r\n")).0.status)
+        .into();
+    assert_eq!(came, [101; 5]);
+    server.interrupt();
+    let limits = server.event("stopped", |_| true)["limits"].clone();
+    assert!(limits["accept_rate_per_address"].as_u64() >= Some(1), "{limits}");
+    assert!(limits["accept_rate"].is_null(), "{limits}");
+}
+
+#[test]
+fn the_share_of_an_address_is_a_setting() {
+    let server = Server::start(
+        &[
+            TOPICS,
+            &["--trust-proxy", "127.0.0.1", "--max-accept-rate-per-address", "1"],
+        ]
+        .concat(),
+    );
+    let mut crowd: Vec<_> = (0..40)
+        .map(|_| {
+            let mut stream = open(server.address());
+            let line = "X-Forwarded-For: 192.0.2.7\r\n";
+            stream.write_all(request(&server, line).as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let answers: Vec<_> = crowd
+        .iter_mut()
+        .map(|stream| answer(stream).expect("an answer"))
+        .collect();
+    let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+    assert!(count(101) >= 5, "five come in at once");
+    assert!(count(429) >= 1, "who would wait longer than a second is told");
+    assert_eq!(count(101) + count(429), answers.len());
+    let refused = answers.iter().find(|answer| answer.status == 429).unwrap();
+    assert_eq!(
+        refused.body,
+        "more than 1 connection a second come from this address (--max-accept-rate-per-address)\n"
+    );
+}
+
+#[test]
 fn item_7_a_proxy_that_is_no_address_is_told() {
     for wrong in ["proxy.example", "10.0.0.0/33", "127.0.0.1,", "127.0.0.1:80"] {
         let ran = lapwing(&["serve", "--listen", "127.0.0.1:0", "--trust-proxy", wrong]);

@@ -302,6 +302,14 @@ fn d10_a_hangup_exchanges_the_certificate_and_a_broken_file_keeps_the_old_one() 
         ),
     );
     assert_eq!(met(&connect(&server)), second);
+    // Nothing has changed since.
+    let told = hang_up(&server, "is the one in use already");
+    let same = format!(
+        "the certificate in {:?} is the one in use already, SHA-256 {second}",
+        pair.cert
+    );
+    assert_eq!(told, same);
+    assert_eq!(met(&connect(&server)), second);
     let before = message(&mut old).offset;
     assert_eq!(message(&mut old).offset, before + 1, "who was there stays");
     assert!(server.events("left").is_empty());
@@ -316,6 +324,28 @@ fn d10_a_certificate_that_is_renewed_in_its_files_is_taken_by_itself() {
     assert_ne!(first, second);
     server.event("certificate", |event| event["text"].as_str().unwrap().contains(&second));
     assert_eq!(met(&connect(&server)), second);
+}
+
+#[test]
+fn d10_a_hangup_that_finds_the_same_certificate_says_so() {
+    let pair = Pair::new();
+    let server = of(&pair, &[]);
+    let first = met(&connect(&server));
+    let same = format!(
+        "the certificate in {:?} is the one in use already, SHA-256 {first}",
+        pair.cert
+    );
+    assert_eq!(hang_up(&server, ""), same);
+    // Written anew, with the same in it.
+    let chain = std::fs::read(&pair.cert).unwrap();
+    std::fs::write(&pair.cert, &chain).unwrap();
+    let mut told = 0;
+    server.event("certificate", |event| {
+        assert_eq!(event["text"], same.as_str());
+        told += 1;
+        told == 2
+    });
+    assert_eq!(met(&connect(&server)), first);
 }
 
 #[test]

@@ -104,7 +104,7 @@ impl World {
             let log = Log::new(spec.name.clone(), epoch, KEEPS).with_lag(*policy);
             (spec, Arc::new(log))
         };
-        let topics = Topics::new(policies.iter().enumerate().map(spec).collect());
+        let topics = Topics::new(policies.iter().enumerate().map(spec).collect(), Vec::new());
         let client = || Client {
             wanted: vec![0; policies.len()],
             ..Client::default()

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_wire::escape::escaped;
+use lapwing_wire::time::{WallTime, micros_text};
 use thiserror::Error;
 use tokio::signal::unix::Signal;
 
 use super::jwt::{KeyError, Keys, Rules};
 use super::token::{LineError, Tokens};
 use super::{Access, Keyring};
+use crate::clock::Now;
 use crate::config::AccessSpec;
 use crate::server::common::Common;
 use crate::server::event::Event;
@@ -26,6 +28,8 @@ pub struct Files {
     keys: Option<SecretFile>,
     /// What they hold, as far as it could be read.
     keyring: Keyring,
+    /// What was last said of tokens that let nobody in.
+    warned: Option<String>,
 }
 
 impl Files {
@@ -42,6 +46,7 @@ impl Files {
             tokens: spec.tokens.clone().map(SecretFile::new),
             keys: spec.jwt_keys.clone().map(SecretFile::new),
             keyring: Keyring::default(),
+            warned: None,
         };
         files.read_tokens()?;
         files.read_keys()?;
@@ -52,6 +57,35 @@ impl Files {
     #[must_use]
     pub fn access(&self) -> Access {
         Access::new(self.keyring.clone())
+    }
+
+    /// What is to be said of a tokens file by which nobody comes in, with the way out; once, until that is another sentence.
+    #[must_use]
+    pub fn warning(&mut self, now: WallTime) -> Option<String> {
+        let warning = self.nobody_comes_in(now);
+        let is_new = warning != self.warned;
+        self.warned.clone_from(&warning);
+        warning.filter(|_| is_new)
+    }
+
+    fn nobody_comes_in(&self, now: WallTime) -> Option<String> {
+        let file = self.tokens.as_ref()?.shown();
+        let tokens = &self.keyring.tokens;
+        if tokens.is_empty() {
+            return Some(format!(
+                "{file} has no token in it, so nobody comes in by it: lapwing token new NAME --scope listen:TOPIC prints a line for it"
+            ));
+        }
+        let ended = tokens.all_ended(now)?;
+        let all = match tokens.len() {
+            1 => "the one token".to_owned(),
+            count => format!("all {} tokens", form::count(count as u64)),
+        };
+        Some(format!(
+            "{all} in {file} ended, the last at {}, so nobody comes in by it: lapwing token new NAME --scope listen:TOPIC \
+             prints another line for it",
+            micros_text(ended)
+        ))
     }
 
     fn read_tokens(&mut self) -> Result<String, FileError> {
@@ -117,7 +151,10 @@ pub async fn watch(mut files: Files, common: Arc<Common>, mut hangup: Signal) {
                 }
                 Err(error) => format!("{error}; what was read before stays in force"),
             };
-            common.console.tell(Event::Access { text });
+            common.tell(Event::Access { text });
+            if let Some(text) = files.warning(Now::read().wall) {
+                common.tell(Event::Access { text });
+            }
         }
     }
 }

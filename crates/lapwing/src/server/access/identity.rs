@@ -1,9 +1,13 @@
 //! Who somebody is, as their token says, and what they may do until when.
 
 use std::fmt;
+use std::sync::Arc;
 
+use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::time::WallTime;
 
+use super::LEEWAY_S;
+use super::jwt::JwtError;
 use super::scope::Scopes;
 use super::token::Digest;
 
@@ -14,24 +18,50 @@ pub struct Identity {
     pub subject: Subject,
     /// What they may do.
     pub scopes: Scopes,
-    /// When the token ends by the wall clock; it is honoured for [`LEEWAY_S`](super::LEEWAY_S) longer. None for never.
+    /// When the token ends by the wall clock; it is honoured for [`LEEWAY_S`] longer. None for never.
     pub expires: Option<WallTime>,
     /// What it was that made the token good; when that is withdrawn, so is this.
     pub proof: Proof,
 }
 
+impl Identity {
+    /// Whether the token has not ended yet, the leeway included.
+    pub fn in_time(&self, now: WallTime) -> Result<(), JwtError> {
+        let Some(expires) = self.expires else { return Ok(()) };
+        let late_ns = now.nanos().saturating_sub(expires.nanos());
+        if late_ns < LEEWAY_S as i64 * 1_000_000_000 {
+            return Ok(());
+        }
+        Err(JwtError::Expired {
+            ago_s: late_ns.unsigned_abs() / 1_000_000_000,
+        })
+    }
+}
+
 /// Who somebody is. Two tokens of one subject are the same somebody.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// The name of a line in the tokens file.
-    Token(Box<str>),
+    Token(Arc<str>),
     /// The claims `sub` and `iss` of a JWT, as far as it has them (RFC 7519 section 4.1).
     Jwt {
         /// Whom it is about.
-        subject: Option<Box<str>>,
+        subject: Option<Arc<str>>,
         /// Who says so.
-        issuer: Option<Box<str>>,
+        issuer: Option<Arc<str>>,
     },
+}
+
+impl Subject {
+    /// As a console shows it: escaped, and cut.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let (mut text, left_out) = escaped_cut(&self.to_string(), SHOWN_BYTES_MAX);
+        if left_out > 0 {
+            text.push_str("...");
+        }
+        text
+    }
 }
 
 /// What makes a token good.
@@ -44,11 +74,38 @@ pub enum Proof {
 }
 
 impl fmt::Display for Subject {
-    /// For a console: escape it, since whoever issues JWTs chooses it.
+    /// As it is: whoever issues JWTs chooses it. For a console there is [`Subject::shown`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(name) => f.write_str(name),
             Self::Jwt { subject, .. } => f.write_str(subject.as_deref().unwrap_or("a token without a name")),
         }
+    }
+}
+
+/// As long as the name of a line may be.
+const SHOWN_BYTES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(subject: Option<&str>, shown: &str) {
+        let subject = Subject::Jwt {
+            subject: subject.map(Into::into),
+            issuer: Some("https://issuer.example".into()),
+        };
+        assert_eq!(subject.shown(), shown);
+    }
+
+    #[test]
+    fn c14_who_somebody_is_cannot_drive_a_terminal_and_is_short() {
+        assert_eq!(Subject::Token("web".into()).shown(), "web");
+        check(Some("ann@example.org"), "ann@example.org");
+        check(Some("\u{1b}[2J\n\u{202e}ann"), "\\u{1b}[2J\\n\\u{202e}ann");
+        check(Some(&"x".repeat(64)), &"x".repeat(64));
+        check(Some(&"x".repeat(65)), &format!("{}...", "x".repeat(64)));
+        check(None, "a token without a name");
     }
 }

@@ -3,6 +3,7 @@
 //! A request is asked once who sends it, before anything of it is done. On a server without tokens and keys everybody is
 //! anybody, and may do everything.
 
+pub mod bearers;
 pub mod credential;
 pub mod files;
 pub mod identity;
@@ -21,8 +22,9 @@ use lapwing_wire::time::WallTime;
 use lapwing_wire::topic::TopicName;
 use thiserror::Error;
 
+use self::bearers::Bearers;
 use self::credential::{Credential, CredentialError, Places};
-use self::identity::{Identity, Proof};
+use self::identity::{Identity, Proof, Subject};
 use self::jwt::{JwtError, Keys};
 use self::pass::Pass;
 use self::ticket::{TicketError, Tickets};
@@ -101,7 +103,7 @@ impl Access {
                 let identity = tickets.take(&ticket, now.mono).ok_or(Denied::Ticket)?;
                 drop(tickets);
                 let identity = keyring.upholds(&identity).ok_or(Denied::Unknown)?;
-                in_time(&identity, now.wall)?;
+                identity.in_time(now.wall).map_err(Denied::Jwt)?;
                 identity
             }
         };
@@ -138,7 +140,7 @@ impl Keyring {
                 .map_err(Denied::Jwt);
         }
         let identity = self.tokens.find(token.reveal()).ok_or(Denied::Unknown)?;
-        in_time(identity, now)?;
+        identity.in_time(now).map_err(Denied::Jwt)?;
         Ok(identity.clone())
     }
 
@@ -150,17 +152,6 @@ impl Keyring {
             Proof::Key(digest) => self.keys.has(digest).then(|| identity.clone()),
         }
     }
-}
-
-fn in_time(identity: &Identity, now: WallTime) -> Result<(), Denied> {
-    let Some(expires) = identity.expires else { return Ok(()) };
-    let late_ns = now.nanos().saturating_sub(expires.nanos());
-    if late_ns < LEEWAY_S as i64 * 1_000_000_000 {
-        return Ok(());
-    }
-    Err(Denied::Jwt(JwtError::Expired {
-        ago_s: late_ns.unsigned_abs() / 1_000_000_000,
-    }))
 }
 
 impl Caller {
@@ -198,6 +189,14 @@ impl Caller {
         self.check(may, || "a stream needs listen:TOPIC".to_owned())
     }
 
+    /// What it is told when it may not listen to a topic, be it one of the server's own; `here` as in [`Caller::check_watch`].
+    pub fn check_follow(&self, topic: &TopicName, here: bool) -> Result<(), Denied> {
+        match topic.is_reserved() {
+            true => self.check_watch(here),
+            false => self.check_listen(topic),
+        }
+    }
+
     /// What it is told when it may not see what the server knows of its clients. Where nobody is asked for a token, that is for this
     /// machine alone: `here` says whether the request comes from it.
     pub fn check_watch(&self, here: bool) -> Result<(), Denied> {
@@ -211,6 +210,7 @@ impl Caller {
     fn check(&self, may: bool, needed: impl FnOnce() -> String) -> Result<(), Denied> {
         match self {
             Self::Known(identity) if !may => Err(Denied::Scope {
+                who: identity.subject.clone(),
                 has: identity.scopes.to_string(),
                 needed: needed(),
             }),
@@ -218,14 +218,21 @@ impl Caller {
         }
     }
 
-    /// What its session gets, if it needs anything.
-    #[must_use]
-    pub fn pass(self, now: Now) -> Option<Pass> {
-        match self {
-            Self::Anyone => None,
-            Self::Known(identity) => Some(Pass::new(identity, now)),
-        }
+    /// What its session gets, if it needs anything, with a place among the connections of its bearer.
+    pub fn pass(&self, bearers: &Arc<Bearers>, now: Now) -> Result<Option<Pass>, NoPlace> {
+        let Self::Known(identity) = self else { return Ok(None) };
+        let place = bearers.take(identity).ok_or_else(|| NoPlace {
+            who: identity.subject.clone(),
+        })?;
+        Ok(Some(Pass::new(identity.clone(), now).with_place(place)))
     }
+}
+
+/// Somebody has as many connections as they may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoPlace {
+    /// Who.
+    pub who: Subject,
 }
 
 /// Why somebody may not. Its Display is told to the one who asked; nothing secret stands in it.
@@ -249,9 +256,17 @@ pub enum Denied {
     /// Somebody elsewhere, on a server without tokens.
     #[error("this is shown to the server's own machine; on a server with tokens (--tokens) it needs the scope admin")]
     Elsewhere,
+    /// A good token of another somebody than the one whose connection it is.
+    #[error("the token is of somebody else than this connection")]
+    SomebodyElse {
+        /// Whose it is.
+        who: Subject,
+    },
     /// A good token that does not allow this.
     #[error("the token has {has}; {needed}")]
     Scope {
+        /// Whose it is. Not told to the one who asked: that one knows.
+        who: Subject,
         /// What it allows.
         has: String,
         /// What it would have to.
@@ -260,12 +275,21 @@ pub enum Denied {
 }
 
 impl Denied {
+    /// Whose token it is, where that is known.
+    #[must_use]
+    pub fn who(&self) -> Option<&Subject> {
+        match self {
+            Self::SomebodyElse { who } | Self::Scope { who, .. } => Some(who),
+            Self::NoToken | Self::Credential(_) | Self::Unknown | Self::Ticket | Self::Jwt(_) | Self::Elsewhere => None,
+        }
+    }
+
     /// The HTTP status: 401 for a token that is not good, 403 for one that does not allow this (RFC 6750 section 3.1).
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
             Self::Credential(error) => error.status(),
-            Self::NoToken | Self::Unknown | Self::Ticket | Self::Jwt(_) => 401,
+            Self::NoToken | Self::Unknown | Self::Ticket | Self::Jwt(_) | Self::SomebodyElse { .. } => 401,
             Self::Elsewhere | Self::Scope { .. } => 403,
         }
     }
@@ -277,7 +301,7 @@ impl Denied {
             Self::Elsewhere => return None,
             Self::NoToken => "Bearer realm=\"lapwing\"",
             Self::Credential(CredentialError::Several { .. }) => "Bearer realm=\"lapwing\", error=\"invalid_request\"",
-            Self::Credential(_) | Self::Unknown | Self::Ticket | Self::Jwt(_) => {
+            Self::Credential(_) | Self::Unknown | Self::Ticket | Self::Jwt(_) | Self::SomebodyElse { .. } => {
                 "Bearer realm=\"lapwing\", error=\"invalid_token\""
             }
             Self::Scope { .. } => "Bearer realm=\"lapwing\", error=\"insufficient_scope\"",

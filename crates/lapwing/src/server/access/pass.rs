@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use lapwing_wire::topic::TopicName;
 
+use super::bearers::BearerPlace;
 use super::identity::Identity;
-use super::{Access, Caller, Denied, LEEWAY_S, WARNING};
+use super::{Access, Caller, LEEWAY_S, WARNING};
 use crate::clock::Now;
 use crate::server::key::Key;
 
 /// What one session may do.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Pass {
     identity: Arc<Identity>,
+    /// Among the connections of its bearer; none where that is not counted.
+    place: Option<BearerPlace>,
     /// When the session ends, in nanoseconds of the monotonic clock: a step of the wall clock moves it no more. `u64::MAX` for never.
     ends: u64,
     /// The client was told of that.
@@ -34,8 +37,25 @@ impl Pass {
                 .expires
                 .map_or(u64::MAX, |expires| now.mono.saturating_add(left(expires))),
             identity,
+            place: None,
             warned: false,
         }
+    }
+
+    /// With a place among the connections of its bearer, which is given back with the pass.
+    #[must_use]
+    pub fn with_place(mut self, place: BearerPlace) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// For another token of the same bearer, or for what theirs allows from now on; the place stays.
+    fn renew(&mut self, identity: Arc<Identity>, now: Now) {
+        let place = self.place.take();
+        *self = Self {
+            place,
+            ..Self::new(identity, now)
+        };
     }
 
     /// Who has it.
@@ -95,6 +115,14 @@ impl Passes {
         }
     }
 
+    /// The bearer of the pass at this place has shown another token; gives what it is good for now, if there is a pass.
+    pub fn renew(&mut self, key: Key, identity: Arc<Identity>, now: Now) -> Option<&Pass> {
+        let pass = self.of.get_mut(&key)?;
+        pass.renew(identity, now);
+        self.unseen.insert(key);
+        Some(pass)
+    }
+
     /// The connection at this place is gone.
     pub fn remove(&mut self, key: Key) {
         self.of.remove(&key);
@@ -106,17 +134,23 @@ impl Passes {
         self.of.get(&key)
     }
 
+    /// Who the connection at this place belongs to, as a console shows it; none where no token is asked for.
+    #[must_use]
+    pub fn who(&self, key: Key) -> Option<String> {
+        Some(self.get(key)?.identity.subject.shown())
+    }
+
     /// Whether the connection at this place may receive what comes in this topic: who needs no pass may.
     #[must_use]
     pub fn may_listen(&self, key: Key, topic: &TopicName) -> bool {
         self.get(key).is_none_or(|pass| pass.identity.scopes.may_listen(topic))
     }
 
-    /// What the connection at this place is told when it may not listen to this topic.
+    /// Whose the connection at this place is.
     #[must_use]
-    pub fn denies_listen(&self, key: Key, topic: &TopicName) -> Option<Denied> {
-        let caller = Caller::Known(self.get(key)?.identity.clone());
-        caller.check_listen(topic).err()
+    pub fn caller(&self, key: Key) -> Caller {
+        self.get(key)
+            .map_or(Caller::Anyone, |pass| Caller::Known(pass.identity.clone()))
     }
 
     /// Looks at all of them: who is to be told what. After a change of keys or tokens, and when it is new here, each is compared
@@ -140,7 +174,7 @@ impl Passes {
                 match keyring.upholds(&pass.identity) {
                     None => told.push((*key, Standing::Withdrawn)),
                     Some(identity) if identity != pass.identity => {
-                        *pass = Pass::new(identity, now);
+                        pass.renew(identity, now);
                         told.push((*key, Standing::Changed));
                     }
                     Some(_) => {}
@@ -159,6 +193,7 @@ mod tests {
     use lapwing_wire::time::WallTime;
 
     use super::super::Keyring;
+    use super::super::bearers::Bearers;
     use super::super::identity::{Proof, Subject};
     use super::super::scope::Scopes;
     use super::super::token::{Digest, Tokens, line_of, token_of};
@@ -204,6 +239,27 @@ mod tests {
         let pass = pass(Some(1000), at(990, 500));
         assert_eq!(pass.left(500 * SECOND), Some(Duration::from_secs(40)));
         assert_eq!(pass.left(541 * SECOND), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_pass_keeps_its_place_when_it_is_renewed_and_gives_it_back_when_it_is_gone() {
+        let bearers = Bearers::new(1);
+        let (mut passes, key) = (Passes::default(), Key::new(1));
+        let pass = pass(Some(1000), at(900, 5));
+        let identity = pass.identity().clone();
+        let place = bearers.take(&identity).expect("a place");
+        passes.put(key, Some(pass.with_place(place)));
+        let later = Arc::new(Identity {
+            expires: None,
+            ..Identity::clone(&identity)
+        });
+        let renewed = passes.renew(key, later, at(950, 55)).expect("it has one");
+        assert_eq!(renewed.left(0), None);
+        assert_eq!(passes.who(key).as_deref(), Some("web"));
+        assert!(bearers.take(&identity).is_none(), "its place is taken");
+        passes.remove(key);
+        assert!(bearers.take(&identity).is_some());
+        assert!(passes.renew(key, identity, at(950, 55)).is_none() && passes.who(key).is_none());
     }
 
     #[test]

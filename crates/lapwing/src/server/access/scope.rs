@@ -30,7 +30,10 @@ impl Scope {
     pub fn parse(word: &str) -> Result<Self, ScopeError> {
         let reach = |topic: &str| match topic {
             "*" => Ok(Reach::All),
-            topic => TopicName::parse(topic).map(Reach::Topic).map_err(|_| ScopeError),
+            topic => match TopicName::parse(topic) {
+                Ok(topic) if !topic.is_reserved() => Ok(Reach::Topic(topic)),
+                _ => Err(ScopeError),
+            },
         };
         match word.split_once(':') {
             Some(("listen", topic)) => reach(topic).map(Self::Listen),
@@ -44,8 +47,8 @@ impl Scope {
 impl Reach {
     fn covers(&self, topic: &TopicName) -> bool {
         match self {
-            Self::All => !is_reserved(topic),
-            Self::Topic(named) => named == topic && !is_reserved(topic),
+            Self::All => !topic.is_reserved(),
+            Self::Topic(named) => named == topic && !topic.is_reserved(),
         }
     }
 }
@@ -96,7 +99,7 @@ impl Scopes {
     pub fn may_listen(&self, topic: &TopicName) -> bool {
         self.0.iter().any(|scope| match scope {
             Scope::Listen(reach) => reach.covers(topic),
-            Scope::Admin => is_reserved(topic),
+            Scope::Admin => topic.is_reserved(),
             Scope::Publish(_) => false,
         })
     }
@@ -138,11 +141,6 @@ impl fmt::Display for Scopes {
             more => write!(f, " and {more} more"),
         }
     }
-}
-
-/// Topics that the server keeps about itself.
-fn is_reserved(topic: &TopicName) -> bool {
-    topic.as_str().starts_with('$')
 }
 
 /// A word that names no right. What was written is not repeated: it may be a token in the wrong place.

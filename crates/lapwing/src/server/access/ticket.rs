@@ -12,7 +12,7 @@ use super::token::Digest;
 
 /// Tickets that were given and not yet used. Each is known only by its hash.
 #[derive(Default)]
-pub struct Tickets(HashMap<[u8; 32], Given>);
+pub struct Tickets(HashMap<Digest, Given>);
 
 struct Given {
     to: Arc<Identity>,
@@ -35,13 +35,13 @@ impl Tickets {
         }
         let ends = mono.saturating_add(u64::try_from(TICKET_LIFE.as_nanos()).unwrap_or(u64::MAX));
         self.0
-            .insert(Digest::of(ticket.reveal().as_bytes()).bytes(), Given { to, ends });
+            .insert(Digest::of(ticket.reveal().as_bytes()), Given { to, ends });
         Ok(())
     }
 
     /// Takes a ticket back, and gives whose it was; it is used with that, whatever follows.
     pub fn take(&mut self, ticket: &Secret, mono: u64) -> Option<Arc<Identity>> {
-        let given = self.0.remove(&Digest::of(ticket.reveal().as_bytes()).bytes())?;
+        let given = self.0.remove(&Digest::of(ticket.reveal().as_bytes()))?;
         (given.ends > mono).then_some(given.to)
     }
 }
@@ -116,7 +116,7 @@ mod tests {
                 to: somebody("others"),
                 ends: u64::MAX,
             };
-            tickets.0.insert(Digest::of(&nth.to_le_bytes()).bytes(), given);
+            tickets.0.insert(Digest::of(&nth.to_le_bytes()), given);
         }
         // There is room as long as those that ended make it.
         for nth in 0..TICKETS_OF_ONE_MAX {

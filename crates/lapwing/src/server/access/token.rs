@@ -1,7 +1,9 @@
 //! Bearer tokens that are random, and the file that knows them only by their hashes.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -16,14 +18,16 @@ use super::identity::{Identity, Proof, Subject};
 use super::scope::{ScopeError, Scopes};
 
 /// The tokens of a file, one a line: `NAME SHA256HEX SCOPE[,SCOPE…] [expires=TIME]`, and `#` before what is for people.
+///
+/// A token is looked up by its digest, so a wrong one costs a hash and no walk through all of them. The time that takes tells
+/// nobody a token: what is compared are digests, in constant time, and from a digest there is no way back to 256 random bits.
 #[derive(Clone, Debug, Default)]
-pub struct Tokens(Vec<Arc<Identity>>);
+pub struct Tokens(HashMap<Digest, Arc<Identity>>);
 
 impl Tokens {
     /// Parses a file. An error never repeats what stands there: it may be a token where its hash should be.
     pub fn parse(text: &str) -> Result<Self, LineError> {
-        let mut tokens = Vec::new();
-        let mut seen = HashSet::new();
+        let mut tokens = HashMap::new();
         for (at, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or("").trim();
             if line.is_empty() {
@@ -35,10 +39,10 @@ impl Tokens {
                 return Err(wrong(Mistake::TooMany));
             }
             let (digest, token) = parse_line(line).map_err(wrong)?;
-            if !seen.insert(digest.bytes()) {
-                return Err(wrong(Mistake::Twice));
-            }
-            tokens.push(Arc::new(token));
+            match tokens.entry(digest) {
+                Entry::Occupied(_) => return Err(wrong(Mistake::Twice)),
+                Entry::Vacant(place) => place.insert(Arc::new(token)),
+            };
         }
         Ok(Self(tokens))
     }
@@ -55,6 +59,14 @@ impl Tokens {
         self.0.is_empty()
     }
 
+    /// When the last of them ended, if all of them have; none when one is still good, or there is none at all.
+    #[must_use]
+    pub fn all_ended(&self, now: WallTime) -> Option<WallTime> {
+        let ended = |token: &Arc<Identity>| token.expires.filter(|_| token.in_time(now).is_err());
+        let ends: Option<Vec<_>> = self.0.values().map(ended).collect();
+        ends?.into_iter().max_by_key(|end| end.nanos())
+    }
+
     /// Whose token this is; whether it has ended is not looked at.
     #[must_use]
     pub fn find(&self, token: &str) -> Option<&Arc<Identity>> {
@@ -64,8 +76,7 @@ impl Tokens {
     /// The line with this digest.
     #[must_use]
     pub fn find_digest(&self, digest: Digest) -> Option<&Arc<Identity>> {
-        let is_it = |known: &&Arc<Identity>| matches!(known.proof, Proof::Line(known) if known.is(digest));
-        self.0.iter().find(is_it)
+        self.0.get(&digest)
     }
 }
 
@@ -116,8 +127,8 @@ pub fn line_of(name: &str, token: &Secret, scopes: &[String], expires: Option<&s
     format!("{name} {hash} {}{expires}", scopes.join(","))
 }
 
-/// The SHA-256 of a secret: what of it is kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The SHA-256 of a secret: what of it is kept. Two are compared in a time that does not depend on where they differ.
+#[derive(Clone, Copy)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
@@ -140,17 +151,19 @@ impl Digest {
         }
         Some(Self(bytes))
     }
+}
 
-    /// Whether both are the same, found out in a time that does not depend on where they differ.
-    #[must_use]
-    pub fn is(self, other: Self) -> bool {
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
         verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
+}
 
-    /// Its bytes.
-    #[must_use]
-    pub fn bytes(self) -> [u8; 32] {
-        self.0
+impl Eq for Digest {}
+
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
     }
 }
 
@@ -205,7 +218,7 @@ pub enum Mistake {
     TooMany,
 }
 
-/// Every request looks through all of them.
+/// Some megabytes; whoever has more clients than that has an issuer of JWTs.
 pub const TOKENS_MAX: usize = 10_000;
 /// Of a name.
 const NAME_BYTES_MAX: usize = 64;
@@ -236,7 +249,8 @@ mod tests {
         assert_eq!((found.subject.to_string(), found.expires), ("web".to_owned(), None));
         assert_eq!(found.scopes.to_string(), "listen:users, listen:arrays");
         assert!(tokens.find("Test").is_none() && tokens.find("").is_none());
-        assert!(tokens.0[1].expires.is_some());
+        let log = Digest::parse(&HASH.replace('9', "8")).expect("a digest");
+        assert!(tokens.find_digest(log).expect("it is there").expires.is_some());
     }
 
     #[test]
@@ -263,6 +277,26 @@ mod tests {
             assert!(!Tokens::parse(text).expect_err("wrong").to_string().contains("secret"));
         }
         assert!(Tokens::parse(&format!("{} {HASH} admin", "n".repeat(64))).is_ok());
+    }
+
+    #[test]
+    fn tokens_have_all_ended_when_the_last_one_has_and_its_leeway() {
+        let at = |text: &str| WallTime::parse(text).expect("a time");
+        let line = |nth: u8, end: &str| format!("t{nth} {nth:064x} admin {end}\n");
+        let all_ended = |lines: &[String], now: &str| {
+            let tokens = Tokens::parse(&lines.concat()).expect("valid");
+            tokens.all_ended(at(now))
+        };
+        let (first, last) = ("2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z");
+        let both = [
+            line(1, &format!("expires={last}")),
+            line(2, &format!("expires={first}")),
+        ];
+        assert_eq!(all_ended(&both, "2026-06-01T00:00:29.999Z"), None);
+        assert_eq!(all_ended(&both, "2026-06-01T00:00:30Z"), Some(at(last)));
+        let with_one_for_ever = [both.concat(), line(3, "")];
+        assert_eq!(all_ended(&with_one_for_ever, "2200-01-01T00:00:00Z"), None);
+        assert_eq!(all_ended(&[], "2200-01-01T00:00:00Z"), None);
     }
 
     #[test]

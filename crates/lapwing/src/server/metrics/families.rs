@@ -128,6 +128,17 @@ pub const FAMILIES: &[Family] = &[
         },
     },
     Family {
+        name: "lapwing_token_refusals",
+        kind: MetricType::Counter,
+        unit: None,
+        labels: &["reason"],
+        help: "How often somebody was refused for their token, for the lack of one, or for where they are",
+        read: |scrape, out| {
+            let mut reasons = scrape.common.refusals.each();
+            reasons.try_for_each(|(reason, count)| out.counter(&[reason], count))
+        },
+    },
+    Family {
         name: "lapwing_received_messages",
         kind: MetricType::Counter,
         unit: None,
@@ -235,6 +246,19 @@ pub const FAMILIES: &[Family] = &[
                     &[name],
                     scrape.common.counts.of(topic.id).reports.load(Ordering::Relaxed),
                 )
+            })
+        },
+    },
+    Family {
+        name: "lapwing_reporting_clients",
+        kind: MetricType::Gauge,
+        unit: None,
+        labels: &["topic", "cause"],
+        help: "Clients that report a topic, by whose fault it is that they receive as they do; source-limited is well",
+        read: |scrape, out| {
+            each_topic(scrape, |name, topic| {
+                let mut causes = topic.crowd.causes();
+                causes.try_for_each(|(cause, count)| out.gauge(&[name, cause.as_str()], &count))
             })
         },
     },

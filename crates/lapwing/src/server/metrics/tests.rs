@@ -9,6 +9,7 @@ use crate::server::ledger::LAG_BOUNDS;
 
 /// The labels that there may be; each has values that are known when the server starts, or are listed in the code.
 const LABELS: &[&str] = &[
+    "cause",
     "code",
     "direction",
     "limit",

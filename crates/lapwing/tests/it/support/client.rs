@@ -98,6 +98,20 @@ impl Client {
     /// As [`Client::on`], with these headers in its handshake.
     #[track_caller]
     pub fn with_headers(stream: TcpStream, server: &Server, query: &str, headers: &[(&'static str, &str)]) -> Self {
+        Self::open(stream, server, query, headers).unwrap_or_else(|error| panic!("no stream at ?{query}: {error}"))
+    }
+
+    /// As [`Client::with_headers`]; none when the server refuses.
+    pub fn try_with_headers(
+        stream: TcpStream,
+        server: &Server,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Option<Self> {
+        Self::open(stream, server, query, headers).ok()
+    }
+
+    fn open(stream: TcpStream, server: &Server, query: &str, headers: &[(&'static str, &str)]) -> Result<Self, String> {
         stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
         stream.set_nodelay(true).expect("a TCP socket");
@@ -112,8 +126,8 @@ impl Client {
         // What sources may append is larger than its own limit for a frame.
         let config = WebSocketConfig::default().max_frame_size(None).max_message_size(None);
         match tungstenite::client::client_with_config(request, stream, Some(config)) {
-            Ok((socket, _)) => Self { socket },
-            Err(error) => panic!("no stream at ?{query}: {error}"),
+            Ok((socket, _)) => Ok(Self { socket }),
+            Err(error) => Err(error.to_string()),
         }
     }
 

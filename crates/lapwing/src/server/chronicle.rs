@@ -1,0 +1,188 @@
+//! What happens on the server, kept as topics of its own, so that a page or a listener follows it like any feed.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use lapwing_wire::envelope::Kind;
+use lapwing_wire::topic::TopicName;
+
+use super::event::Event;
+use super::storage::random_epoch;
+use crate::clock::Now;
+use crate::log::batch::NewMessage;
+use crate::log::retention::Retention;
+use crate::log::{AppendError, Log};
+use crate::source::spec::TopicSpec;
+
+/// Events as they are told, on their way into the topics that keep them.
+///
+/// Nobody who tells one waits: it goes into a bounded queue, and a thread appends what has gathered there. What does not fit is
+/// counted, and the count is kept in its place.
+pub struct Chronicle {
+    events: Arc<Log>,
+    reports: Arc<Log>,
+    clients: Arc<Log>,
+    queue: Mutex<Option<Sender<Entry>>>,
+    waiting: Arc<AtomicUsize>,
+    lost: Arc<AtomicU64>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// One event as JSON, and which topic it belongs to.
+struct Entry {
+    is_report: bool,
+    json: String,
+}
+
+impl Chronicle {
+    /// Begins with nothing.
+    pub fn start() -> io::Result<Self> {
+        let log = |name| {
+            let topic = TopicName::parse(name).expect("our own names are valid");
+            Arc::new(Log::new(topic, random_epoch(), RETENTION))
+        };
+        let (events, reports, clients) = (log(EVENTS), log(REPORTS), log(CLIENTS));
+        let (queue, received) = mpsc::channel();
+        let (waiting, lost) = (Arc::<AtomicUsize>::default(), Arc::<AtomicU64>::default());
+        let writer = Writer {
+            events: events.clone(),
+            reports: reports.clone(),
+            waiting: waiting.clone(),
+            lost: lost.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("chronicle".to_owned())
+            .spawn(move || writer.run(&received))?;
+        Ok(Self {
+            events,
+            reports,
+            clients,
+            queue: Mutex::new(Some(queue)),
+            waiting,
+            lost,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// The topics that it fills, as a server has its others.
+    #[must_use]
+    pub fn topics(&self) -> Vec<(TopicSpec, Arc<Log>)> {
+        [&self.clients, &self.reports, &self.events]
+            .map(|log| (TopicSpec::own(log.topic().clone()), log.clone()))
+            .into()
+    }
+
+    /// What the newest reports are, for whoever asks.
+    #[must_use]
+    pub fn reports(&self) -> &Arc<Log> {
+        &self.reports
+    }
+
+    /// Where changes of the clients belong.
+    #[must_use]
+    pub fn clients(&self) -> &Arc<Log> {
+        &self.clients
+    }
+
+    /// Keeps an event; returns at once.
+    pub fn tell(&self, event: &Event, now: Now) {
+        let json = event.to_json(now);
+        let bytes = json.len();
+        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > WAITING_BYTES_MAX {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let is_report = matches!(event, Event::Report { .. });
+        if let Some(queue) = &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
+            // A thread that has gone leaves nobody to read it.
+            let _ = queue.send(Entry { is_report, json });
+        }
+    }
+
+    /// Keeps what waits, and nothing after it.
+    pub fn finish(&self) {
+        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It holds no lock of ours, and what waits is bounded.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread's own side.
+struct Writer {
+    events: Arc<Log>,
+    reports: Arc<Log>,
+    waiting: Arc<AtomicUsize>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Writer {
+    fn run(self, queue: &Receiver<Entry>) {
+        while let Ok(first) = queue.recv() {
+            let mut gathered = vec![first];
+            let mut bytes = gathered[0].json.len();
+            // Each append wakes the delivery threads: a crowd that comes at once is to wake them a few times only.
+            let until = Instant::now() + GATHERING;
+            while bytes < GATHERED_BYTES_MAX {
+                match queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                    Ok(next) => {
+                        bytes += next.json.len();
+                        gathered.push(next);
+                    }
+                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+            let lost = self.lost.swap(0, Ordering::Relaxed);
+            if lost > 0 {
+                let told = Event::NotShown {
+                    lines: lost,
+                    client: None,
+                };
+                let json = told.to_json(Now::read());
+                let is_report = false;
+                gathered.push(Entry { is_report, json });
+            }
+            let (reports, events): (Vec<_>, Vec<_>) = gathered.iter().partition(|entry| entry.is_report);
+            keep(&self.reports, reports.iter().map(|entry| entry.json.as_str()));
+            keep(&self.events, events.iter().map(|entry| entry.json.as_str()));
+        }
+    }
+}
+
+/// Appends these values to a topic of our own, visible all at once.
+pub fn keep<'a>(log: &Log, values: impl Iterator<Item = &'a str>) {
+    let messages: Vec<_> = values
+        .map(|json| NewMessage::new(Kind::Json, json.as_bytes()))
+        .collect();
+    if messages.is_empty() {
+        return;
+    }
+    match log.append(&messages, Now::read()) {
+        Ok(_) | Err(AppendError::Ended) => {}
+        Err(error) => debug_assert!(false, "a topic in memory takes all that is short: {error}"),
+    }
+}
+
+/// What happens, but for reports.
+pub const EVENTS: &str = "$events";
+/// What clients report.
+pub const REPORTS: &str = "$reports";
+/// What changes of the clients.
+pub const CLIENTS: &str = "$clients";
+
+/// Ten minutes of 100 reports a second are less.
+const RETENTION: Retention = Retention {
+    bytes: 16 << 20,
+    age: Duration::from_secs(600),
+};
+const WAITING_BYTES_MAX: usize = 8 << 20;
+const GATHERING: Duration = Duration::from_millis(20);
+const GATHERED_BYTES_MAX: usize = 256 << 10;

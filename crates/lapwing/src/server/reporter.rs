@@ -1,0 +1,449 @@
+//! One client in one topic as its reports show it: its pace, how late it is, and whose fault that is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use lapwing_wire::position::Offset;
+use lapwing_wire::report::Report;
+use lapwing_wire::time::WallTime;
+
+use super::bucket::Bucket;
+use super::cause::{Cause, Evidence, Judgement, Way};
+use super::pace::{Change, Pace};
+use super::topics::TopicId;
+use crate::clock::Now;
+use crate::config::Rate;
+use crate::socket::path::Path;
+
+/// How many clients report a topic, how many of them fall behind, and for which cause each receives as it does.
+#[derive(Debug, Default)]
+pub struct Crowd {
+    reporting: AtomicUsize,
+    drifting: AtomicUsize,
+    causes: [AtomicUsize; Cause::ALL.len()],
+}
+
+/// What is known of a client that reports a topic.
+#[derive(Debug)]
+pub struct Reporter {
+    /// The topic.
+    pub topic: TopicId,
+    crowd: Arc<Crowd>,
+    bucket: Bucket,
+    pace: Pace,
+    judgement: Judgement,
+    /// The way to it when it was looked at last, and when that was, on the monotonic clock.
+    looked: Option<(Path, u64)>,
+    last: Option<Reported>,
+    slow_since: Option<WallTime>,
+    /// It is counted among those that fall behind.
+    counted: bool,
+}
+
+/// The newest report of a topic.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reported {
+    /// When it came.
+    pub at: Now,
+    /// The last block covered.
+    pub block: u64,
+    /// How many messages make a block.
+    pub block_size: u64,
+    /// The last offset covered.
+    pub last: Offset,
+    /// The client's time for a block, the mean of those covered; none when they do not count.
+    pub elapsed_ms: Option<f64>,
+    /// The server's own, likewise.
+    pub server_ms: Option<f64>,
+    /// By how much all blocks covered took longer than here.
+    pub drift_ms: Option<f64>,
+    /// How long the last message was on its way.
+    pub latency: Option<Latency>,
+}
+
+/// How long a message took from being appended here to arriving there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latency {
+    /// The best guess, in milliseconds.
+    pub ms: f64,
+    /// By how much that may be wrong, either way.
+    pub error_ms: f64,
+}
+
+/// What the server sees of its own when a report comes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sight {
+    /// Its own time for the offsets of the report.
+    pub server_ms: Option<f64>,
+    /// When the last of them was appended, on the monotonic clock.
+    pub appended: Option<u64>,
+    /// Messages that wait in the log for this client.
+    pub waiting: u64,
+    /// The way to it, where the kernel tells.
+    pub path: Option<Path>,
+    /// The longest that giving everybody a turn took lately.
+    pub late: Duration,
+}
+
+/// Something new about a client, to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It falls behind, after so many slow blocks.
+    Slow(u64),
+    /// It still does, but for another reason.
+    Cause,
+    /// It keeps up again.
+    KeepsUp,
+}
+
+impl Crowd {
+    /// How many report, and how many of them fall behind.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let count = |of: &AtomicUsize| of.load(Ordering::Relaxed);
+        (count(&self.reporting), count(&self.drifting))
+    }
+
+    /// How many report, by the cause.
+    pub fn causes(&self) -> impl Iterator<Item = (Cause, usize)> {
+        let count = |cause: Cause| self.causes[cause as usize].load(Ordering::Relaxed);
+        Cause::ALL.into_iter().map(move |cause| (cause, count(cause)))
+    }
+}
+
+impl Reporter {
+    /// A client that reports for the first time; at most at this rate.
+    #[must_use]
+    pub fn new(topic: TopicId, crowd: &Arc<Crowd>, rate: Rate, now: Duration) -> Self {
+        crowd.reporting.fetch_add(1, Ordering::Relaxed);
+        let judgement = Judgement::of(&Evidence::default());
+        crowd.causes[judgement.cause() as usize].fetch_add(1, Ordering::Relaxed);
+        Self {
+            topic,
+            crowd: crowd.clone(),
+            bucket: Bucket::full(rate, now),
+            pace: Pace::default(),
+            judgement,
+            looked: None,
+            last: None,
+            slow_since: None,
+            counted: false,
+        }
+    }
+
+    /// Whether another report may come now.
+    pub fn may_report(&mut self, rate: Rate, now: Duration) -> bool {
+        self.bucket.take(rate, now)
+    }
+
+    /// Takes a report that is plausible; gives what is new.
+    pub fn on_report(&mut self, report: &Report, sight: &Sight, now: Now) -> Option<News> {
+        let (drift_ms, change) = self.pace.on_report(report, sight.server_ms);
+        let blocks = report.blocks as f64;
+        let counts = drift_ms.is_some();
+        self.last = Some(Reported {
+            at: now,
+            block: report.last_block,
+            block_size: report.block_size.get(),
+            last: report.last,
+            elapsed_ms: report.elapsed_ms.filter(|_| counts).map(|spans| spans.total / blocks),
+            server_ms: sight.server_ms.filter(|_| counts).map(|ms| ms / blocks),
+            drift_ms,
+            latency: latency(report, sight, now),
+        });
+        self.count(self.pace.drifts());
+        let before = self.judgement;
+        self.judge(drift_ms.map_or(0.0, |ms| ms / blocks), sight, now);
+        match change {
+            Some(Change::Slow(blocks)) => {
+                self.slow_since = Some(now.wall);
+                Some(News::Slow(blocks))
+            }
+            Some(Change::KeepsUp) => {
+                self.slow_since = None;
+                Some(News::KeepsUp)
+            }
+            None if before == Judgement::NoAnswer && !self.pace.drifts() => Some(News::KeepsUp),
+            None if before.cause() != self.judgement.cause() => Some(News::Cause),
+            None => None,
+        }
+    }
+
+    fn judge(&mut self, drift_ms: f64, sight: &Sight, now: Now) {
+        let before = self.looked;
+        self.looked = sight.path.map(|path| (path, now.mono));
+        let way = sight.path.map(|path| {
+            let (then, at) = before.unwrap_or((path, now.mono));
+            Way {
+                now: path,
+                retransmits: path.retransmits.saturating_sub(then.retransmits),
+                peer_full: path.peer_full.saturating_sub(then.peer_full),
+                over: Duration::from_nanos(now.mono.saturating_sub(at)),
+            }
+        });
+        let (reporting, drifting) = self.crowd.counts();
+        let judgement = Judgement::of(&Evidence {
+            drifts: self.pace.drifts(),
+            drift: Duration::from_secs_f64(drift_ms.max(0.0) / 1e3),
+            waiting: sight.waiting,
+            way,
+            late: sight.late,
+            reporting,
+            drifting,
+        });
+        self.is_judged(judgement);
+    }
+
+    fn is_judged(&mut self, judgement: Judgement) {
+        let before = std::mem::replace(&mut self.judgement, judgement);
+        self.crowd.causes[before.cause() as usize].fetch_sub(1, Ordering::Relaxed);
+        self.crowd.causes[judgement.cause() as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a report should have come long ago: the topic, whose end is `next`, has had three blocks more, and the client three
+    /// times as long as a block took it, but 3 s at least. Then it is worth asking whether it is there.
+    #[must_use]
+    pub fn is_overdue(&self, next: Offset, now: Now) -> bool {
+        self.last.is_some_and(|last| {
+            let blocks = next.since(last.last.next()) / last.block_size;
+            let usual = Duration::from_secs_f64(last.elapsed_ms.unwrap_or(0.0) / 1e3);
+            let quiet = Duration::from_nanos(now.mono.saturating_sub(last.at.mono));
+            blocks >= OVERDUE_BLOCKS && quiet > (usual * OVERDUE_BLOCKS as u32).max(OVERDUE_MIN)
+        })
+    }
+
+    /// It owes a report, and does not answer a ping either; gives whether that is news.
+    pub fn on_silent(&mut self, now: Now) -> bool {
+        let news = self.judgement != Judgement::NoAnswer;
+        self.is_judged(Judgement::NoAnswer);
+        self.slow_since.get_or_insert(now.wall);
+        news
+    }
+
+    /// Whose fault it is that it receives as it does.
+    #[must_use]
+    pub fn judgement(&self) -> Judgement {
+        self.judgement
+    }
+
+    /// How far behind it is, in milliseconds.
+    #[must_use]
+    pub fn behind_ms(&self) -> f64 {
+        self.pace.behind_ms()
+    }
+
+    /// Its newest report.
+    #[must_use]
+    pub fn last(&self) -> Option<&Reported> {
+        self.last.as_ref()
+    }
+
+    /// Since when it does not keep up, if so.
+    #[must_use]
+    pub fn slow_since(&self) -> Option<WallTime> {
+        self.slow_since
+    }
+
+    fn count(&mut self, drifts: bool) {
+        match (std::mem::replace(&mut self.counted, drifts), drifts) {
+            (false, true) => self.crowd.drifting.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.crowd.drifting.fetch_sub(1, Ordering::Relaxed),
+            _ => return,
+        };
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.count(false);
+        self.crowd.causes[self.judgement.cause() as usize].fetch_sub(1, Ordering::Relaxed);
+        self.crowd.reporting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How long the last message was on its way, without an agreement of clocks: it was appended here, the report of it came here, and the
+/// client says how long it kept it. What is left are two ways, and the report's is between nothing and the whole of a round trip.
+fn latency(report: &Report, sight: &Sight, now: Now) -> Option<Latency> {
+    let both_ways = now.mono.checked_sub(sight.appended?)? as f64 / 1e6 - report.age_ms?;
+    let back = sight.path?.round_trip_min?.as_secs_f64() * 1e3;
+    (both_ways >= 0.0).then(|| Latency {
+        ms: (both_ways - back / 2.0).max(0.0),
+        error_ms: back / 2.0,
+    })
+}
+
+const OVERDUE_BLOCKS: u64 = 3;
+const OVERDUE_MIN: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use lapwing_wire::block::Flags;
+    use lapwing_wire::report::Spans;
+    use lapwing_wire::topic::TopicName;
+
+    use super::*;
+
+    const RATE: Rate = Rate {
+        per_second: 1,
+        at_once: 3,
+    };
+
+    /// A report of block `block` of size 5, which took the client so long.
+    fn report(block: u64, ms: f64) -> Report {
+        let spans = Spans {
+            count: 1,
+            total: ms,
+            min: ms,
+            median: ms,
+            max: ms,
+        };
+        Report {
+            topic: TopicName::parse("arrays").expect("valid"),
+            epoch: None,
+            block_size: NonZeroU64::new(5).expect("not zero"),
+            first_block: block,
+            last_block: block,
+            blocks: 1,
+            first: Offset::new(block * 5),
+            last: Offset::new(block * 5 + 4),
+            messages: 5,
+            bytes: 500,
+            elapsed_ms: Some(spans),
+            span_ms: Some(ms),
+            spread_ms: spans,
+            flags: Flags::NONE,
+            reconnects: 0,
+            age_ms: Some(1.0),
+            time: String::new(),
+        }
+    }
+
+    fn at(ms: u64) -> Now {
+        Now {
+            wall: WallTime::from_nanos(ms.cast_signed() * 1_000_000),
+            mono: ms * 1_000_000,
+        }
+    }
+
+    fn sight() -> Sight {
+        Sight {
+            server_ms: Some(2000.0),
+            path: Some(Path {
+                round_trip: Duration::from_micros(400),
+                round_trip_min: Some(Duration::from_micros(200)),
+                ..Path::default()
+            }),
+            ..Sight::default()
+        }
+    }
+
+    fn reporter(crowd: &Arc<Crowd>) -> Reporter {
+        Reporter::new(TopicId(0), crowd, RATE, Duration::ZERO)
+    }
+
+    #[test]
+    fn a_client_turns_slow_and_keeps_up_again_and_is_counted_meanwhile() {
+        let crowd = Arc::new(Crowd::default());
+        let mut slow = reporter(&crowd);
+        let mut block = 0;
+        let mut told = |slow: &mut Reporter, ms| {
+            block += 1;
+            slow.on_report(&report(block, ms), &sight(), at(block * 2000))
+        };
+        assert_eq!(told(&mut slow, 6000.0), None);
+        assert_eq!(told(&mut slow, 6000.0), Some(News::Slow(2)));
+        assert_eq!((slow.judgement().cause(), crowd.counts()), (Cause::ClientSlow, (1, 1)));
+        assert_eq!(slow.slow_since(), Some(at(4000).wall));
+        assert_eq!(told(&mut slow, 2000.0), None);
+        assert_eq!(told(&mut slow, 2000.0), None);
+        assert_eq!(told(&mut slow, 2000.0), Some(News::KeepsUp));
+        assert_eq!(
+            (slow.judgement().cause(), crowd.counts()),
+            (Cause::SourceLimited, (1, 0))
+        );
+        assert_eq!((slow.behind_ms(), slow.slow_since()), (8000.0, None));
+        assert_eq!(told(&mut slow, 6000.0), None);
+        assert_eq!(told(&mut slow, 6000.0), Some(News::Slow(2)));
+        drop(slow);
+        assert_eq!(crowd.counts(), (0, 0));
+    }
+
+    #[test]
+    fn when_most_fall_behind_together_the_cause_changes() {
+        let crowd = Arc::new(Crowd::default());
+        let mut three = [reporter(&crowd), reporter(&crowd), reporter(&crowd)];
+        let mut told = |block| {
+            three
+                .each_mut()
+                .map(|one| one.on_report(&report(block, 6000.0), &sight(), at(block * 2000)))
+        };
+        assert_eq!(told(1), [None; 3]);
+        assert_eq!(told(2), [Some(News::Slow(2)); 3]);
+        // The first was judged when nobody else was slow.
+        assert_eq!(told(3), [Some(News::Cause), None, None]);
+        assert!(three.iter().all(|one| one.judgement().cause() == Cause::ServerSlow));
+    }
+
+    #[test]
+    fn what_was_lost_before_it_reported_is_not_held_against_the_network() {
+        let crowd = Arc::new(Crowd::default());
+        let mut one = reporter(&crowd);
+        let lost = |retransmits| {
+            let path = sight().path.map(|path| Path { retransmits, ..path });
+            Sight { path, ..sight() }
+        };
+        one.on_report(&report(1, 6000.0), &lost(7), at(2000));
+        one.on_report(&report(2, 6000.0), &lost(7), at(4000));
+        assert_eq!(one.judgement().cause(), Cause::ClientSlow);
+        let news = one.on_report(&report(3, 6000.0), &lost(8), at(6000));
+        assert_eq!((one.judgement().cause(), news), (Cause::NetworkSlow, Some(News::Cause)));
+    }
+
+    #[test]
+    fn who_owes_a_report_for_three_blocks_and_answers_nothing_is_silent_until_it_reports() {
+        let crowd = Arc::new(Crowd::default());
+        let mut one = reporter(&crowd);
+        assert!(!one.is_overdue(Offset::new(500), at(60_000)), "it never reported");
+        one.on_report(&report(1, 2000.0), &sight(), at(4000));
+        assert!(
+            !one.is_overdue(Offset::new(24), at(60_000)),
+            "there is nothing to report"
+        );
+        assert!(!one.is_overdue(Offset::new(25), at(10_000)));
+        assert!(one.is_overdue(Offset::new(25), at(10_001)));
+        assert!(one.on_silent(at(10_001)) && !one.on_silent(at(11_000)));
+        assert_eq!(one.judgement().cause(), Cause::Silent);
+        assert_eq!(
+            one.on_report(&report(2, 2000.0), &sight(), at(12_000)),
+            Some(News::KeepsUp)
+        );
+        // Who needs long for its blocks has as long.
+        one.on_report(&report(3, 9000.0), &sight(), at(12_000));
+        assert!(!one.is_overdue(Offset::new(90), at(39_000)) && one.is_overdue(Offset::new(90), at(39_001)));
+        // Of short ones nobody has to report more than once a second.
+        one.on_report(&report(4, 1.0), &sight(), at(12_000));
+        assert!(!one.is_overdue(Offset::new(900), at(15_000)) && one.is_overdue(Offset::new(900), at(15_001)));
+    }
+
+    #[test]
+    fn the_way_of_a_message_needs_no_agreement_of_clocks() {
+        let crowd = Arc::new(Crowd::default());
+        let mut one = reporter(&crowd);
+        let sight = |appended_ms: u64| Sight {
+            appended: Some(appended_ms * 1_000_000),
+            ..sight()
+        };
+        one.on_report(&report(1, 2000.0), &sight(1990), at(2000));
+        let latency = one.last().expect("reported").latency.expect("known");
+        assert!(
+            (latency.ms - 8.9).abs() < 1e-6 && (latency.error_ms - 0.1).abs() < 1e-6,
+            "{latency:?}"
+        );
+        // It says that it kept it for longer than there was time.
+        one.on_report(&report(2, 2000.0), &sight(4000), at(4000));
+        assert_eq!(one.last().expect("reported").latency, None);
+    }
+}
