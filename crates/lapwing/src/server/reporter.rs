@@ -344,6 +344,10 @@ mod tests {
         Reporter::new(TopicId(0), crowd, RATE, Duration::ZERO)
     }
 
+    fn causes(crowd: &Crowd) -> Vec<(Cause, usize)> {
+        crowd.causes().filter(|(_, count)| *count > 0).collect()
+    }
+
     #[test]
     fn a_client_turns_slow_and_keeps_up_again_and_is_counted_meanwhile() {
         let crowd = Arc::new(Crowd::default());
@@ -356,6 +360,7 @@ mod tests {
         assert_eq!(told(&mut slow, 6000.0), None);
         assert_eq!(told(&mut slow, 6000.0), Some(News::Slow(2)));
         assert_eq!((slow.judgement().cause(), crowd.counts()), (Cause::ClientSlow, (1, 1)));
+        assert_eq!(causes(&crowd), [(Cause::ClientSlow, 1)]);
         assert_eq!(slow.slow_since(), Some(at(4000).wall));
         assert_eq!(told(&mut slow, 2000.0), None);
         assert_eq!(told(&mut slow, 2000.0), None);
@@ -365,10 +370,11 @@ mod tests {
             (Cause::SourceLimited, (1, 0))
         );
         assert_eq!((slow.behind_ms(), slow.slow_since()), (8000.0, None));
+        assert_eq!(causes(&crowd), [(Cause::SourceLimited, 1)]);
         assert_eq!(told(&mut slow, 6000.0), None);
         assert_eq!(told(&mut slow, 6000.0), Some(News::Slow(2)));
         drop(slow);
-        assert_eq!(crowd.counts(), (0, 0));
+        assert_eq!((crowd.counts(), causes(&crowd)), ((0, 0), vec![]));
     }
 
     #[test]
@@ -416,6 +422,7 @@ mod tests {
         assert!(one.is_overdue(Offset::new(25), at(10_001)));
         assert!(one.on_silent(at(10_001)) && !one.on_silent(at(11_000)));
         assert_eq!(one.judgement().cause(), Cause::Silent);
+        assert_eq!(causes(&crowd), [(Cause::Silent, 1)]);
         assert_eq!(
             one.on_report(&report(2, 2000.0), &sight(), at(12_000)),
             Some(News::KeepsUp)
