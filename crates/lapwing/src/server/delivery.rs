@@ -442,12 +442,12 @@ impl Delivery {
                 .feeds
                 .unfollow(TopicId(cursor.topic), connection.peer.session.view(), Key::new(key));
         }
+        self.around.common.counts.on_gone(connection.peer.session.mode());
         connection
             .peer
             .tell_left(&self.around.common, &self.around.feeds, &self.around.passes, broken);
         self.around.passes.remove(Key::new(key));
         connection.let_go(&self.around.common);
-        self.around.common.counts.on_gone(connection.peer.session.mode());
         connection.socket.finish();
         // It may have failed to be registered in the first place.
         let _ = self.poll.registry().deregister(connection.socket.stream());

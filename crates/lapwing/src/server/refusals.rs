@@ -36,13 +36,16 @@ impl Refusals {
         })
     }
 
+    /// Each reason's name, and how often.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = Reason::ALL.iter().zip(&self.counts);
+        counts.map(|((_, name), count)| (*name, count.load(Ordering::Relaxed)))
+    }
+
     /// How often, by reason.
     #[must_use]
     pub fn counts(&self) -> Sums {
-        let counts = Reason::ALL.iter().zip(&self.counts);
-        counts
-            .map(|((_, name), count)| (*name, count.load(Ordering::Relaxed)))
-            .collect()
+        self.each().collect()
     }
 }
 

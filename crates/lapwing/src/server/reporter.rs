@@ -9,18 +9,19 @@ use lapwing_wire::report::Report;
 use lapwing_wire::time::WallTime;
 
 use super::bucket::Bucket;
-use super::cause::{Evidence, Judgement, Way};
+use super::cause::{Cause, Evidence, Judgement, Way};
 use super::pace::{Change, Pace};
 use super::topics::TopicId;
 use crate::clock::Now;
 use crate::config::Rate;
 use crate::socket::path::Path;
 
-/// How many clients report a topic, and how many of them fall behind.
+/// How many clients report a topic, how many of them fall behind, and for which cause each receives as it does.
 #[derive(Debug, Default)]
 pub struct Crowd {
     reporting: AtomicUsize,
     drifting: AtomicUsize,
+    causes: [AtomicUsize; Cause::ALL.len()],
 }
 
 /// What is known of a client that reports a topic.
@@ -103,6 +104,12 @@ impl Crowd {
         let count = |of: &AtomicUsize| of.load(Ordering::Relaxed);
         (count(&self.reporting), count(&self.drifting))
     }
+
+    /// How many report, by the cause.
+    pub fn causes(&self) -> impl Iterator<Item = (Cause, usize)> {
+        let count = |cause: Cause| self.causes[cause as usize].load(Ordering::Relaxed);
+        Cause::ALL.into_iter().map(move |cause| (cause, count(cause)))
+    }
 }
 
 impl Reporter {
@@ -110,12 +117,14 @@ impl Reporter {
     #[must_use]
     pub fn new(topic: TopicId, crowd: &Arc<Crowd>, rate: Rate, now: Duration) -> Self {
         crowd.reporting.fetch_add(1, Ordering::Relaxed);
+        let judgement = Judgement::of(&Evidence::default());
+        crowd.causes[judgement.cause() as usize].fetch_add(1, Ordering::Relaxed);
         Self {
             topic,
             crowd: crowd.clone(),
             bucket: Bucket::full(rate, now),
             pace: Pace::default(),
-            judgement: Judgement::of(&Evidence::default()),
+            judgement,
             looked: None,
             last: None,
             slow_since: None,
@@ -174,7 +183,7 @@ impl Reporter {
             }
         });
         let (reporting, drifting) = self.crowd.counts();
-        self.judgement = Judgement::of(&Evidence {
+        let judgement = Judgement::of(&Evidence {
             drifts: self.pace.drifts(),
             drift: Duration::from_secs_f64(drift_ms.max(0.0) / 1e3),
             waiting: sight.waiting,
@@ -183,6 +192,13 @@ impl Reporter {
             reporting,
             drifting,
         });
+        self.is_judged(judgement);
+    }
+
+    fn is_judged(&mut self, judgement: Judgement) {
+        let before = std::mem::replace(&mut self.judgement, judgement);
+        self.crowd.causes[before.cause() as usize].fetch_sub(1, Ordering::Relaxed);
+        self.crowd.causes[judgement.cause() as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether a report should have come long ago: the topic, whose end is `next`, has had three blocks more, and the client three
@@ -200,7 +216,7 @@ impl Reporter {
     /// It owes a report, and does not answer a ping either; gives whether that is news.
     pub fn on_silent(&mut self, now: Now) -> bool {
         let news = self.judgement != Judgement::NoAnswer;
-        self.judgement = Judgement::NoAnswer;
+        self.is_judged(Judgement::NoAnswer);
         self.slow_since.get_or_insert(now.wall);
         news
     }
@@ -241,6 +257,7 @@ impl Reporter {
 impl Drop for Reporter {
     fn drop(&mut self) {
         self.count(false);
+        self.crowd.causes[self.judgement.cause() as usize].fetch_sub(1, Ordering::Relaxed);
         self.crowd.reporting.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -267,7 +284,6 @@ mod tests {
     use lapwing_wire::report::Spans;
     use lapwing_wire::topic::TopicName;
 
-    use super::super::cause::Cause;
     use super::*;
 
     const RATE: Rate = Rate {
@@ -328,6 +344,10 @@ mod tests {
         Reporter::new(TopicId(0), crowd, RATE, Duration::ZERO)
     }
 
+    fn causes(crowd: &Crowd) -> Vec<(Cause, usize)> {
+        crowd.causes().filter(|(_, count)| *count > 0).collect()
+    }
+
     #[test]
     fn a_client_turns_slow_and_keeps_up_again_and_is_counted_meanwhile() {
         let crowd = Arc::new(Crowd::default());
@@ -340,6 +360,7 @@ mod tests {
         assert_eq!(told(&mut slow, 6000.0), None);
         assert_eq!(told(&mut slow, 6000.0), Some(News::Slow(2)));
         assert_eq!((slow.judgement().cause(), crowd.counts()), (Cause::ClientSlow, (1, 1)));
+        assert_eq!(causes(&crowd), [(Cause::ClientSlow, 1)]);
         assert_eq!(slow.slow_since(), Some(at(4000).wall));
         assert_eq!(told(&mut slow, 2000.0), None);
         assert_eq!(told(&mut slow, 2000.0), None);
@@ -349,10 +370,11 @@ mod tests {
             (Cause::SourceLimited, (1, 0))
         );
         assert_eq!((slow.behind_ms(), slow.slow_since()), (8000.0, None));
+        assert_eq!(causes(&crowd), [(Cause::SourceLimited, 1)]);
         assert_eq!(told(&mut slow, 6000.0), None);
         assert_eq!(told(&mut slow, 6000.0), Some(News::Slow(2)));
         drop(slow);
-        assert_eq!(crowd.counts(), (0, 0));
+        assert_eq!((crowd.counts(), causes(&crowd)), ((0, 0), vec![]));
     }
 
     #[test]
@@ -400,6 +422,7 @@ mod tests {
         assert!(one.is_overdue(Offset::new(25), at(10_001)));
         assert!(one.on_silent(at(10_001)) && !one.on_silent(at(11_000)));
         assert_eq!(one.judgement().cause(), Cause::Silent);
+        assert_eq!(causes(&crowd), [(Cause::Silent, 1)]);
         assert_eq!(
             one.on_report(&report(2, 2000.0), &sight(), at(12_000)),
             Some(News::KeepsUp)

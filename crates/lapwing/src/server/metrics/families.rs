@@ -128,6 +128,17 @@ pub const FAMILIES: &[Family] = &[
         },
     },
     Family {
+        name: "lapwing_token_refusals",
+        kind: MetricType::Counter,
+        unit: None,
+        labels: &["reason"],
+        help: "How often somebody was refused for their token, for the lack of one, or for where they are",
+        read: |scrape, out| {
+            let mut reasons = scrape.common.refusals.each();
+            reasons.try_for_each(|(reason, count)| out.counter(&[reason], count))
+        },
+    },
+    Family {
         name: "lapwing_received_messages",
         kind: MetricType::Counter,
         unit: None,
@@ -239,6 +250,19 @@ pub const FAMILIES: &[Family] = &[
         },
     },
     Family {
+        name: "lapwing_reporting_clients",
+        kind: MetricType::Gauge,
+        unit: None,
+        labels: &["topic", "cause"],
+        help: "Clients that report a topic, by whose fault it is that they receive as they do; source-limited is well",
+        read: |scrape, out| {
+            each_topic(scrape, |name, topic| {
+                let mut causes = topic.crowd.causes();
+                causes.try_for_each(|(cause, count)| out.gauge(&[name, cause.as_str()], &count))
+            })
+        },
+    },
+    Family {
         name: "lapwing_block",
         kind: MetricType::Histogram,
         unit: Some(Unit::Seconds),
@@ -294,7 +318,7 @@ pub const FAMILIES: &[Family] = &[
         kind: MetricType::Gauge,
         unit: None,
         labels: &["topic"],
-        help: "The pace that was asked of a topic's source; of those that have one",
+        help: "The pace that was asked of a topic's source, or that it may have at most (stdin, files, commands); of those that have one",
         read: |scrape, out| {
             each_topic(scrape, |name, topic| {
                 match (&topic.config.source.feed, topic.config.source.pace) {
@@ -309,12 +333,15 @@ pub const FAMILIES: &[Family] = &[
         kind: MetricType::Gauge,
         unit: Some(Unit::Seconds),
         labels: &["topic"],
-        help: "From tick to tick of this pace; a tick may be several messages",
+        help: "From tick to tick of a source that makes its messages itself (users, arrays); a tick may be several messages",
         read: |scrape, out| {
             each_topic(scrape, |name, topic| {
                 match (&topic.config.source.feed, topic.config.source.pace) {
-                    (Feed::Push, _) | (_, None) => Ok(()),
-                    (_, Some(pace)) => out.gauge(&[name], &pace.interval().as_secs_f64()),
+                    (Feed::Users(_) | Feed::Arrays(_), Some(pace)) => {
+                        out.gauge(&[name], &pace.interval().as_secs_f64())
+                    }
+                    // A pace is what the others keep to at most: a command that says nothing is not late.
+                    _ => Ok(()),
                 }
             })
         },
