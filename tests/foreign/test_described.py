@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 
 from program import DEADLINE_S, Server, until
 
+PROTOCOL = pathlib.Path(__file__).parents[2] / "PROTOCOL.md"
 TOPICS = {
     "users": "users?every=20ms",
     "arrays": "arrays?every=20ms&shape=2x3&pack=2&low=-5&high=5&dtype=int8",
@@ -70,6 +71,12 @@ def test_answers_are_as_openapi_has_them(described):
         of_answer(document, "/topics/{topic}/messages", "post", status).validate(json.loads(body))
 
 
+@pytest.mark.parametrize("path", ["/api/topics", "/api/clients"])
+def test_the_protocol_shows_answers_as_openapi_has_them(described, path):
+    (shown,) = re.findall(rf"^### `{path}`\n.*?^```json\n(.*?)^```$", PROTOCOL.read_text(), re.MULTILINE | re.DOTALL)
+    of_answer(get(described, "/openapi.json"), path, "get", 200).validate(json.loads(shown))
+
+
 def test_a_schema_that_does_not_fit_is_found(described):
     """What is checked above can fail."""
     schema = of_answer(get(described, "/openapi.json"), "/api/topics", "get", 200)
@@ -93,7 +100,7 @@ def test_every_path_that_openapi_names_is_there(described):
             assert told, (path, method, status, body)
             if status == 404:
                 assert path in ("/echo", "/ticket"), "of a server without --echo and tokens"
-    shown = re.findall(r"`(?:GET|POST) (/[^`?]*)`", (pathlib.Path(__file__).parents[2] / "PROTOCOL.md").read_text())
+    shown = re.findall(r"`(?:GET|POST) (/[^`?]*)`", PROTOCOL.read_text())
     missing = {path.replace("NAME", "{topic}") for path in shown} - document["paths"].keys()
     assert missing == {"/"}, "all but the page"
 
