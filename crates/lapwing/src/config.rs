@@ -210,6 +210,9 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// Topics of one server: each costs a source, a log and a row on the page.
     pub topics_max: usize,
+    /// Clients of server-sent events at once; more are told 503. Default: each costs some ten times as much memory as a
+    /// session, and nobody has so many who could not use WebSocket.
+    pub events_max: usize,
     /// Lines that wait for a slow terminal, in bytes; what overflows is counted.
     pub console_bytes_max: usize,
 }
@@ -272,6 +275,7 @@ impl Default for Limits {
             body_bytes_max: 1 << 20,
             heartbeat: Duration::from_secs(10),
             topics_max: 1000,
+            events_max: 10_000,
             console_bytes_max: 8 << 20,
         }
     }

@@ -163,6 +163,9 @@ pub struct ServeArgs {
     /// Topics of this server: 1 to 10000 [default: 1000]
     #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
     max_topics: Option<u64>,
+    /// Clients of server-sent events at once: 1 to 1000000 [default: 10000]
+    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
+    max_events: Option<u64>,
     /// A published body, at most 64MiB [default: 1MiB]
     #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
     max_body: Option<bytesize::ByteSize>,
@@ -303,6 +306,7 @@ struct SettingsFile {
     max_report_rate: Option<u64>,
     max_subscriptions: Option<u64>,
     max_topics: Option<u64>,
+    max_events: Option<u64>,
     max_body: Option<bytesize::ByteSize>,
     max_body_messages: Option<u64>,
     max_bodies: Option<bytesize::ByteSize>,
@@ -632,6 +636,10 @@ fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
     let asked = args.max_topics.or(file.max_topics);
     if let Some(most) = number(asked, "max-topics", 1..=10_000, &mut note) {
         limits.topics_max = most as usize;
+    }
+    let asked = args.max_events.or(file.max_events);
+    if let Some(most) = number(asked, "max-events", 1..=RATE_MAX, &mut note) {
+        limits.events_max = most as usize;
     }
     let asked = args.max_body_messages.or(file.max_body_messages);
     if let Some(most) = number(asked, "max-body-messages", 1..=RATE_MAX, &mut note) {

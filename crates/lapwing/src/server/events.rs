@@ -15,6 +15,7 @@ use lapwing_wire::topic::TopicName;
 use super::access::Caller;
 use super::access::pass::Pass;
 use super::access::scope::is_reserved;
+use super::breach::Breach;
 use super::event_stream::{Arrival, EventStream};
 use super::front::{Answer, Front, Guest, Reply, plain, refusal};
 use super::gate;
@@ -23,6 +24,7 @@ use super::topics::TopicId;
 use crate::clock::Now;
 use crate::log::Grant;
 use crate::log::hold::Pin;
+use crate::terminal::form;
 
 /// Answers a request for a topic's events: with all that will come, or why not.
 pub fn answer(front: &Front, topic: &str, mut request: Request<Incoming>) -> Response<Reply> {
@@ -53,10 +55,17 @@ pub fn answer(front: &Front, topic: &str, mut request: Request<Incoming>) -> Res
         let sentence = "a connection without an address";
         return whole(refusal(StatusCode::INTERNAL_SERVER_ERROR, sentence));
     };
+    let most = front.common.limits.events_max;
+    let Some(following) = front.crier.follow(decided.topic, most) else {
+        front.common.breaches.count(Breach::Events);
+        let most = form::counted(most as u64, "client");
+        let sentence = format!("{most} of server-sent events are here already (--max-events); WebSocket has more room");
+        return whole(refusal(StatusCode::SERVICE_UNAVAILABLE, &sentence));
+    };
     let arrival = Arrival {
         label: ClientLabel::new(front.common.roster.next_session(), decided.query.name.as_ref()),
         address: guest.address,
-        following: front.crier.follow(decided.topic),
+        following,
         grant: decided.grant,
         hold: decided.hold,
         pass: decided.pass,

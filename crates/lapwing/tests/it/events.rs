@@ -558,6 +558,31 @@ fn a_client_of_events_has_a_place_among_those_allowed() {
 }
 
 #[test]
+fn as_many_clients_of_events_as_allowed_are_served_and_one_more_is_503() {
+    let mut server = Server::start(&["--topic", "orders=push", "--max-events", "2"]);
+    let mut crowd = [events(&server, ORDERS), events(&server, ORDERS)];
+    let refused = get(&server, ORDERS);
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("2")));
+    assert!(
+        refused
+            .body
+            .starts_with("2 clients of server-sent events are here already (--max-events)"),
+        "{refused:?}"
+    );
+    let _stream = follow(&server, "topics=orders");
+    publish(&server, 0..1);
+    for client in &mut crowd {
+        assert_eq!(client.offsets(1), [0]);
+    }
+    drop(crowd);
+    eventually("both are gone", || server.events("left").len() == 2);
+    let _again = events(&server, ORDERS);
+    server.interrupt();
+    server.wait();
+    assert_eq!(server.event("stopped", |_| true)["limits"], json!({"events": 1}));
+}
+
+#[test]
 fn d11_behind_a_trusted_proxy_clients_of_events_count_for_whom_it_asks() {
     let limits = ["--trust-proxy", "127.0.0.1", "--max-connections-per-address", "1"];
     let server = Server::start(&[&PUSH[..], &limits].concat());
