@@ -217,6 +217,9 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// Topics of one server: each costs a source, a log and a row on the page.
     pub topics_max: usize,
+    /// Clients of server-sent events at once; more are told 503. Default: each costs some ten times as much memory as a
+    /// session, and nobody has so many who could not use WebSocket.
+    pub events_max: usize,
     /// Lines that wait for a slow terminal, in bytes; what overflows is counted.
     pub console_bytes_max: usize,
 }
@@ -239,7 +242,7 @@ impl Limits {
     pub const WRITE_BYTES_MAX: usize = 64 << 10;
     /// What a client of server-sent events is given at once, in bytes: HTTP buffers as much again, so a stuck one holds little.
     pub const EVENTS_WRITE_BYTES_MAX: usize = 16 << 10;
-    /// A client of server-sent events that loses its connection waits so long before it comes back.
+    /// A client of server-sent events that loses its connection waits so long before it comes back, and up to a second more.
     pub const EVENTS_RETRY_MS: u64 = 2000;
     /// The files of the certificate are looked at this often; a change is taken when they look the same twice.
     pub const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
@@ -288,6 +291,7 @@ impl Default for Limits {
             body_bytes_max: 1 << 20,
             heartbeat: Duration::from_secs(10),
             topics_max: 1000,
+            events_max: 10_000,
             console_bytes_max: 8 << 20,
         }
     }

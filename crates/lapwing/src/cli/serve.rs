@@ -276,6 +276,15 @@ pub struct ServeArgs {
         hide_short_help = true
     )]
     max_topics: Option<Typed<u64>>,
+    /// Clients of server-sent events at once: 1 to 1000000 [default: 10000]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_events: Option<Typed<u64>>,
     /// A published body, at most 64MiB [default: 1MiB]
     #[arg(
         long,
@@ -490,6 +499,7 @@ struct SettingsFile {
     max_report_rate: Option<Typed<u64>>,
     max_subscriptions: Option<Typed<u64>>,
     max_topics: Option<Typed<u64>>,
+    max_events: Option<Typed<u64>>,
     max_body: Option<Typed<ByteSize>>,
     max_body_messages: Option<Typed<u64>>,
     max_bodies: Option<Typed<ByteSize>>,
@@ -911,6 +921,10 @@ fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
     let asked = args.max_topics.or(file.max_topics);
     if let Some(most) = number(asked, "max-topics", 1..=10_000, limits.topics_max as u64, &mut note) {
         limits.topics_max = most as usize;
+    }
+    let asked = args.max_events.or(file.max_events);
+    if let Some(most) = number(asked, "max-events", 1..=RATE_MAX, limits.events_max as u64, &mut note) {
+        limits.events_max = most as usize;
     }
     let asked = args.max_body_messages.or(file.max_body_messages);
     if let Some(most) = number(

@@ -66,7 +66,7 @@ pub enum Event {
         /// From where.
         #[serde(serialize_with = "place_text")]
         address: SocketAddr,
-        /// How it speaks: `plain`, `bare` or `lapwing.v1`.
+        /// How it speaks: `plain`, `bare`, `lapwing.v1`, `echo` or `events`.
         mode: &'static str,
         /// Where it begins, by topic.
         from: Places,

@@ -12,6 +12,7 @@ use lapwing_wire::start::Start;
 use lapwing_wire::topic::TopicName;
 
 use super::access::pass::Pass;
+use super::breach::Breach;
 use super::event_stream::{Arrival, EventStream};
 use super::front::{Answer, Front, Guest, Reply, plain, refusal};
 use super::gate;
@@ -21,6 +22,7 @@ use super::topics::TopicId;
 use crate::clock::Now;
 use crate::log::Grant;
 use crate::log::hold::Pin;
+use crate::terminal::form;
 
 /// Answers a request for a topic's events: with all that will come, or why not.
 pub fn answer(front: &Front, topic: &str, mut request: Request<()>) -> Response<Reply> {
@@ -51,10 +53,17 @@ pub fn answer(front: &Front, topic: &str, mut request: Request<()>) -> Response<
         let sentence = "a connection without an address";
         return whole(refusal(StatusCode::INTERNAL_SERVER_ERROR, sentence));
     };
+    let most = front.common.limits.events_max;
+    let Some(following) = front.crier.follow(decided.topic, most) else {
+        front.common.breaches.count(Breach::Events);
+        let most = form::counted(most as u64, "client");
+        let sentence = format!("{most} of server-sent events are here already (--max-events); WebSocket has more room");
+        return whole(refusal(StatusCode::SERVICE_UNAVAILABLE, &sentence));
+    };
     let arrival = Arrival {
         label: ClientLabel::new(front.common.roster.next_session(), decided.query.name.as_ref()),
         address: guest.address,
-        following: front.crier.follow(decided.topic),
+        following,
         grant: decided.grant,
         hold: decided.hold,
         pass: decided.pass,
