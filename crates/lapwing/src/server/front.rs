@@ -216,7 +216,7 @@ impl Front {
             "/" | "/ws" if upgrade => stream::answer(self, request),
             "/ticket" => gate::ticket(&self.common, &request),
             stream::ECHO if upgrade && self.echo => stream::answer(self, request),
-            "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css" | "/icon.svg" if !reads(&request) => {
+            path if (matches!(path, "/healthz" | "/readyz") || page::has(path)) && !reads(&request) => {
                 let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
                 answer
                     .headers_mut()
@@ -226,7 +226,7 @@ impl Front {
             "/healthz" => plain(StatusCode::OK, "ok"),
             "/readyz" if self.common.is_stopping() => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             "/readyz" => plain(StatusCode::OK, "ready"),
-            _ => page::asset(path).unwrap_or_else(|| {
+            _ => page::asset(path, request.headers()).unwrap_or_else(|| {
                 refusal(
                     StatusCode::NOT_FOUND,
                     "nothing is here; the page and the stream are at /, messages go to /topics/NAME/messages",
