@@ -39,6 +39,7 @@ const does = {
   },
   run: ({ page, code }) => pages.get(page).page.evaluate(code),
   click: ({ page, selector }) => pages.get(page).page.click(selector),
+  reload: async ({ page }) => { await pages.get(page).page.reload(); },
   press: ({ page, key }) => pages.get(page).page.keyboard.press(key),
   type: ({ page, text }) => pages.get(page).page.keyboard.type(text),
   hover: ({ page, selector }) => pages.get(page).page.hover(selector),

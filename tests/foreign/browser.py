@@ -52,6 +52,9 @@ class Page:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self._browser.ask(do="close", page=self.number)
 
     def run(self, code):
@@ -64,6 +67,9 @@ class Page:
 
     def click(self, selector):
         self._browser.ask(do="click", page=self.number, selector=selector)
+
+    def reload(self):
+        self._browser.ask(do="reload", page=self.number)
 
     def press(self, key):
         self._browser.ask(do="press", page=self.number, key=key)

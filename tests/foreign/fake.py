@@ -141,6 +141,7 @@ class Fake:
                     self._append("$clients", client.row(lambda back: clock(back + ago)), ago)
             case "left":
                 self.rows.pop(rest[0], None)
+                self.scene.leave(rest[0])
                 self._append("$clients", {"session": rest[0], "left": True}, ago)
                 self._append("$clients", {"summary": self.counts()}, ago)
             case "report":

@@ -71,6 +71,10 @@ class Scene:
     def clients(self):
         return []
 
+    def leave(self, session):
+        """A client goes, and does nothing more."""
+        self.here = [client for client in self.here if client.session != session]
+
     def second(self, number):
         """What one second brings: `("row", client)`, `("left", session)`, `("report", client, block, flags)`, `("event", fields)`,
         `("message", topic, data)`."""

@@ -68,6 +68,7 @@ let hideTimer;
 let clientsEpoch;
 let hint = "";
 const measured = new Map();
+let measuredRates = new Map();
 
 const link = new Link({ onState, onFrame });
 const verdict = new Verdict((session) => openDetails(session));
@@ -310,6 +311,8 @@ function serverNow() {
 }
 
 function tick() {
+  measuredRates = new Map(measured);
+  measured.clear();
   link.check(Date.now());
   if (document.hidden) return;
   if (link.state === "live") {
@@ -350,11 +353,12 @@ function drawHead(isLive) {
 }
 
 function drawTopics() {
+  // What the page counts itself is for servers that do not tell, not for those that have not told yet.
+  if (state.topics === undefined && topicsAt === 0) return;
   const told = state.topics ?? topicNames.map((topic) => ({
-    topic, achieved_per_s: measured.get(topic)?.messages ?? 0, bytes_per_s: measured.get(topic)?.bytes ?? 0,
+    topic, achieved_per_s: measuredRates.get(topic)?.messages ?? 0, bytes_per_s: measuredRates.get(topic)?.bytes ?? 0,
   }));
-  if (state.topics !== undefined || link.heardAt > 0) topicsView.draw(told);
-  measured.clear();
+  topicsView.draw(told);
 }
 
 function waitingWords() {

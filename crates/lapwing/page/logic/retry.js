@@ -1,6 +1,7 @@
 // Whether and when a page that lost its connection comes back; PROTOCOL.md has the table.
 
-const RETRY_MS_MAX = 30_000;
+// Less than a program waits: a person looks on.
+const RETRY_MS_MAX = 10_000;
 const HINT_MS_MAX = 3_600_000;
 // A server that was just restarted is there again soon, and a person waits.
 const RETRY_MS_MIN = 100;

@@ -35,7 +35,8 @@ export function sentence({ watch, roster, topics, lateMs, nowMs }) {
     const all = well === total ? (total === 1 ? "The one client keeps up." : `All ${count(total)} clients keep up.`) : `${count(well)} of ${counted(total, "client")} keep${well === 1 ? "s" : ""} up.`;
     return [all, unknown, serverWords(counts, lateMs, false), sources];
   }
-  const parts = [`${count(well)} of ${counted(total, "client")} keep${well === 1 ? "s" : ""} up. ${count(slow)} ${slow === 1 ? "does" : "do"} not`];
+  const parts = [total === 1 ? "The one client does not keep up"
+    : `${count(well)} of ${count(total)} clients keep${well === 1 ? "s" : ""} up. ${count(slow)} ${slow === 1 ? "does" : "do"} not`];
   const named = laggards(roster.rows).slice(0, NAMED_MAX);
   named.forEach((row, place) => {
     parts.push(place === 0 ? ": " : ", ", { session: row.session, client: row.client }, ` (${how(row, nowMs)})`);

@@ -133,7 +133,7 @@ function lonely(values) {
 // A place for a chart: an image with a sentence, and the same as a table, made when it is asked for.
 export function chartPlace(title, table) {
   const canvas = make("div", { class: "canvas", role: "img" });
-  const body = make("div", { class: "scroll" });
+  const body = make("div", { class: "scroll", tabindex: "0" });
   const asTable = make("details", {}, make("summary", {}, "as table"), body);
   const fill = () => { if (asTable.open) body.replaceChildren(tableOf(table())); };
   asTable.addEventListener("toggle", fill);

@@ -130,7 +130,7 @@ export class Clients {
     let [at, spaces] = [0, 0];
     const space = (rows) => {
       if (rows === 0) return;
-      this.#spaces[spaces] ??= make("tr", { class: "space", "aria-hidden": "true" }, make("td", { colspan: String(COLUMNS.length) }));
+      this.#spaces[spaces] ??= make("tr", { class: "space", "aria-hidden": "true" }, make("td"));
       this.#spaces[spaces].firstChild.style.height = `${rows * height}px`;
       wanted.push(this.#spaces[spaces]);
       spaces += 1;

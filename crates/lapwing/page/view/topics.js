@@ -43,13 +43,13 @@ export class Topics {
     if (known === undefined) {
       known = {
         state: make("td"), rate: make("td", { class: "number" }), bytes: make("td", { class: "number bytes" }),
-        age: make("span"), meter: make("span"), size: make("span"), shown: "",
+        age: make("span"), meter: make("span"), size: make("span"), shown: undefined,
       };
       known.keeps = make("td", {}, known.age, make("span", { class: "meter", "aria-hidden": "true" }, known.meter), known.size);
       known.row = make("tr", {}, make("td", {}, topic.topic), known.state, known.rate, known.bytes, known.keeps);
       this.#rows.set(topic.topic, known);
     }
-    const state = topicState(topic.state ?? "on time");
+    const state = topic.state === undefined ? { mark: "-", colour: "muted", word: "" } : topicState(topic.state);
     if (known.shown !== state.word) {
       known.state.replaceChildren(mark(state), ` ${state.word}`);
       known.shown = state.word;
