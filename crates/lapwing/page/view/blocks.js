@@ -2,8 +2,10 @@
 import { CHARTS_MAX, KEPT_MS, STRIP_COLUMNS, STRIP_RATIOS, columns, top } from "../logic/blocks.js";
 import { shown } from "../logic/cause.js";
 import { clock, count, counted, pair, short } from "../logic/form.js";
+import { SORT_EVERY_MS } from "../logic/order.js";
 import { Chart, chartPlace } from "./chart.js";
 import { element, make, mark, named, setAttribute, setText } from "./dom.js";
+import { Frames } from "./frames.js";
 import { colour, onTheme } from "./theme.js";
 
 const ROWS_MAX = 30;
@@ -16,6 +18,8 @@ export class BlockCharts {
   #grid = make("div", { class: "charts" });
   #empty = make("p", { class: "empty" }, "Nobody has reported a block yet.");
   #strip;
+  #frames = new Frames();
+  #chosen = { asked: "", at: 0, runs: [] };
   #onOpen;
 
   constructor(onOpen) {
@@ -27,7 +31,7 @@ export class BlockCharts {
   // `waiting`: what is said while there is nothing to draw.
   draw({ blocks, rows, pins, nowMs, outages, waiting }) {
     const most = narrow.matches ? CHARTS_MAX_NARROW : CHARTS_MAX;
-    const runs = blocks.chosen(rows, pins, most);
+    const runs = this.#choose(blocks, rows, pins, most);
     setText(element("blocks-note"), `last 5 min, one scale: pinned and slowest, at most ${most}`);
     this.#empty.hidden = runs.length > 0;
     setText(this.#empty, waiting);
@@ -44,10 +48,21 @@ export class BlockCharts {
       this.#grid.replaceChildren(...figures);
     }
     const ceiling = top(runs);
-    for (const [run, chart] of this.#charts) {
-      chart.draw({ row: rows.get(run.session), isPinned: pins.has(run.client), nowMs, outages, ceiling });
-    }
-    this.#strip.draw(blocks.density(nowMs, wanted), nowMs, runs.length > 0);
+    this.#frames.spread([
+      ...[...this.#charts].map(([run, chart]) => () =>
+        chart.draw({ row: rows.get(run.session), isPinned: pins.has(run.client), nowMs, outages, ceiling })),
+      () => this.#strip.draw(blocks.density(nowMs, wanted), runs.length > 0),
+    ]);
+  }
+
+  // Charts change as rare as rows are sorted, so that a reader can look at one; at once when another is pinned or one has gone.
+  #choose(blocks, rows, pins, most) {
+    const asked = JSON.stringify([most, ...pins]);
+    const isThere = (run) => rows.has(run.session) && blocks.run(run.session, run.topic) === run;
+    const [kept, now] = [this.#chosen, Date.now()];
+    if (asked === kept.asked && now - kept.at < SORT_EVERY_MS && kept.runs.length > 0 && kept.runs.every(isThere)) return kept.runs;
+    this.#chosen = { asked, at: now, runs: blocks.chosen(rows, pins, most) };
+    return this.#chosen.runs;
   }
 }
 
@@ -129,7 +144,7 @@ class Strip {
     return this.#place.figure;
   }
 
-  draw({ cells, clients }, nowMs, isThere) {
+  draw({ cells, clients }, isThere) {
     this.figure.hidden = !isThere || clients === 0;
     if (this.figure.hidden) return;
     this.#cells = cells;

@@ -13,17 +13,21 @@ export class Chart {
   #look;
   #width = 0;
   #wanted;
+  #isOver = false;
+  #observer = new ResizeObserver(() => this.#fit());
+  #forgetTheme;
 
   // `look`: height, `lines` (colour variable, width, isStep), `format` of a value, `sync` (a key, for one cursor over several).
   constructor(host, look) {
     this.#host = host;
     this.#look = look;
-    new ResizeObserver(() => this.#fit()).observe(host);
-    onTheme(() => this.#plot?.redraw(false));
+    this.#observer.observe(host);
+    this.#forgetTheme = onTheme(() => this.#plot?.redraw(false));
   }
 
   // Columns, the seconds at both ends, the value on top, ranges that are hatched, and the colour of the band.
   draw(wanted) {
+    if (this.#isOver) return undefined;
     this.#wanted = wanted;
     if (this.#plot === undefined) return this.#fit();
     this.#plot.batch(() => {
@@ -34,14 +38,17 @@ export class Chart {
     return undefined;
   }
 
+  // For good: what comes later draws nothing.
   destroy() {
     this.#plot?.destroy();
-    this.#plot = undefined;
+    this.#observer.disconnect();
+    this.#forgetTheme();
+    this.#isOver = true;
   }
 
   #fit() {
     const width = Math.floor(this.#host.clientWidth);
-    if (width === 0 || this.#wanted === undefined) return;
+    if (width === 0 || this.#wanted === undefined || this.#isOver) return;
     if (this.#plot === undefined) {
       this.#width = width;
       this.#plot = new uPlot(this.#options(width), this.#wanted.columns, this.#host);

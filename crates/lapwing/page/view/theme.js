@@ -21,9 +21,10 @@ export function turnTheme() {
   tell();
 }
 
-// Calls back when colours are others than before: canvases do not follow by themselves.
+// Calls back when colours are others than before: canvases do not follow by themselves. Gives what ends that.
 export function onTheme(callback) {
   changed.add(callback);
+  return () => changed.delete(callback);
 }
 
 // What a variable of page.css is now, for canvases.

@@ -96,6 +96,7 @@ const FILES: &[(&str, &str)] = files![
     "view/dom.js",
     "view/events.js",
     "view/filters.js",
+    "view/frames.js",
     "view/keys.js",
     "view/memory.js",
     "view/messages.js",
