@@ -461,3 +461,22 @@ def test_on_a_touch_screen_what_is_touched_is_large_enough(browser):
 def test_the_scenes_and_the_page_know_the_same_causes():
     known = re.findall(r'^  \["([a-z -]+)", \{ mark:', (PAGE / "logic/cause.js").read_text(), re.MULTILINE)
     assert sorted(known) == sorted(scenes.CAUSES)
+
+
+def sources(folder):
+    """The page's own modules, by name, without their comments."""
+    found = {path.name: re.sub(r"(?m)^\s*//.*$", "", path.read_text()) for path in (PAGE / folder).glob("*.js")}
+    assert found
+    return found
+
+
+def test_the_logic_of_the_page_knows_no_document_clock_network_or_chance():
+    for name, text in sources("logic").items():
+        for forbidden in ("document", "window", "location", "localStorage", "Date.now", "new Date()", "performance", "Math.random", "fetch(", "WebSocket", "setTimeout", "../view"):
+            assert not re.search(rf"(?<![\w.]){re.escape(forbidden)}", text), f"{name} has {forbidden}"
+
+
+def test_nothing_in_the_page_makes_markup_of_text():
+    for name, text in (sources("logic") | sources("view") | sources(".")).items():
+        for forbidden in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "DOMParser", "createContextualFragment", "setHTML", "eval(", "new Function", "javascript:"):
+            assert forbidden not in text, f"{name} has {forbidden}"
