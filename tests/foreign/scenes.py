@@ -148,6 +148,26 @@ class Crowd(Scene):
                 yield "report", client, number // 2, ()
 
 
+class Many(Scene):
+    """More clients than a page lists, none of which changes."""
+
+    def __init__(self, count=1500):
+        self.here = [Client(1 + place, f"client-{1 + place:04}", behind_ms=float(count - place)) for place in range(count)]
+
+    def clients(self):
+        return self.here
+
+
+class ManyTopics(Scene):
+    """More topics than one connection may follow."""
+
+    topics = tuple(f"topic-{1 + place:03}" for place in range(150))
+
+    def second(self, number):
+        for topic in self.topics:
+            yield "message", topic, number
+
+
 HOSTILE_NAMES = ("<script>alert(1)</script>", "\x1b[2J\x1b]0;title\x07", "\u202etxt.exe\u2066", "a" * 64, '"><img src=x onerror=alert(2)>', "\u0435\u0301\u0300" * 20)
 
 

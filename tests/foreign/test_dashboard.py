@@ -7,6 +7,7 @@ import pathlib
 import re
 import subprocess
 import urllib.parse
+import urllib.request
 
 import pytest
 
@@ -121,7 +122,38 @@ def test_of_a_thousand_clients_only_those_in_sight_are_in_the_document(browser):
 
 
 @NEEDS_BROWSER
-def test_frames_with_a_thousand_changing_clients(browser, record_property):
+def test_whom_the_page_does_not_list_is_found_by_asking_the_server(browser):
+    with Fake(scenes.Many()) as server, browser.open(server.http(), width=1440) as page:
+        ready(page)
+        page.until("document.getElementById('order').textContent === 'by behind; here are the 1,000 farthest behind, search asks the server for others'")
+        assert page.run("document.querySelector('#rows table').getAttribute('aria-rowcount')") == "1001"
+        page.press("/")
+        page.type("client-1400")
+        page.until(f"{NAMES}.join() === 'client-1400'")
+
+
+@NEEDS_BROWSER
+def test_of_many_topics_the_busiest_are_listed_and_any_can_be_shown(browser):
+    def followed(server):
+        (topics,) = server.followers.values()
+        return topics
+
+    with Fake(scenes.ManyTopics()) as server, browser.open(server.http(), width=1440) as page:
+        page.until("document.querySelectorAll('#topics tr').length === 20")
+        page.until("document.getElementById('topics-more').textContent.startsWith('and 130 more: 130 messages/s')")
+        until(lambda: len(followed(server)) == 100, "as many topics followed as may be")
+        assert "topic-150" not in followed(server)
+        page.run("(document.getElementById('topic').value = 'topic-150', document.getElementById('topic').dispatchEvent(new Event('change')))")
+        page.until(f"{LINES}.length > 0 && {LINES}.every((line) => line.includes('topic-150'))")
+        assert len(followed(server)) == 100 and "topic-150" in followed(server)
+        page.click("#topics-search")
+        page.type("-14")
+        page.until("document.querySelectorAll('#topics tr').length === 10")
+        check_quiet(page, server.address)
+
+
+@NEEDS_BROWSER
+def test_frames_with_a_thousand_changing_clients(browser, capsys):
     """Measured, not judged: how fast a page scrolls says as much about the machine."""
     with Fake(scenes.Crowd()) as server, browser.open(server.http(), width=1440, height=1000) as page:
         ready(page)
@@ -140,8 +172,8 @@ def test_frames_with_a_thousand_changing_clients(browser, record_property):
             };
             requestAnimationFrame(step);
         })""")
-        print(f"1,000 clients that change every second, scrolled for 5 s: {measured}")
-        record_property("frames", measured)
+        with capsys.disabled():
+            print(f"\n1,000 clients that change every second, scrolled for 5 s: {measured}")
         assert measured["frames_per_s"] > 0
 
 
@@ -366,7 +398,7 @@ def test_the_details_say_all_that_is_known_and_give_it_as_json(browser):
         text = "document.getElementById('details').innerText"
         page.until(f"{text}.includes('drift by report')")
         said = page.run(text)
-        for part in ("We sent in time and the network took it; the client reads late.", "127.0.0.1:40001", "sent to 104, lag 0; reported 84 ", "8.8 s ± 0.1 ms", "as table"):
+        for part in ("We sent in time and the network took it; the client reads late.", "127.0.0.1:40001", "sent to 104, lag 0; reported 84, ", "8.8 s ± 0.1 ms", "as table"):
             assert part in said, said
         page.run("document.querySelector('#details details').open = true")
         page.until("document.querySelectorAll('#details details td').length > 20")
@@ -460,7 +492,30 @@ def test_on_a_touch_screen_what_is_touched_is_large_enough(browser):
 
 def test_the_scenes_and_the_page_know_the_same_causes():
     known = re.findall(r'^  \["([a-z -]+)", \{ mark:', (PAGE / "logic/cause.js").read_text(), re.MULTILINE)
-    assert sorted(known) == sorted(scenes.CAUSES)
+    assert sorted(known) == sorted(scenes.CAUSES) == sorted(example("/api/clients")["counts"])
+
+
+def example(path):
+    """What PROTOCOL.md shows as the answer of a path."""
+    protocol = (PAGE.parents[2] / "PROTOCOL.md").read_text()
+    return json.loads(re.search(rf"### `{path}`.*?```json\n(.*?)```", protocol, re.DOTALL)[1])
+
+
+def keys(value):
+    """The keys of objects within objects and lists."""
+    match value:
+        case dict():
+            return {key: keys(inner) for key, inner in value.items() if key != "counts"}
+        case [first, *_]:
+            return [keys(first)]
+        case _:
+            return None
+
+
+@pytest.mark.parametrize("path", ["/api/topics", "/api/clients"])
+def test_what_the_fake_tells_is_what_the_protocol_says(path):
+    with Fake(scenes.Staged()) as server, urllib.request.urlopen(server.http(path), timeout=30) as answer:
+        assert keys(json.load(answer)) == keys(example(path))
 
 
 def sources(folder):

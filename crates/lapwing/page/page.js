@@ -35,6 +35,7 @@ const AGAIN_MS = 10_000;
 // A tab that is hidden for a moment goes on.
 const HIDE_AFTER_MS = 1000;
 const SEARCH_AFTER_MS = 300;
+const REWATCH_AFTER_MS = 5000;
 const CHARTS_EVERY_MS = 1000;
 // With `prefers-reduced-motion` lines grow by steps.
 const CHARTS_EVERY_MS_CALM = 5000;
@@ -65,6 +66,7 @@ let generation = 0;
 let chartsAt = 0;
 let searchTimer;
 let hideTimer;
+let rewatchTimer;
 let clientsEpoch;
 let hint = "";
 const measured = new Map();
@@ -104,7 +106,7 @@ function onFrame(frame, text) {
   switch (frame.type) {
     case "welcome": return onWelcome(frame);
     case "subscribed": return onSubscribed(frame);
-    case "gap": return positions.onGap(frame);
+    case "gap": return onGap(frame);
     case "error": return onError(frame);
     default: return undefined;
   }
@@ -147,8 +149,18 @@ function onSubscribed(subscribed) {
   }
   // Another history: its numbers of connections mean others.
   if (subscribed.topic === "$reports" && isOther) blocks.clear();
-  // Changes were missed, so the list is not what it was.
-  if (subscribed.topic === "$clients" && subscribed.answer !== "ok") watchClients();
+  if (subscribed.topic === "$clients" && subscribed.answer !== "ok") rewatchClients();
+}
+
+function onGap(gap) {
+  positions.onGap(gap);
+  if (gap.topic === "$clients") rewatchClients();
+}
+
+// Changes were missed, so the list is not what it was; a page that is that slow asks with pauses.
+function rewatchClients() {
+  clearTimeout(rewatchTimer);
+  rewatchTimer = setTimeout(() => { if (link.state === "live" && !isSuspended) watchClients(); }, Math.max(0, clientsAt + REWATCH_AFTER_MS - Date.now()));
 }
 
 function onError(error) {

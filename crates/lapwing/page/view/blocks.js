@@ -105,7 +105,6 @@ export class RunChart {
       : `Block times of ${this.#run.client}, ${this.#run.topic}: last ${pair(last.elapsed, last.server ?? undefined)}, ` +
         `between ${short(Math.min(...known))} and ${short(Math.max(...known))} in 5 min; ${row?.cause ?? "gone"}`);
     this.#chart.draw({ columns: data, from, to, top: ceiling, hatched: outages, band: cause.colour, stroke: { text: cause.colour } });
-    this.#place.fill();
   }
 
   destroy() {
@@ -116,7 +115,7 @@ export class RunChart {
 // The newest reports of one client and topic.
 function runTable(run) {
   return {
-    columns: ["at", "block", "client", "source", "drift", ""],
+    columns: ["at", "block", "client", "source", "drift", "flags"],
     rows: run.points.slice(-ROWS_MAX).reverse().map((point) => [
       clock(point.at), String(point.block), point.elapsed === null ? "-" : short(point.elapsed), point.server === null ? "-" : short(point.server),
       Number.isFinite(point.drift) ? short(point.drift) : "-", point.flags.join(", "),
@@ -154,7 +153,6 @@ class Strip {
     setText(this.#said, words);
     setAttribute(this.#canvas, "aria-label", `All others, last 5 min: ${words}`);
     this.#paint();
-    this.#place.fill();
   }
 
   #paint() {

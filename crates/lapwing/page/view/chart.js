@@ -137,20 +137,19 @@ function lonely(values) {
   return found;
 }
 
-// A place for a chart: an image with a sentence, and the same as a table, made when it is asked for.
+// A place for a chart: an image with a sentence, and the same as a table, as it was when it was asked for: nobody can read one that changes.
 export function chartPlace(title, table) {
   const canvas = make("div", { class: "canvas", role: "img" });
   const body = make("div", { class: "scroll", tabindex: "0" });
   const asTable = make("details", {}, make("summary", {}, "as table"), body);
-  const fill = () => { if (asTable.open) body.replaceChildren(tableOf(table())); };
-  asTable.addEventListener("toggle", fill);
-  return { figure: make("figure", {}, ...title, canvas, asTable), canvas, fill };
+  asTable.addEventListener("toggle", () => { if (asTable.open) body.replaceChildren(tableOf(table())); });
+  return { figure: make("figure", {}, ...title, canvas, asTable), canvas };
 }
 
 // `{ columns, rows, empty }` as a table.
-export function tableOf({ columns, rows, empty }) {
+function tableOf({ columns, rows, empty }) {
   if (rows.length === 0) return make("p", { class: "empty" }, empty);
-  return make("table", {},
+  return make("table", {}, make("caption", { class: "muted" }, `As of ${clock(Date.now())}; open it again for later ones.`),
     make("thead", {}, make("tr", {}, ...columns.map((text) => make("th", { scope: "col" }, text)))),
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((text) => make("td", { class: "number" }, text))))));
 }

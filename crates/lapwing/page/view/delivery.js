@@ -36,6 +36,5 @@ export class DeliveryPlot {
     const last = rates.findLast((value) => value !== null);
     setAttribute(this.#place.canvas, "aria-label", known.length === 0 ? "Delivery: no points yet" :
       `Delivery: ${rate(last)} messages a second now, between ${rate(Math.min(...known))} and ${rate(Math.max(...known))} in ${count(known.length)} s`);
-    this.#place.fill();
   }
 }

@@ -42,8 +42,11 @@ export class Verdict {
     const parts = sentence(state);
     const place = element("sentence");
     const said = text(parts);
-    if (place.textContent !== said && !place.contains(document.activeElement)) {
+    if (place.textContent !== said) {
+      const focused = place.contains(document.activeElement) ? document.activeElement.dataset.session : undefined;
       place.replaceChildren(...parts.map((part) => (typeof part === "string" ? part : this.#client(part))));
+      // Who stands on a name stays on it.
+      if (focused !== undefined) place.querySelector(`[data-session="${focused}"]`)?.focus();
     }
     element("start").hidden = !(state.watch === "allowed" && state.roster.loaded && state.roster.others.total === 0);
     if (isNew && (state.watch !== "allowed" || state.roster.loaded)) this.#announcer.change(said);
@@ -51,7 +54,7 @@ export class Verdict {
   }
 
   #client({ session, client }) {
-    return make("button", { type: "button", class: "plain", onclick: () => this.#onOpen(session) }, named(client));
+    return make("button", { type: "button", class: "plain", "data-session": String(session), onclick: () => this.#onOpen(session) }, named(client));
   }
 
   #drawCutOff(link, nowMs) {
