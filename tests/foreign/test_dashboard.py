@@ -244,9 +244,9 @@ def test_a_server_that_comes_back_as_another_is_taken_as_such(browser):
         assert page.run(STATE) == "lost"
         assert page.run("document.querySelector('main').className") == "stale"
         axe_is_content(page)
-        with Fake(scenes.Nobody(), port=first.port) as second:
-            page.until(f"{STATE} === 'live' && {SENTENCE} === 'No clients yet.'")
-            page.until("document.getElementById('clients-empty').textContent === 'No clients yet.'")
+        with Fake(scenes.Crowd(12), port=first.port) as second:
+            page.until(f"{STATE} === 'live' && {SENTENCE}.startsWith('9 of 12 clients keep up. 3 do not: client-0001 ')")
+            page.until(f"{NAMES}.length === 12 && {NAMES}.every((name) => name.startsWith('client-'))")
             assert page.run("document.querySelector('main').className") == ""
             assert page.run("document.getElementById('alarm').textContent") == ""
             asked = {command["topic"]: command for command in second.commands}
@@ -254,8 +254,12 @@ def test_a_server_that_comes_back_as_another_is_taken_as_such(browser):
                 assert asked[topic]["epoch"] == first.logs[topic].epoch, "it asks for where it was"
             assert asked["$clients"]["epoch"] == second.logs["$clients"].epoch, "of clients it reads the new list"
             page.until(f"{LINES}.length > 0")
-            # Numbers of another server mean others.
-            page.until("document.querySelectorAll('#blocks-body .charts figure').length === 0")
+            # Numbers of another server mean others; what that one retains of them is there.
+            page.until("document.querySelectorAll('#blocks-body .charts figure').length === 12")
+            charts = "Array.from(document.querySelectorAll('#blocks-body figcaption button'), (one) => one.textContent)"
+            page.until(f"{charts}.every((name) => name.startsWith('client-'))")
+            page.run("document.querySelector('#blocks-body .charts details').open = true")
+            page.until("document.querySelectorAll('#blocks-body .charts td').length > 100")
             check_quiet(page, first.address, lost)
         page.close()
 

@@ -67,7 +67,6 @@ let chartsAt = 0;
 let searchTimer;
 let hideTimer;
 let rewatchTimer;
-let clientsEpoch;
 let hint = "";
 const measured = new Map();
 let measuredRates = new Map();
@@ -191,8 +190,6 @@ async function watchClients() {
   const answer = await link.ask(`/api/clients?limit=${CLIENTS_MAX}`);
   if (mine !== generation || answer === undefined) return;
   const { epoch, offset } = answer.position;
-  if (clientsEpoch !== undefined && clientsEpoch !== epoch) blocks.clear();
-  clientsEpoch = epoch;
   roster.load(answer);
   followed.delete("$clients");
   positions.set("$clients", epoch, offset);

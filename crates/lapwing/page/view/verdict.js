@@ -67,7 +67,8 @@ export class Verdict {
       setText(place, `Lost the server ${span(nowMs - link.lostAt)} ago, ${next > 0 ? `next try in ${next} s` : "trying now"}.${from}`);
     } else if (link.state === "ended" || link.state === "gate") {
       setText(place, link.state === "ended" ? link.why : "Enter a token to see more.");
-    } else if (place.textContent === "" || this.#link !== link.state) {
+    } else if (link.state === "connecting" && this.#link !== link.state && this.#link !== "") {
+      // Live, and nothing known yet: what stands there stays for that moment.
       place.replaceChildren(make("span", { class: "wait" }, "Connecting."));
     }
   }
