@@ -387,9 +387,17 @@ function drawClients(isLive, why) {
   const empty = element("clients-empty");
   element("rows").hidden = order.sessions.length === 0;
   empty.hidden = order.sessions.length > 0;
-  setText(empty, why ?? (!roster.loaded ? "Waiting for the list of clients." : total === 0 ? "No clients yet."
-    : asked.search.trim() === "" ? (asked.filter === "slow" ? "All keep up." : "All send reports.") : `No client has "${visible(asked.search.trim())}" in its name or address.`));
+  setText(empty, why ?? emptyWords(total));
   clients.draw({ ...asked, sessions: order.sessions, rows: roster.rows, nowMs: seenMs(isLive), isStale: !isLive });
+}
+
+// Why no client is listed.
+function emptyWords(total) {
+  if (!roster.loaded) return "Waiting for the list of clients.";
+  if (total === 0) return "No clients yet.";
+  const search = asked.search.trim();
+  if (search !== "") return `No client has "${visible(search)}" in its name or address.`;
+  return asked.filter === "slow" ? "None is slow or silent." : "All send reports.";
 }
 
 function drawCharts(why) {

@@ -29,11 +29,12 @@ export function sentence({ watch, roster, topics, lateMs, nowMs }) {
   const slow = slowCount(counts);
   const unclear = counts.unclear ?? 0;
   const well = Math.max(0, total - slow - unclear);
-  const unknown = unclear === 0 ? "" : ` ${unclear === total ? (total === 1 ? "It" : "They") : count(unclear)} cannot be judged: ${unclear === 1 ? "it sends" : "they send"} no reports.`;
+  const unknown = unclear === 0 ? "" : unclearWords(unclear, total);
   if (slow === 0) {
     if (unclear === total) return [`${counted(total, "client")}.`, unknown, serverWords(counts, lateMs, false), sources];
-    const all = well === total ? (total === 1 ? "The one client keeps up." : `All ${count(total)} clients keep up.`) : `${count(well)} of ${counted(total, "client")} keep${well === 1 ? "s" : ""} up.`;
-    return [all, unknown, serverWords(counts, lateMs, false), sources];
+    const all = total === 1 ? "The one client keeps up." : `All ${count(total)} clients keep up.`;
+    const some = `${count(well)} of ${count(total)} clients keep${well === 1 ? "s" : ""} up.`;
+    return [well === total ? all : some, unknown, serverWords(counts, lateMs, false), sources];
   }
   const parts = [total === 1 ? "The one client does not keep up"
     : `${count(well)} of ${count(total)} clients keep${well === 1 ? "s" : ""} up. ${count(slow)} ${slow === 1 ? "does" : "do"} not`];
@@ -56,8 +57,9 @@ export function text(parts) {
 export function essence({ watch, roster, topics, lateMs }) {
   const { total, counts } = roster.others;
   const named = laggards(roster.rows).slice(0, NAMED_MAX).map((row) => [row.session, row.cause]);
+  const slow = SLOW.map((cause) => counts[cause] ?? 0);
   const states = (topics ?? []).filter(isOff).map(({ topic, state }) => [topic, state]);
-  return JSON.stringify([watch, roster.loaded, total, SLOW.map((cause) => counts[cause] ?? 0), counts.unclear, named, states, lateMs > LATE_MS, topics === undefined]);
+  return JSON.stringify([watch, roster.loaded, total, slow, counts.unclear, named, states, lateMs > LATE_MS, topics === undefined]);
 }
 
 // Source, server, network, clients: what each of them says, with mark and colour.
@@ -69,14 +71,16 @@ export function chain({ watch, roster, topics, lateMs }) {
     return found === 0 ? [] : [{ ...pick(shown(cause)), text: `${count(found)} ${word}` }];
   };
   const unknown = [{ mark: "?", colour: "muted", text: "not known" }];
+  const nobody = [{ mark: "?", colour: "muted", text: "nobody" }];
+  const judged = (found, words) => (!sees ? unknown : total === 0 ? nobody : found.length > 0 ? found : well(words));
   const well = (text) => [{ mark: "●", colour: "good", text }];
   const network = many("network slow", "slow");
   const clients = [...many("client slow", "slow"), ...many("silent", "silent")];
   return [
     { name: "Source", items: sourceItems(topics) },
     { name: "Server", items: serverItems(counts, lateMs) },
-    { name: "Network", items: !sees ? unknown : total === 0 ? [{ mark: "?", colour: "muted", text: "nobody" }] : network.length > 0 ? network : well("clear") },
-    { name: "Clients", items: !sees ? unknown : total === 0 ? [{ mark: "?", colour: "muted", text: "nobody" }] : clients.length > 0 ? clients : well(clientsWord(total, counts)) },
+    { name: "Network", items: judged(network, "clear") },
+    { name: "Clients", items: judged(clients, clientsWord(total, counts)) },
   ];
 }
 
@@ -95,6 +99,11 @@ const STATES = {
 function clientsWord(total, counts) {
   const unclear = counts.unclear ?? 0;
   return unclear === 0 ? "keep up" : `${count(total - unclear)} of ${count(total)} known to keep up`;
+}
+
+function unclearWords(unclear, total) {
+  const who = unclear < total ? count(unclear) : total === 1 ? "It" : "They";
+  return ` ${who} cannot be judged: ${unclear === 1 ? "it sends" : "they send"} no reports.`;
 }
 
 function how(row, nowMs) {

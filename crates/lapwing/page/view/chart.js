@@ -69,14 +69,23 @@ export class Chart {
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false }, ...(sync === undefined ? {} : { sync: { key: sync } }) },
       scales: { x: { time: true, auto: false }, y: { auto: false } },
       axes: [
-        { ...axis, size: 22, grid: { show: false }, space: 64, values: (_, splits) => splits.map((second) => clock(second * 1000).slice(0, second % 60 === 0 ? 5 : 8)) },
-        { ...axis, size: 58, gap: 4, space: ticks ?? 28, grid: { stroke: () => colour("line"), width: 1 }, values: (_, splits) => splits.map((value) => (value === 0 ? "0" : format(value))) },
+        {
+          ...axis, size: 22, grid: { show: false }, space: 64,
+          values: (_, splits) => splits.map((second) => clock(second * 1000).slice(0, second % 60 === 0 ? 5 : 8)),
+        },
+        {
+          ...axis, size: 58, gap: 4, space: ticks ?? 28, grid: { stroke: () => colour("line"), width: 1 },
+          values: (_, splits) => splits.map((value) => (value === 0 ? "0" : format(value))),
+        },
       ],
       series: [{}, ...lines.map((line) => ({
         stroke: () => colour(this.#wanted.stroke?.[line.colour] ?? line.colour),
         width: line.width ?? 1.5, spanGaps: false,
         // A line of one point would not be seen.
-        points: { show: true, size: 4, width: 0, fill: () => colour(this.#wanted.stroke?.[line.colour] ?? line.colour), filter: (plot, place) => lonely(plot.data[place]) },
+        points: {
+          show: true, size: 4, width: 0, fill: () => colour(this.#wanted.stroke?.[line.colour] ?? line.colour),
+          filter: (plot, place) => lonely(plot.data[place]),
+        },
         paths: line.isStep ? uPlot.paths.stepped({ align: -1 }) : undefined,
       }))],
       bands: lines.length < 2 ? [] : [{ series: [1, 2], fill: () => tint(this.#wanted.band ?? "muted", 0.22) }],
