@@ -1,4 +1,5 @@
 // Drives Chromium for browser.py: one line of JSON asks, one line answers.
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
@@ -15,17 +16,19 @@ const DEADLINE_MS = 30_000;
 const pages = new Map();
 
 const does = {
-  async open({ page: number, url, width, height, dark }) {
+  async open({ page: number, url, width, height, dark, calm, touch }) {
     // Certificates of tests are signed by nobody.
     const context = await browser.newContext({
       viewport: { width, height }, colorScheme: dark ? "dark" : "light", ignoreHTTPSErrors: true,
+      reducedMotion: calm ? "reduce" : "no-preference", hasTouch: touch,
     });
     const seen = { errors: [], dialogs: [], violations: [], requests: [] };
     await context.exposeFunction("onViolation", (text) => seen.violations.push(text));
     await context.addInitScript(() => addEventListener("securitypolicyviolation", (event) =>
       window.onViolation(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`)));
     const page = await context.newPage();
-    page.on("console", (message) => { if (message.type() === "error") seen.errors.push(message.text()); });
+    // What could not be fetched is only named by its place.
+    page.on("console", (message) => { if (message.type() === "error") seen.errors.push(`${message.text()} ${message.location().url}`); });
     page.on("pageerror", (error) => seen.errors.push(String(error)));
     page.on("dialog", (dialog) => { seen.dialogs.push(dialog.message()); dialog.dismiss(); });
     page.on("request", (request) => seen.requests.push(request.url()));
@@ -36,7 +39,18 @@ const does = {
   },
   run: ({ page, code }) => pages.get(page).page.evaluate(code),
   click: ({ page, selector }) => pages.get(page).page.click(selector),
-  shot: async ({ page, path }) => { await pages.get(page).page.screenshot({ path }); },
+  reload: async ({ page }) => { await pages.get(page).page.reload(); },
+  press: ({ page, key }) => pages.get(page).page.keyboard.press(key),
+  type: ({ page, text }) => pages.get(page).page.keyboard.type(text),
+  hover: ({ page, selector }) => pages.get(page).page.hover(selector),
+  shot: async ({ page, path, whole }) => { await pages.get(page).page.screenshot({ path, fullPage: whole }); },
+  // axe-core's own rules; the policy of the page does not hold for what a test adds.
+  async axe({ page }) {
+    const source = readFileSync(`${modules}/axe-core/axe.min.js`, "utf8");
+    await pages.get(page).page.evaluate(`${source}; undefined`);
+    const { violations } = await pages.get(page).page.evaluate("axe.run(document, { resultTypes: ['violations'] })");
+    return violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map(({ html, failureSummary }) => `${html}: ${failureSummary}`) }));
+  },
   seen: ({ page }) => pages.get(page).seen,
   async close({ page }) {
     await pages.get(page).context.close();

@@ -35,10 +35,12 @@ class Browser:
             raise AssertionError(f"{question}: {answer['error']}")
         return answer.get("value")
 
-    def open(self, url, width=800, height=700, dark=False):
-        """Opens a page in a profile of its own."""
+    def open(self, url, width=800, height=700, dark=False, calm=False, touch=False):
+        """Opens a page in a profile of its own. `calm`: with as little motion as a reader can ask for."""
         page = Page(self, next(self._pages))
-        page.status = self.ask(do="open", page=page.number, url=url, width=width, height=height, dark=dark)
+        page.status = self.ask(
+            do="open", page=page.number, url=url, width=width, height=height, dark=dark, calm=calm, touch=touch
+        )
         return page
 
 
@@ -50,6 +52,9 @@ class Page:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self._browser.ask(do="close", page=self.number)
 
     def run(self, code):
@@ -63,8 +68,24 @@ class Page:
     def click(self, selector):
         self._browser.ask(do="click", page=self.number, selector=selector)
 
-    def shot(self, path):
-        self._browser.ask(do="shot", page=self.number, path=str(path))
+    def reload(self):
+        self._browser.ask(do="reload", page=self.number)
+
+    def press(self, key):
+        self._browser.ask(do="press", page=self.number, key=key)
+
+    def type(self, text):
+        self._browser.ask(do="type", page=self.number, text=text)
+
+    def hover(self, selector):
+        self._browser.ask(do="hover", page=self.number, selector=selector)
+
+    def shot(self, path, whole=False):
+        self._browser.ask(do="shot", page=self.number, path=str(path), whole=whole)
+
+    def axe(self):
+        """What axe-core finds wrong: `id`, `impact`, `nodes`."""
+        return self._browser.ask(do="axe", page=self.number)
 
     @property
     def seen(self):

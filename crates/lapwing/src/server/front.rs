@@ -299,7 +299,7 @@ impl Front {
             "/ticket" => gate::ticket(&self.common, &request),
             stream::ECHO if upgrade && self.echo => stream::answer(self, request),
             "/api/topics" | "/asyncapi.json" if *request.method() == Method::OPTIONS => events::preflight(),
-            _ if ONLY_READ.contains(&path) && !reads(&request) => {
+            _ if (ONLY_READ.contains(&path) || page::has(path)) && !reads(&request) => {
                 let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
                 answer
                     .headers_mut()
@@ -311,10 +311,11 @@ impl Front {
             "/metrics" => metrics::answer(self, &request),
             "/api/topics" => overview::answer(self, &request),
             "/asyncapi.json" => asyncapi::answer(self, &request),
+            "/openapi.json" => overview::description(),
             "/healthz" => plain(StatusCode::OK, "ok"),
             "/readyz" if self.common.is_stopping() => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             "/readyz" => plain(StatusCode::OK, "ready"),
-            _ => page::asset(path).unwrap_or_else(|| {
+            _ => page::asset(path, request.headers()).unwrap_or_else(|| {
                 refusal(
                     StatusCode::NOT_FOUND,
                     "nothing is here; the page and the stream are at /, messages go to /topics/NAME/messages",
@@ -324,12 +325,8 @@ impl Front {
     }
 }
 
-/// The paths that are only to be read.
+/// The paths that are only to be read, beside those of the page.
 const ONLY_READ: &[&str] = &[
-    "/",
-    "/page.js",
-    "/page.css",
-    "/icon.svg",
     "/api/topics",
     "/api/clients",
     "/api/reports",

@@ -46,6 +46,16 @@ fn tell(front: &Front, request: &Request<()>) -> Result<Answer, Box<Answer>> {
     Ok(json(&overview))
 }
 
+/// Answers a request for the description of all paths.
+#[must_use]
+pub fn description() -> Answer {
+    let mut answer = Response::new(Full::from(include_str!("../../../../docs/openapi.json")));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
 /// An answer of JSON that is not kept.
 pub fn json(value: &impl Serialize) -> Answer {
     let text = serde_json::to_string(value).expect("our own objects are values of JSON");

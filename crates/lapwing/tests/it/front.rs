@@ -38,8 +38,18 @@ fn item_14_without_an_upgrade_there_is_a_page_that_runs_nothing_from_elsewhere()
         assert!(page.body.contains(path.trim_start_matches('/')), "the page uses {path}");
         assert_eq!(get(&server, path).status, 200, "{path}");
     }
-    for path in ["/", "/page.js", "/page.css"] {
+    for path in [
+        "/",
+        "/page.js",
+        "/page.css",
+        "/logic/verdict.js",
+        "/vendor/uplot-1.6.32.js",
+    ] {
         let answer = get(&server, path);
+        assert!(
+            answer.header("etag").is_some(),
+            "{path} is asked for each time, and not sent again"
+        );
         let policy = answer.header("content-security-policy").expect("a policy");
         assert!(
             policy.starts_with("default-src 'none'; script-src 'self'; ") && !policy.contains("unsafe"),

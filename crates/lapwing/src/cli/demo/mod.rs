@@ -201,7 +201,7 @@ fn greet(address: SocketAddr, taken: Option<u16>, color: ColorChoice) {
     });
     let text = format!(
         "{}: a server and two listeners in this process. It writes nothing to disk.\n\
-         \x20 {} http://{address}     what flows, live; open it beside this window{taken}\n\
+         \x20 {} http://{address}     who receives how fast; open it beside this window{taken}\n\
          \x20 {} ws://{address}       any WebSocket client; or run: lapwing listen ws://{address}\n\
          \x20 {} users: a random person every 1 s      arrays: 5 random arrays every 2 s\n\
          \x20 {} the last 60 s of each topic, so whoever drops out can catch up     (Ctrl-C stops)\n",

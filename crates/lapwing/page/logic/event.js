@@ -1,0 +1,80 @@
+// What happened on the server, as lines: a mark, a word as on the console, a sentence.
+import { shown } from "./cause.js";
+import { behind, bytes, count, counted, name, span, visible } from "./form.js";
+
+// Above this many of one kind in one second a kind is one line, as on the console.
+const SHOWN_PER_SECOND_MAX = 20;
+
+const KINDS = {
+  ready: ["●", "good", "ready"], joined: ["→", "text", "join"], left: ["←", "muted", "left"], said: ["”", "text", "says"],
+  slow: ["▲", "client", "slow"], keeps_up: ["●", "good", "ok"], gap: ["✕", "error", "gap"], source: ["○", "muted", "source"],
+  storage: ["○", "text", "disk"], certificate: ["○", "text", "tls"], access: ["○", "text", "access"], limit: ["✕", "error", "limit"],
+  not_shown: ["✕", "error", "limit"], stopping: ["■", "text", "stop"], stopped: ["■", "text", "stop"], report: ["●", "muted", "block"],
+};
+
+// One event as a line. `client` is a name from outside, for an element of its own; `text` follows it.
+export function line(event) {
+  const [mark, colour, word] = KINDS[event.event] ?? ["○", "muted", String(event.event)];
+  const made = { time: event.time, mark, colour, word, client: event.client, text: visible(words(event)) };
+  // Whose fault it is shows by the mark, too.
+  return event.event === "slow" && event.cause !== undefined ? { ...made, ...pick(shown(event.cause)) } : made;
+}
+
+// Lines of many events, oldest first, where a crowd of one kind within one second is one line.
+export function lines(events) {
+  const crowds = new Map();
+  const keyOf = (event) => `${event.event} ${String(event.time).slice(0, 19)}`;
+  for (const event of events) crowds.set(keyOf(event), (crowds.get(keyOf(event)) ?? 0) + 1);
+  const made = [];
+  for (const event of events) {
+    const size = crowds.get(keyOf(event));
+    if (size === undefined) continue;
+    if (size <= SHOWN_PER_SECOND_MAX) {
+      made.push(line(event));
+      continue;
+    }
+    crowds.delete(keyOf(event));
+    const one = line(event);
+    made.push({ ...one, client: undefined, text: `${count(size)} ${CROWDS[event.event] ?? `of ${one.word}`} in 1 s` });
+  }
+  return made;
+}
+const CROWDS = { joined: "joined", left: "left", slow: "became slow", keeps_up: "keep up again", gap: "gaps" };
+
+function words(event) {
+  switch (event.event) {
+    case "ready": return `ready on ${event.address}`;
+    case "joined": {
+      const places = Object.entries(event.from ?? {}).map(([topic, offset]) => `${topic} ${offset}`).join(", ") || "no topic yet";
+      const wait = event.waiting > 0 ? `; ${counted(event.waiting, "message")} to catch up` : "";
+      return event.away_ms === undefined ? `joined from ${event.address} (${event.mode}): ${places}${wait}` : `is back after ${span(event.away_ms)}: ${places}${wait}`;
+    }
+    case "left": {
+      const why = event.reason || (event.by === "client" ? "it closed" : event.by === "server" ? "we closed" : "the connection broke");
+      return `left after ${span(event.stayed_ms)}: ${event.code}, ${why}; ${counted(event.messages, "message")}, ${bytes(event.bytes)}`;
+    }
+    case "said": return saidWords(event);
+    case "slow": return `is ${behind(event.behind_ms)} behind on ${event.topic} after ${counted(event.blocks, "block")}: ${event.cause}`;
+    case "keeps_up": return `keeps up with ${event.topic} again, ${behind(event.behind_ms)} behind`;
+    case "gap": return `missed ${event.topic} ${event.from}-${event.to - 1} (${counted(event.to - event.from, "message")}): ${event.reason}`;
+    case "source": case "storage": return `${event.topic}: ${event.text}`;
+    case "stopping": return `${event.signal}: the server stops; ${counted(event.clients, "client")}`;
+    case "stopped": return `stopped after ${span(event.ran_ms)}: ${counted(event.clients, "client")}, ${counted(event.messages, "message")}`;
+    case "not_shown": return `${counted(event.lines, "line")} not shown: the server's console was not read fast enough`;
+    default: return String(event.text ?? event.event);
+  }
+}
+
+function saidWords({ text, left_out: leftOut, binary_bytes: binaryBytes, begins }) {
+  if (binaryBytes !== undefined) return `${counted(binaryBytes, "byte")}: ${begins}`;
+  return `"${text}"${leftOut > 0 ? ` and ${count(leftOut)} more bytes` : ""}`;
+}
+
+// Who, for one line of text.
+export function whole({ client, text }) {
+  return client === undefined ? text : `${name(client)} ${text}`;
+}
+
+function pick({ mark, colour }) {
+  return { mark, colour };
+}
