@@ -23,6 +23,7 @@ pub mod position;
 pub mod query;
 pub mod report;
 pub mod secret;
+pub mod sse;
 pub mod start;
 pub mod time;
 pub mod topic;

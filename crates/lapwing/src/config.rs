@@ -237,6 +237,10 @@ impl Limits {
     pub const EARLY_PUBLISH_MAX: Duration = Duration::from_secs(1);
     /// One write to one socket, in bytes: large enough to be cheap, small enough that no session starves another.
     pub const WRITE_BYTES_MAX: usize = 64 << 10;
+    /// What a client of server-sent events is given at once, in bytes: HTTP buffers as much again, so a stuck one holds little.
+    pub const EVENTS_WRITE_BYTES_MAX: usize = 16 << 10;
+    /// A client of server-sent events that loses its connection waits so long before it comes back.
+    pub const EVENTS_RETRY_MS: u64 = 2000;
     /// The files of the certificate are looked at this often; a change is taken when they look the same twice.
     pub const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
     /// After our close frame, so long for the peer's.

@@ -305,6 +305,26 @@ impl Drop for Beside {
     }
 }
 
+/// Bytes that are held for a slow client elsewhere, within the same room; given back when it is dropped.
+pub struct Held(usize);
+
+impl Held {
+    /// Counts so many bytes as held.
+    pub fn book(bytes: usize) -> Result<Self, RestsFull> {
+        let held = Self(bytes);
+        match RESTS.fetch_add(bytes, Ordering::Relaxed) + bytes > REST_BYTES_MAX {
+            true => Err(RestsFull),
+            false => Ok(held),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        RESTS.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
 /// The rests of cut frames, and the records that wait, of all connections together are at their limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestsFull;

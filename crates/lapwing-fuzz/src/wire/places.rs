@@ -2,6 +2,7 @@
 
 use lapwing_wire::name::ClientName;
 use lapwing_wire::position::Epoch;
+use lapwing_wire::sse;
 use lapwing_wire::start::Start;
 use lapwing_wire::time::{TimeReader, TimeWriter, WallTime};
 use lapwing_wire::topic::TopicName;
@@ -32,6 +33,7 @@ pub const ENTRY: Entry = Entry {
                 "first-second",
                 "1677-09-21T00:12:43.145225Z\n1677-09-21T00:12:43.000000Z",
             ),
+            ("last-event-id", "00000000000000000000000000000001:4\n17\n:"),
             ("long-ago", "-18446744073709551615s\n-18446744073709551615ms"),
         ]
         .map(|(name, text)| (name, text.as_bytes().to_vec()))
@@ -59,6 +61,17 @@ fn take(data: &[u8]) {
 fn start(text: &str) {
     match text.parse::<Start>() {
         Ok(start) => assert_eq!(start.to_string().parse(), Ok(start)),
+        Err(error) => assert_harmless(error),
+    }
+    match sse::last_event_id(text) {
+        Ok(place) => {
+            // It comes back as it was written, but for capitals and zeros in front.
+            let mut out = Vec::new();
+            sse::write_place(place, &mut out);
+            let written = String::from_utf8(out).expect("digits");
+            let id = written.strip_prefix("id: ").and_then(|rest| rest.strip_suffix("\n\n"));
+            assert_eq!(id.map(sse::last_event_id), Some(Ok(place)));
+        }
         Err(error) => assert_harmless(error),
     }
     if let Ok(epoch) = Epoch::parse(text) {

@@ -1046,9 +1046,14 @@ fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate
             Compression::Deflate => "; compressed for those that offer it (--compression)",
         }
     );
+    let events = config.topics.first().filter(|_| config.access.is_open());
+    let or = match (&config.tls, events) {
+        (Some(TlsSpec::SelfSigned), _) | (_, None) => "open the page in a browser".to_owned(),
+        (_, Some(topic)) => format!("curl -N {page}://{address}/topics/{}/events", topic.name),
+    };
     let _ = writeln!(
         text,
-        "  {} {}     or open the page in a browser; Ctrl-C stops",
+        "  {} {}     or     {or}",
         label("Try"),
         match &config.tls {
             None if address == DEFAULT_ADDRESS => "lapwing listen".to_owned(),

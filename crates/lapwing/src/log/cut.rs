@@ -7,7 +7,8 @@ use std::sync::Arc;
 use lapwing_wire::deflate::Deflater;
 use lapwing_wire::envelope::{Kind, write_payload};
 use lapwing_wire::frame::{self, Opcode};
-use lapwing_wire::position::Offset;
+use lapwing_wire::position::{Epoch, Offset};
+use lapwing_wire::sse;
 
 use super::Log;
 use super::deflated::Newest;
@@ -27,6 +28,8 @@ pub struct Cuts {
 /// What makes frames of a view out of canonical ones.
 struct Knife {
     is_bare: bool,
+    /// The history that ids of server-sent events name, where they are those.
+    events: Option<Epoch>,
     /// Where compressed ones are found, and added to.
     newest: Option<Arc<Newest>>,
 }
@@ -46,6 +49,7 @@ impl Cuts {
         Self {
             knife: Knife {
                 is_bare: view.is_bare(),
+                events: (view == View::Events).then(|| log.epoch()),
                 newest: log.deflated(view).map(|deflated| deflated.join(log.next())),
             },
             cuts: VecDeque::new(),
@@ -165,6 +169,10 @@ impl Cut {
 impl Knife {
     /// Appends what becomes of a canonical frame.
     fn cut(&self, canonical: &[u8], entry: &Entry, deflater: &mut Deflater, out: &mut Vec<u8>) {
+        if let Some(epoch) = self.events {
+            let (_, envelope) = frame::parts(canonical);
+            return sse::write_message(epoch, entry.offset.next(), envelope, out);
+        }
         let value = &canonical[entry.value_begin as usize..entry.value_end as usize];
         match &self.newest {
             None => write_frame(entry.kind, value, out),
@@ -210,7 +218,6 @@ const CUTS_BYTES_MAX: usize = 1 << 20;
 mod tests {
     use std::sync::Arc;
 
-    use lapwing_wire::position::Epoch;
     use lapwing_wire::topic::TopicName;
 
     use super::*;

@@ -124,6 +124,12 @@ impl Log {
         (grant, Some(pin))
     }
 
+    /// Whether it holds back its source now, as far as was found out last.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.holds() && self.hold.wanted.load(Ordering::Acquire)
+    }
+
     /// Waits until there is room for more: at once unless the topic holds back its source.
     pub async fn room(&self) {
         loop {

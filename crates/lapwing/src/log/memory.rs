@@ -297,6 +297,14 @@ impl Memory {
         })
     }
 
+    /// The monotonic instant at which the newest message was appended, if it is held.
+    #[must_use]
+    pub fn newest(&self) -> Option<u64> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let newest = segments.iter().rev().find_map(|segment| segment.entries().last());
+        newest.map(|entry| entry.mono)
+    }
+
     /// The monotonic instants at which `offset` and `last` were appended, when both are still held.
     #[must_use]
     pub fn instants(&self, offset: Offset, last: Offset) -> Option<(u64, u64)> {

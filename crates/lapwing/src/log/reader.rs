@@ -25,6 +25,8 @@ pub enum View {
     Deflated,
     /// Bare payloads, compressed likewise.
     DeflatedPayload,
+    /// Envelopes as server-sent events: text, and no frames.
+    Events,
 }
 
 impl View {

@@ -282,13 +282,38 @@ fn bare_payloads_are_the_same_from_every_offset_and_however_they_are_cut() {
     }
     let canonical = &mut Reader::new(log.clone(), View::Canonical);
     let first = log.first().get();
-    for view in [View::Payload, View::Deflated, View::DeflatedPayload] {
+    for view in [View::Payload, View::Deflated, View::DeflatedPayload, View::Events] {
         let other = &mut Reader::new(log.clone(), view);
         for begin in (first..log.next().get()).step_by(97) {
             for bytes_max in [1, 5000, 1 << 20] {
                 let begin = Offset::new(begin);
                 assert_eq!(drain(other, begin, bytes_max), drain(canonical, begin, 1 << 20));
             }
+        }
+    }
+}
+
+#[test]
+fn events_carry_the_same_messages_with_the_place_behind_each() {
+    let log = log(16 << 20, 60);
+    for n in 0..300u64 {
+        let payload = format!("\"{}\"", "x".repeat(usize::try_from(n * 37 % 70_000).expect("small")));
+        append(&log, &payload, at(0));
+    }
+    let canonical = &mut Reader::new(log.clone(), View::Canonical);
+    let events = &mut Reader::new(log.clone(), View::Events);
+    for begin in [0, 1, 150, 299] {
+        let mut cursor = Offset::new(begin);
+        while cursor < log.next() {
+            events.prepare(cursor, &mut Deflater::default());
+            let (Next::Frames(event), Next::Frames(frame)) = (events.read(cursor, 1), canonical.read(cursor, 1)) else {
+                panic!("there is more at {cursor}")
+            };
+            let (_, envelope) = lapwing_wire::frame::parts(frame.bytes());
+            let envelope = str::from_utf8(envelope).expect("text");
+            let expect = format!("id: {}:{}\ndata: {envelope}\n\n", log.epoch(), cursor.next());
+            assert_eq!(str::from_utf8(event.bytes()), Ok(expect.as_str()));
+            cursor = cursor.next();
         }
     }
 }

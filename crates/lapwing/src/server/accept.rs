@@ -13,14 +13,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SetOnce};
 
 use super::breach::Breach;
 use super::common::Common;
 use super::encryption::Encryption;
 use super::event::Event;
+use super::event_stream::EventStream;
 use super::front::{Front, Guest};
 use super::hello::{self, Opened};
+use super::meter::{Meter, Metered};
 use super::parting::{self, PARTING_MAX};
 use super::seat::{NoSeat, Seat, SharedSeat};
 use super::told::{Repeats, Told};
@@ -122,6 +124,8 @@ fn welcome(stream: TcpStream, address: SocketAddr, seat: Seat, wait: Duration, f
             peer: address,
             accepted: Some(accepted),
             seat: SharedSeat::new(seat),
+            meter: Arc::new(Meter::default()),
+            events: Arc::new(SetOnce::new()),
         };
         let opened = tokio::select! {
             opened = tokio::time::timeout_at(deadline, hello::open(stream, address, &front)) => opened,
@@ -145,6 +149,8 @@ where
     let limits = &common.limits;
     let begun = Arc::new(AtomicBool::new(false));
     let asked = begun.clone();
+    let stream = Metered::new(stream, guest.meter.clone());
+    let events = Events(guest.events.clone());
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         let mut guest = guest.clone();
         if asked.swap(true, Ordering::Relaxed) {
@@ -169,23 +175,46 @@ where
             std::future::pending::<()>().await;
         }
     };
+    let served = async {
+        tokio::select! {
+            end = connection.as_mut() => return end,
+            () = common.stopped() => {}
+        }
+        // A request under way is still answered; a connection that waits for the next one ends.
+        connection.as_mut().graceful_shutdown();
+        connection.await
+    };
     // Whatever breaks here is one connection's end; hyper has answered what could be answered.
     let end = tokio::select! {
-        end = connection.as_mut() => end,
+        end = served => end,
         () = late => {
             common.breaches.count(Breach::HandshakeTime);
             Ok(())
         }
-        () = common.stopped() => {
-            // A request under way is still answered; a connection that waits for the next one ends.
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        () = events.watch() => Ok(()),
     };
     match end {
         Err(error) if error.is_timeout() => common.breaches.count(Breach::HandshakeTime),
         Err(error) if error.is_parse_too_large() => common.breaches.count(Breach::Head),
         _ => {}
+    }
+}
+
+/// The stream of events on a connection, if one begins: it is over when the connection is, however that ends.
+struct Events(Arc<SetOnce<EventStream>>);
+
+impl Events {
+    /// Ends when the connection is to be cut off.
+    async fn watch(&self) {
+        self.0.wait().await.watch().await;
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        if let Some(stream) = self.0.get() {
+            stream.on_gone();
+        }
     }
 }
 

@@ -49,8 +49,7 @@ pub async fn reports(front: &Front, request: &Request<Incoming>) -> Answer {
 
 /// What a request that may be answered asks for.
 fn asked<Q: Query>(front: &Front, request: &Request<Incoming>) -> Result<Q, Box<Answer>> {
-    let caller = gate::caller(&front.common, request, "", None)?;
-    gate::may_watch(&caller, request).map_err(|denied| gate::refused(&front.common, request, &denied))?;
+    gate::check_watch(&front.common, request)?;
     let mut query = Q::default();
     for (key, value) in form_urlencoded::parse(request.uri().query().unwrap_or("").as_bytes()) {
         query.set(&key, &value).map_err(|wrong| {

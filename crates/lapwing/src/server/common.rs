@@ -16,6 +16,7 @@ use super::chronicle::Chronicle;
 use super::console::Console;
 use super::counts::Counts;
 use super::event::Event;
+use super::flows::Flows;
 use super::ledger::Ledgers;
 use super::refusals::Refusals;
 use super::roster::Roster;
@@ -29,6 +30,8 @@ use crate::source::spec::TopicSpec;
 pub struct Common {
     /// The topics.
     pub topics: Topics,
+    /// How they are filled.
+    pub flows: Flows,
     /// The limits.
     pub limits: Limits,
     /// Who may do what.
@@ -72,6 +75,7 @@ impl Common {
         let body_room = Semaphore::new(limits.bodies_bytes_max.div_ceil(1024));
         let topics = Topics::new(topics, chronicle.topics());
         Ok(Arc::new(Self {
+            flows: Flows::new(&topics),
             counts: Counts::new(topics.len()),
             ledgers: Ledgers::new(topics.len()),
             topics,

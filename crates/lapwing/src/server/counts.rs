@@ -194,6 +194,7 @@ fn place(mode: Mode) -> usize {
         Mode::Bare => 1,
         Mode::LapwingV1 => 2,
         Mode::Echo => 3,
+        Mode::Events => 4,
     }
 }
 
@@ -215,7 +216,7 @@ fn span(ms: f64) -> Duration {
 /// them up does not drown all others at once.
 const BLOCKS_MAX: u64 = 10_000;
 
-const MODES: [Mode; 4] = [Mode::Plain, Mode::Bare, Mode::LapwingV1, Mode::Echo];
+const MODES: [Mode; 5] = [Mode::Plain, Mode::Bare, Mode::LapwingV1, Mode::Echo, Mode::Events];
 
 /// As PROTOCOL.md names them.
 const REASONS: [(GapReason, &str); 4] = [

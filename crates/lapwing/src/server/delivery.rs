@@ -556,13 +556,14 @@ fn enqueue(connections: &mut Slab<Connection>, ready: &mut VecDeque<usize>, key:
 
 /// The monotonic clock, but a pause of the whole process counts as at most two seconds: nobody is found dead for our silence.
 #[derive(Default)]
-struct PatientClock {
+pub struct PatientClock {
     now: Duration,
     mono: u64,
 }
 
 impl PatientClock {
-    fn read(&mut self) -> Duration {
+    /// Its time.
+    pub fn read(&mut self) -> Duration {
         let mono = Now::read().mono;
         let passed = Duration::from_nanos(mono.saturating_sub(std::mem::replace(&mut self.mono, mono)));
         self.now += passed.min(PAUSE_MAX);

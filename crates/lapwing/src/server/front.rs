@@ -10,22 +10,26 @@ use http::header::{
     RETRY_AFTER, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use lapwing_wire::extension::Compression;
+use tokio::sync::SetOnce;
 use tokio_util::task::TaskTracker;
 
 use super::breach::Breach;
 use super::common::Common;
+use super::crier::Crier;
 use super::encryption::Encryption;
+use super::event_stream::{EventBody, EventStream, EventStreams};
 use super::hello::Strays;
+use super::meter::Meter;
 use super::metrics::{self, Metrics};
 use super::seat::{NoSeat, Seats, SharedSeat};
 use super::trust::Trust;
 use super::turnstile::Turnstile;
 use super::watch::Watch;
 use super::worker::Worker;
-use super::{api, gate, page, publish, stream};
+use super::{api, asyncapi, events, gate, overview, page, publish, stream};
 use crate::clock::Now;
 use crate::terminal::form;
 
@@ -37,6 +41,8 @@ pub struct Front {
     pub workers: Vec<Worker>,
     /// Which pages and proxies are believed.
     pub trust: Trust,
+    /// What wakes the clients of server-sent events.
+    pub crier: Arc<Crier>,
     /// The places for connections.
     pub seats: Seats,
     /// How many come in a second.
@@ -49,10 +55,14 @@ pub struct Front {
     pub encryption: Option<Arc<Encryption>>,
     /// Those that begin otherwise than this.
     pub strays: Strays,
-    /// What is told to whoever watches.
-    pub metrics: Metrics,
+    /// The clients of server-sent events.
+    pub event_streams: Arc<EventStreams>,
     /// What those who watch the clients are shown.
     pub watch: Watch,
+    /// What is told to whoever watches.
+    pub metrics: Metrics,
+    /// When the server started.
+    pub started: Now,
     /// The tasks of connections, up to their upgrade.
     pub tasks: TaskTracker,
 }
@@ -69,18 +79,28 @@ pub struct Guest {
     pub accepted: Option<u64>,
     /// Its place among the connections allowed.
     pub seat: SharedSeat,
+    /// Its bytes, counted.
+    pub meter: Arc<Meter>,
+    /// The stream of events that it was answered with, if it was.
+    pub events: Arc<SetOnce<EventStream>>,
 }
 
 /// An answer with its whole body.
 pub type Answer = Response<Full<Bytes>>;
 
+/// The body of an answer: whole, or events as they come.
+pub type Reply = Either<Full<Bytes>, EventBody>;
+
 impl Front {
     /// Answers one request.
-    pub async fn answer(&self, mut request: Request<Incoming>) -> Answer {
+    pub async fn answer(&self, mut request: Request<Incoming>) -> Response<Reply> {
         let origin = request.headers().get(ORIGIN).cloned();
         let mut answer = match self.admit(&mut request).await.and_then(|()| self.check(&request)) {
-            Ok(()) => self.route(request).await,
-            Err(refusal) => *refusal,
+            Ok(()) => match topic_of(request.uri().path(), "/events").map(str::to_owned) {
+                Some(topic) => events::answer(self, &topic, request),
+                None => self.route(request).await.map(Either::Left),
+            },
+            Err(refusal) => (*refusal).map(Either::Left),
         };
         let cors = origin
             .as_ref()
@@ -123,7 +143,8 @@ impl Front {
         if guest.seat.move_to(&self.seats, counted) == Err(NoSeat::Address) {
             return Err(Box::new(self.refused(Breach::AddressConnections)));
         }
-        if request.headers().contains_key(UPGRADE) {
+        let stays = request.headers().contains_key(UPGRADE) || topic_of(request.uri().path(), "/events").is_some();
+        if stays {
             match self.pass(address) {
                 Ok(Duration::ZERO) => {}
                 Ok(wait) => tokio::time::sleep(wait).await,
@@ -139,6 +160,13 @@ impl Front {
         self.common.breaches.count(breach);
         let (status, sentence) = self.no_place(breach);
         refusal(status, &sentence)
+    }
+
+    /// How many clients there are, of all kinds.
+    #[must_use]
+    pub fn clients(&self) -> u64 {
+        let sessions: usize = self.workers.iter().map(Worker::sessions).sum();
+        (sessions + self.crier.clients()) as u64
     }
 
     /// How one is told that there is no place for it.
@@ -220,10 +248,7 @@ impl Front {
 
     async fn route(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path();
-        if let Some(topic) = path
-            .strip_prefix("/topics/")
-            .and_then(|rest| rest.strip_suffix("/messages"))
-        {
+        if let Some(topic) = topic_of(path, "/messages") {
             let topic = topic.to_owned();
             return publish::answer(self, &topic, request).await;
         }
@@ -233,19 +258,19 @@ impl Front {
             "/" | "/ws" if upgrade => stream::answer(self, request),
             "/ticket" => gate::ticket(&self.common, &request),
             stream::ECHO if upgrade && self.echo => stream::answer(self, request),
-            "/api/clients" | "/api/reports" | "/metrics" | "/healthz" | "/readyz" | "/" | "/page.js" | "/page.css"
-            | "/icon.svg"
-                if !reads(&request) =>
-            {
+            "/api/topics" | "/asyncapi.json" if *request.method() == Method::OPTIONS => events::preflight(),
+            _ if ONLY_READ.contains(&path) && !reads(&request) => {
                 let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
                 answer
                     .headers_mut()
                     .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
                 answer
             }
-            "/metrics" => metrics::answer(self, &request),
             "/api/clients" => api::clients(self, &request).await,
             "/api/reports" => api::reports(self, &request).await,
+            "/metrics" => metrics::answer(self, &request),
+            "/api/topics" => overview::answer(self, &request),
+            "/asyncapi.json" => asyncapi::answer(self, &request),
             "/healthz" => plain(StatusCode::OK, "ok"),
             "/readyz" if self.common.is_stopping() => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
             "/readyz" => plain(StatusCode::OK, "ready"),
@@ -259,6 +284,22 @@ impl Front {
     }
 }
 
+/// The paths that are only to be read.
+const ONLY_READ: &[&str] = &[
+    "/",
+    "/page.js",
+    "/page.css",
+    "/icon.svg",
+    "/api/topics",
+    "/api/clients",
+    "/api/reports",
+    "/openapi.json",
+    "/asyncapi.json",
+    "/metrics",
+    "/healthz",
+    "/readyz",
+];
+
 /// Why it cannot be told where a request ends, if so (RFC 9112 section 6.3). hyper has refused lengths that are none.
 fn unclear_length(headers: &HeaderMap) -> Option<&'static str> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
@@ -269,6 +310,11 @@ fn unclear_length(headers: &HeaderMap) -> Option<&'static str> {
     headers
         .contains_key(CONTENT_LENGTH)
         .then_some("Content-Length and Transfer-Encoding came together")
+}
+
+/// The topic in a path such as `/topics/users/events`.
+fn topic_of<'a>(path: &'a str, of: &str) -> Option<&'a str> {
+    path.strip_prefix("/topics/")?.strip_suffix(of)
 }
 
 fn reads(request: &Request<Incoming>) -> bool {

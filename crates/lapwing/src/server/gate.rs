@@ -16,6 +16,7 @@ use super::access::ticket::{TICKET_LIFE, TicketError};
 use super::access::{Caller, Denied};
 use super::common::Common;
 use super::front::{Answer, Guest, plain, refusal};
+use super::topics::Topic;
 use crate::clock::Now;
 
 /// Who sends a request; `protocols` and `ticket` are what an upgrade may show beside the headers.
@@ -42,6 +43,11 @@ pub fn caller<B>(
         .map_err(|denied| refused(common, request, &denied))
 }
 
+/// The topics that somebody may listen to, but for those that the server keeps about itself.
+pub fn public_topics<'a>(common: &'a Common, caller: &'a Caller) -> impl Iterator<Item = &'a Topic> {
+    common.topics.public().filter(|topic| caller.may_listen(topic.name()))
+}
+
 /// The answer to somebody who may not, which is counted and told.
 #[must_use]
 pub fn refused<B>(common: &Common, request: &Request<B>, denied: &Denied) -> Box<Answer> {
@@ -56,6 +62,12 @@ pub fn refused<B>(common: &Common, request: &Request<B>, denied: &Denied) -> Box
             .insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     Box::new(answer)
+}
+
+/// Refuses who may not see what the server knows of its clients.
+pub fn check_watch<B>(common: &Common, request: &Request<B>) -> Result<(), Box<Answer>> {
+    let caller = caller(common, request, "", None)?;
+    may_watch(&caller, request).map_err(|denied| refused(common, request, &denied))
 }
 
 /// Whether who sends a request may see what the server knows of its clients; `caller` is who that is.

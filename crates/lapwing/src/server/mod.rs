@@ -4,6 +4,7 @@ pub mod accept;
 pub mod access;
 pub mod address;
 pub mod api;
+pub mod asyncapi;
 pub mod breach;
 pub mod bucket;
 pub mod cause;
@@ -14,13 +15,18 @@ pub mod common;
 pub mod connection;
 pub mod console;
 pub mod counts;
+pub mod crier;
 pub mod delivery;
 pub mod echo;
 pub mod encryption;
 pub mod event;
+pub mod event_stream;
+pub mod events;
 #[cfg(debug_assertions)]
 pub mod fault;
 pub mod feeds;
+pub mod flow;
+pub mod flows;
 pub mod front;
 pub mod gate;
 pub mod hello;
@@ -31,9 +37,11 @@ pub mod late;
 pub mod ledger;
 pub mod liveness;
 pub mod loader;
+pub mod meter;
 pub mod metrics;
 pub mod network;
 pub mod origin;
+pub mod overview;
 pub mod pace;
 pub mod page;
 pub mod parting;
@@ -78,6 +86,7 @@ use access::Access;
 use access::files::Files;
 use common::Common;
 use console::Console;
+use crier::Crier;
 use event::{Event, Tally};
 use front::Front;
 use hello::Strays;
@@ -85,6 +94,7 @@ use metrics::Metrics;
 use seat::Seats;
 use secrets::Secrets;
 use storage::{Keeping, Storage};
+use topics::TopicId;
 use trust::Trust;
 use turnstile::Turnstile;
 use watch::Watch;
@@ -99,10 +109,10 @@ pub struct Server {
     sources: Vec<Source>,
     ticking: JoinHandle<()>,
     watching: JoinHandle<()>,
+    crying: JoinHandle<()>,
     /// Reads certificate, tokens and keys again.
     renewing: Vec<JoinHandle<()>>,
     keeping: Keeping,
-    started: Now,
 }
 
 impl Server {
@@ -127,24 +137,30 @@ impl Server {
         let workers = (0..cores)
             .map(|number| Worker::start(Share { number, of: cores }, config.io_uring, common.clone()))
             .collect::<io::Result<_>>()?;
+        let crier = Crier::new(&common.topics);
+        let crying = tokio::spawn(crier.clone().run());
         let front = Arc::new(Front {
             common: common.clone(),
             workers,
             trust,
+            crier,
             seats: Seats::new(&common),
             turnstile: Mutex::new(Turnstile::new(common.limits.accept_rate)),
             compression: config.compression,
             echo: config.echo,
             encryption: secrets.encryption.clone(),
             strays: Strays::default(),
-            metrics: Metrics::new(&common),
+            event_streams: Arc::default(),
             watch: Watch::default(),
+            metrics: Metrics::new(&common),
+            started: Now::read(),
             tasks: TaskTracker::new(),
         });
         let sources = common.topics.public().map(|topic| {
             let events = Arc::new(ToConsole {
                 common: common.clone(),
                 topic: topic.name().clone(),
+                id: topic.id,
             });
             Source::start(&topic.config.source, topic.log.clone(), config.seed, events)
         });
@@ -161,9 +177,9 @@ impl Server {
             sources,
             ticking,
             watching,
+            crying,
             renewing,
             keeping,
-            started: Now::read(),
         })
     }
 
@@ -181,7 +197,7 @@ impl Server {
 
     /// Stops: lets nobody in, ends the sources, tells every client, serves those who lag until the drain ends.
     pub async fn stop(self, code: CloseCode, why: &'static str, signal: &'static str) {
-        let clients = self.front.workers.iter().map(Worker::sessions).sum::<usize>() as u64;
+        let clients = self.front.clients();
         self.common.begin_stop();
         self.common.tell(Event::Stopping { signal, clients });
         let mut stopping: tokio::task::JoinSet<()> = self.sources.into_iter().map(Source::stop).collect();
@@ -196,14 +212,17 @@ impl Server {
             retry: code == CloseCode::RESTART,
         };
         self.front.workers.iter().for_each(|worker| worker.stop(stop));
+        self.front.crier.dismiss(stop);
         let deadline =
             tokio::time::Instant::now() + self.common.limits.drain + Limits::CLOSE_TIMEOUT + Duration::from_secs(1);
-        while tokio::time::Instant::now() < deadline && !self.front.workers.iter().all(Worker::is_finished) {
+        let served = || self.front.workers.iter().all(Worker::is_finished) && self.front.crier.clients() == 0;
+        while tokio::time::Instant::now() < deadline && !served() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.accepting.abort();
         self.ticking.abort();
         self.watching.abort();
+        self.crying.abort();
         self.renewing.iter().for_each(JoinHandle::abort);
         self.front.tasks.close();
         // Answers that are under way; whoever does not take them is not waited for.
@@ -211,7 +230,7 @@ impl Server {
         self.keeping.stop().await;
         storage::tell_findings(&self.common);
         let (messages, bytes) = self.common.roster.sent();
-        let ran = Duration::from_nanos(Now::read().mono.saturating_sub(self.started.mono));
+        let ran = Duration::from_nanos(Now::read().mono.saturating_sub(self.front.started.mono));
         let mut missed = Tally::default();
         for topic in self.common.topics.public() {
             missed.add(topic.name(), topic.missed.load(Ordering::Relaxed));
@@ -233,6 +252,7 @@ impl Server {
 struct ToConsole {
     common: Arc<Common>,
     topic: lapwing_wire::topic::TopicName,
+    id: TopicId,
 }
 
 impl SourceEvents for ToConsole {
@@ -242,15 +262,22 @@ impl SourceEvents for ToConsole {
             text,
         });
     }
+
+    fn over(&self) {
+        self.common.flows.on_over(self.id);
+    }
 }
 
-/// Lets quiet topics forget what is too old, and tells what was found in files meanwhile.
+/// Lets quiet topics forget what is too old, looks how topics are filled, and tells what was found in files meanwhile.
 async fn tick(common: Arc<Common>) {
     let mut every = tokio::time::interval(Duration::from_secs(1));
     loop {
         every.tick().await;
         let now = Now::read();
         common.topics.iter().for_each(|topic| topic.log.tick(now));
+        for event in common.flows.look(&common.topics, now) {
+            common.tell(event);
+        }
         storage::tell_findings(&common);
     }
 }

@@ -14,6 +14,7 @@ pub fn asset(path: &str) -> Option<Answer> {
         "/" => ("text/html; charset=utf-8", include_str!("../../page/index.html")),
         "/page.js" => ("text/javascript; charset=utf-8", include_str!("../../page/page.js")),
         "/page.css" => ("text/css; charset=utf-8", include_str!("../../page/page.css")),
+        "/openapi.json" => ("application/json", include_str!("../../../../docs/openapi.json")),
         "/icon.svg" => ("image/svg+xml", include_str!("../../page/icon.svg")),
         _ => return None,
     };

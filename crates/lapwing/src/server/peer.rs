@@ -111,6 +111,12 @@ impl Peer {
         }
     }
 
+    /// Its place in the list of those who serve it.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
     /// From now on its messages go back to it.
     pub fn echo_messages(&mut self, echo: Echo) {
         self.notes().echo = Some(echo);
@@ -142,7 +148,7 @@ impl Peer {
     }
 
     /// Tells the console that the client is here, once it is known where it begins.
-    pub fn tell_joined(&mut self, common: &Common, feeds: &Feeds, passes: &Passes) {
+    pub fn tell_joined(&mut self, common: &Common, feeds: &impl Readers, passes: &Passes) {
         if std::mem::replace(&mut self.told, true) {
             return;
         }
@@ -164,7 +170,7 @@ impl Peer {
     }
 
     /// Tells the console, and those who count, that the client is gone.
-    pub fn tell_left(&mut self, common: &Common, feeds: &Feeds, passes: &Passes, broken: Option<String>) {
+    pub fn tell_left(&mut self, common: &Common, feeds: &impl Readers, passes: &Passes, broken: Option<String>) {
         self.tell_joined(common, feeds, passes);
         let now = Now::read();
         let (code, by, reason) = self.how_it_ended(broken);
@@ -217,6 +223,14 @@ impl Peer {
                 "it went without a word".to_owned(),
             ),
         }
+    }
+
+    /// The client ended the connection where nothing else can be said for goodbye.
+    pub fn on_hung_up(&mut self) {
+        let in_answer = self.session.closing().is_some();
+        let notes = self.notes();
+        notes.closed_in_answer = in_answer;
+        notes.closed = Some((CloseCode::NO_STATUS, String::new()));
     }
 
     /// Whether the client has sent its close frame.
@@ -349,7 +363,7 @@ impl Peer {
                 self.session.close(CloseCode::RATE, &reason);
             }
             // Whoever knows no codes of ours is told that this is against the rules, and stays away.
-            Mode::Plain | Mode::Bare | Mode::Echo => self
+            Mode::Plain | Mode::Bare | Mode::Echo | Mode::Events => self
                 .session
                 .close(CloseCode::POLICY, &format!("more than {what} a second")),
         }
@@ -689,7 +703,7 @@ impl Peer {
 
     /// What those who watch see of it; `path` is the way to it, where the kernel tells.
     #[must_use]
-    pub fn row(&self, common: &Common, feeds: &Feeds, passes: &Passes, path: Option<Path>) -> Row {
+    pub fn row(&self, common: &Common, feeds: &impl Readers, passes: &Passes, path: Option<Path>) -> Row {
         let reporters = self.notes.as_ref().map_or(&[][..], |notes| &notes.reporters);
         let topics = self.session.cursors().iter().map(|cursor| {
             let reporter = reporters.iter().find(|reporter| reporter.topic.0 == cursor.topic);
@@ -757,7 +771,8 @@ impl Peer {
         self.session.close(code, &reason);
     }
 
-    fn ends(&self, common: &Common) -> Places {
+    /// The end of every topic followed.
+    pub fn ends(&self, common: &Common) -> Places {
         let end = |topic: &Topic| (topic.name().clone(), topic.log.next());
         Places(
             self.session
@@ -785,7 +800,8 @@ fn sight(topic: &Topic, report: &Report, session: &Session, common: &Common, fee
     }
 }
 
-fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
+/// What is said of a place that was granted.
+pub fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
     ServerMessage::Subscribed(Subscribed {
         topic: topic.name().clone(),
         epoch: topic.log.epoch(),

@@ -28,6 +28,7 @@ use super::event::Event;
 use super::front::{Answer, Front, Guest, joined, refusal, text};
 use super::gate;
 use super::label::ClientLabel;
+use super::meter::Metered;
 use super::topics::{Topic, TopicId};
 use super::worker::Arrival;
 use crate::clock::Now;
@@ -107,12 +108,12 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
 
 /// The socket of an upgraded connection, what encrypts it, and the bytes that came behind the handshake and were read already.
 fn bare(upgraded: Upgraded) -> Option<(TcpStream, Option<Box<Tls>>, Vec<u8>)> {
-    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(plain) => return Some((plain.io.into_inner(), None, plain.read_buf.to_vec())),
+    let upgraded = match upgraded.downcast::<TokioIo<Metered<TcpStream>>>() {
+        Ok(plain) => return Some((plain.io.into_inner().into_inner(), None, plain.read_buf.to_vec())),
         Err(upgraded) => upgraded,
     };
-    let encrypted = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
-    let (stream, connection) = encrypted.io.into_inner().into_inner();
+    let encrypted = upgraded.downcast::<TokioIo<Metered<TlsStream<TcpStream>>>>().ok()?;
+    let (stream, connection) = encrypted.io.into_inner().into_inner().into_inner();
     let tls = Box::new(Tls::new(connection));
     Some((stream, Some(tls), encrypted.read_buf.to_vec()))
 }
@@ -212,7 +213,7 @@ fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, 
 }
 
 /// How one is told that its bearer has as many connections as they may, which is counted and told.
-fn no_place(common: &Common, full: &NoPlace) -> Box<Answer> {
+pub fn no_place(common: &Common, full: &NoPlace) -> Box<Answer> {
     common.breaches.count(Breach::TokenConnections);
     let most = form::counted(common.limits.token_connections_max as u64, "connection");
     let has = format!("has {most}, and may have no more (--max-connections-per-token)");

@@ -118,6 +118,8 @@ impl View {
         while let Some(rows) = answers.recv().await {
             seen.extend(rows.into_iter().map(|row| (row.session, row)));
         }
+        let streams = front.event_streams.rows().into_iter();
+        seen.extend(streams.map(|row| (row.session, row)));
         let counts = Counts::of(seen.values());
         let mut lines = Vec::new();
         if !std::mem::replace(&mut self.is_on, true) {

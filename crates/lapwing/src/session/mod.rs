@@ -28,6 +28,8 @@ pub enum Mode {
     LapwingV1,
     /// Its own messages, and nothing else.
     Echo,
+    /// Envelopes as server-sent events, over HTTP.
+    Events,
 }
 
 impl Mode {
@@ -37,6 +39,7 @@ impl Mode {
         match (self, compression) {
             (Self::Bare, Compression::Off) => View::Payload,
             (Self::Bare, Compression::Deflate) => View::DeflatedPayload,
+            (Self::Events, _) => View::Events,
             // Who follows no topic reads none.
             (Self::Echo, _) | (Self::Plain | Self::LapwingV1, Compression::Off) => View::Canonical,
             (Self::Plain | Self::LapwingV1, Compression::Deflate) => View::Deflated,
@@ -51,6 +54,7 @@ impl Mode {
             Self::Bare => "bare",
             Self::LapwingV1 => "lapwing.v1",
             Self::Echo => "echo",
+            Self::Events => "events",
         }
     }
 }

@@ -230,7 +230,15 @@ impl ArraySpec {
         elements.checked_mul(width + 1)?.checked_add(2 * lists)
     }
 
-    fn message_shape(&self) -> Vec<usize> {
+    /// Where integers begin, and below what they stay.
+    #[must_use]
+    pub fn bounds(&self) -> (i128, i128) {
+        (self.low, self.high)
+    }
+
+    /// The shape of a message: that of one array, below the size of the package if there is one.
+    #[must_use]
+    pub fn message_shape(&self) -> Vec<usize> {
         let pack = (self.pack > 1).then_some(self.pack as usize);
         pack.into_iter().chain(self.shape.0.iter().copied()).collect()
     }

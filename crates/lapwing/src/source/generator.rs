@@ -32,12 +32,12 @@ impl Generator {
         }
     }
 
-    /// Appends at the pace until the log ends. It tells when the machine is too slow for that. When it was held back, its
+    /// Appends at the pace until the log ends. It tells what it let go when the machine is too slow for that. When it was held back, its
     /// schedule begins anew: what was not made then is not made up for.
     pub async fn run(mut self, pace: Pace, mut inlet: Inlet, events: &dyn SourceEvents) {
         let origin = Instant::now();
         let mut pacer = Pacer::new(pace, Duration::ZERO);
-        let mut account = Account::new(pace, Duration::ZERO);
+        let mut account = Account::new(Duration::ZERO);
         loop {
             let mut due = pacer.due_at_most(origin.elapsed(), BATCH_MAX);
             if due == 0 {
@@ -49,12 +49,12 @@ impl Generator {
                     Ok(Duration::ZERO) => due -= made,
                     Ok(_) => {
                         pacer = Pacer::new(pace, origin.elapsed());
-                        account = Account::new(pace, origin.elapsed());
+                        account = Account::new(origin.elapsed());
                         break;
                     }
                     Err(_) => return,
                 }
-                if let Some(told) = account.on_made(made, pacer.skipped(), origin.elapsed()) {
+                if let Some(told) = account.on_made(pacer.skipped(), origin.elapsed()) {
                     events.tell(told);
                 }
                 // Making messages waits for nothing, so others on this thread, and a stop, would wait for all that are due. A

@@ -34,6 +34,9 @@ use spec::{Feed, OnEnd, SourceSpec, StartWhen};
 pub trait SourceEvents: Send + Sync {
     /// Tells one sentence, already harmless for a terminal.
     fn tell(&self, text: String);
+
+    /// Nothing more will come of it.
+    fn over(&self) {}
 }
 
 /// A source that runs.
@@ -98,8 +101,11 @@ impl Run {
                 () = told(&mut stopped) => Ended::Stopped,
             },
         };
-        if ended == Ended::OfItself && self.spec.on_end == OnEnd::Close {
-            self.log.end();
+        if ended == Ended::OfItself {
+            self.events.over();
+            if self.spec.on_end == OnEnd::Close {
+                self.log.end();
+            }
         }
     }
 

@@ -528,7 +528,7 @@ pub const FAMILIES: &[Family] = &[
 ];
 
 fn each_topic(scrape: &Scrape<'_>, mut write: impl FnMut(&str, &Topic) -> fmt::Result) -> fmt::Result {
-    let mut topics = scrape.common.topics.iter();
+    let mut topics = scrape.common.topics.public();
     topics.try_for_each(|topic| write(topic.name().as_str(), topic))
 }
 

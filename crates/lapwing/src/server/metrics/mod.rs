@@ -97,8 +97,7 @@ pub fn answer(front: &Front, request: &Request<Incoming>) -> Answer {
 }
 
 fn scraped(front: &Front, request: &Request<Incoming>) -> Result<Answer, Box<Answer>> {
-    let caller = gate::caller(&front.common, request, "", None)?;
-    gate::may_watch(&caller, request).map_err(|denied| gate::refused(&front.common, request, &denied))?;
+    gate::check_watch(&front.common, request)?;
     let format = Format::wanted(&joined(request.headers(), ACCEPT.as_str()));
     let text = front.metrics.text().map_err(|_| {
         let sentence = "the metrics could not be written";

@@ -37,7 +37,8 @@ pub fn speak_slowly(server: &Server, query: &str) -> Client {
     Client::on(narrow(server), server, query, Some("lapwing.v1"))
 }
 
-fn narrow(server: &Server) -> TcpStream {
+/// A socket of whose bytes the kernel takes little.
+pub fn narrow(server: &Server) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a size");
     socket.connect(&server.address().into()).expect("the server listens");

@@ -2,6 +2,7 @@
 
 pub mod bearer;
 pub mod client;
+pub mod events;
 pub mod faults;
 pub mod frames;
 pub mod http;
