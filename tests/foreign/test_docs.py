@@ -118,5 +118,9 @@ def test_every_flag_that_a_page_shows_is_in_the_help(page):
 @pytest.mark.parametrize("page", ["README.md", "PROTOCOL.md"])
 def test_every_block_of_json_is_json(page):
     for block in blocks(page, "json"):
-        for line in block.splitlines():
-            json.loads(line)
+        try:
+            # One object that is too long for a line.
+            json.loads(block)
+        except json.JSONDecodeError:
+            for line in block.splitlines():
+                json.loads(line)
