@@ -61,7 +61,7 @@ def publish(address):
 
 
 def measure(kind, count, rate):
-    server = Server("--topic", "orders=push", "--heartbeat", "1h", stderr=subprocess.DEVNULL)
+    server = Server("--topic", "orders=push", "--heartbeat", "1m", stderr=subprocess.DEVNULL)
     address = server.ready["address"]
     publish(address)
     time.sleep(0.5)

@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 
 from program import DEADLINE_S, Server, until
 
+PROTOCOL = pathlib.Path(__file__).parents[2] / "PROTOCOL.md"
 TOPICS = {
     "users": "users?every=20ms",
     "arrays": "arrays?every=20ms&shape=2x3&pack=2&low=-5&high=5&dtype=int8",
@@ -70,6 +71,34 @@ def test_answers_are_as_openapi_has_them(described):
         of_answer(document, "/topics/{topic}/messages", "post", status).validate(json.loads(body))
 
 
+@pytest.mark.parametrize("path", ["/api/topics", "/api/clients"])
+def test_the_protocol_shows_answers_as_openapi_has_them(described, path):
+    (shown,) = re.findall(rf"^### `{path}`\n.*?^```json\n(.*?)^```$", PROTOCOL.read_text(), re.MULTILINE | re.DOTALL)
+    of_answer(get(described, "/openapi.json"), path, "get", 200).validate(json.loads(shown))
+
+
+def test_real_clients_and_reports_are_as_openapi_has_them(described, lapwing, tmp_path):
+    document = get(described, "/openapi.json")
+    log = str(tmp_path / "log.ndjson")
+    listener = lapwing("listen", described.url, "--topics", "arrays", "--name", "sensor-1", "--for", "60s", "--log", log)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            clients, reports = get(described, "/api/clients"), get(described, "/api/reports?topic=arrays")
+            rows = [row for row in clients["rows"] if row["client"] == "sensor-1" and "reported" in row["topics"][0]]
+            if rows and reports["reports"]:
+                break
+            assert time.monotonic() < deadline, (clients, reports)
+            time.sleep(0.1)
+    finally:
+        listener.kill()
+        listener.wait()
+    for path, answer in [("/api/clients", clients), ("/api/reports", reports)]:
+        schema = of_answer(document, path, "get", 200)
+        schema.validate(answer)
+        assert not schema.is_valid({**answer, "position": 5}), "it can fail"
+
+
 def test_a_schema_that_does_not_fit_is_found(described):
     """What is checked above can fail."""
     schema = of_answer(get(described, "/openapi.json"), "/api/topics", "get", 200)
@@ -78,22 +107,18 @@ def test_a_schema_that_does_not_fit_is_found(described):
         assert not schema.is_valid({**topics, **change}), change
 
 
-LATER = {"/api/clients", "/api/reports", "/metrics"}
-"""Described as PROTOCOL.md has them, and not served yet."""
-
-
 def test_every_path_that_openapi_names_is_there(described):
     document = get(described, "/openapi.json")
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            if method == "parameters" or path in LATER or "{topic}/events" in path and method == "get":
+            if method == "parameters" or "{topic}/events" in path and method == "get":
                 continue
             status, headers, body = ask(described, path.replace("{topic}", "orders"), method.upper())
             told = "101" in operation["responses"] and status in (404, 426) or str(status) in operation["responses"]
             assert told, (path, method, status, body)
             if status == 404:
                 assert path in ("/echo", "/ticket"), "of a server without --echo and tokens"
-    shown = re.findall(r"`(?:GET|POST) (/[^`?]*)`", (pathlib.Path(__file__).parents[2] / "PROTOCOL.md").read_text())
+    shown = re.findall(r"`(?:GET|POST) (/[^`?]*)`", PROTOCOL.read_text())
     missing = {path.replace("NAME", "{topic}") for path in shown} - document["paths"].keys()
     assert missing == {"/"}, "all but the page"
 

@@ -217,6 +217,9 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// Topics of one server: each costs a source, a log and a row on the page.
     pub topics_max: usize,
+    /// Clients of server-sent events at once; more are told 503. Default: each costs some ten times as much memory as a
+    /// session, and nobody has so many who could not use WebSocket.
+    pub events_max: usize,
     /// Lines that wait for a slow terminal, in bytes; what overflows is counted.
     pub console_bytes_max: usize,
 }
@@ -239,12 +242,19 @@ impl Limits {
     pub const WRITE_BYTES_MAX: usize = 64 << 10;
     /// What a client of server-sent events is given at once, in bytes: HTTP buffers as much again, so a stuck one holds little.
     pub const EVENTS_WRITE_BYTES_MAX: usize = 16 << 10;
-    /// A client of server-sent events that loses its connection waits so long before it comes back.
+    /// A client of server-sent events that loses its connection waits so long before it comes back, and up to a second more.
     pub const EVENTS_RETRY_MS: u64 = 2000;
     /// The files of the certificate are looked at this often; a change is taken when they look the same twice.
     pub const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
+    /// Of a request that was answered before it was whole, so much is read and thrown away, so that the answer is not lost: as much
+    /// as the largest body that can be allowed, since many clients send all of it before they look for an answer.
+    pub const UNREAD_BYTES_MAX: usize = 64 << 20;
+    /// And for so long.
+    pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(5);
     /// After our close frame, so long for the peer's.
     pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+    /// And when the server stops, for it and for answers of HTTP: somebody waits at the terminal.
+    pub const STOP_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
     /// Returning clients are spread so that no more than this many come back a second.
     pub const RETURNS_PER_SECOND: u64 = 500;
 }
@@ -281,6 +291,7 @@ impl Default for Limits {
             body_bytes_max: 1 << 20,
             heartbeat: Duration::from_secs(10),
             topics_max: 1000,
+            events_max: 10_000,
             console_bytes_max: 8 << 20,
         }
     }
@@ -326,8 +337,17 @@ pub fn connections_max(topic_files: usize) -> usize {
 /// when they suffice.
 #[must_use]
 pub fn missing_files(connections: usize, topic_files: usize) -> Option<(usize, usize)> {
-    let (needed, files) = (own_files() + topic_files + connections, open_files());
+    let needed = (own_files() + topic_files).saturating_add(connections);
+    let files = open_files();
     (needed > files).then(|| (needed - files, files))
+}
+
+/// How many of so many connections there are open files for, beside these topics' files.
+#[must_use]
+pub fn possible_connections(connections: usize, topic_files: usize) -> usize {
+    connections
+        .min(open_files().saturating_sub(own_files() + topic_files))
+        .max(1)
 }
 
 fn own_files() -> usize {

@@ -11,6 +11,7 @@ pub mod log;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod random;
+pub mod reason;
 pub mod recording;
 pub mod server;
 pub mod session;

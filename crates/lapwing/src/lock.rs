@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt as _;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::reason::reason;
+
 /// Takes the lock of `file` for as long as it is open; the kernel frees it however the process ends.
 pub fn lock(file: &File) -> Result<(), LockError> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
@@ -26,7 +28,7 @@ pub enum LockError {
         by: Option<u32>,
     },
     /// The file system has no locks, or another error.
-    #[error("{0}")]
+    #[error("{}", reason(.0))]
     Io(io::Error),
 }
 

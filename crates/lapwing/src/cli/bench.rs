@@ -14,8 +14,10 @@ use lapwing_wire::topic::TopicName;
 use rustls::pki_types::ServerName;
 use tokio_util::sync::CancellationToken;
 
-use super::listen::{at_least_one, time, tls_of, token_of, url_failure};
+use super::listen::{tls_of, token_of, url_failure};
+use super::misuse::Mistake;
 use super::stop;
+use super::value::{address, at_least_one, time};
 use super::{End, in_form};
 use crate::client::dial::{CONNECT_WAIT, DialError, Purpose, io_reason};
 use crate::client::display::width;
@@ -62,14 +64,14 @@ pub struct BenchArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "N", default_value = "100", value_parser = at_least_one, help_heading = "Load")]
     clients: NonZeroU64,
     /// How many threads they share, 1 to 256 [default: one a core]
-    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256), help_heading = "Load")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = threads, help_heading = "Load")]
     threads: Option<u64>,
     /// Over how long they come: 2s, 1m [default: as fast as the server takes them]
     #[arg(long, allow_hyphen_values = true, value_name = "TIME", value_parser = time, help_heading = "Load")]
     ramp: Option<Duration>,
     /// Connect from these addresses of this machine, separated by commas, when one has no free port any more [default: the system's
     /// choice; towards 127.0.0.1 further addresses from 127.0.0.2 on]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Load")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = address, help_heading = "Load")]
     source_addresses: Vec<IpAddr>,
     /// Publish to this topic, whose source must be push, and measure latency from the intended moment [default: publish nothing]
     #[arg(long, value_name = "TOPIC", help_heading = "Load")]
@@ -506,34 +508,48 @@ fn print(lines: &[String]) -> Result<(), Failure> {
 }
 
 /// Messages a second, as `1000` or `1000/s`.
-fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text
-        .strip_suffix("/s")
-        .unwrap_or(text)
-        .parse()
-        .map_err(|_| "a rate is a number such as 200 or 0.5/s".to_owned())?;
+fn rate(text: &str) -> Result<f64, Mistake> {
+    let wrong = |why| Mistake::new(why, "write a number a second such as 200 or 0.5/s");
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    let rate: f64 = number.parse().map_err(|_| wrong("is no rate"))?;
     match (0.001..=1_000_000.0).contains(&rate) {
         true => Ok(rate),
-        false => Err("it is 0.001 to 1000000 a second".to_owned()),
+        false => Err(wrong("is out of range: 0.001 to 1000000")),
     }
 }
 
 /// A time to warm up.
-fn warm_up(text: &str) -> Result<Duration, String> {
+fn warm_up(text: &str) -> Result<Duration, Mistake> {
     match time(text)? {
-        warm_up if warm_up < WARM_UP_MIN => Err(format!("it is at least {}ms", WARM_UP_MIN.as_millis())),
+        warm_up if warm_up < WARM_UP_MIN => Err(Mistake::new(
+            format!("is out of range: at least {}ms", WARM_UP_MIN.as_millis()),
+            "write a number and a unit such as 500ms or 3s",
+        )),
         warm_up => Ok(warm_up),
     }
 }
 
 /// A size in bytes, as `250B` or `1KiB`.
-fn size(text: &str) -> Result<usize, String> {
-    let size = text
-        .parse::<bytesize::ByteSize>()
-        .map_err(|_| "a size is a number and a unit: 250B, 1KiB".to_owned())?;
+fn size(text: &str) -> Result<usize, Mistake> {
+    let wrong = |why: &str| {
+        Mistake::new(
+            format!("{why}: {}B to 1000KiB", Stamps::BYTES_MIN),
+            "write a size such as 100B or 10KiB",
+        )
+    };
+    let size = text.parse::<bytesize::ByteSize>().map_err(|_| wrong("is no size"))?;
     match usize::try_from(size.0) {
         Ok(bytes @ Stamps::BYTES_MIN..=SIZE_MAX) => Ok(bytes),
-        _ => Err(format!("it is {}B to 1000KiB", Stamps::BYTES_MIN)),
+        _ => Err(wrong("is out of range")),
+    }
+}
+
+fn threads(text: &str) -> Result<u64, Mistake> {
+    let wrong = |why| Mistake::new(why, "write a whole number such as 2");
+    match text.parse() {
+        Ok(threads @ 1..=256) => Ok(threads),
+        Ok(_) => Err(wrong("is out of range: 1 to 256")),
+        Err(_) => Err(wrong("is no whole number: 1 to 256")),
     }
 }
 

@@ -14,8 +14,10 @@ use lapwing_wire::topic::TopicName;
 use rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
+use super::misuse::Mistake;
 use super::serve::Compress;
 use super::stop;
+use super::value::{at_least_one, time};
 use super::{End, in_form};
 use crate::client::connection::READ_BYTES;
 use crate::client::dial::{Dial, io_reason};
@@ -82,7 +84,7 @@ pub struct ListenArgs {
     )]
     compression: Compress,
     /// How many messages make a block, at least 1
-    #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Measure")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Measure")]
     block: NonZeroU64,
     /// What the server calls us, at most 64 characters [default: it gives a number]
     #[arg(long, value_name = "NAME", help_heading = "Measure")]
@@ -123,10 +125,10 @@ pub struct ListenArgs {
     )]
     on_log_error: OnLogError,
     /// End after so many messages, at least 1 [default: no end]
-    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Stop")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = at_least_one, help_heading = "Stop")]
     count: Option<NonZeroU64>,
     /// End after this time: 500ms, 10s, 5m, 2h; it runs from the first connection, and a server that is not there is waited for no longer [default: no end]
-    #[arg(long = "for", value_name = "TIME", value_parser = time, help_heading = "Stop")]
+    #[arg(long = "for", allow_hyphen_values = true, value_name = "TIME", value_parser = time, help_heading = "Stop")]
     time: Option<Duration>,
     /// End with code 3 when anything is known to be missing [default: off]
     #[arg(long, help_heading = "Stop")]
@@ -500,52 +502,27 @@ pub(super) fn url_failure(error: &TargetError) -> Failure {
     Failure::usage(error.to_string(), error.hint())
 }
 
-/// A number from 1 on.
-pub(super) fn at_least_one(text: &str) -> Result<NonZeroU64, String> {
-    match text.parse::<u64>() {
-        Ok(number) => NonZeroU64::new(number).ok_or_else(|| "it is at least 1".to_owned()),
-        Err(_) => Err(format!("it is a whole number, at least 1 and at most {}", u64::MAX)),
-    }
-}
-
 /// A size, an age, or one of each.
-fn rotate(text: &str) -> Result<Rotate, String> {
+fn rotate(text: &str) -> Result<Rotate, Mistake> {
+    let wrong = |why| Mistake::new(why, "write a size such as 100MB, an age such as 1h, or both: 100MB,1h");
     let mut rotate = Rotate::default();
     for limit in text.split(',') {
         let twice = match time(limit) {
-            Ok(age) if age < Duration::from_secs(1) => return Err("the age is at least 1s".to_owned()),
+            Ok(age) if age < Duration::from_secs(1) => return Err(wrong("is out of range: an age of at least 1s")),
             Ok(age) => rotate.age.replace(age).is_some(),
             Err(_) => match limit.parse::<bytesize::ByteSize>() {
-                Ok(size) if size.0 < ROTATE_BYTES_MIN => return Err("the size is at least 1KB".to_owned()),
+                Ok(size) if size.0 < ROTATE_BYTES_MIN => {
+                    return Err(wrong("is out of range: a size of at least 1KB"));
+                }
                 Ok(size) if limit.ends_with(['B', 'b']) => rotate.bytes.replace(size.0).is_some(),
-                _ => return Err("it is a size such as 100MB, an age such as 1h, or both: 100MB,1h".to_owned()),
+                _ => return Err(wrong("is neither a size nor an age")),
             },
         };
         if twice {
-            return Err("it is one size and one age at most".to_owned());
+            return Err(wrong("has more than one size or one age"));
         }
     }
     Ok(rotate)
-}
-
-/// A span of one number and one unit.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
-    let wrong = || "a length of time is a number and a unit: 500ms, 10s, 5m, 2h".to_owned();
-    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(unit_at);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let ms = match unit {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        _ => None,
-    };
-    match ms {
-        Some(ms @ 1..=TIME_MS_MAX) => Ok(Duration::from_millis(ms)),
-        Some(_) => Err("it is 1 ms to 366 days".to_owned()),
-        None => Err(wrong()),
-    }
 }
 
 macro_rules! examples {
@@ -572,8 +549,6 @@ const ROTATE_BYTES_MIN: u64 = 1000;
 /// So many topics fit a line.
 const TOPICS_SHOWN: usize = 5;
 
-const TIME_MS_MAX: u64 = 366 * 24 * 3_600_000;
-
 /// 64 MiB: feeds of others send what they like, and a recorder takes it.
 const MESSAGE_BYTES_MAX: u32 = 64 << 20;
 
@@ -583,19 +558,6 @@ const FRAGMENTS_MAX: u16 = u16::MAX - 1;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_size_of_blocks_is_told_in_plain_words() {
-        assert_eq!(at_least_one("1"), Ok(NonZeroU64::MIN));
-        assert_eq!(at_least_one("0"), Err("it is at least 1".to_owned()));
-        for wrong in ["", "-1", "1.5", "x", "99999999999999999999"] {
-            let error = at_least_one(wrong).expect_err(wrong);
-            assert!(
-                error.starts_with("it is a whole number, at least 1"),
-                "{wrong}: {error}"
-            );
-        }
-    }
 
     #[test]
     fn a_rotation_is_at_a_size_an_age_or_both() {
@@ -609,15 +571,6 @@ mod tests {
             "", "100", "1x", "1h,2h", "1MB,2MB", "10B", "0MB", "500ms", "1h,", "-1MB",
         ] {
             assert!(rotate(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_length_of_time_has_a_unit() {
-        assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(time("2h"), Ok(Duration::from_secs(7200)));
-        for wrong in ["", "10", "s", "-1s", "1d", "0s", "99999999999999999999s", "9000h"] {
-            assert!(time(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::log::store::directory::{DataDir, DataDirError, is_data_dir, topic_dir
 use crate::log::store::disk::{Disk, RealDisk};
 use crate::log::store::dump::{Item, dump};
 use crate::log::store::repair::{Repair, repair};
+use crate::reason::reason;
 use crate::terminal::form;
 
 /// The flags of `lapwing log`.
@@ -103,7 +104,7 @@ fn ended(file: &Path, error: &io::Error) -> End {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         _ => Err(Failure::failed(
-            format!("{}: {error}", file.display()),
+            format!("{}: {}", file.display(), reason(error)),
             "is it a whole data directory, and may you read it?",
         )),
     }
@@ -139,7 +140,7 @@ fn data_failure(error: &DataDirError) -> Failure {
 
 fn chosen(directory: &Path, topic: Option<&str>) -> Result<Vec<TopicName>, Failure> {
     let topics = topics_in(&RealDisk, directory).map_err(|error| {
-        let sentence = format!("cannot read {}: {error}", directory.display());
+        let sentence = format!("cannot read {}: {}", directory.display(), reason(&error));
         Failure::failed(sentence, "is it a whole data directory, and may you read it?")
     })?;
     let Some(name) = topic else {
@@ -240,7 +241,7 @@ fn run_repair(args: &RepairArgs) -> End {
         });
         progress.finish_and_clear();
         let done = done.map_err(|(file, error)| {
-            let sentence = format!("cannot repair {}: {error}", file.display());
+            let sentence = format!("cannot repair {}: {}", file.display(), reason(&error));
             Failure::failed(
                 sentence,
                 "what was repaired so far stays; run it again when this is mended",

@@ -6,6 +6,7 @@ use clap::CommandFactory as _;
 
 use super::{Cli, End};
 use crate::failure::{Exit, Failure};
+use crate::reason::reason;
 
 /// The flags of `lapwing completions`.
 #[derive(clap::Args, Debug)]
@@ -51,7 +52,7 @@ pub fn man(args: &ManArgs) -> End {
     clap_mangen::Man::new(command)
         .title(name.to_uppercase())
         .render(&mut out)
-        .map_err(|error| Failure::failed(format!("cannot write the page: {error}"), "is memory short?"))?;
+        .map_err(|error| Failure::failed(format!("cannot write the page: {}", reason(&error)), "is memory short?"))?;
     print(&out)
 }
 
@@ -60,7 +61,7 @@ fn print(bytes: &[u8]) -> End {
         // A reader that has seen enough is no failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),
         Err(error) => Err(Failure::failed(
-            format!("cannot write to stdout: {error}"),
+            format!("cannot write to stdout: {}", reason(&error)),
             "is the disk full?",
         )),
         Ok(()) => Ok(Exit::Done),

@@ -5,14 +5,18 @@ pub mod demo;
 pub mod listen;
 pub mod log;
 pub mod manual;
+pub mod misuse;
 pub mod publish;
+pub mod reach;
 pub mod serve;
 pub mod stop;
 pub mod token;
+pub mod value;
 pub mod verify;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::client::display::width;
@@ -96,15 +100,15 @@ fn misused(error: &clap::Error) -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     let json = words.iter().any(|word| word == "--json" || word == "--output=json")
         || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
-    if !(json && error.use_stderr()) {
+    // Without a command the help is what helps.
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         error.exit();
     }
-    let text = error.render().to_string();
-    let sentence = text.split("\n\n").next().unwrap_or_default();
-    let sentence = sentence.strip_prefix("error: ").unwrap_or(sentence);
-    let sentence = sentence.split_whitespace().collect::<Vec<_>>().join(" ");
-    let failure = Failure::usage(sentence, "--help tells what there is");
-    report_json(&failure);
+    let failure = misuse::failure(error);
+    match json {
+        true => report_json(&failure),
+        false => report(&failure, ColorChoice::default()),
+    }
     ExitCode::from(failure.exit as u8)
 }
 

@@ -2,12 +2,14 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
 
 use super::listen::{tls_of, token_of, url_failure};
 use super::stop;
+use super::value::time;
 use super::{End, in_form};
 use crate::client::dial::{DialError, io_reason};
 use crate::client::entropy::Entropy;
@@ -53,6 +55,9 @@ pub struct PublishArgs {
     /// token is never an argument, which stands in the list of processes.
     #[arg(long, value_name = "FILE", display_order = 5, help_heading = "What")]
     token_file: Option<PathBuf>,
+    /// End after this time: 500ms, 10s, 5m, 2h; what was read by then is still sent, if that is possible at once [default: no end]
+    #[arg(long = "for", allow_hyphen_values = true, value_name = "TIME", value_parser = time, help_heading = "Stop")]
+    time: Option<Duration>,
     /// What to print: text for people, or json with each answer of the server as one object a line
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Show")]
     output: OutputFormat,
@@ -61,7 +66,7 @@ pub struct PublishArgs {
     json: bool,
 }
 
-/// Publishes until stdin ends.
+/// Publishes until stdin ends, or the time is over.
 pub fn run(args: PublishArgs, color: ColorChoice) -> End {
     let json = args.json || args.output == OutputFormat::Json;
     in_form(json, publish(&args, color, json))
@@ -93,18 +98,35 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
         places: None,
         contiguous: true,
         skipped: 0,
+        timed_out: false,
     };
-    let finish = runtime.block_on(publisher::publish(&to, &stop, &mut teller));
-    let (unsent, rest) = match finish {
-        Ok(Finish::Asked { unsent, rest, .. }) => (unsent, rest),
-        _ => (0, Rest::Nothing),
+    let end = stop.child_token();
+    let finish = runtime.block_on(async {
+        let over = async {
+            match args.time {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+            // What follows is what follows a first Ctrl-C.
+            end.cancel();
+            std::future::pending::<std::convert::Infallible>().await
+        };
+        tokio::select! {
+            finish = publisher::publish(&to, &end, &mut teller) => finish,
+            never = over => match never {},
+        }
+    });
+    teller.timed_out = end.is_cancelled() && !stop.is_cancelled();
+    let (unknown, unsent, rest) = match finish {
+        Ok(Finish::Asked { unknown, unsent, rest }) => (unknown, unsent, rest),
+        _ => (0, 0, Rest::Nothing),
     };
     // Whatever the end was, what is on the server is told.
     if !json && ((finish.is_ok() && unsent == 0) || teller.has_sent(finish.as_ref().ok())) {
         say(&teller.summary(&to.topic, finish.as_ref().ok()));
     }
     finish?;
-    match (unsent, teller.skipped) {
+    match (unsent, teller.skipped + unknown) {
         (0, 0) => Ok(Exit::Done),
         (0, _) => Ok(Exit::Failed),
         (unsent, _) => Err(teller.unsent(unsent, rest)),
@@ -163,6 +185,8 @@ struct Teller {
     /// No other publisher came between.
     contiguous: bool,
     skipped: u64,
+    /// It was not somebody who ended it, but `--for`.
+    timed_out: bool,
 }
 
 impl Teller {
@@ -179,6 +203,10 @@ impl Teller {
         let count = format!("{more}{}", form::counted(count, "message"));
         match &self.trouble {
             Some((why, hint)) => Failure::failed(format!("{count} not sent: {why}"), hint.clone()),
+            None if self.timed_out => Failure::failed(
+                format!("{count} not sent: the time of --for was over before"),
+                "a longer time, or none, lets everything be sent",
+            ),
             None => Failure::failed(
                 format!("{count} not sent: we were stopped before"),
                 "Ctrl-D, not Ctrl-C, ends after everything is sent",
@@ -187,6 +215,9 @@ impl Teller {
     }
 
     fn summary(&self, topic: &TopicName, finish: Option<&Finish>) -> String {
+        if matches!(finish, Some(Finish::Done)) && self.published == 0 && self.skipped == 0 {
+            return "nothing to publish: stdin held no line".to_owned();
+        }
         let mut text = format!("published {} to {topic}", form::counted(self.published, "message"));
         match self.places {
             Some((first, last)) if first == last => text.push_str(&format!(": offset {first}")),
@@ -287,4 +318,4 @@ Examples:
   vmstat 1 | lapwing publish machine
   lapwing publish ws://127.0.0.1:8765 orders < orders.ndjson
 
-Exit codes: 0 all published, 1 something was not, 2 wrong use, 130 ended at once by a second signal";
+Exit codes: 0 all published, 1 something was not or may not have been, 2 wrong use, 130 ended at once by a second signal";

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::Level;
 use lapwing_wire::escape::escaped;
@@ -14,13 +15,16 @@ use lapwing_wire::extension::Compression;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{End, in_form, stop};
+use super::misuse::quoted;
+use super::value::Typed;
+use super::{End, in_form, reach, stop};
 use crate::clock::Now;
 use crate::config::{
     AccessSpec, CertificateFiles, Config, Limits, Rate, SHARE_AT_ONCE, StorageSpec, StrangersError, TlsSpec,
-    connections_max, missing_files, raise_open_files, strangers_allowed,
+    connections_max, missing_files, possible_connections, raise_open_files, strangers_allowed,
 };
 use crate::failure::{Exit, Failure};
+use crate::reason::reason;
 use crate::server::Server;
 use crate::server::accept;
 use crate::server::access::files::Files;
@@ -34,7 +38,7 @@ use crate::server::ring;
 use crate::server::secrets::Secrets;
 use crate::server::storage::{Storage, StorageError};
 use crate::server::trust::Trust;
-use crate::source::spec::{Feed, SourceSpec, TopicSpec, default_topics, parse_span, parse_topic};
+use crate::source::spec::{Feed, SourceSpec, TopicSpec, default_topics, nearest, parse_span, parse_topic};
 use crate::terminal::form;
 use crate::terminal::output::OutputFormat;
 use crate::terminal::paint::{ColorChoice, Painter, Role};
@@ -47,8 +51,8 @@ pub struct ServeArgs {
     #[arg(long = "topic", value_name = "NAME=SOURCE", help_heading = "Feed")]
     topics: Vec<String>,
     /// The same random feed on every machine [default: random, printed]
-    #[arg(long, value_name = "N", help_heading = "Feed")]
-    seed: Option<u64>,
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Feed")]
+    seed: Option<Typed<u64>>,
     /// Settings from a TOML file; flags go before it [default: none]
     #[arg(long, value_name = "FILE", help_heading = "Feed")]
     config: Option<PathBuf>,
@@ -120,92 +124,275 @@ pub struct ServeArgs {
     #[arg(long, help_heading = "Limits", hide_short_help = true)]
     echo: bool,
     /// Connections at once [default: 80 % of the open files allowed]
-    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
-    max_connections: Option<usize>,
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_connections: Option<Typed<u64>>,
     /// Connections at once from one address (of IPv6 from one network of 64 bits), those of this machine apart [default: 1000]
-    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
-    max_connections_per_address: Option<usize>,
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_connections_per_address: Option<Typed<u64>>,
     /// Connections at once with tokens of one name, or with JWTs of the same sub and iss, where tokens are asked for [default: 1000]
-    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
-    max_connections_per_token: Option<usize>,
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_connections_per_token: Option<Typed<u64>>,
     /// Connections that are let in a second from other machines, twice as many at once; the others wait up to 1s: 1 to 1000000 [default: 500]
-    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
-    max_accept_rate: Option<u64>,
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_accept_rate: Option<Typed<u64>>,
     /// Of those, connections that are let in a second from one address (of IPv6 from one network of 64 bits), five times as many at once; the others wait up to 1s: 1 to 1000000 [default: a fifth of all that are let in]
-    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
-    max_accept_rate_per_address: Option<u64>,
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_accept_rate_per_address: Option<Typed<u64>>,
     /// The head of a request: 8KiB to 1MiB [default: 16KiB]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
-    max_head: Option<bytesize::ByteSize>,
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_head: Option<Typed<ByteSize>>,
     /// Header lines of a request: 16 to 1000 [default: 64]
-    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
-    max_headers: Option<u64>,
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_headers: Option<Typed<u64>>,
     /// Path and query of a request: 64B to 60KiB [default: 8KiB]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
-    max_url: Option<bytesize::ByteSize>,
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_url: Option<Typed<ByteSize>>,
     /// A message from a client, at most 64MiB [default: 1MiB]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
-    max_message: Option<bytesize::ByteSize>,
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_message: Option<Typed<ByteSize>>,
     /// Frames of one message from a client, empty ones too: 1 to 65535 [default: 1024]
-    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
-    max_fragments: Option<u64>,
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_fragments: Option<Typed<u64>>,
     /// Messages from clients that are not whole yet, of all clients together, at least one of the largest: to 2GiB [default: 256MiB]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
-    max_unfinished: Option<bytesize::ByteSize>,
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_unfinished: Option<Typed<ByteSize>>,
     /// Messages a second from a client, five times as many at once: 1 to 800000 [default: 1000]
-    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
-    max_message_rate: Option<u64>,
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_message_rate: Option<Typed<u64>>,
     /// Bytes of messages a second from a client, and one message of the largest size at once: 1KiB to 1GiB [default: 8MiB]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
-    max_byte_rate: Option<bytesize::ByteSize>,
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_byte_rate: Option<Typed<ByteSize>>,
     /// Commands of lapwing.v1 a second from a client, and as many pings and pongs, four times as many at once: 1 to 1000000 [default: 50]
-    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
-    max_command_rate: Option<u64>,
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_command_rate: Option<Typed<u64>>,
     /// Reports of a topic a second from a client, three times as many at once: 1 to 1000 [default: 1]
-    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
-    max_report_rate: Option<u64>,
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_report_rate: Option<Typed<u64>>,
     /// Topics that one connection follows: 1 to 10000 [default: 100]
-    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
-    max_subscriptions: Option<u64>,
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_subscriptions: Option<Typed<u64>>,
     /// Topics of this server: 1 to 10000 [default: 1000]
-    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
-    max_topics: Option<u64>,
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_topics: Option<Typed<u64>>,
+    /// Clients of server-sent events at once: 1 to 1000000 [default: 10000]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_events: Option<Typed<u64>>,
     /// A published body, at most 64MiB [default: 1MiB]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
-    max_body: Option<bytesize::ByteSize>,
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_body: Option<Typed<ByteSize>>,
     /// Messages of one published body: 1 to 1000000 [default: 10000]
-    #[arg(long, value_name = "N", help_heading = "Limits", hide_short_help = true)]
-    max_body_messages: Option<u64>,
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_body_messages: Option<Typed<u64>>,
     /// Published bodies that are read at once, of all publishers together, at least one of the largest: to 2GiB [default: 64MiB]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
-    max_bodies: Option<bytesize::ByteSize>,
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    max_bodies: Option<Typed<ByteSize>>,
     /// A handshake, or the head of a request, must be whole by then: 100ms to 5m [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
-    handshake_timeout: Option<Duration>,
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    handshake_timeout: Option<String>,
     /// A client of lapwing.v1 that named no topic must subscribe to one by then: 100ms to 5m [default: 5s]
-    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
-    subscribe_timeout: Option<Duration>,
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    subscribe_timeout: Option<String>,
     /// A silent client is asked this often whether it is there: 100ms to 5m [default: 20s]
-    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
-    ping_interval: Option<Duration>,
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    ping_interval: Option<String>,
     /// It must answer by then: 100ms to 5m [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
-    pong_timeout: Option<Duration>,
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    pong_timeout: Option<String>,
     /// A lagging client that takes nothing for so long is let go: 100ms to 5m [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
-    stall_timeout: Option<Duration>,
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    stall_timeout: Option<String>,
     /// A lagging client takes at least so much a second over that time: 1B to 1GiB [default: 256B]
-    #[arg(long, value_name = "SIZE", help_heading = "Limits", hide_short_help = true)]
-    stall_rate: Option<bytesize::ByteSize>,
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_negative_numbers = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    stall_rate: Option<Typed<ByteSize>>,
     /// A client's message that was begun must be whole by then: 100ms to 5m [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
-    message_timeout: Option<Duration>,
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    message_timeout: Option<String>,
     /// Clients of lapwing.v1 hear the ends of their topics this often: 100ms to 5m [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = limit_span, help_heading = "Limits", hide_short_help = true)]
-    heartbeat: Option<Duration>,
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    heartbeat: Option<String>,
     /// After a stop, clients that lag are served so long: 0s to 5m [default: 5s]
-    #[arg(long, value_name = "TIME", value_parser = drain_span, help_heading = "Limits", hide_short_help = true)]
-    drain: Option<Duration>,
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    drain: Option<String>,
     /// What to print: text, or json with one event a line
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Output")]
     output: OutputFormat,
@@ -244,7 +431,7 @@ impl IoUring {
             Self::Auto => Ok(ring::probe().is_ok()),
             Self::On => ring::probe().map(|()| true).map_err(|error| {
                 Failure::failed(
-                    format!("io_uring is not to be had here: {error}"),
+                    format!("io_uring is not to be had here: {}", reason(&error)),
                     "containers often forbid it, and kernels before 6.1 lack what is needed; without --io-uring each client has a system call of its own",
                 )
             }),
@@ -278,7 +465,7 @@ impl From<Compress> for Compression {
 struct SettingsFile {
     /// `NAME = "SOURCE"`.
     topic: std::collections::BTreeMap<String, String>,
-    seed: Option<u64>,
+    seed: Option<Typed<u64>>,
     data: Option<PathBuf>,
     durability: Option<Durability>,
     listen: Option<String>,
@@ -295,32 +482,33 @@ struct SettingsFile {
     io_uring: Option<IoUring>,
     compression: Option<Compress>,
     echo: bool,
-    max_connections: Option<usize>,
-    max_connections_per_address: Option<usize>,
-    max_connections_per_token: Option<usize>,
-    max_accept_rate: Option<u64>,
-    max_accept_rate_per_address: Option<u64>,
-    max_head: Option<bytesize::ByteSize>,
-    max_headers: Option<u64>,
-    max_url: Option<bytesize::ByteSize>,
-    max_message: Option<bytesize::ByteSize>,
-    max_fragments: Option<u64>,
-    max_unfinished: Option<bytesize::ByteSize>,
-    max_message_rate: Option<u64>,
-    max_byte_rate: Option<bytesize::ByteSize>,
-    max_command_rate: Option<u64>,
-    max_report_rate: Option<u64>,
-    max_subscriptions: Option<u64>,
-    max_topics: Option<u64>,
-    max_body: Option<bytesize::ByteSize>,
-    max_body_messages: Option<u64>,
-    max_bodies: Option<bytesize::ByteSize>,
+    max_connections: Option<Typed<u64>>,
+    max_connections_per_address: Option<Typed<u64>>,
+    max_connections_per_token: Option<Typed<u64>>,
+    max_accept_rate: Option<Typed<u64>>,
+    max_accept_rate_per_address: Option<Typed<u64>>,
+    max_head: Option<Typed<ByteSize>>,
+    max_headers: Option<Typed<u64>>,
+    max_url: Option<Typed<ByteSize>>,
+    max_message: Option<Typed<ByteSize>>,
+    max_fragments: Option<Typed<u64>>,
+    max_unfinished: Option<Typed<ByteSize>>,
+    max_message_rate: Option<Typed<u64>>,
+    max_byte_rate: Option<Typed<ByteSize>>,
+    max_command_rate: Option<Typed<u64>>,
+    max_report_rate: Option<Typed<u64>>,
+    max_subscriptions: Option<Typed<u64>>,
+    max_topics: Option<Typed<u64>>,
+    max_events: Option<Typed<u64>>,
+    max_body: Option<Typed<ByteSize>>,
+    max_body_messages: Option<Typed<u64>>,
+    max_bodies: Option<Typed<ByteSize>>,
     handshake_timeout: Option<String>,
     subscribe_timeout: Option<String>,
     ping_interval: Option<String>,
     pong_timeout: Option<String>,
     stall_timeout: Option<String>,
-    stall_rate: Option<bytesize::ByteSize>,
+    stall_rate: Option<Typed<ByteSize>>,
     message_timeout: Option<String>,
     heartbeat: Option<String>,
     drain: Option<String>,
@@ -342,7 +530,7 @@ fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
         .build()
         .map_err(|error| {
             Failure::failed(
-                format!("cannot start: {error}"),
+                format!("cannot start: {}", reason(&error)),
                 "is the system out of threads or files?",
             )
         })?;
@@ -377,7 +565,7 @@ async fn serve(
 ) -> End {
     let broken = |error: std::io::Error| {
         Failure::failed(
-            format!("cannot start: {error}"),
+            format!("cannot start: {}", reason(&error)),
             "is the system out of threads or files?",
         )
     };
@@ -412,6 +600,7 @@ async fn serve(
                 data: config.storage.as_ref().map(|storage| storage.data.clone()),
                 io_uring: config.io_uring,
                 compression: config.compression == Compression::Deflate,
+                echo: config.echo,
                 tls: config.is_encrypted(),
                 fingerprint: certificate.map(|certificate| certificate.fingerprint().to_owned()),
                 authentication: !config.access.is_open(),
@@ -515,22 +704,20 @@ fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
         ));
         Proxies::default()
     });
-    let mut span =
-        |typed: Option<Duration>, written: Option<String>, name: &str, place: &mut Duration, min: Duration| {
-            let written = written.map(|text| {
-                parse_span(&text, min, LIMIT_SPAN_MAX).map_err(|why| {
-                    Failure::usage(
-                        format!("{name} = {text:?} {why}"),
-                        "write a length of time such as 500ms or 20s",
-                    )
-                })
-            });
-            match (typed, written) {
-                (Some(span), _) | (None, Some(Ok(span))) => *place = span,
-                (None, Some(Err(failure))) => note(failure),
-                (None, None) => {}
-            }
+    let mut span = |typed: Option<String>, written: Option<String>, name: &str, place: &mut Duration, min: Duration| {
+        let shown = match (&typed, &written) {
+            (Some(text), _) => format!("--{name} {}", quoted(text)),
+            (None, Some(text)) => format!("{name} = {}", quoted(text)),
+            (None, None) => return,
         };
+        match parse_span(&typed.or(written).unwrap_or_default(), min, LIMIT_SPAN_MAX) {
+            Ok(span) => *place = span,
+            Err(why) => note(Failure::usage(
+                format!("{shown} {why}"),
+                "write a length of time such as 500ms or 20s",
+            )),
+        }
+    };
     span(
         args.handshake_timeout,
         file.handshake_timeout,
@@ -582,113 +769,196 @@ fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
     );
     span(args.drain, file.drain, "drain", &mut limits.drain, Duration::ZERO);
     let asked = args.max_message.or(file.max_message);
-    if let Some(bytes) = size(asked, "max-message", 1..=MESSAGE_MAX, &mut note) {
+    if let Some(bytes) = size(
+        asked,
+        "max-message",
+        1..=MESSAGE_MAX,
+        u64::from(limits.message_bytes_max),
+        &mut note,
+    ) {
         limits.message_bytes_max = bytes;
     }
     let asked = args.max_body.or(file.max_body);
-    if let Some(bytes) = size(asked, "max-body", 1..=MESSAGE_MAX, &mut note) {
+    if let Some(bytes) = size(
+        asked,
+        "max-body",
+        1..=MESSAGE_MAX,
+        limits.body_bytes_max as u64,
+        &mut note,
+    ) {
         limits.body_bytes_max = bytes as usize;
     }
     let asked = args.max_head.or(file.max_head);
-    if let Some(bytes) = size(asked, "max-head", 8 << 10..=1 << 20, &mut note) {
+    if let Some(bytes) = size(
+        asked,
+        "max-head",
+        8 << 10..=1 << 20,
+        limits.head_bytes_max as u64,
+        &mut note,
+    ) {
         limits.head_bytes_max = bytes as usize;
     }
     let asked = args.max_url.or(file.max_url);
-    if let Some(bytes) = size(asked, "max-url", 64..=60 << 10, &mut note) {
+    if let Some(bytes) = size(asked, "max-url", 64..=60 << 10, limits.url_bytes_max as u64, &mut note) {
         limits.url_bytes_max = bytes as usize;
     }
     let asked = args.max_byte_rate.or(file.max_byte_rate);
-    if let Some(bytes) = size(asked, "max-byte-rate", 1 << 10..=1 << 30, &mut note) {
+    if let Some(bytes) = size(
+        asked,
+        "max-byte-rate",
+        1 << 10..=1 << 30,
+        u64::from(limits.message_kib_per_second) << 10,
+        &mut note,
+    ) {
         limits.message_kib_per_second = bytes / 1024;
     }
     let asked = args.max_bodies.or(file.max_bodies);
-    if let Some(bytes) = size(asked, "max-bodies", limits.body_bytes_max as u64..=2 << 30, &mut note) {
+    if let Some(bytes) = size(
+        asked,
+        "max-bodies",
+        limits.body_bytes_max as u64..=2 << 30,
+        limits.bodies_bytes_max as u64,
+        &mut note,
+    ) {
         limits.bodies_bytes_max = bytes as usize;
     }
     let asked = args.max_unfinished.or(file.max_unfinished);
     let largest = u64::from(limits.message_bytes_max);
-    if let Some(bytes) = size(asked, "max-unfinished", largest..=2 << 30, &mut note) {
+    if let Some(bytes) = size(
+        asked,
+        "max-unfinished",
+        largest..=2 << 30,
+        limits.unfinished_bytes_max as u64,
+        &mut note,
+    ) {
         limits.unfinished_bytes_max = bytes as usize;
     }
     let asked = args.stall_rate.or(file.stall_rate);
-    if let Some(bytes) = size(asked, "stall-rate", 1..=1 << 30, &mut note) {
+    if let Some(bytes) = size(
+        asked,
+        "stall-rate",
+        1..=1 << 30,
+        u64::from(limits.stall_rate),
+        &mut note,
+    ) {
         limits.stall_rate = bytes;
     }
     let asked = args.max_headers.or(file.max_headers);
-    if let Some(most) = number(asked, "max-headers", 16..=1000, &mut note) {
+    if let Some(most) = number(asked, "max-headers", 16..=1000, limits.headers_max as u64, &mut note) {
         limits.headers_max = most as usize;
     }
     let asked = args.max_fragments.or(file.max_fragments);
-    if let Some(most) = number(asked, "max-fragments", 1..=u32::from(u16::MAX), &mut note) {
+    if let Some(most) = number(
+        asked,
+        "max-fragments",
+        1..=u64::from(u16::MAX),
+        limits.fragments_max.into(),
+        &mut note,
+    ) {
         limits.fragments_max = u16::try_from(most).unwrap_or(u16::MAX);
     }
     let asked = args.max_accept_rate.or(file.max_accept_rate);
-    if let Some(most) = number(asked, "max-accept-rate", 1..=RATE_MAX, &mut note) {
-        limits.accept_rate = Rate::with_burst(most, 2);
-        limits.address_accept_rate = Limits::share_of(most);
+    if let Some(most) = number(
+        asked,
+        "max-accept-rate",
+        1..=RATE_MAX,
+        limits.accept_rate.per_second.into(),
+        &mut note,
+    ) {
+        limits.accept_rate = Rate::with_burst(most as u32, 2);
+        limits.address_accept_rate = Limits::share_of(most as u32);
     }
     let asked = args.max_accept_rate_per_address.or(file.max_accept_rate_per_address);
-    if let Some(most) = number(asked, "max-accept-rate-per-address", 1..=RATE_MAX, &mut note) {
-        limits.address_accept_rate = Rate::with_burst(most, SHARE_AT_ONCE);
+    if let Some(most) = number(
+        asked,
+        "max-accept-rate-per-address",
+        1..=RATE_MAX,
+        limits.address_accept_rate.per_second.into(),
+        &mut note,
+    ) {
+        limits.address_accept_rate = Rate::with_burst(most as u32, SHARE_AT_ONCE);
     }
     let asked = args.max_message_rate.or(file.max_message_rate);
-    if let Some(most) = number(asked, "max-message-rate", 1..=800_000, &mut note) {
-        limits.message_rate = Rate::with_burst(most, 5);
+    if let Some(most) = number(
+        asked,
+        "max-message-rate",
+        1..=800_000,
+        limits.message_rate.per_second.into(),
+        &mut note,
+    ) {
+        limits.message_rate = Rate::with_burst(most as u32, 5);
     }
     let asked = args.max_command_rate.or(file.max_command_rate);
-    if let Some(most) = number(asked, "max-command-rate", 1..=RATE_MAX, &mut note) {
-        limits.command_rate = Rate::with_burst(most, 4);
+    if let Some(most) = number(
+        asked,
+        "max-command-rate",
+        1..=RATE_MAX,
+        limits.command_rate.per_second.into(),
+        &mut note,
+    ) {
+        limits.command_rate = Rate::with_burst(most as u32, 4);
     }
     let asked = args.max_report_rate.or(file.max_report_rate);
-    if let Some(most) = number(asked, "max-report-rate", 1..=1000, &mut note) {
-        limits.report_rate = Rate::with_burst(most, 3);
+    if let Some(most) = number(
+        asked,
+        "max-report-rate",
+        1..=1000,
+        limits.report_rate.per_second.into(),
+        &mut note,
+    ) {
+        limits.report_rate = Rate::with_burst(most as u32, 3);
     }
     let asked = args.max_subscriptions.or(file.max_subscriptions);
-    if let Some(most) = number(asked, "max-subscriptions", 1..=10_000, &mut note) {
+    if let Some(most) = number(
+        asked,
+        "max-subscriptions",
+        1..=10_000,
+        limits.subscriptions_max as u64,
+        &mut note,
+    ) {
         limits.subscriptions_max = most as usize;
     }
     let asked = args.max_topics.or(file.max_topics);
-    if let Some(most) = number(asked, "max-topics", 1..=10_000, &mut note) {
+    if let Some(most) = number(asked, "max-topics", 1..=10_000, limits.topics_max as u64, &mut note) {
         limits.topics_max = most as usize;
     }
+    let asked = args.max_events.or(file.max_events);
+    if let Some(most) = number(asked, "max-events", 1..=RATE_MAX, limits.events_max as u64, &mut note) {
+        limits.events_max = most as usize;
+    }
     let asked = args.max_body_messages.or(file.max_body_messages);
-    if let Some(most) = number(asked, "max-body-messages", 1..=RATE_MAX, &mut note) {
+    if let Some(most) = number(
+        asked,
+        "max-body-messages",
+        1..=RATE_MAX,
+        limits.body_messages_max as u64,
+        &mut note,
+    ) {
         limits.body_messages_max = most as usize;
     }
     check_topics(&topics, limits.topics_max).unwrap_or_else(&mut note);
-    match args.max_connections.or(file.max_connections) {
-        Some(0) => note(Failure::usage("--max-connections 0 would serve nobody", "at least 1")),
-        Some(connections) => limits.connections_max = connections,
-        None => limits.connections_max = connections_max(topic_files(&topics, storage.as_ref())),
+    limits.connections_max = match args.max_connections.or(file.max_connections) {
+        Some(asked) => places(&asked, "max-connections", &mut note),
+        None => connections_max(topic_files(&topics, storage.as_ref())),
+    };
+    if let Some(asked) = args.max_connections_per_address.or(file.max_connections_per_address) {
+        limits.address_connections_max = places(&asked, "max-connections-per-address", &mut note);
     }
-    match args.max_connections_per_address.or(file.max_connections_per_address) {
-        Some(0) => note(Failure::usage(
-            "--max-connections-per-address 0 would serve nobody",
-            "at least 1",
-        )),
-        Some(connections) => limits.address_connections_max = connections,
-        None => {}
+    if let Some(asked) = args.max_connections_per_token.or(file.max_connections_per_token) {
+        limits.token_connections_max = places(&asked, "max-connections-per-token", &mut note);
     }
-    match args.max_connections_per_token.or(file.max_connections_per_token) {
-        Some(0) => note(Failure::usage(
-            "--max-connections-per-token 0 would serve nobody",
-            "at least 1",
-        )),
-        Some(connections) => limits.token_connections_max = connections,
-        None => {}
-    }
+    let seed = match args.seed.or(file.seed) {
+        Some(asked) => number(Some(asked), "seed", 0..=u64::MAX, SEED_SHOWN, &mut note),
+        None => Some(crate::random::word() % SEED_SHOWN),
+    };
     Failure::all(wrong)?;
-    let seed = args
-        .seed
-        .or(file.seed)
-        .unwrap_or_else(|| crate::random::word() % SEED_SHOWN);
     Ok((
         Config {
             listen,
             topics,
             storage,
             access,
-            seed,
+            seed: seed.unwrap_or_default(),
             allowed_origins,
             io_uring: args.io_uring.or(file.io_uring).unwrap_or_default().decide()?,
             compression: args.compression.or(file.compression).unwrap_or_default().into(),
@@ -700,35 +970,54 @@ fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
     ))
 }
 
-/// A number that was asked for, if any, and if it is one that can be.
-fn number(asked: Option<u64>, name: &str, range: RangeInclusive<u32>, note: &mut impl FnMut(Failure)) -> Option<u32> {
-    let asked = asked?;
-    let fits = u32::try_from(asked).ok().filter(|asked| range.contains(asked));
+/// A number that was asked for, if any, and if it is one that can be; `usual` is one.
+fn number(
+    asked: Option<Typed<u64>>,
+    name: &str,
+    range: RangeInclusive<u64>,
+    usual: u64,
+    note: &mut impl FnMut(Failure),
+) -> Option<u64> {
+    let Typed { text, value } = asked?;
+    let fits = value.filter(|asked| range.contains(asked));
     if fits.is_none() {
+        let why = value.map_or("is no whole number", |_| "is out of range");
         let (least, most) = (range.start(), range.end());
         note(Failure::usage(
-            format!("--{name} {asked} is out of range: {least} to {most}"),
-            "write a number within it",
+            format!("--{name} {} {why}: {least} to {most}", quoted(&text)),
+            format!("write a whole number such as {usual}"),
         ));
     }
     fits
 }
 
-/// A size that was asked for, if any, and if it is one that can be.
+/// How many may be connected at once.
+fn places(asked: &Typed<u64>, name: &str, note: &mut impl FnMut(Failure)) -> usize {
+    if asked.value == Some(0) {
+        note(Failure::usage(format!("--{name} 0 would serve nobody"), "at least 1"));
+        return 1;
+    }
+    let most = number(Some(asked.clone()), name, 1..=CONNECTIONS_MAX, 1000, note);
+    most.map_or(1, |most| most as usize)
+}
+
+/// A size that was asked for, if any, and if it is one that can be; `usual` is one, unless another setting is in its way.
 fn size(
-    asked: Option<bytesize::ByteSize>,
+    asked: Option<Typed<ByteSize>>,
     name: &str,
     range: RangeInclusive<u64>,
+    usual: u64,
     note: &mut impl FnMut(Failure),
 ) -> Option<u32> {
-    let asked = asked?;
-    let fits = Some(asked.as_u64()).filter(|asked| range.contains(asked));
+    let Typed { text, value } = asked?;
+    let fits = value.map(|asked| asked.as_u64()).filter(|asked| range.contains(asked));
     if fits.is_none() {
+        let why = value.map_or("is no size", |_| "is out of range");
         let short = |bytes: u64| form::bytes(bytes).replace(".0 ", "").replace(' ', "");
-        let (least, most) = (short(*range.start()), short(*range.end()));
+        let (least, most) = (*range.start(), *range.end());
         note(Failure::usage(
-            format!("--{name} {asked} is out of range: {least} to {most}"),
-            "write a size such as 1MiB",
+            format!("--{name} {} {why}: {} to {}", quoted(&text), short(least), short(most)),
+            format!("write a size such as {}", short(usual.clamp(least, most))),
         ));
     }
     fits.and_then(|bytes| u32::try_from(bytes).ok())
@@ -827,7 +1116,7 @@ fn read_file(path: &std::path::Path) -> Result<SettingsFile, Failure> {
     let shown = escaped(&path.display().to_string());
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::usage(
-            format!("cannot read the settings file {shown:?}: {error}"),
+            format!("cannot read the settings file {shown:?}: {}", reason(&error)),
             "name another file with --config",
         )
     })?;
@@ -839,7 +1128,10 @@ pub fn check_file(text: &str) -> Result<(), Failure> {
     let file = parse_file(text, "lapwing.toml")?;
     let topics = file.topic.iter().map(|(name, source)| format!("{name}={source}"));
     let topics: Result<Vec<_>, _> = topics.map(|topic| parse_topic(&topic)).collect();
-    let most = file.max_topics.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+    let most = file
+        .max_topics
+        .and_then(|most| most.value)
+        .map(|most| usize::try_from(most).unwrap_or(usize::MAX));
     check_topics(&topics?, most.unwrap_or(Limits::default().topics_max))
 }
 
@@ -849,12 +1141,30 @@ fn parse_file(text: &str, shown: &str) -> Result<SettingsFile, Failure> {
             let before = &text[..span.start.min(text.len())];
             format!(" line {}", before.matches('\n').count() + 1)
         });
-        let what = escaped(error.message());
+        let said = error.message();
+        let unknown = said
+            .strip_prefix("unknown field `")
+            .and_then(|rest| rest.split_once('`'));
+        let (what, hint) = match unknown {
+            Some((key, _)) => {
+                let what = format!("unknown key {}", quoted(key));
+                (what, nearest_key(key).map(|key| format!("did you mean {key}?")))
+            }
+            None => (escaped(said), None),
+        };
         Failure::usage(
             format!("in the settings file {shown:?}{place}: {what}"),
-            "its keys are the flags without --; topics stand under [topic]",
+            hint.unwrap_or_else(|| "its keys are the flags without --; topics stand under [topic]".to_owned()),
         )
     })
+}
+
+/// The key of the settings file that was meant, if one is near.
+fn nearest_key(typed: &str) -> Option<String> {
+    let flags = <ServeArgs as clap::Args>::augment_args(clap::Command::new("serve"));
+    let keys: Vec<&str> = flags.get_arguments().filter_map(clap::Arg::get_long).collect();
+    let keys = keys.iter().filter(|key| !FLAGS_ONLY.contains(key)).copied();
+    nearest(&typed.to_ascii_lowercase().replace('_', "-"), keys).map(str::to_owned)
 }
 
 /// What no topic can tell alone: a name given twice, standard input wanted twice, too many.
@@ -900,23 +1210,29 @@ fn check_access(access: &AccessSpec) -> Result<(), Failure> {
 }
 
 fn address(text: &str, authenticated: bool, encrypted: bool, open: bool) -> Result<SocketAddr, Failure> {
-    let wrong = |why: &str| {
-        Failure::usage(
-            format!("--listen {:?} {why}", escaped(text)),
-            "write an address and a port such as 127.0.0.1:8765 or [::1]:8765",
-        )
-    };
-    let found: Vec<SocketAddr> = match text.parse() {
-        Ok(address) => vec![address],
-        Err(_) if !text.contains(':') => return Err(wrong("names no port")),
-        Err(_) => text
+    let hint = "write an address and a port such as 127.0.0.1:8765 or [::1]:8765";
+    let wrong = |why: &str, hint: &str| Failure::usage(format!("--listen {} {why}", quoted(text)), hint);
+    let found: Vec<SocketAddr> = match (text.parse(), text.rsplit_once(':')) {
+        (Ok(address), _) => vec![address],
+        (Err(_), None) => return Err(wrong("names no port", hint)),
+        (Err(_), Some((_, port))) if port.parse::<u16>().is_err() => {
+            return Err(wrong("names no port from 0 to 65535", hint));
+        }
+        (Err(_), Some(("", port))) => {
+            let hint = format!(
+                "write 127.0.0.1:{port} for this machine, or 0.0.0.0:{port} with --open for all who can reach it"
+            );
+            return Err(wrong("names no address", &hint));
+        }
+        (Err(_), Some((name, _))) if name.contains(':') => return Err(wrong("is no address", hint)),
+        (Err(_), Some(_)) => text
             .to_socket_addrs()
-            .map_err(|error| wrong(&format!("is no address: {error}")))?
+            .map_err(|_| wrong("is no address: nothing is known by that name", hint))?
             .collect(),
     };
     // Of localhost's two addresses the older one: that is where most clients look first.
     let Some(address) = found.iter().find(|found| found.is_ipv4()).or(found.first()) else {
-        return Err(wrong("has no address"));
+        return Err(wrong("is no address: nothing is known by that name", hint));
     };
     strangers_allowed(*address, authenticated, encrypted, open).map_err(|error| {
         let hint = match error {
@@ -949,7 +1265,7 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
             "this machine does not have that address".to_owned(),
             "choose one of its own with --listen, or 0.0.0.0 with --open for all".to_owned(),
         ),
-        _ => (error.to_string(), "choose another address with --listen".to_owned()),
+        _ => (reason(error), "choose another address with --listen".to_owned()),
     };
     Failure {
         exit: Exit::Usage,
@@ -984,11 +1300,19 @@ fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate
     } else {
         ("ws", "http")
     };
-    let _ = writeln!(
-        text,
-        "  {} {stream}://{address}       Page   {page}://{address}",
-        label("Stream")
-    );
+    let name = match &config.tls {
+        Some(TlsSpec::Files(_)) => certificate.and_then(Certificate::name),
+        _ => None,
+    };
+    let at = reach::authority(address, name.as_deref(), reach::own_address(address));
+    let _ = writeln!(text, "  {} {stream}://{at}       Page   {page}://{at}", label("Stream"));
+    if address.ip().is_unspecified() {
+        let _ = writeln!(
+            text,
+            "  {:<8} and every other address of this machine (--listen {address})",
+            ""
+        );
+    }
     if let Some(certificate) = certificate {
         let whose = match &config.tls {
             Some(TlsSpec::Files(files)) => escaped(&files.cert.display().to_string()),
@@ -1038,14 +1362,21 @@ fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate
     };
     let _ = writeln!(
         text,
-        "  {} room for {} connections (--max-connections){}",
+        "  {} room for {}{}",
         label("Clients"),
-        form::count(config.limits.connections_max as u64),
+        room(config),
         match config.compression {
             Compression::Off => "",
             Compression::Deflate => "; compressed for those that offer it (--compression)",
         }
     );
+    if config.echo {
+        let _ = writeln!(
+            text,
+            "  {} messages to /echo go back to who sent them (--echo)",
+            label("Echo")
+        );
+    }
     let events = config.topics.first().filter(|_| config.access.is_open());
     let or = match (&config.tls, events) {
         (Some(TlsSpec::SelfSigned), _) | (_, None) => "open the page in a browser".to_owned(),
@@ -1057,13 +1388,25 @@ fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate
         label("Try"),
         match &config.tls {
             None if address == DEFAULT_ADDRESS => "lapwing listen".to_owned(),
-            None | Some(TlsSpec::Files(_)) => format!("lapwing listen {stream}://{address}"),
-            Some(TlsSpec::SelfSigned) => format!("lapwing listen {stream}://{address} --insecure"),
+            None | Some(TlsSpec::Files(_)) => format!("lapwing listen {stream}://{at}"),
+            Some(TlsSpec::SelfSigned) => format!("lapwing listen {stream}://{at} --insecure"),
         }
     );
     use std::io::Write as _;
     // A closed stderr is no reason not to serve.
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// For how many connections there is room, as many as were asked for or as there are open files for.
+fn room(config: &Config) -> String {
+    let asked = config.limits.connections_max;
+    let own = topic_files(&config.topics, config.storage.as_ref());
+    let possible = possible_connections(asked, own);
+    let connections = form::counted(possible as u64, "connection");
+    match possible < asked {
+        false => format!("{connections} (--max-connections)"),
+        true => format!("{connections}: no more files may be open (ulimit -n)"),
+    }
 }
 
 /// What a topic keeps, whichever comes first: one that holds back its source forgets nothing for its age.
@@ -1090,22 +1433,18 @@ fn whole_bytes(bytes: u64) -> String {
     form::bytes(bytes).replace(".0 ", " ")
 }
 
-fn limit_span(text: &str) -> Result<Duration, String> {
-    parse_span(text, LIMIT_SPAN_MIN, LIMIT_SPAN_MAX)
-}
-
-fn drain_span(text: &str) -> Result<Duration, String> {
-    parse_span(text, Duration::ZERO, LIMIT_SPAN_MAX)
-}
-
 /// Where a listener looks, too, when it is not told.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8765);
+/// Flags that are no keys of the settings file.
+const FLAGS_ONLY: &[&str] = &["config", "output", "json"];
 const LIMIT_SPAN_MIN: Duration = Duration::from_millis(100);
 const LIMIT_SPAN_MAX: Duration = Duration::from_secs(300);
 /// Frames are parsed in memory: what is not 64 MiB long is no message.
 const MESSAGE_MAX: u64 = 64 << 20;
 /// Above this a rate is none.
-const RATE_MAX: u32 = 1_000_000;
+const RATE_MAX: u64 = 1_000_000;
+/// More than any system lets one process open.
+const CONNECTIONS_MAX: u64 = 1_000_000_000;
 /// A seed that was drawn is short enough to be typed again.
 const SEED_SHOWN: u64 = 100_000;
 

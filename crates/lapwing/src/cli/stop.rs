@@ -4,12 +4,32 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
+use crate::reason::reason;
 
 /// From now on a file that may not grow any more (`ulimit -f`) is an error of the write, as a full disk is, and not the end of
 /// the process. Must be called within a tokio runtime.
 pub fn outlive_file_limits() -> std::io::Result<()> {
     // Once a signal is listened to it no longer does what it does by default, whether or not anybody goes on listening.
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
+/// From now on a signal calls `last` and ends the process with its code: for a command that has nothing to finish.
+pub fn ends_with(last: impl FnOnce() -> Exit + Send + 'static) -> Result<(), Failure> {
+    let asked = on_signals()?;
+    let cannot = |error: std::io::Error| {
+        Failure::failed(
+            format!("cannot wait for signals: {}", reason(&error)),
+            "is the system out of processes or files?",
+        )
+    };
+    // It waits for the token alone, and so needs neither sockets nor timers.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(cannot)?;
+    let wait = move || {
+        runtime.block_on(asked.cancelled());
+        std::process::exit(last() as i32)
+    };
+    let spawned = std::thread::Builder::new().name("end".to_owned()).spawn(wait);
+    spawned.map(drop).map_err(cannot)
 }
 
 /// A token that SIGINT or SIGTERM cancels; a second signal ends the process at once with code 130.
@@ -52,7 +72,7 @@ pub fn on_signals() -> Result<CancellationToken, Failure> {
     match result {
         Ok(()) => Ok(token),
         Err(error) => Err(Failure::failed(
-            format!("cannot wait for signals: {error}"),
+            format!("cannot wait for signals: {}", reason(&error)),
             "is the system out of processes or files?",
         )),
     }

@@ -7,6 +7,7 @@ use lapwing_wire::time::{WallTime, micros_text};
 use super::{End, in_form};
 use crate::clock::Now;
 use crate::failure::{Exit, Failure};
+use crate::reason::reason;
 use crate::server::access::scope::Scope;
 use crate::server::access::token::{is_name, line_of, token_of};
 
@@ -67,7 +68,12 @@ fn new(args: &NewArgs) -> End {
         }
     };
     // Whoever has not read it has no token.
-    written.map_err(|error| Failure::failed(format!("cannot print the token: {error}"), "make another one"))?;
+    written.map_err(|error| {
+        Failure::failed(
+            format!("cannot print the token: {}", reason(&error)),
+            "make another one",
+        )
+    })?;
     Ok(Exit::Done)
 }
 

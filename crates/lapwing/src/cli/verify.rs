@@ -10,7 +10,7 @@ use lapwing_wire::escape::escaped;
 use lapwing_wire::time::micros_text;
 use serde_json::json;
 
-use super::{End, in_form};
+use super::{End, in_form, report as report_failure, stop};
 use crate::client::dial::io_reason;
 use crate::failure::{Exit, Failure};
 use crate::recording::lines::Lines;
@@ -52,6 +52,18 @@ fn verify(args: &VerifyArgs, color: ColorChoice, json: bool) -> End {
     let gaps = if args.allow_gaps { Gaps::Allowed } else { Gaps::Refused };
     let recordings = recordings(&args.files);
     let bar = bar(&recordings, json);
+    let shown = bar.bar.clone();
+    stop::ends_with(move || {
+        shown.finish_and_clear();
+        let failure = Failure::failed(
+            "stopped before the end: nothing is proven of what was not read, nor of its recording",
+            "let it read to the end",
+        );
+        in_form(json, Err(failure)).unwrap_or_else(|failure| {
+            report_failure(&failure, color);
+            failure.exit
+        })
+    })?;
     let mut objects = Vec::new();
     let mut all_proven = true;
     for recording in &recordings {
@@ -594,7 +606,7 @@ Examples:
   lapwing verify --allow-gaps --json feed.ndjson | jq .verdict
   zcat old.ndjson.gz | lapwing verify -
 
-Exit codes: 0 complete, 1 could not be read to its end, 2 wrong use, 3 anything is missing, repeated, damaged or out of order";
+Exit codes: 0 complete, 1 could not be read to its end or was stopped, 2 wrong use, 3 anything is missing, repeated, damaged or out of order";
 
 /// What stands for stdin.
 const STDIN: &str = "-";

@@ -26,6 +26,7 @@ use super::target::{Security, Target};
 use super::tls;
 use super::token::{TokenError, TokenSource, bearer};
 use crate::failure::Failure;
+use crate::reason::reason;
 
 /// What is needed to connect, again and again.
 #[derive(Clone, Debug)]
@@ -330,7 +331,7 @@ impl fmt::Display for DialError {
             Self::TlsNeeded => f.write_str("it answers in TLS"),
             Self::TlsNotSpoken => f.write_str("it does not speak TLS"),
             Self::Certificate(error) => write!(f, "its certificate is not trusted: {}", tls::reason(error)),
-            Self::Tls(error) => write!(f, "TLS: {error}"),
+            Self::Tls(error) => f.write_str(&tls::trouble(error)),
             Self::Refused(refusal) => f.write_str(&refusal_sentence(refusal, Purpose::Listen).0),
             Self::Handshake(error) => error.fmt(f),
             Self::Request(error) => error.fmt(f),
@@ -350,15 +351,7 @@ pub fn io_reason(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof => "it ended the connection".to_owned(),
         io::ErrorKind::HostUnreachable => "host unreachable".to_owned(),
         io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
-        _ => {
-            let text = error.to_string();
-            let end = text.find(" (os error").unwrap_or(text.len());
-            let mut text = text[..end].to_owned();
-            if let Some(first) = text.get_mut(..1) {
-                first.make_ascii_lowercase();
-            }
-            text
-        }
+        _ => reason(error),
     }
 }
 

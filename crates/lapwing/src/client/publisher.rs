@@ -243,7 +243,7 @@ impl<L: Onlooker> Publisher<'_, L> {
     async fn leave(&mut self) -> Finish {
         self.window.abandon();
         let (unknown, unsent) = self.window.unknown_and_unsent();
-        let (left, rest) = self.gatherer.count_rest(LAST_WAIT).await;
+        let (left, rest) = self.gatherer.count_rest(COUNT_WAIT).await;
         Finish::Asked {
             unknown,
             unsent: unsent + left,
@@ -260,5 +260,8 @@ async fn at(instant: Option<Instant>) {
     }
 }
 
-/// How long answers are waited for after the first Ctrl-C, and how long lines are counted that it left over.
+/// How long answers are waited for after the first Ctrl-C.
 const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// And how long lines are counted that it left over: the end is to come within two seconds, all in all.
+const COUNT_WAIT: Duration = Duration::from_millis(500);

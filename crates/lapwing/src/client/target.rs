@@ -40,14 +40,8 @@ impl Target {
         match scheme.to_ascii_lowercase().as_str() {
             "ws" => Self::parse_rest(text, Security::Plain, rest),
             "wss" => Self::parse_rest(text, Security::Tls, rest),
-            "http" => Err(TargetError::Http {
-                url: quoted(text),
-                meant: quoted(&format!("ws://{rest}")),
-            }),
-            "https" => Err(TargetError::Http {
-                url: quoted(text),
-                meant: quoted(&format!("wss://{rest}")),
-            }),
+            "http" => Err(TargetError::http(text, &format!("ws://{rest}"))),
+            "https" => Err(TargetError::http(text, &format!("wss://{rest}"))),
             _ => Err(TargetError::scheme(text)),
         }
     }
@@ -237,8 +231,8 @@ pub enum TargetError {
     Http {
         /// What was typed.
         url: String,
-        /// What was probably meant.
-        meant: String,
+        /// What was probably meant, if that is a stream's.
+        meant: Option<String>,
     },
     /// User and password.
     #[error("a URL with a user and password in it is not used: it ends in logs and process lists")]
@@ -265,7 +259,7 @@ pub enum TargetError {
 
 impl TargetError {
     fn scheme(text: &str) -> Self {
-        let whole = format!("ws://{text}");
+        let whole = with_scheme(text);
         let is_place = !text.contains("://") && Target::parse(&whole).is_ok();
         Self::Scheme {
             url: quoted(text),
@@ -273,11 +267,18 @@ impl TargetError {
         }
     }
 
+    fn http(text: &str, meant: &str) -> Self {
+        Self::Http {
+            url: quoted(text),
+            meant: Target::parse(meant).is_ok().then(|| quoted(meant)),
+        }
+    }
+
     /// A way out.
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Http { meant, .. } | Self::Scheme { meant: Some(meant), .. } => format!("use {meant}"),
+            Self::Http { meant: Some(meant), .. } | Self::Scheme { meant: Some(meant), .. } => format!("use {meant}"),
             Self::Credentials => "leave the part before the @ out".to_owned(),
             Self::Fragment { .. } => "write %23 where a # belongs to the path or query".to_owned(),
             _ => "write it like ws://127.0.0.1:8765 or wss://feed.example.org/path".to_owned(),
@@ -287,6 +288,19 @@ impl TargetError {
 
 fn split_scheme(text: &str) -> Result<(&str, &str), TargetError> {
     text.split_once("://").ok_or_else(|| TargetError::scheme(text))
+}
+
+/// The URL that was meant by one without `://`: its scheme may be there, with a character too few behind it.
+fn with_scheme(text: &str) -> String {
+    for (word, scheme) in [("wss", "wss"), ("ws", "ws"), ("https", "wss"), ("http", "ws")] {
+        if let Some((head, rest)) = text.split_at_checked(word.len())
+            && head.eq_ignore_ascii_case(word)
+            && (rest.starts_with(":/") || rest.starts_with("//"))
+        {
+            return format!("{scheme}://{}", rest.trim_start_matches([':', '/']));
+        }
+    }
+    format!("ws://{text}")
 }
 
 fn split_port(authority: &str) -> (&str, Option<&str>) {
@@ -412,7 +426,22 @@ mod tests {
             "\"localhost:8765\" is no URL of a stream: it begins with neither ws:// nor wss://",
             "use \"ws://localhost:8765\"",
         );
-        for wrong in ["ftp://h", "h:port", "me@h"] {
+        // What would be refused as well is not proposed.
+        for wrong in ["http://h:port", "https://h:0/x", "http://a b"] {
+            let sentence = format!("\"{wrong}\" is the URL of a page, a stream begins with ws:// or wss://");
+            check_refused(wrong, &sentence, form);
+        }
+        for (wrong, meant) in [
+            ("ws:/h:1", "ws://h:1"),
+            ("WSS//h/x", "wss://h/x"),
+            ("http:/h", "ws://h"),
+            ("https:/h", "wss://h"),
+            ("wsh:1", "ws://wsh:1"),
+        ] {
+            let sentence = format!("\"{wrong}\" is no URL of a stream: it begins with neither ws:// nor wss://");
+            check_refused(wrong, &sentence, &format!("use \"{meant}\""));
+        }
+        for wrong in ["ftp://h", "h:port", "me@h", "ws:/", "http:/h:x"] {
             let sentence = format!("\"{wrong}\" is no URL of a stream: it begins with neither ws:// nor wss://");
             check_refused(wrong, &sentence, form);
         }

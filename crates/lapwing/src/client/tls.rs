@@ -55,7 +55,7 @@ pub enum TrustError {
         why: String,
     },
     /// The system's own certificates cannot be used.
-    #[error("the system's certificates cannot be used: {0}")]
+    #[error("the system's certificates cannot be used: {}", trouble(.0))]
     System(#[from] rustls::Error),
 }
 
@@ -88,7 +88,41 @@ pub fn reason(error: &CertificateError) -> String {
         other if is_of_an_authority(other) => {
             "it is that of an authority, made to sign others and not to be shown by a server".to_owned()
         }
-        other => other.to_string(),
+        CertificateError::BadEncoding => "it cannot be read".to_owned(),
+        CertificateError::BadSignature => "its signature does not fit".to_owned(),
+        CertificateError::Revoked => "it was withdrawn".to_owned(),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it is not made for servers".to_owned()
+        }
+        _ => "it is not as certificates have to be".to_owned(),
+    }
+}
+
+/// What went wrong in TLS itself, as a sentence about the server.
+#[must_use]
+pub fn trouble(error: &rustls::Error) -> String {
+    use rustls::AlertDescription as Alert;
+    let nothing_in_common = "no version or cipher of TLS is known to both sides";
+    match error {
+        rustls::Error::PeerIncompatible(_)
+        | rustls::Error::AlertReceived(
+            Alert::ProtocolVersion | Alert::HandshakeFailure | Alert::InsufficientSecurity,
+        ) => nothing_in_common.to_owned(),
+        rustls::Error::AlertReceived(Alert::UnrecognisedName) => "it does not go by this name".to_owned(),
+        rustls::Error::AlertReceived(Alert::NoApplicationProtocol) | rustls::Error::NoApplicationProtocol => {
+            "it does not speak HTTP/1.1".to_owned()
+        }
+        rustls::Error::AlertReceived(Alert::CertificateRequired | Alert::AccessDenied) => {
+            "it wants to see a certificate of ours".to_owned()
+        }
+        rustls::Error::AlertReceived(Alert::InternalError) => "it had an error of its own".to_owned(),
+        rustls::Error::AlertReceived(other) => format!("it broke off with alert {} of TLS", u8::from(*other)),
+        rustls::Error::PeerMisbehaved(_)
+        | rustls::Error::InappropriateMessage { .. }
+        | rustls::Error::InappropriateHandshakeMessage { .. }
+        | rustls::Error::PeerSentOversizedRecord
+        | rustls::Error::DecryptError => "it broke the rules of TLS".to_owned(),
+        _ => "TLS went wrong here".to_owned(),
     }
 }
 
@@ -180,5 +214,41 @@ impl ServerCertVerifier for TrustAnyone {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{AlertDescription, Error, PeerIncompatible};
+
+    use super::*;
+
+    #[test]
+    fn d10_what_went_wrong_in_tls_is_told_in_words() {
+        let nothing = "no version or cipher of TLS is known to both sides";
+        for (error, expect) in [
+            (Error::AlertReceived(AlertDescription::HandshakeFailure), nothing),
+            (
+                Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
+                nothing,
+            ),
+            (
+                Error::AlertReceived(AlertDescription::UnrecognisedName),
+                "it does not go by this name",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::Unknown(0xfe)),
+                "it broke off with alert 254 of TLS",
+            ),
+            (Error::DecryptError, "it broke the rules of TLS"),
+            (Error::General("Other".to_owned()), "TLS went wrong here"),
+        ] {
+            assert_eq!(trouble(&error), expect, "{error:?}");
+        }
+        assert_eq!(reason(&CertificateError::BadEncoding), "it cannot be read");
+        assert_eq!(
+            reason(&CertificateError::ApplicationVerificationFailure),
+            "it is not as certificates have to be"
+        );
     }
 }

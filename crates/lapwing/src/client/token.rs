@@ -9,6 +9,8 @@ use lapwing_wire::escape::escaped;
 use lapwing_wire::secret::Secret;
 use thiserror::Error;
 
+use crate::reason::reason;
+
 /// Where the token is.
 #[derive(Clone, Debug, Default)]
 pub enum TokenSource {
@@ -72,7 +74,7 @@ fn token_in(text: &str) -> Option<Secret> {
 #[derive(Debug, Error)]
 pub enum TokenError {
     /// The file cannot be read.
-    #[error("cannot read the token in {path}: {error}")]
+    #[error("cannot read the token in {path}: {}", reason(error))]
     Unreadable {
         /// Which; escaped.
         path: String,

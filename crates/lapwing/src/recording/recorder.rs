@@ -9,6 +9,7 @@ use super::syncer::Syncer;
 use super::writer::{BUFFER_BYTES, Found, OpenError, Writer};
 use super::{checkpoint, parts};
 use crate::clock::Now;
+use crate::reason::reason;
 
 /// How a recording is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,10 +47,10 @@ pub struct Rotate {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The system takes no more lines.
-    #[error("{0}")]
+    #[error("{}", reason(.0))]
     Write(io::Error),
     /// The disk may not have kept what the system took. Final: what a second sync says means nothing.
-    #[error("{0}")]
+    #[error("{}", reason(.0))]
     Sync(io::Error),
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::Checkpoint;
 use super::line::{self, SealError};
 use crate::lock::{self, LockError};
+use crate::reason::reason;
 
 /// Appends whole lines to a file that no other process writes.
 ///
@@ -223,7 +224,7 @@ pub enum OpenError {
     #[error("it holds a recording")]
     Recording,
     /// The system said no.
-    #[error("{0}")]
+    #[error("{}", reason(.0))]
     Io(io::Error),
 }
 

@@ -22,11 +22,14 @@ use super::event::Event;
 use super::event_stream::EventStream;
 use super::front::{Front, Guest};
 use super::hello::{self, Opened};
+use super::linger::{Lingering, Unread};
 use super::meter::{Meter, Metered};
 use super::parting::{self, PARTING_MAX};
 use super::seat::{NoSeat, Seat, SharedSeat};
 use super::told::{Repeats, Told};
 use crate::clock::Now;
+
+use crate::reason::reason;
 
 /// Opens a listening socket with a queue long enough for a crowd that comes back at once.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -73,7 +76,8 @@ async fn on_error(error: &io::Error, listener: &TcpListener, spare: &mut Spare, 
     }
     if spare.told.is_due() {
         let text = format!(
-            "no room for more connections ({error}); {} stay, new ones are refused",
+            "no room for more connections ({}); {} stay, new ones are refused",
+            reason(error),
             common.open.load(Ordering::Relaxed)
         );
         common.tell(Event::Limit { text });
@@ -149,7 +153,9 @@ where
     let limits = &common.limits;
     let begun = Arc::new(AtomicBool::new(false));
     let asked = begun.clone();
-    let stream = Metered::new(stream, guest.meter.clone());
+    let unread = Unread::new();
+    let stream = Metered::new(Lingering::new(stream, unread.clone()), guest.meter.clone());
+    let answered = unread.clone();
     let events = Events(guest.events.clone());
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         let mut guest = guest.clone();
@@ -157,8 +163,12 @@ where
             guest.accepted = None;
         }
         request.extensions_mut().insert(guest);
-        let front = front.clone();
-        async move { Ok::<_, std::convert::Infallible>(front.answer(request).await) }
+        let (front, unread) = (front.clone(), answered.clone());
+        async move {
+            let (answer, rest) = front.answer(request).await;
+            unread.set(rest);
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -171,7 +181,7 @@ where
     // hyper's clock begins with each head, this one with the connection.
     let late = async {
         tokio::time::sleep_until(deadline).await;
-        if begun.load(Ordering::Relaxed) {
+        if begun.load(Ordering::Relaxed) || unread.has_ended() {
             std::future::pending::<()>().await;
         }
     };
@@ -181,6 +191,7 @@ where
             () = common.stopped() => {}
         }
         // A request under way is still answered; a connection that waits for the next one ends.
+        unread.set(false);
         connection.as_mut().graceful_shutdown();
         connection.await
     };

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::time::micros_text;
@@ -25,7 +24,7 @@ use crate::log::Log;
 use crate::log::reader::{Next, Reader, View};
 
 /// Answers `GET /api/clients`.
-pub async fn clients(front: &Front, request: &Request<Incoming>) -> Answer {
+pub async fn clients(front: &Front, request: &Request<()>) -> Answer {
     match asked::<ClientsQuery>(front, request) {
         Ok(query) => clients_of(front, &query).await,
         Err(refusal) => *refusal,
@@ -33,7 +32,7 @@ pub async fn clients(front: &Front, request: &Request<Incoming>) -> Answer {
 }
 
 /// Answers `GET /api/reports`.
-pub async fn reports(front: &Front, request: &Request<Incoming>) -> Answer {
+pub async fn reports(front: &Front, request: &Request<()>) -> Answer {
     let query = match asked::<ReportsQuery>(front, request) {
         Ok(query) => query,
         Err(refusal) => return *refusal,
@@ -48,7 +47,7 @@ pub async fn reports(front: &Front, request: &Request<Incoming>) -> Answer {
 }
 
 /// What a request that may be answered asks for.
-fn asked<Q: Query>(front: &Front, request: &Request<Incoming>) -> Result<Q, Box<Answer>> {
+fn asked<Q: Query>(front: &Front, request: &Request<()>) -> Result<Q, Box<Answer>> {
     gate::check_watch(&front.common, request)?;
     let mut query = Q::default();
     for (key, value) in form_urlencoded::parse(request.uri().query().unwrap_or("").as_bytes()) {

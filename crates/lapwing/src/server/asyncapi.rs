@@ -1,7 +1,6 @@
 //! `GET /asyncapi.json`: the topics that run and their messages, as AsyncAPI 3.0 describes them.
 
 use http::Request;
-use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
 use super::front::{Answer, Front, text};
@@ -12,7 +11,7 @@ use crate::source::arrays::{ArraySpec, Dtype};
 use crate::source::spec::Feed;
 
 /// Answers a request for the description of the topics that the one who asks may listen to.
-pub fn answer(front: &Front, request: &Request<Incoming>) -> Answer {
+pub fn answer(front: &Front, request: &Request<()>) -> Answer {
     let described = || {
         let caller = gate::caller(&front.common, request, "", None)?;
         caller

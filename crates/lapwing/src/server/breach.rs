@@ -64,12 +64,14 @@ pub enum Breach {
     PongTime,
     /// A lagging client that takes nothing, or too little.
     StallTime,
+    /// No place for another client of server-sent events.
+    Events,
     /// Too many halves of frames for slow clients at once.
     Rests,
 }
 
 impl Breach {
-    const ALL: [(Self, &'static str); 28] = [
+    const ALL: [(Self, &'static str); 29] = [
         (Self::Connections, "connections"),
         (Self::AddressConnections, "connections_per_address"),
         (Self::TokenConnections, "connections_per_token"),
@@ -97,6 +99,7 @@ impl Breach {
         (Self::ReportRate, "report_rate"),
         (Self::PongTime, "pong_timeout"),
         (Self::StallTime, "stall_timeout"),
+        (Self::Events, "events"),
         (Self::Rests, "rests"),
     ];
 

@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::NoServerSessionStorage;
 use rustls::{InconsistentKeys, ServerConfig, SupportedCipherSuite};
 use thiserror::Error;
@@ -70,8 +70,10 @@ impl Certificate {
         Self::new(vec![certificate.der().clone()], key).map_err(CertificateError::Made)
     }
 
+    /// Of a chain, its own certificate first, and the key of that.
     fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, rustls::Error> {
-        let fingerprint = chain.first().map(fingerprint).unwrap_or_default();
+        let own = chain.first().cloned().ok_or(rustls::Error::NoCertificatesPresented)?;
+        let fingerprint = fingerprint(&own);
         let mut settings = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -90,6 +92,11 @@ impl Certificate {
         })
     }
 
+    /// The server's own, without those that vouch for it.
+    fn own(&self) -> &CertificateDer<'static> {
+        &self.chain[0]
+    }
+
     /// What a handshake needs to show it.
     #[must_use]
     pub fn settings(&self) -> Arc<ServerConfig> {
@@ -100,6 +107,23 @@ impl Certificate {
     #[must_use]
     pub fn is_shown_as(&self, other: &Self) -> bool {
         self.chain == other.chain
+    }
+
+    /// Whether it is for this host, as a client decides that: a `*` in it stands for one label at the beginning (RFC 9525 section 6).
+    #[must_use]
+    pub fn is_for(&self, host: &str) -> bool {
+        let certificate = webpki::EndEntityCert::try_from(self.own());
+        certificate.is_ok_and(|certificate| {
+            ServerName::try_from(host).is_ok_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
+        })
+    }
+
+    /// The first name in it that is a whole one, to be shown.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        let certificate = webpki::EndEntityCert::try_from(self.own()).ok()?;
+        let mut names = certificate.valid_dns_names();
+        names.find(|name| !name.starts_with('*')).map(str::to_owned)
     }
 
     /// The SHA-256 fingerprint, as OpenSSL and browsers write it: `AB:01:…`.
@@ -137,7 +161,7 @@ pub enum CertificateError {
         key: PathBuf,
     },
     /// They are what they should be, and still of no use.
-    #[error("{cert:?} and {key:?} cannot be used: {source}")]
+    #[error("{cert:?} and {key:?} cannot be used: {}", unusable(source))]
     Unusable {
         /// The chain.
         cert: PathBuf,
@@ -150,7 +174,7 @@ pub enum CertificateError {
     #[error("no certificate can be made: {0}")]
     Make(#[from] rcgen::Error),
     /// The one that was made is of no use.
-    #[error("the certificate that was made cannot be used: {0}")]
+    #[error("the certificate that was made cannot be used: {}", unusable(.0))]
     Made(rustls::Error),
 }
 
@@ -196,9 +220,19 @@ fn reason(error: &pem::Error, nothing: &str) -> String {
             io::ErrorKind::NotFound => "it is not there".to_owned(),
             io::ErrorKind::PermissionDenied => "it may not be read".to_owned(),
             io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
-            _ => error.to_string(),
+            _ => crate::reason::reason(error),
         },
         _ => "its PEM is damaged".to_owned(),
+    }
+}
+
+/// Why a certificate and a key are of no use although both could be read.
+fn unusable(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InvalidCertificate(_) => "the certificate is not as certificates have to be",
+        rustls::Error::InconsistentKeys(_) => "whether they belong together cannot be told",
+        // All that the library says of a key that it does not take.
+        _ => "the key is of a kind or length that is not taken",
     }
 }
 
@@ -218,3 +252,63 @@ fn fingerprint(certificate: &CertificateDer<'_>) -> String {
 
 /// Longer than a server for development runs, short enough for those that refuse certificates of many years.
 const SELF_SIGNED_DAYS: i64 = 365;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(names: &[&str]) -> Certificate {
+        let key = KeyPair::generate().expect("there is randomness");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names).expect("names");
+        let certificate = params.self_signed(&key).expect("its own key");
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        Certificate::new(vec![certificate.der().clone()], key).expect("a pair")
+    }
+
+    #[track_caller]
+    fn check(names: &[&str], host: &str, expect: bool) {
+        assert_eq!(certificate(names).is_for(host), expect, "{host} for {names:?}");
+    }
+
+    #[test]
+    fn e12_a_certificate_is_for_the_names_in_it_and_a_star_is_one_label() {
+        let names = ["feed.example.org", "*.wild.example.org", "127.0.0.1"];
+        for own in [
+            "feed.example.org",
+            "FEED.example.org",
+            "a.wild.example.org",
+            "127.0.0.1",
+        ] {
+            check(&names, own, true);
+        }
+        for other in [
+            "example.org",
+            "wild.example.org",
+            "a.b.wild.example.org",
+            ".wild.example.org",
+            "xwild.example.org",
+            "feed.example.org.evil.example",
+            "feed.example.org:8765",
+            "127.0.0.2",
+            "*.wild.example.org",
+            "",
+            " ",
+        ] {
+            check(&names, other, false);
+        }
+        check(&[], "feed.example.org", false);
+    }
+
+    #[test]
+    fn the_name_that_is_shown_is_a_whole_one() {
+        let check = |names: &[&str], expect: Option<&str>| {
+            assert_eq!(certificate(names).name().as_deref(), expect, "{names:?}");
+        };
+        check(
+            &["127.0.0.1", "*.example.org", "feed.example.org", "b.example.org"],
+            Some("feed.example.org"),
+        );
+        check(&["127.0.0.1", "*.example.org"], None);
+    }
+}

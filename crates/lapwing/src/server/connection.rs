@@ -17,6 +17,7 @@ use super::breach::Breach;
 use super::common::Common;
 use super::echo::Echo;
 use super::feeds::Feeds;
+use super::hello;
 use super::ledger::Ledger;
 use super::peer::Peer;
 use super::row::Row;
@@ -26,6 +27,7 @@ use super::topics::TopicId;
 use super::worker::{Share, Stop};
 use crate::config::Limits;
 use crate::log::reader::{Run, Split};
+use crate::reason::reason;
 use crate::session::{Mode, Next};
 use crate::socket::{REST_BYTES_MAX, RestsFull, Socket};
 
@@ -127,6 +129,18 @@ pub struct Surroundings {
     pub stop: Option<Stop>,
     /// Which of the delivery threads this is.
     pub share: Share,
+}
+
+impl Surroundings {
+    /// Until when an answer is waited for to a close of ours that leaves now.
+    #[must_use]
+    pub fn close_by(&self) -> Tick {
+        let wait = match self.stop {
+            Some(_) => Limits::STOP_CLOSE_TIMEOUT,
+            None => Limits::CLOSE_TIMEOUT,
+        };
+        Tick::at(self.now + wait)
+    }
 }
 
 impl Connection {
@@ -373,7 +387,7 @@ impl Connection {
                 Ok(())
             }
             Next::CaughtUp => return Ok(self.on_caught_up(around)),
-            Next::Closed => return Ok(self.on_closed(around.now)),
+            Next::Closed => return Ok(self.on_closed(around)),
         };
         Ok(self.after_write(kept, around))
     }
@@ -440,12 +454,12 @@ impl Connection {
     }
 
     /// Our close frame is out: over when the peer's has come, otherwise it is waited for.
-    fn on_closed(&mut self, now: Duration) -> Turn {
+    fn on_closed(&mut self, around: &Surroundings) -> Turn {
         if self.peer.has_closed() || self.inbound == Inbound::Ended {
             return Turn::Over(None);
         }
         self.socket.finish();
-        self.close_by.get_or_insert(Tick::at(now + Limits::CLOSE_TIMEOUT));
+        self.close_by.get_or_insert(around.close_by());
         self.park()
     }
 
@@ -476,7 +490,10 @@ fn broken(error: &io::Error) -> String {
             "connection reset".to_owned()
         }
         io::ErrorKind::TimedOut => "its machine no longer answers".to_owned(),
-        _ => format!("connection broke: {error}"),
+        _ => match hello::of_tls(error) {
+            Some(error) => hello::in_words(error),
+            None => format!("connection broke: {}", reason(error)),
+        },
     }
 }
 

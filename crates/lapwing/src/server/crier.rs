@@ -124,18 +124,21 @@ impl Crier {
         }
     }
 
-    /// A client follows this topic, until what is given back is dropped.
+    /// A client follows this topic, until what is given back is dropped; none when there are so many clients already.
     #[must_use]
-    pub fn follow(self: &Arc<Self>, topic: TopicId) -> Following {
+    pub fn follow(self: &Arc<Self>, topic: TopicId, clients_max: usize) -> Option<Following> {
+        if self.clients.fetch_add(1, Ordering::AcqRel) >= clients_max {
+            self.clients.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
         let stand = self.stand(topic);
         stand.chime.followers.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         stand.log.on_follow();
-        self.clients.fetch_add(1, Ordering::AcqRel);
-        Following {
+        Some(Following {
             crier: self.clone(),
             topic,
-        }
+        })
     }
 
     /// How many clients there are.

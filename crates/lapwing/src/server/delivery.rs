@@ -32,6 +32,7 @@ use super::worker::{Arrival, Command, Share};
 use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::bell::Bell;
+use crate::reason::reason;
 use crate::session::{Cursor, Mode, Session};
 use crate::socket::Socket;
 
@@ -112,7 +113,7 @@ impl Delivery {
             let wait = self.wait();
             match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    let text = format!("a delivery thread cannot wait for its sockets: {error}");
+                    let text = format!("a delivery thread cannot wait for its sockets: {}", reason(&error));
                     self.around.common.tell(Event::Limit { text });
                     std::thread::sleep(Duration::from_millis(100));
                 }
@@ -262,7 +263,7 @@ impl Delivery {
                 .tell_joined(&self.around.common, &self.around.feeds, &self.around.passes);
         }
         if let Err(error) = registered {
-            self.over(key, Some(format!("cannot be watched: {error}")));
+            self.over(key, Some(format!("cannot be watched: {}", reason(&error))));
             return;
         }
         enqueue(&mut self.connections, &mut self.ready, key);
@@ -366,7 +367,10 @@ impl Delivery {
     }
 
     fn tell_no_ring(&self, what: &str, error: &io::Error) {
-        let text = format!("io_uring {what} ({error}): from now on each client has a system call of its own");
+        let text = format!(
+            "io_uring {what} ({}): from now on each client has a system call of its own",
+            reason(error)
+        );
         self.around.common.tell(Event::Limit { text });
     }
 
@@ -502,12 +506,18 @@ impl Delivery {
             }
             if closing {
                 // Our close cannot even leave, or is being answered: it has so long.
-                close_by.get_or_insert(Tick::at(now + Limits::CLOSE_TIMEOUT));
+                close_by.get_or_insert(self.around.close_by());
                 continue;
             }
             if late && let Some(stop) = &self.around.stop {
+                // Our close would not reach one that takes nothing: the wait for its answer was part of the drain.
+                let stuck = socket.is_blocked() && peer.live.has_taken_nothing_for(Limits::STOP_CLOSE_TIMEOUT, now);
                 peer.dismiss(stop, self.around.share, &self.around.common);
-                enqueue(&mut self.connections, &mut self.ready, key);
+                if stuck {
+                    self.over(key, None);
+                } else {
+                    enqueue(&mut self.connections, &mut self.ready, key);
+                }
                 continue;
             }
             if let Some(missed) = peer.session.overtaken(&self.around.feeds) {

@@ -18,6 +18,7 @@ use super::cause::{Cause, Judgement};
 use super::label::ClientLabel;
 use super::sums::Sums;
 use crate::clock::Now;
+use crate::session::Mode;
 use crate::terminal::form;
 
 /// One thing that happened.
@@ -41,6 +42,8 @@ pub enum Event {
         io_uring: bool,
         /// Whether messages are compressed for clients that offer it.
         compression: bool,
+        /// Whether messages to `/echo` go back.
+        echo: bool,
         /// Whether everything is inside TLS.
         tls: bool,
         /// The SHA-256 fingerprint of the certificate, if it is.
@@ -63,7 +66,7 @@ pub enum Event {
         /// From where.
         #[serde(serialize_with = "place_text")]
         address: SocketAddr,
-        /// How it speaks: `plain`, `bare` or `lapwing.v1`.
+        /// How it speaks: `plain`, `bare`, `lapwing.v1`, `echo` or `events`.
         mode: &'static str,
         /// Where it begins, by topic.
         from: Places,
@@ -548,10 +551,10 @@ impl Event {
                 waiting,
                 ..
             } => {
-                let places = if from.0.is_empty() {
-                    "no topic yet".to_owned()
-                } else {
-                    from.in_words()
+                let places = match from.0.is_empty() {
+                    true if *mode == Mode::Echo.as_str() => "its messages go back".to_owned(),
+                    true => "no topic yet".to_owned(),
+                    false => from.in_words(),
                 };
                 let wait = match waiting {
                     0 => String::new(),

@@ -259,7 +259,9 @@ impl Stream {
             stop_by: None,
             cut_by: None,
         };
-        sse::write_retry(Limits::EVENTS_RETRY_MS, &mut stream.own);
+        // Those who lose the server together do not come back together.
+        let spread = stream.peer.label.session() % Limits::RETURNS_PER_SECOND * 1000 / Limits::RETURNS_PER_SECOND;
+        sse::write_retry(Limits::EVENTS_RETRY_MS + spread, &mut stream.own);
         stream.greet(topic, &grant);
         common.counts.on_came(Mode::Events);
         stream

@@ -6,13 +6,13 @@ use http::header::{
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
 use lapwing_wire::query::{Encoding, Envelope, StreamQuery};
 use lapwing_wire::sse::{self, LastEventIdError};
 use lapwing_wire::start::Start;
 use lapwing_wire::topic::TopicName;
 
 use super::access::pass::Pass;
+use super::breach::Breach;
 use super::event_stream::{Arrival, EventStream};
 use super::front::{Answer, Front, Guest, Reply, plain, refusal};
 use super::gate;
@@ -22,9 +22,10 @@ use super::topics::TopicId;
 use crate::clock::Now;
 use crate::log::Grant;
 use crate::log::hold::Pin;
+use crate::terminal::form;
 
 /// Answers a request for a topic's events: with all that will come, or why not.
-pub fn answer(front: &Front, topic: &str, mut request: Request<Incoming>) -> Response<Reply> {
+pub fn answer(front: &Front, topic: &str, mut request: Request<()>) -> Response<Reply> {
     let whole = |answer: Answer| answer.map(Either::Left);
     match *request.method() {
         Method::GET | Method::HEAD => {}
@@ -52,10 +53,17 @@ pub fn answer(front: &Front, topic: &str, mut request: Request<Incoming>) -> Res
         let sentence = "a connection without an address";
         return whole(refusal(StatusCode::INTERNAL_SERVER_ERROR, sentence));
     };
+    let most = front.common.limits.events_max;
+    let Some(following) = front.crier.follow(decided.topic, most) else {
+        front.common.breaches.count(Breach::Events);
+        let most = form::counted(most as u64, "client");
+        let sentence = format!("{most} of server-sent events are here already (--max-events); WebSocket has more room");
+        return whole(refusal(StatusCode::SERVICE_UNAVAILABLE, &sentence));
+    };
     let arrival = Arrival {
         label: ClientLabel::new(front.common.roster.next_session(), decided.query.name.as_ref()),
         address: guest.address,
-        following: front.crier.follow(decided.topic),
+        following,
         grant: decided.grant,
         hold: decided.hold,
         pass: decided.pass,
@@ -80,7 +88,7 @@ struct Decided {
     is_over: bool,
 }
 
-fn decide(front: &Front, topic: &str, request: &Request<Incoming>) -> Result<Decided, Box<Answer>> {
+fn decide(front: &Front, topic: &str, request: &Request<()>) -> Result<Decided, Box<Answer>> {
     let common = &front.common;
     if common.is_stopping() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "this server is stopping");

@@ -66,7 +66,10 @@ impl Flows {
     /// Looks at all topics; gives what is to be told.
     pub fn look(&self, topics: &Topics, now: Now) -> Vec<Event> {
         let look = |topic: &Topic| {
-            let excused = !matches!(self.state(topic), State::OnTime | State::Slow) || topic.log.is_held();
+            // A source may wait for its first listener, over what an earlier run of the server has kept.
+            let begun = topic.log.bytes_taken() > 0;
+            let state = self.state(topic);
+            let excused = !begun || !matches!(state, State::OnTime | State::Slow) || topic.log.is_held();
             let sample = Sample {
                 at: Duration::from_nanos(now.mono),
                 messages: topic.log.next().get(),

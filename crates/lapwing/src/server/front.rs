@@ -10,8 +10,8 @@ use http::header::{
     RETRY_AFTER, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Either, Full, Limited};
+use hyper::body::{Body as _, Incoming};
 use lapwing_wire::extension::Compression;
 use tokio::sync::SetOnce;
 use tokio_util::task::TaskTracker;
@@ -24,6 +24,7 @@ use super::event_stream::{EventBody, EventStream, EventStreams};
 use super::hello::Strays;
 use super::meter::Meter;
 use super::metrics::{self, Metrics};
+use super::origin::{OriginError, Reach};
 use super::seat::{NoSeat, Seats, SharedSeat};
 use super::trust::Trust;
 use super::turnstile::Turnstile;
@@ -85,6 +86,31 @@ pub struct Guest {
     pub events: Arc<SetOnce<EventStream>>,
 }
 
+/// The body of a request, as long as it is not read to its end.
+pub struct Body(Option<Incoming>);
+
+impl Body {
+    /// How long it will be, where its head says so.
+    #[must_use]
+    pub fn announced(&self) -> Option<u64> {
+        self.0.as_ref()?.size_hint().exact()
+    }
+
+    /// Reads it to its end, if that comes within so many bytes.
+    pub async fn read(&mut self, most: usize) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+        let Some(body) = &mut self.0 else {
+            return Ok(Bytes::new());
+        };
+        let read = Limited::new(body, most).collect().await?.to_bytes();
+        self.0 = None;
+        Ok(read)
+    }
+
+    fn has_rest(&self) -> bool {
+        self.0.as_ref().is_some_and(|body| !body.is_end_stream())
+    }
+}
+
 /// An answer with its whole body.
 pub type Answer = Response<Full<Bytes>>;
 
@@ -92,13 +118,20 @@ pub type Answer = Response<Full<Bytes>>;
 pub type Reply = Either<Full<Bytes>, EventBody>;
 
 impl Front {
-    /// Answers one request.
-    pub async fn answer(&self, mut request: Request<Incoming>) -> Response<Reply> {
+    /// Answers one request; says whether some of it is still to come that nobody will read.
+    pub async fn answer(&self, request: Request<Incoming>) -> (Response<Reply>, bool) {
+        let (head, body) = request.into_parts();
+        let mut body = Body(Some(body));
+        let answer = self.answer_to(Request::from_parts(head, ()), &mut body).await;
+        (answer, body.has_rest())
+    }
+
+    async fn answer_to(&self, mut request: Request<()>, body: &mut Body) -> Response<Reply> {
         let origin = request.headers().get(ORIGIN).cloned();
         let mut answer = match self.admit(&mut request).await.and_then(|()| self.check(&request)) {
             Ok(()) => match topic_of(request.uri().path(), "/events").map(str::to_owned) {
                 Some(topic) => events::answer(self, &topic, request),
-                None => self.route(request).await.map(Either::Left),
+                None => self.route(request, body).await.map(Either::Left),
             },
             Err(refusal) => (*refusal).map(Either::Left),
         };
@@ -129,7 +162,7 @@ impl Front {
     }
 
     /// A proxy says for whom it asks: then it is that one's place and rate that count, from this request on.
-    async fn admit(&self, request: &mut Request<Incoming>) -> Result<(), Box<Answer>> {
+    async fn admit(&self, request: &mut Request<()>) -> Result<(), Box<Answer>> {
         let Some(mut guest) = request.extensions().get::<Guest>().cloned() else {
             return Ok(());
         };
@@ -200,7 +233,7 @@ impl Front {
     }
 
     /// What holds for every path: the length of the URL, the host's name, and the page that asks.
-    fn check(&self, request: &Request<Incoming>) -> Result<(), Box<Answer>> {
+    fn check(&self, request: &Request<()>) -> Result<(), Box<Answer>> {
         let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
         let most = self.common.limits.url_bytes_max;
         if url > most {
@@ -231,11 +264,18 @@ impl Front {
             .or_else(|| text(headers, "host"));
         // An origin that is no text is an origin all the same, and nobody's.
         let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or("null"));
-        let checked = self.trust.origins.check(host, origin, text(headers, "sec-fetch-site"));
+        let certificate = self.encryption.as_ref().map(|encryption| encryption.certificate());
+        let is_certified = |name: &str| certificate.as_ref().is_some_and(|certificate| certificate.is_for(name));
+        let reach = match certificate {
+            None => Reach::Clear,
+            Some(_) => Reach::Encrypted(&is_certified),
+        };
+        let fetch_site = text(headers, "sec-fetch-site");
+        let checked = self.trust.origins.check(reach, host, origin, fetch_site);
         // A link from another page to ours is no harm: it reads nothing. Everything else says where it comes from.
         let followed = request.method() == Method::GET && text(headers, "sec-fetch-mode") == Some("navigate");
         match checked {
-            Err(super::origin::OriginError::Hidden) if followed && headers.get(ORIGIN).is_none() => {}
+            Err(OriginError::Hidden) if followed && headers.get(ORIGIN).is_none() => {}
             Err(error) => {
                 let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::FORBIDDEN);
                 let sentence = lapwing_wire::escape::escaped(&error.to_string());
@@ -246,11 +286,11 @@ impl Front {
         Ok(())
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Answer {
+    async fn route(&self, request: Request<()>, body: &mut Body) -> Answer {
         let path = request.uri().path();
         if let Some(topic) = topic_of(path, "/messages") {
             let topic = topic.to_owned();
-            return publish::answer(self, &topic, request).await;
+            return publish::answer(self, &topic, &request, body).await;
         }
         // Clients that would rather speak HTTP/2 (curl --http2, Java's) offer h2c with every request; it is for us to ignore.
         let upgrade = request.headers().get(UPGRADE).is_some_and(|wanted| wanted != "h2c") || path == "/ws";
@@ -317,7 +357,7 @@ fn topic_of<'a>(path: &'a str, of: &str) -> Option<&'a str> {
     path.strip_prefix("/topics/")?.strip_suffix(of)
 }
 
-fn reads(request: &Request<Incoming>) -> bool {
+fn reads(request: &Request<()>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
 }
 

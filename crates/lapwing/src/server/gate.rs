@@ -8,7 +8,6 @@ use http::header::{
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use lapwing_wire::secret::Secret;
 
 use super::access::credential::Places;
@@ -90,7 +89,7 @@ fn is_here(peer: SocketAddr, client: SocketAddr, headers: &HeaderMap) -> bool {
 }
 
 /// Answers a request for a ticket: what a page may put into the URL of one stream.
-pub fn ticket(common: &Common, request: &Request<Incoming>) -> Answer {
+pub fn ticket(common: &Common, request: &Request<()>) -> Answer {
     match *request.method() {
         Method::POST => give(common, request).unwrap_or_else(|refusal| *refusal),
         Method::OPTIONS => {

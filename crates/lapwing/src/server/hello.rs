@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
 use http::StatusCode;
-use lapwing_wire::escape::escaped;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
@@ -31,8 +30,13 @@ pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Opti
         return None;
     }
     let Some(encryption) = &front.encryption else {
-        if first[0] != HANDSHAKE_RECORD {
+        if begins_a_request(first[0]) {
             return Some(Opened::Plain(stream));
+        }
+        if first[0] != HANDSHAKE_RECORD {
+            let sentence = "what came does not begin with a request of HTTP/1.1";
+            parting::answer(stream, StatusCode::BAD_REQUEST, sentence).await;
+            return None;
         }
         front.strays.tell(front, || {
             format!("{address} speaks TLS, and this port does not (ws://, http://); --tls-cert and --tls-key let it")
@@ -67,9 +71,8 @@ pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Opti
         }
         Err(error) => {
             if let Some(error) = of_tls(&error) {
-                let error = escaped(&error.to_string());
                 front.strays.tell(front, || {
-                    format!("{address} came no further than the TLS handshake: {error}")
+                    format!("{address} came no further than the TLS handshake: {}", in_words(error))
                 });
             }
             None
@@ -77,9 +80,45 @@ pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Opti
     }
 }
 
+/// Whether a method may begin with this byte (RFC 9110 section 5.6.2), or an empty line in front of it (RFC 9112 section 2.2).
+fn begins_a_request(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~\r\n".contains(&byte)
+}
+
 /// What TLS itself found wrong, and not the network.
-fn of_tls(error: &io::Error) -> Option<&rustls::Error> {
+pub fn of_tls(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
+}
+
+/// What went wrong in TLS, as a sentence about the client.
+pub fn in_words(error: &rustls::Error) -> String {
+    use rustls::AlertDescription as Alert;
+    match error {
+        rustls::Error::AlertReceived(alert) => match alert {
+            Alert::UnknownCA
+            | Alert::BadCertificate
+            | Alert::CertificateUnknown
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::AccessDenied
+            | Alert::DecryptError => "it does not trust our certificate".to_owned(),
+            Alert::CertificateExpired => "our certificate is out of its time, by its clock".to_owned(),
+            Alert::UnrecognisedName => "it asked for a name that is not ours".to_owned(),
+            Alert::ProtocolVersion | Alert::HandshakeFailure | Alert::InsufficientSecurity => {
+                NOTHING_IN_COMMON.to_owned()
+            }
+            Alert::CloseNotify | Alert::UserCanceled => "it gave up".to_owned(),
+            other => format!("it broke off with alert {} of TLS", u8::from(*other)),
+        },
+        rustls::Error::PeerIncompatible(_) => NOTHING_IN_COMMON.to_owned(),
+        rustls::Error::NoApplicationProtocol => "it offers another protocol than http/1.1 (ALPN)".to_owned(),
+        rustls::Error::InvalidMessage(_)
+        | rustls::Error::InappropriateMessage { .. }
+        | rustls::Error::InappropriateHandshakeMessage { .. }
+        | rustls::Error::PeerSentOversizedRecord => "what came is no handshake of TLS".to_owned(),
+        rustls::Error::PeerMisbehaved(_) | rustls::Error::DecryptError => "it broke the rules of TLS".to_owned(),
+        _ => "TLS went wrong here".to_owned(),
+    }
 }
 
 /// Connections that began in the wrong way: told at most once a second, however many there are.
@@ -96,5 +135,46 @@ impl Strays {
     }
 }
 
+const NOTHING_IN_COMMON: &str = "no version or cipher of TLS is known to both sides";
 /// The type of the record in which a ClientHello comes (RFC 8446 section 5.1); no method of HTTP begins with it.
 const HANDSHAKE_RECORD: u8 = 0x16;
+
+#[cfg(test)]
+mod tests {
+    use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible};
+
+    use super::*;
+
+    #[test]
+    fn d10_what_became_of_a_handshake_is_told_in_words() {
+        for (error, expect) in [
+            (
+                Error::AlertReceived(AlertDescription::UnknownCA),
+                "it does not trust our certificate",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::CertificateUnknown),
+                "it does not trust our certificate",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::ProtocolVersion),
+                NOTHING_IN_COMMON,
+            ),
+            (
+                Error::AlertReceived(AlertDescription::Unknown(0xfe)),
+                "it broke off with alert 254 of TLS",
+            ),
+            (
+                Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
+                NOTHING_IN_COMMON,
+            ),
+            (
+                Error::InvalidMessage(InvalidMessage::InvalidContentType),
+                "what came is no handshake of TLS",
+            ),
+            (Error::General("Other".to_owned()), "TLS went wrong here"),
+        ] {
+            assert_eq!(in_words(&error), expect, "{error:?}");
+        }
+    }
+}

@@ -107,6 +107,12 @@ impl Liveness {
         self.progress = Tick::at(now);
     }
 
+    /// Whether it is so long since it last took a byte.
+    #[must_use]
+    pub fn has_taken_nothing_for(&self, span: Duration, now: Duration) -> bool {
+        Tick::at(now).since(self.progress) >= span
+    }
+
     /// Whether the connection lags (its socket takes no more), and how many bytes it has had in all.
     pub fn on_lag(&mut self, now: Duration, lags: bool, bytes: u64, limits: &Limits) {
         if self.awaited {

@@ -35,6 +35,7 @@ pub mod key;
 pub mod label;
 pub mod late;
 pub mod ledger;
+pub mod linger;
 pub mod liveness;
 pub mod loader;
 pub mod meter;
@@ -199,6 +200,7 @@ impl Server {
     pub async fn stop(self, code: CloseCode, why: &'static str, signal: &'static str) {
         let clients = self.front.clients();
         self.common.begin_stop();
+        let answers_by = tokio::time::Instant::now() + Limits::STOP_CLOSE_TIMEOUT;
         self.common.tell(Event::Stopping { signal, clients });
         let mut stopping: tokio::task::JoinSet<()> = self.sources.into_iter().map(Source::stop).collect();
         // Each has its own deadline; one that cannot even be asked does not hold the stop.
@@ -225,8 +227,8 @@ impl Server {
         self.crying.abort();
         self.renewing.iter().for_each(JoinHandle::abort);
         self.front.tasks.close();
-        // Answers that are under way; whoever does not take them is not waited for.
-        let _ = tokio::time::timeout(Limits::CLOSE_TIMEOUT, self.front.tasks.wait()).await;
+        // Answers that are under way; whoever does not take them is not waited for, and the drain was time too.
+        let _ = tokio::time::timeout_at(answers_by, self.front.tasks.wait()).await;
         self.keeping.stop().await;
         storage::tell_findings(&self.common);
         let (messages, bytes) = self.common.roster.sent();

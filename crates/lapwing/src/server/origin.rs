@@ -2,6 +2,9 @@
 //!
 //! A server on loopback can be reached by every page that a browser on this machine has open, and by a page whose name was
 //! bent to a local address (DNS rebinding). The first is told by `Origin`, the second by `Host`.
+//!
+//! A server that encrypts answers to the names in its certificate too: a browser that has come so far has seen that the name and
+//! the server belong together.
 
 use std::net::IpAddr;
 
@@ -11,6 +14,15 @@ use thiserror::Error;
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
     allowed: Vec<String>,
+}
+
+/// How a server is reached.
+#[derive(Clone, Copy)]
+pub enum Reach<'a> {
+    /// In the clear. A proxy in front of it may encrypt, so its own pages may come by either scheme.
+    Clear,
+    /// Inside TLS, with a certificate that says for which names it is.
+    Encrypted(&'a dyn Fn(&str) -> bool),
 }
 
 impl Origins {
@@ -29,9 +41,15 @@ impl Origins {
     }
 
     /// Checks the `Host` and `Origin` of a request, and `Sec-Fetch-Site` where a browser sends it.
-    pub fn check(&self, host: Option<&str>, origin: Option<&str>, fetch_site: Option<&str>) -> Result<(), OriginError> {
+    pub fn check(
+        &self,
+        reach: Reach<'_>,
+        host: Option<&str>,
+        origin: Option<&str>,
+        fetch_site: Option<&str>,
+    ) -> Result<(), OriginError> {
         let host = host.unwrap_or("").to_ascii_lowercase();
-        if !self.is_own_host(&host) {
+        if !self.is_own_host(reach, &host) {
             return Err(OriginError::Host { host });
         }
         let Some(origin) = origin else {
@@ -42,7 +60,7 @@ impl Origins {
             };
         };
         let origin = origin.to_ascii_lowercase();
-        let own = host_of_origin(&origin).is_some_and(|authority| authority == host);
+        let own = host_of_origin(&origin).is_some_and(|authority| authority == host) && fits(reach, &origin);
         match own || self.allowed.contains(&origin) {
             true => Ok(()),
             false if host_of_origin(&origin).is_none() => Err(OriginError::Hidden),
@@ -56,8 +74,9 @@ impl Origins {
         origin.filter(|origin| self.allowed.contains(&origin.to_ascii_lowercase()))
     }
 
-    /// An address cannot be bent by a name server, so any will do; of names only localhost and those that were allowed.
-    fn is_own_host(&self, host: &str) -> bool {
+    /// An address cannot be bent by a name server, so any will do; of names only localhost, those that were allowed, and those
+    /// of the certificate.
+    fn is_own_host(&self, reach: Reach<'_>, host: &str) -> bool {
         let name = without_port(host);
         let literal = name
             .trim_start_matches('[')
@@ -71,6 +90,18 @@ impl Origins {
                 .allowed
                 .iter()
                 .any(|origin| host_of_origin(origin).is_some_and(|allowed| without_port(allowed) == name))
+            || match reach {
+                Reach::Clear => false,
+                Reach::Encrypted(is_certified) => is_certified(name),
+            }
+    }
+}
+
+/// Whether a page of this origin can have come from a server that is reached like this.
+fn fits(reach: Reach<'_>, origin: &str) -> bool {
+    match reach {
+        Reach::Clear => true,
+        Reach::Encrypted(_) => origin.starts_with("https://"),
     }
 }
 
@@ -137,7 +168,9 @@ mod tests {
         let origins =
             Origins::parse(&["https://app.example.org".to_owned(), "http://ui.local:3000/".to_owned()]).expect("valid");
         assert_eq!(
-            origins.check(Some(host), origin, None).map_err(|e| e.status()),
+            origins
+                .check(Reach::Clear, Some(host), origin, None)
+                .map_err(|e| e.status()),
             status.map_or(Ok(()), Err),
             "{host} {origin:?}"
         );
@@ -187,12 +220,47 @@ mod tests {
         }
     }
 
+    /// The same for a server inside TLS whose certificate is for `feed.example.org`.
+    #[track_caller]
+    fn check_encrypted(host: &str, origin: Option<&str>, status: Option<u16>) {
+        let origins = Origins::parse(&["http://ui.local:3000".to_owned()]).expect("valid");
+        let reach = Reach::Encrypted(&|name| name == "feed.example.org");
+        assert_eq!(
+            origins.check(reach, Some(host), origin, None).map_err(|e| e.status()),
+            status.map_or(Ok(()), Err),
+            "{host} {origin:?}"
+        );
+    }
+
+    #[test]
+    fn e11_inside_tls_the_servers_own_pages_come_by_https() {
+        for host in ["feed.example.org", "feed.example.org:8765", "[::1]:8765", "localhost"] {
+            check_encrypted(host, Some(&format!("https://{host}")), None);
+            check_encrypted(host, Some(&format!("http://{host}")), Some(403));
+            check_encrypted(host, Some("http://ui.local:3000"), None);
+            check_encrypted(host, Some("https://ui.local:3000"), Some(403));
+        }
+        check_encrypted("feed.example.org:8765", Some("https://feed.example.org"), Some(403));
+        check_encrypted("feed.example.org", Some("https://other.example.org"), Some(403));
+        // In the clear a proxy may be the one that encrypts.
+        check("127.0.0.1:8765", Some("https://127.0.0.1:8765"), None);
+    }
+
+    #[test]
+    fn e12_inside_tls_the_names_of_the_certificate_are_the_servers_own() {
+        check_encrypted("FEED.example.org:8765", None, None);
+        for host in ["example.org", "other.example.org", "feed.example.org.evil.example", ""] {
+            check_encrypted(host, None, Some(421));
+        }
+        check("feed.example.org", None, Some(421));
+    }
+
     #[test]
     fn a_page_that_hides_its_origin_is_still_told() {
-        let origins = Origins::default();
-        assert!(origins.check(Some("localhost"), None, Some("cross-site")).is_err());
-        assert!(origins.check(Some("localhost"), None, Some("same-origin")).is_ok());
-        assert!(origins.check(Some("localhost"), None, Some("none")).is_ok());
+        let check = |site| Origins::default().check(Reach::Clear, Some("localhost"), None, Some(site));
+        assert!(check("cross-site").is_err());
+        assert!(check("same-origin").is_ok());
+        assert!(check("none").is_ok());
     }
 
     #[test]

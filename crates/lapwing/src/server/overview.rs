@@ -3,7 +3,6 @@
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use lapwing_wire::control::Level;
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::time::micros_text;
@@ -18,11 +17,11 @@ use super::topics::Topic;
 use crate::clock::Now;
 
 /// Answers a request for the topics that the one who asks may listen to.
-pub fn answer(front: &Front, request: &Request<Incoming>) -> Answer {
+pub fn answer(front: &Front, request: &Request<()>) -> Answer {
     tell(front, request).unwrap_or_else(|refusal| *refusal)
 }
 
-fn tell(front: &Front, request: &Request<Incoming>) -> Result<Answer, Box<Answer>> {
+fn tell(front: &Front, request: &Request<()>) -> Result<Answer, Box<Answer>> {
     if request.uri().query().is_some_and(|query| !query.is_empty()) {
         let sentence = "there is nothing to ask for here: leave out what stands behind the ?";
         return Err(Box::new(refusal(StatusCode::BAD_REQUEST, sentence)));

@@ -35,6 +35,7 @@ use super::worker::{Share, Stop};
 use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::Grant;
+use crate::reason::reason;
 use crate::session::{Missed, Mode, Readers, Session};
 use crate::socket::Socket;
 use crate::socket::path::Path;
@@ -555,7 +556,7 @@ impl Peer {
     pub fn on_unreadable(&mut self, topic: &Topic, offset: Offset, error: &io::Error, common: &Common) {
         common.tell(Event::Storage {
             topic: topic.name().clone(),
-            text: format!("cannot read from offset {offset} on: {error}"),
+            text: format!("cannot read from offset {offset} on: {}", reason(error)),
         });
         let reason = format!("topic {} cannot be read at offset {offset}", topic.name());
         self.session.close(CloseCode::INTERNAL, &reason);

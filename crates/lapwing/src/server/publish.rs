@@ -1,11 +1,11 @@
 //! Publishing over HTTP: `POST /topics/NAME/messages`. One body is appended whole or not at all.
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue,
+    RETRY_AFTER,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::{Full, LengthLimitError};
 use lapwing_wire::control::Level;
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::escape::escaped;
@@ -19,7 +19,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::breach::Breach;
-use super::front::{Answer, Front, plain, refusal, text};
+use super::front::{Answer, Body, Front, plain, refusal, text};
 use super::gate;
 use super::topics::Topic;
 use crate::clock::Now;
@@ -30,10 +30,12 @@ use crate::source::payloads::Payloads;
 use crate::terminal::form;
 
 /// Answers a request to a topic's messages.
-pub async fn answer(front: &Front, topic: &str, request: Request<Incoming>) -> Answer {
+pub async fn answer(front: &Front, topic: &str, request: &Request<()>, body: &mut Body) -> Answer {
     match *request.method() {
         Method::POST => {
-            let answer = publish(front, topic, request).await.unwrap_or_else(|refusal| *refusal);
+            let answer = publish(front, topic, request, body)
+                .await
+                .unwrap_or_else(|refusal| *refusal);
             front.common.counts.published.add(answer.status().as_u16());
             answer
         }
@@ -64,14 +66,15 @@ pub async fn answer(front: &Front, topic: &str, request: Request<Incoming>) -> A
     }
 }
 
-async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Result<Answer, Box<Answer>> {
+async fn publish(front: &Front, topic: &str, request: &Request<()>, body: &mut Body) -> Result<Answer, Box<Answer>> {
+    let headers = request.headers();
     let topics = &front.common.topics;
-    let caller = gate::caller(&front.common, &request, "", None)?;
+    let caller = gate::caller(&front.common, request, "", None)?;
     let name = TopicName::parse(topic).ok();
     if let Some(name) = &name {
         caller
             .check_publish(name)
-            .map_err(|denied| gate::refused(&front.common, &request, &denied))?;
+            .map_err(|denied| gate::refused(&front.common, request, &denied))?;
     }
     let may = |name: &TopicName| caller.check_publish(name).is_ok();
     let topic = name.and_then(|name| topics.find(&name)).ok_or_else(|| {
@@ -87,11 +90,11 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
         );
         return Err(refuse(StatusCode::CONFLICT, &sentence));
     }
-    let form = Form::of(text(request.headers(), "content-type"))?;
-    let named = named(request.headers())?;
+    let form = Form::of(text(headers, "content-type"))?;
+    let named = named(headers)?;
     refuse_when_stopping(front)?;
-    let room = room(front, request.headers())?;
-    let body = body(front, request).await?;
+    let room = room(front, body)?;
+    let body = read(front, body).await?;
     let messages = form.read(&body)?;
     let (count, most) = (messages.len(), front.common.limits.body_messages_max);
     if count > most {
@@ -108,19 +111,26 @@ async fn publish(front: &Front, topic: &str, request: Request<Incoming>) -> Resu
 /// Nothing is taken that clients who were dismissed already would miss.
 fn refuse_when_stopping(front: &Front) -> Result<(), Box<Answer>> {
     match front.common.is_stopping() {
-        true => Err(refuse(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "this server is stopping; nothing was appended",
-        )),
+        true => Err(stopping()),
         false => Ok(()),
     }
 }
 
-/// Room for a body among all those that are read now.
-fn room<'a>(front: &'a Front, headers: &HeaderMap) -> Result<SemaphorePermit<'a>, Box<Answer>> {
+fn stopping() -> Box<Answer> {
+    refuse(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "this server is stopping; nothing was appended",
+    )
+}
+
+/// Room for a body among all those that are read now. One that says it is too long is refused before anything of it is read.
+fn room<'a>(front: &'a Front, body: &Body) -> Result<SemaphorePermit<'a>, Box<Answer>> {
     let most = front.common.limits.body_bytes_max;
-    let announced = text(headers, "content-length").and_then(|length| length.parse::<usize>().ok());
-    let kib = announced.unwrap_or(most).min(most).div_ceil(1024).max(1);
+    let announced = body.announced();
+    if let Some(bytes) = announced.filter(|bytes| *bytes > most as u64) {
+        return Err(too_long(front, &format!("a body of {bytes} bytes")));
+    }
+    let kib = announced.map_or(most, |bytes| bytes as usize).div_ceil(1024).max(1);
     let permits = u32::try_from(kib).unwrap_or(u32::MAX);
     front.common.body_room.try_acquire_many(permits).map_err(|_| {
         front.common.breaches.count(Breach::Bodies);
@@ -173,20 +183,30 @@ fn named(headers: &HeaderMap) -> Result<Option<Named>, Box<Answer>> {
     }
 }
 
+/// The answer to a body over the limit. What comes of it is read by nobody, so its connection takes no other request.
+fn too_long(front: &Front, body: &str) -> Box<Answer> {
+    front.common.breaches.count(Breach::Body);
+    let most = front.common.limits.body_bytes_max;
+    let sentence = format!("{body} is over the limit of {most} bytes; nothing was appended, send less at once");
+    let mut answer = refuse(StatusCode::PAYLOAD_TOO_LARGE, &sentence);
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
 /// Reads the body within its limit and in time.
-async fn body(front: &Front, request: Request<Incoming>) -> Result<bytes::Bytes, Box<Answer>> {
+async fn read(front: &Front, body: &mut Body) -> Result<bytes::Bytes, Box<Answer>> {
     let limits = &front.common.limits;
-    let collected = Limited::new(request.into_body(), limits.body_bytes_max).collect();
-    match tokio::time::timeout(limits.handshake_timeout, collected).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            front.common.breaches.count(Breach::Body);
-            let sentence = format!(
-                "the body is over the limit of {} bytes; send less at once",
-                limits.body_bytes_max
-            );
-            Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &sentence))
-        }
+    let read = tokio::time::timeout(limits.handshake_timeout, body.read(limits.body_bytes_max));
+    let read = tokio::select! {
+        read = read => read,
+        // It would not be taken any more.
+        () = front.common.stopped() => return Err(stopping()),
+    };
+    match read {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long(front, "the body")),
         Ok(Err(_)) => Err(refuse(
             StatusCode::BAD_REQUEST,
             "the body ended before it was whole; nothing was appended",

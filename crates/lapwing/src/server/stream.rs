@@ -8,7 +8,6 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use lapwing_wire::control::{Answer as Granted, PLAIN_PROTOCOL, SUBPROTOCOL};
@@ -28,6 +27,7 @@ use super::event::Event;
 use super::front::{Answer, Front, Guest, joined, refusal, text};
 use super::gate;
 use super::label::ClientLabel;
+use super::linger::Lingering;
 use super::meter::Metered;
 use super::topics::{Topic, TopicId};
 use super::worker::Arrival;
@@ -39,7 +39,7 @@ use crate::socket::tls::Tls;
 use crate::terminal::form;
 
 /// Answers a request for a stream: 101, or why not.
-pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
+pub fn answer(front: &Front, mut request: Request<()>) -> Answer {
     let Decided {
         key,
         mode,
@@ -106,14 +106,21 @@ pub fn answer(front: &Front, mut request: Request<Incoming>) -> Answer {
     switching(&key, protocol, agreed.as_deref())
 }
 
+/// What stands between HTTP and a socket.
+type Whole<S> = Metered<Lingering<S>>;
+
 /// The socket of an upgraded connection, what encrypts it, and the bytes that came behind the handshake and were read already.
 fn bare(upgraded: Upgraded) -> Option<(TcpStream, Option<Box<Tls>>, Vec<u8>)> {
-    let upgraded = match upgraded.downcast::<TokioIo<Metered<TcpStream>>>() {
-        Ok(plain) => return Some((plain.io.into_inner().into_inner(), None, plain.read_buf.to_vec())),
+    let upgraded = match upgraded.downcast::<TokioIo<Whole<TcpStream>>>() {
+        Ok(plain) => {
+            let stream = plain.io.into_inner().into_inner().into_inner();
+            return Some((stream, None, plain.read_buf.to_vec()));
+        }
         Err(upgraded) => upgraded,
     };
-    let encrypted = upgraded.downcast::<TokioIo<Metered<TlsStream<TcpStream>>>>().ok()?;
-    let (stream, connection) = encrypted.io.into_inner().into_inner().into_inner();
+    let encrypted = upgraded.downcast::<TokioIo<Whole<TlsStream<TcpStream>>>>().ok()?;
+    let encrypted_by = encrypted.io.into_inner().into_inner().into_inner();
+    let (stream, connection) = encrypted_by.into_inner();
     let tls = Box::new(Tls::new(connection));
     Some((stream, Some(tls), encrypted.read_buf.to_vec()))
 }
@@ -134,7 +141,7 @@ struct Decided {
 /// The places granted, and what keeps them where a topic holds back its source.
 type Grants = (Vec<(TopicId, Grant)>, Vec<(TopicId, Pin)>);
 
-fn decide(common: &Arc<Common>, request: &Request<Incoming>) -> Result<Decided, Box<Answer>> {
+fn decide(common: &Arc<Common>, request: &Request<()>) -> Result<Decided, Box<Answer>> {
     if common.is_stopping() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "this server is stopping");
     }

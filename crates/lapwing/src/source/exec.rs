@@ -20,6 +20,8 @@ use super::spec::Restart;
 use super::{Ended, SourceEvents, pump, told};
 use crate::terminal::form;
 
+use crate::reason::reason;
+
 /// Runs the command until it ends for good, or the source is stopped.
 pub async fn run(
     command: &str,
@@ -37,7 +39,7 @@ pub async fn run(
                 None => return Ended::Stopped,
             },
             Err(error) => {
-                events.tell(format!("cannot run sh: {error}"));
+                events.tell(format!("cannot run sh: {}", reason(&error)));
                 None
             }
         };
@@ -107,7 +109,7 @@ async fn follow(
         if let Some(output) = output
             && let Err(error) = pump(output, feeder).await
         {
-            events.tell(format!("the command's output broke: {error}"));
+            events.tell(format!("the command's output broke: {}", reason(&error)));
         }
         // It has closed its output; whatever else it does is waited for, unless the server stops.
         exited(command.group).await;

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::log::Log;
+use crate::reason::reason;
 use arrays::Arrays;
 use feeder::Feeder;
 use generator::Generator;
@@ -139,7 +140,7 @@ impl Run {
                         "standard input has ended after {}",
                         crate::terminal::form::counted(lines, "line")
                     ),
-                    Err(error) => format!("standard input broke: {error}"),
+                    Err(error) => format!("standard input broke: {}", reason(&error)),
                 });
                 Ended::OfItself
             }

@@ -18,6 +18,7 @@ use super::{Ended, SourceEvents};
 use crate::clock::Now;
 use crate::log::AppendError;
 use crate::log::batch::NewMessage;
+use crate::reason::reason;
 use crate::recording::note::Note;
 use crate::recording::parts;
 use crate::recording::reader::{Entry, Reader, Record, RecordedMessage};
@@ -48,7 +49,7 @@ pub async fn run(
             Ok(entry) => entry,
             Err(Broken { line, error }) => {
                 unplayed.on_broken(&part, line);
-                events.tell(format!("{part} cannot be read: {error}"));
+                events.tell(format!("{part} cannot be read: {}", reason(&error)));
                 continue;
             }
         };

@@ -321,10 +321,7 @@ fn parse_feed(head: &str, settings: &mut Settings<'_>) -> Result<Feed, Wrong> {
         "push" => Ok(Feed::Push),
         _ => {
             let name = head.split(':').next().unwrap_or(head);
-            let near = SOURCES
-                .iter()
-                .min_by_key(|known| distance(name, known))
-                .filter(|known| distance(name, known) <= 2);
+            let near = nearest(name, SOURCES.iter().copied());
             let meant = near.map_or(String::new(), |known| format!("did you mean {known:?}? "));
             Err(Wrong::new(
                 format!("unknown source {head:?}"),
@@ -465,10 +462,7 @@ impl<'a> Settings<'a> {
                 "leave it out",
             ));
         }
-        let near = KEYS
-            .iter()
-            .min_by_key(|known| distance(key, known))
-            .filter(|known| distance(key, known) <= 2);
+        let near = nearest(key, KEYS.iter().copied());
         let meant = near.map_or(String::new(), |known| format!("did you mean {known}? "));
         Err(Wrong::new(
             format!("unknown setting {key:?}"),
@@ -487,6 +481,17 @@ fn hint_for(key: &str) -> &'static str {
         "speed" => "speed=1 keeps the recorded timing, speed=10 is ten times as fast, speed=max waits for nothing",
         _ => "see lapwing serve --help for the settings of each source",
     }
+}
+
+/// The word that was meant by another one, if it is near.
+pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        // Others are no nearer than that, and what was typed may be long.
+        .filter(|known| known.len().abs_diff(typed.len()) <= 2)
+        .map(|known| (distance(typed, known), known))
+        .filter(|(distance, _)| *distance <= 2)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
 }
 
 /// How many letters have to change to make `a` into `b` (Levenshtein's distance).

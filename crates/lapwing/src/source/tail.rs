@@ -13,6 +13,7 @@ use rustix::fs::OFlags;
 use super::feeder::Feeder;
 use super::spec::TailFrom;
 use super::{Ended, SourceEvents};
+use crate::reason::reason;
 use crate::terminal::form;
 
 /// Follows the file until the source is dropped. Each look at it is taken on a blocking thread, since a disk may be slow.
@@ -45,13 +46,13 @@ pub async fn run(path: &Path, from: TailFrom, mut feeder: Feeder, events: &dyn S
                 form::bytes(bytes)
             )),
             Seen::NotYet(error) => events.tell(format!(
-                "{name} cannot be read yet ({error}); it is followed from its start when it can"
+                "{name} cannot be read yet ({}); it is followed from its start when it can", reason(&error)
             )),
             Seen::NoFile(what) => events.tell(format!(
                 "{name} is {what}, and only files are followed: use exec:cat {name}, or stdin; it is followed from its start \
                  when it is a file"
             )),
-            Seen::Broken(error) => events.tell(format!("{name} broke ({error}); it is opened again")),
+            Seen::Broken(error) => events.tell(format!("{name} broke ({}); it is opened again", reason(&error))),
             Seen::Nothing => {}
         }
         tokio::time::sleep(POLL).await;

@@ -325,7 +325,7 @@ fn a_tokens_file_that_is_broken_changes_nothing_and_is_told_once_without_what_st
     assert_eq!(ask_with(&server, "/?topics=users", WEB.1).status, 101);
     std::fs::remove_file(tokens.path()).unwrap();
     server.event("access", |event| {
-        event["text"].as_str().unwrap().contains("No such file")
+        event["text"].as_str().unwrap().contains("no such file")
     });
     assert_eq!(ask_with(&server, "/?topics=users", WEB.1).status, 101);
     tokens.change(&server, &lines_of(&[WEB, ALL]), "2 tokens in force");
@@ -481,7 +481,7 @@ fn a_file_that_is_of_no_use_is_told_before_anything_starts() {
         assert!(told.contains("\nhint: "), "{told}");
         told
     };
-    assert!(start(&["--tokens", "/nowhere/tokens"]).contains("cannot read /nowhere/tokens: No such file"));
+    assert!(start(&["--tokens", "/nowhere/tokens"]).contains("cannot read /nowhere/tokens: no such file"));
     let broken = Secrets::new("web lapwing_hunter2 listen:users\n");
     let told = start(&["--tokens", &broken.path()]);
     assert!(

@@ -74,7 +74,7 @@ fn where_the_kernel_forbids_it_each_client_has_a_system_call_and_who_insists_is_
     assert_eq!(refused.status.code(), Some(1));
     let told = String::from_utf8_lossy(&refused.stderr);
     assert!(
-        told.contains("io_uring is not to be had here: Operation not permitted"),
+        told.contains("io_uring is not to be had here: operation not permitted"),
         "{told}"
     );
 }

@@ -15,7 +15,7 @@ use crate::support::frames::{
     BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, Raw, TEXT, header, masked, upgrade_request,
 };
 use crate::support::http::{get, send};
-use crate::support::server::Server;
+use crate::support::server::{Plan, Server};
 
 const ECHO: &[&str] = &["--echo", "--topic", "quiet=push"];
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -26,6 +26,17 @@ fn open(server: &Server) -> Raw {
 
 fn connect(server: &Server) -> TcpStream {
     TcpStream::connect(server.address()).unwrap()
+}
+
+#[test]
+fn the_console_says_whose_messages_go_back() {
+    let server = Plan::new(ECHO).text().start();
+    server
+        .err()
+        .with("Echo     messages to /echo go back to who sent them (--echo)");
+    let _client = open(&server);
+    let joined = server.err().with(" joined from ");
+    assert!(joined.ends_with(" (echo): its messages go back"), "{joined}");
 }
 
 #[test]
@@ -52,6 +63,7 @@ fn messages_come_back_as_they_came_and_topics_run_beside_them() {
     client.send(&masked(FIN | CLOSE, &[&1000_u16.to_be_bytes()[..], b"done"].concat()));
     assert_eq!(client.closed().0, 1000);
     assert_eq!(server.event("joined", |_| true)["mode"], "echo");
+    assert_eq!(server.event("ready", |_| true)["echo"], true);
     let left = server.event("left", |_| true);
     assert_eq!((&left["code"], &left["by"]), (&json!(1000), &json!("client")), "{left}");
     Raw::follow(&server, "topics=quiet");

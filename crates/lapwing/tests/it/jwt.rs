@@ -335,6 +335,17 @@ fn e9_a_token_shown_later_must_be_good_of_the_same_one_and_for_what_is_followed(
 }
 
 #[test]
+fn e9_a_token_without_a_name_takes_no_others_place() {
+    let keys = secret();
+    let server = guarded(&keys, &[]);
+    let nameless = |id: &str| token(&json!({ "exp": in_seconds(600), "jti": id, "scope": "listen:*" }));
+    let mut speaker = speak_with(&server, "topics=users", &nameless("1"));
+    speaker.command(&json!({ "type": "auth", "token": nameless("2") }));
+    let reason = "the token is of somebody else than this connection".to_owned();
+    assert_eq!(speaker.closed(), (4500, reason));
+}
+
+#[test]
 fn e9_a_clock_that_is_set_back_does_not_make_a_session_longer() {
     let name = "e9_a_clock_that_is_set_back_does_not_make_a_session_longer";
     let Some(library) = faketime() else {

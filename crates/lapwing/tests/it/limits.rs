@@ -450,6 +450,7 @@ const RANGES: &[(&str, &str, &str, &str)] = &[
     ("--max-report-rate", "0", "1001", "1 to 1000"),
     ("--max-subscriptions", "0", "10001", "1 to 10000"),
     ("--max-topics", "0", "10001", "1 to 10000"),
+    ("--max-events", "0", "1000001", "1 to 1000000"),
     ("--max-body", "0B", "65MiB", "1B to 64MiB"),
     ("--max-body-messages", "0", "1000001", "1 to 1000000"),
     ("--max-bodies", "1023KiB", "3GiB", "1MiB to 2GiB"),
@@ -479,7 +480,7 @@ fn item_7_each_limit_has_a_key_in_the_settings_file_and_a_line_in_the_long_help(
     let file = folder.path().join("lapwing.toml");
     let settings = "trust-proxy = [\"127.0.0.1\"]\nmax-connections-per-address = 10\nmax-connections-per-token = 10\nmax-accept-rate = 10\nmax-accept-rate-per-address = 5\nmax-head = \"9KiB\"\n\
         max-headers = 20\nmax-url = \"100B\"\nmax-fragments = 2\nmax-unfinished = \"2MiB\"\nmax-message-rate = 7\nmax-byte-rate = \"2MiB\"\nmax-command-rate = 9\n\
-        max-report-rate = 2\nmax-subscriptions = 3\nmax-topics = 2\nmax-body-messages = 5\nmax-bodies = \"2MiB\"\nsubscribe-timeout = \"2s\"\nstall-rate = \"1KiB\"\n";
+        max-report-rate = 2\nmax-subscriptions = 3\nmax-topics = 2\nmax-events = 2\nmax-body-messages = 5\nmax-bodies = \"2MiB\"\nsubscribe-timeout = \"2s\"\nstall-rate = \"1KiB\"\n";
     std::fs::write(&file, settings).unwrap();
     let server = serve(&["--config", file.to_str().unwrap()]);
     let url = |bytes: usize| get(&server, &format!("/healthz?{}", "x".repeat(bytes - "/healthz?".len()))).status;

@@ -109,6 +109,71 @@ fn d9_a_chunked_body_over_the_limit_is_413() {
     assert_nothing_was_appended(&server);
 }
 
+/// The head of a publish, with these lines at its end.
+fn head(server: &Server, lines: &str) -> String {
+    let address = server.address();
+    format!("POST {PATH} HTTP/1.1\r\nHost: {address}\r\nContent-Type: text/plain\r\n{lines}\r\n\r\n")
+}
+
+#[test]
+fn d9_a_body_over_the_limit_is_413_at_its_content_length_before_any_of_it_comes() {
+    let server = Server::start(&[ORDERS, &["--max-body", "100B"]].concat());
+    for (length, expected) in [
+        ("101", 413),
+        ("4294967396", 413),
+        ("18446744073709551613", 413),
+        // No length that there is: hyper's own answer.
+        ("18446744073709551616", 400),
+    ] {
+        let mut stream = open(server.address());
+        write!(stream, "{}", head(&server, &format!("Content-Length: {length}"))).unwrap();
+        let answer = answer(&mut stream).expect("an answer");
+        assert_eq!(answer.status, expected, "{length}");
+        if expected == 413 {
+            assert_eq!(answer.header("connection"), Some("close"));
+            assert_eq!(
+                answer.body,
+                format!(
+                    "a body of {length} bytes is over the limit of 100 bytes; nothing was appended, send less at once\n"
+                )
+            );
+        }
+    }
+    assert_nothing_was_appended(&server);
+}
+
+#[test]
+fn d9_who_waits_to_be_told_to_continue_is_told_that_the_body_is_too_long() {
+    let server = Server::start(&[ORDERS, &["--max-body", "100B"]].concat());
+    let mut stream = open(server.address());
+    write!(
+        stream,
+        "{}",
+        head(&server, "Content-Length: 101\r\nExpect: 100-continue")
+    )
+    .unwrap();
+    assert_eq!(answer(&mut stream).expect("an answer").status, 413);
+    // And no 100 behind it.
+    assert!(answer(&mut stream).is_none());
+}
+
+#[test]
+fn d9_who_sends_a_whole_body_before_reading_still_gets_the_answer() {
+    let server = Server::start(ORDERS);
+    // More than the kernel holds for both sides: most of it is sent behind the answer.
+    let body = vec![b'x'; 12 << 20];
+    let length = format!("Content-Length: {}", body.len());
+    let elsewhere = head(&server, &length).replace("orders", "order");
+    for (head, expected) in [(head(&server, &length), 413), (elsewhere, 404)] {
+        let mut stream = open(server.address());
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&body).expect("the server takes what it has refused");
+        let answer = answer(&mut stream).expect("an answer");
+        assert_eq!(answer.status, expected, "{}", answer.body);
+    }
+    assert_nothing_was_appended(&server);
+}
+
 #[test]
 fn d9_a_content_type_that_is_not_taken_is_415() {
     let server = Server::start(ORDERS);

@@ -58,7 +58,7 @@ fn f18_with_few_open_files_it_serves_whom_it_can_refuses_the_rest_and_recovers()
     assert!((10..40).contains(&served.len()), "{} of 60 are served", served.len());
     server.event("limit", |told| {
         let text = told["text"].as_str().unwrap();
-        text.starts_with("no room for more connections (Too many open files")
+        text.starts_with("no room for more connections (too many open files")
     });
     for client in &mut served {
         assert_eq!(client.frame().expect("those inside are served").first_byte, FIN | TEXT);

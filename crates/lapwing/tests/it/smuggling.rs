@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 
 use crate::support::frames::upgrade_request;
-use crate::support::http::open;
+use crate::support::http::{answer, open};
 use crate::support::server::Server;
 
 /// One that waits for the next request soon gives up.
@@ -124,4 +124,25 @@ fn d6_a_head_of_another_protocol_is_refused_with_one_answer() {
             "{request:?}: {answers:?}"
         );
     }
+}
+
+#[test]
+fn d6_what_does_not_begin_as_a_request_is_told_so() {
+    let server = Server::start(TOPICS);
+    for rubbish in [
+        &b"\0\x01\x02"[..],
+        b"\x80\x01",
+        b"{\"a\":1}\r\n\r\n",
+        b"(",
+        b" GET / HTTP/1.1\r\n\r\n",
+    ] {
+        let mut stream = open(server.address());
+        stream.write_all(rubbish).unwrap();
+        let answer = answer(&mut stream).expect("an answer");
+        assert_eq!(answer.status, 400, "{rubbish:?}");
+        assert_eq!(answer.body, "what came does not begin with a request of HTTP/1.1\n");
+    }
+    // An empty line in front of a request is none of it (RFC 9112 section 2.2).
+    let answers = statuses(&server, &format!("\r\n{}", hidden(&server)));
+    assert_eq!(answers, [200]);
 }

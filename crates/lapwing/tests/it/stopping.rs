@@ -1,10 +1,14 @@
 //! The end of a server, asked for by a signal.
 
+use std::io::Write as _;
+use std::time::Duration;
+
+use lapwing_wire::time::WallTime;
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::client::{Heard, follow, speak};
-use crate::support::http::{get, post};
+use crate::support::http::{answer, get, open, post};
 use crate::support::server::{Plan, Server};
 
 const LIVELY: &[&str] = &["--topic", "users=users?every=10ms"];
@@ -145,6 +149,51 @@ fn item_7_a_client_that_never_answers_the_close_does_not_hold_the_stop() {
     assert_eq!(server.wait().code(), Some(0));
     assert_eq!(server.event("left", |_| true)["code"], 1001);
     assert!(matches!(mute.hear(), Heard::Text(_) | Heard::Close(1001, _)));
+}
+
+/// What passed between the beginning and the end of a stop, as its events tell it.
+fn stopped_within(server: &mut Server) -> Duration {
+    assert_eq!(server.wait().code(), Some(0));
+    let at = |name: &str| {
+        let event = server.event(name, |_| true);
+        let time = WallTime::parse(event["time"].as_str().unwrap()).unwrap();
+        Duration::from_nanos(time.nanos().unsigned_abs())
+    };
+    at("stopped").saturating_sub(at("stopping"))
+}
+
+#[test]
+fn a13_clients_that_are_stuck_hold_the_stop_no_longer_than_the_drain() {
+    // As long as a close is waited for, or longer.
+    let drain = Duration::from_secs(3);
+    let mut server = Server::start(&["--topic", "feed=push", "--drain", "3s"]);
+    let _stuck = [follow(&server, "topics=feed"), follow(&server, "topics=feed")];
+    lag(&server);
+    server.interrupt();
+    let took = stopped_within(&mut server);
+    assert!(took >= drain, "they might have gone on: {took:?}");
+    // With a wait for their closes behind the drain it is at least a second more.
+    assert!(took < drain + Duration::from_millis(950), "{took:?}");
+    assert_eq!(server.events("left").len(), 2);
+}
+
+#[test]
+fn a13_a_body_that_is_still_coming_is_refused_and_does_not_hold_the_stop() {
+    let mut server = Server::start(&["--topic", "feed=push", "--handshake-timeout", "5m"]);
+    let mut stream = open(server.address());
+    let head = format!(
+        "POST /topics/feed/messages HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        server.address()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // Now it is being read.
+    assert_eq!(answer(&mut stream).expect("an answer").status, 100);
+    stream.write_all(b"12").unwrap();
+    server.interrupt();
+    let answer = answer(&mut stream).expect("an answer");
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert_eq!(answer.body, "this server is stopping; nothing was appended\n");
+    assert_eq!(server.wait().code(), Some(0));
 }
 
 /// More than the kernel's buffers take.

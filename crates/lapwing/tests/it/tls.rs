@@ -2,7 +2,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -73,6 +72,22 @@ fn the_banner_says_wss_and_https_and_whose_the_certificate_is() {
         "{banner}"
     );
     assert!(banner.contains(&format!("lapwing listen {url} --insecure")), "{banner}");
+}
+
+#[test]
+fn d9_inside_tls_too_who_sends_a_whole_body_before_reading_gets_the_answer() {
+    let server = made(&[]);
+    let mut inside = connect(&server);
+    let body = vec![b'x'; 12 << 20];
+    let head = format!(
+        "POST /topics/orders/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    inside.write_all(head.as_bytes()).unwrap();
+    inside.write_all(&body).expect("the server takes what it has refused");
+    let mut answer = String::new();
+    inside.read_to_string(&mut answer).expect("it ends with a close_notify");
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
 #[test]
@@ -181,6 +196,17 @@ fn files_that_are_no_certificate_or_no_key_are_told() {
         &["--tls-cert", cert, "--tls-key", other.key.to_str().unwrap()],
         "does not belong to the certificate in",
         "name the two files of one pair",
+    );
+    // PEM of a key, and an empty sequence in it.
+    std::fs::write(
+        &other.key,
+        "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n",
+    )
+    .unwrap();
+    check_usage(
+        &["--tls-cert", cert, "--tls-key", other.key.to_str().unwrap()],
+        "cannot be used: the key is of a kind or length that is not taken",
+        "an ECDSA key",
     );
 }
 
@@ -326,6 +352,45 @@ fn d10_a_certificate_that_is_renewed_in_its_files_is_taken_by_itself() {
     assert_eq!(met(&connect(&server)), second);
 }
 
+/// A certificate for these names and this machine's address.
+fn named(params: &mut rcgen::CertificateParams, names: &[&str]) {
+    for name in names {
+        let name = (*name).try_into().unwrap();
+        params.subject_alt_names.push(rcgen::SanType::DnsName(name));
+    }
+}
+
+/// The status of a request to a server that is asked for by this name, from a page of this origin.
+#[track_caller]
+fn status(server: &Server, host: &str, origin: Option<&str>) -> u16 {
+    let mut inside = connect(server);
+    let origin = origin.map_or(String::new(), |origin| format!("Origin: {origin}\r\n"));
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n{origin}Connection: close\r\n\r\n");
+    inside.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    inside.read_to_string(&mut answer).expect("it ends with a close_notify");
+    answer[9..12].parse().expect("a status")
+}
+
+#[test]
+fn e12_a_server_answers_to_the_names_of_its_certificate_also_of_one_that_came_later() {
+    let pair = Pair::with(|params| named(params, &["feed.example.org", "*.wild.example.org"]));
+    let server = of(&pair, &[]);
+    for host in ["feed.example.org", "Feed.Example.org:8765", "a.wild.example.org:443"] {
+        assert_eq!(status(&server, host, None), 200, "{host}");
+        assert_eq!(status(&server, host, Some(&format!("https://{host}"))), 200, "{host}");
+        assert_eq!(status(&server, host, Some(&format!("http://{host}"))), 403, "{host}");
+        assert_eq!(status(&server, host, Some("https://evil.example")), 403, "{host}");
+    }
+    for host in ["next.example.org", "a.b.wild.example.org", "wild.example.org"] {
+        assert_eq!(status(&server, host, None), 421, "{host}");
+    }
+    let second = pair.renew(|params| named(params, &["next.example.org"]));
+    hang_up(&server, &second);
+    assert_eq!(status(&server, "next.example.org", None), 200);
+    assert_eq!(status(&server, "feed.example.org", None), 421);
+}
+
 #[test]
 fn d10_a_hangup_that_finds_the_same_certificate_says_so() {
     let pair = Pair::new();
@@ -381,18 +446,25 @@ fn d1_a_tls_handshake_that_stalls_is_cut_and_delays_nobody() {
 
 #[test]
 fn d1_the_handshakes_of_tls_and_http_have_one_deadline() {
-    let server = made(&["--handshake-timeout", "5s"]);
+    let server = made(&["--handshake-timeout", "3s"]);
+    // Connections are accepted in their order: when another one is through its handshake, those before it have their deadlines.
+    let all_are_accepted = || drop(connect(&server));
     let mut stream = open(server.address());
     let mut connection = hello();
     let whole = records(&mut connection);
     stream.write_all(&whole[..9]).unwrap();
-    // Late, though in time.
-    std::thread::sleep(Duration::from_secs(3));
+    all_are_accepted();
+    // Another server's deadline tells when a while is over, well before the one here.
+    let other = Server::start(&[TOPICS, &["--handshake-timeout", "1s"]].concat());
+    ended(&mut open(other.address()));
+    // This one begins before a deadline for HTTP alone could.
+    let mut later = open(server.address());
+    all_are_accepted();
     stream.write_all(&whole[9..]).unwrap();
     let mut inside = rustls::StreamOwned::new(connection, stream);
-    while inside.conn.is_handshaking() && inside.conn.complete_io(&mut inside.sock).is_ok() {}
-    // This one begins where a deadline for HTTP alone would.
-    let mut later = open(server.address());
+    while inside.conn.is_handshaking() {
+        inside.conn.complete_io(&mut inside.sock).expect("late, though in time");
+    }
     ended(&mut inside);
     later.set_nonblocking(true).unwrap();
     let error = later.read(&mut [0]).expect_err("it is still waited for");
@@ -580,6 +652,7 @@ fn a_record_that_was_tampered_with_ends_its_connection_and_no_other() {
         (&json!("bad"), &json!(1006)),
         "{left}"
     );
+    assert_eq!(left["reason"], "it broke the rules of TLS");
     ended(&mut inside.sock);
     let before = message(&mut good).offset;
     assert_eq!(message(&mut good).offset, before + 1);
@@ -668,7 +741,15 @@ fn check_untrusted(server: &Server, ca: Option<&Pair>, why: &str, hint: &str) {
     assert!(ran.err[0].starts_with(&sentence), "{:?}", ran.err);
     assert_eq!(ran.err[1], hint, "{:?}", ran.err);
     let text = server.event("limit", |_| true)["text"].as_str().unwrap().to_owned();
-    assert!(text.contains("came no further than the TLS handshake"), "{text}");
+    let told = [
+        "it does not trust our certificate",
+        "our certificate is out of its time, by its clock",
+    ];
+    assert!(
+        told.iter()
+            .any(|told| text.ends_with(&format!("came no further than the TLS handshake: {told}"))),
+        "{text}"
+    );
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::support::client::follow;
 use crate::support::faults::skip;
-use crate::support::server::{LAPWING, Server, lapwing};
+use crate::support::http::get;
+use crate::support::server::{LAPWING, Plan, Server, lapwing};
 
 #[test]
 fn a16_a_port_in_use_is_told_before_anything_starts() {
@@ -54,7 +55,23 @@ fn a16_a_bad_address_is_told() {
     );
     check(
         &["--listen", "127.0.0.1:99999"],
-        &["--listen \"127.0.0.1:99999\" is no address"],
+        &["--listen \"127.0.0.1:99999\" names no port from 0 to 65535"],
+        &[hint],
+    );
+    check(
+        &["--listen", ":9404"],
+        &["--listen \":9404\" names no address"],
+        &["write 127.0.0.1:9404 for this machine, or 0.0.0.0:9404 with --open for all who can reach it"],
+    );
+    check(&["--listen", "::1:8765:x"], &["names no port from 0 to 65535"], &[hint]);
+    check(
+        &["--listen", "fe80::zz:8765"],
+        &["\"fe80::zz:8765\" is no address"],
+        &[hint],
+    );
+    check(
+        &["--listen", "no-such-host.invalid:8765"],
+        &["--listen \"no-such-host.invalid:8765\" is no address: nothing is known by that name"],
         &[hint],
     );
     check(
@@ -137,8 +154,41 @@ fn item_7_a_bad_setting_is_told_with_its_limits() {
     );
     check(
         &["--max-body", "65MiB"],
-        &["--max-body 65.0 MiB is out of range: 1B to 64MiB"],
+        &["--max-body \"65MiB\" is out of range: 1B to 64MiB"],
         &["write a size such as 1MiB"],
+    );
+    check(
+        &["--max-url", "1MiB"],
+        &["--max-url \"1MiB\" is out of range: 64B to 60KiB"],
+        &["write a size such as 8KiB"],
+    );
+    check(
+        &["--max-message", "abc"],
+        &["--max-message \"abc\" is no size: 1B to 64MiB"],
+        &["write a size such as 1MiB"],
+    );
+    check(
+        &["--max-headers", "-1"],
+        &["--max-headers \"-1\" is no whole number: 16 to 1000"],
+        &["write a whole number such as 64"],
+    );
+    check(
+        &["--drain", "1h"],
+        &["--drain \"1h\" is out of range: 0s to 5m"],
+        &["write a length of time such as 500ms or 20s"],
+    );
+    check(
+        &["--stall-timeout", "-1s"],
+        &["--stall-timeout \"-1s\" is out of range: 100ms to 5m"],
+        &["write a length of time"],
+    );
+    check(
+        &["--seed", "x", "--max-connections", "1e9"],
+        &[
+            "--max-connections \"1e9\" is no whole number: 1 to 1000000000",
+            "--seed \"x\" is no whole number: 0 to 18446744073709551615",
+        ],
+        &["write a whole number such as 1000", "write a whole number such as "],
     );
     check(
         &["--allow-origin", "*"],
@@ -193,6 +243,61 @@ fn item_7_programs_are_told_of_mistakes_as_objects() {
 }
 
 #[test]
+fn item_7_a_command_line_that_means_nothing_is_told_in_two_lines() {
+    for (args, error, hint) in [
+        (
+            &["serve", "--maxhead", "1KiB"][..],
+            "error: there is no flag \"--maxhead\"",
+            "hint: did you mean --max-head?",
+        ),
+        (
+            &["listen", "--for", "10"],
+            "error: --for \"10\" is no length of time",
+            "hint: write a number and a unit such as 500ms, 10s, 5m or 2h",
+        ),
+        (
+            &["publish"],
+            "error: TOPIC is missing",
+            "hint: write lapwing publish [URL] TOPIC",
+        ),
+    ] {
+        let ran = lapwing(args);
+        assert_eq!((ran.code, ran.err), (Some(2), vec![error.to_owned(), hint.to_owned()]));
+        assert!(ran.out.is_empty());
+        let ran = lapwing(&[args, &["--json"]].concat());
+        assert_eq!((ran.code, ran.err.len()), (Some(2), 1), "{:?}", ran.err);
+        let told: serde_json::Value = serde_json::from_str(&ran.err[0]).unwrap();
+        assert_eq!((&told["error"], &told["exit"]), (&error[7..].into(), &2.into()));
+    }
+}
+
+#[test]
+fn item_7_a_server_on_every_address_is_shown_where_it_can_be_reached() {
+    let mut plan = std::process::Command::new(LAPWING);
+    plan.args(["serve", "--listen", "0.0.0.0:0", "--open", "--topic", "orders=push"]);
+    let server = Plan::of(plan).text().start();
+    assert!(!server.address().ip().is_unspecified(), "{}", server.address());
+    assert_eq!(get(&server, "/healthz").status, 200);
+    server
+        .err()
+        .with("and every other address of this machine (--listen 0.0.0.0:");
+}
+
+#[test]
+fn f21_more_connections_than_open_files_are_not_promised() {
+    let server = Plan::with_open_files(60, &["--max-connections", "999999999"])
+        .text()
+        .start();
+    let room = server.err().with("room for ");
+    assert!(
+        room.ends_with(" connections: no more files may be open (ulimit -n)"),
+        "{room}"
+    );
+    let places = room.split("room for ").nth(1).unwrap().split(' ').next().unwrap();
+    assert!((1..60).contains(&places.parse::<u32>().unwrap()), "{room}");
+}
+
+#[test]
 fn item_7_a_flag_out_of_range_is_told_by_its_name() {
     for flag in [
         "--handshake-timeout",
@@ -239,8 +344,8 @@ fn item_7_a_mistake_in_the_settings_file_is_told_with_its_place() {
     write("seed = 7\nsead = 8\n");
     check(
         &["--config", &shown],
-        &[&format!("in the settings file {shown:?} line 2: unknown field")],
-        &["its keys are the flags without --"],
+        &[&format!("in the settings file {shown:?} line 2: unknown key \"sead\"")],
+        &["did you mean seed?"],
     );
     write("ping-interval = \"6m\"\n[topic]\nx = \"array\"\n");
     check(
@@ -253,7 +358,7 @@ fn item_7_a_mistake_in_the_settings_file_is_told_with_its_place() {
     );
     check(
         &["--config", "/nowhere/lapwing.toml"],
-        &["cannot read the settings file \"/nowhere/lapwing.toml\": No such file"],
+        &["cannot read the settings file \"/nowhere/lapwing.toml\": no such file"],
         &["name another file with --config"],
     );
 }

@@ -241,7 +241,57 @@ fn what_was_written_and_not_answered_may_have_arrived() {
     drop(feed);
     publisher.says("connection refused");
     publisher.signal(Signal::INT);
+    let end = publisher.finish().with_code(1);
+    end.said("published 0 messages to orders; 1 message on the way when we stopped, which may have arrived");
+}
+
+#[test]
+fn nothing_to_publish_is_told_and_needs_no_server() {
+    for url in [nobody(), Feed::bind().url()] {
+        let mut publisher = lapwing(&["publish", &url, "orders"]);
+        publisher.close_stdin();
+        let end = publisher.finish().with_code(0);
+        assert_eq!(end.stderr, ["nothing to publish: stdin held no line"]);
+        assert!(end.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_time_that_is_over_ends_it_with_what_is_there() {
+    let (server, url) = serve(&["--topic", "orders=push"]);
+    let mut publisher = lapwing(&["publish", &url, "orders", "--for", "2s"]);
+    publisher.write_line(b"1");
+    publisher.write_line(b"2");
+    // Standard input stays open.
     let end = publisher.finish().with_code(0);
+    assert_eq!(end.stderr, ["published 2 messages to orders: offsets 0-1"]);
+    server.signal(Signal::INT);
+    server.finish().with_code(0);
+}
+
+#[test]
+fn a_time_that_is_over_tells_what_is_not_on_the_server() {
+    let url = nobody();
+    let mut publisher = lapwing(&["publish", &url, "orders", "--for", "2s"]);
+    publisher.write_line(b"1");
+    publisher.says(&format!(
+        "no server at {url} (connection refused); trying until it comes"
+    ));
+    let end = publisher.finish().with_code(1);
+    end.said(&format!(
+        "error: 1 message not sent: no server at {url} (connection refused)"
+    ));
+    end.said("hint: start one with: lapwing serve");
+}
+
+#[test]
+fn a_time_that_is_over_leaves_open_what_was_not_answered() {
+    let feed = Feed::bind();
+    let mut publisher = lapwing(&["publish", &feed.url(), "orders", "--for", "2s"]);
+    publisher.write_line(b"1");
+    let mut stream = feed.accept_tcp();
+    Posted::read(&mut stream);
+    let end = publisher.finish().with_code(1);
     end.said("published 0 messages to orders; 1 message on the way when we stopped, which may have arrived");
 }
 

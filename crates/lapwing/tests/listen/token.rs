@@ -219,7 +219,7 @@ fn a_token_file_of_no_use_is_told_before_anything_starts() {
                 .with_code(2)
         };
         let end = run(&missing);
-        end.said(&format!("error: cannot read the token in {missing}: No such file"));
+        end.said(&format!("error: cannot read the token in {missing}: no such file"));
         end.said("hint: --token-file takes a file with the token, and nothing else in it");
         let end = run(&two);
         end.said(" holds no token: one word of ASCII");

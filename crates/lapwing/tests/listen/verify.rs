@@ -1,15 +1,17 @@
 //! What `lapwing verify` says of a recording, and with which code it ends.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use lapwing::clock::Now;
 use lapwing::recording::arrival::{Arrival, Value};
 use lapwing::recording::line::LineWriter;
 use lapwing::recording::note::{Missed, Note};
 use lapwing_wire::position::{Epoch, Offset};
+use rustix::process::Signal;
 
 use crate::feed::{Feed, topic};
-use crate::program::{Finished, lapwing};
+use crate::program::{DEADLINE, Finished, lapwing};
 
 #[test]
 fn a_recording_of_ours_is_complete() {
@@ -29,6 +31,31 @@ fn a_recording_of_ours_is_complete() {
         end.stdout[2],
         "complete: nothing missing, repeated, damaged or out of order"
     );
+}
+
+#[test]
+fn ctrl_c_ends_it_with_a_sentence_and_proves_nothing() {
+    for json in [false, true] {
+        let form = if json { "--json" } else { "--output=text" };
+        // Standard input stays open.
+        let verify = lapwing(&["verify", "-", form]);
+        let status = format!("/proc/{}/status", verify.id());
+        let catches_signals = || {
+            let status = std::fs::read_to_string(&status).expect("it runs");
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = u64::from_str_radix(caught.expect("a line of it").trim(), 16).expect("a mask");
+            caught & (1 << (Signal::INT.as_raw() - 1)) != 0
+        };
+        let began = Instant::now();
+        while !catches_signals() {
+            assert!(began.elapsed() < DEADLINE, "it never catches signals");
+            std::thread::yield_now();
+        }
+        verify.signal(Signal::INT);
+        let end = verify.finish().with_code(1);
+        end.said("stopped before the end: nothing is proven");
+        assert!(end.stdout.is_empty(), "{end:?}");
+    }
 }
 
 #[test]

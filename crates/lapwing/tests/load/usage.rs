@@ -23,21 +23,45 @@ fn what_contradicts_itself_is_told() {
         "--publish load is not among --topics, so nobody would hear it",
         "leave --topics out, or add load",
     );
-    check(&["--rate", "5"], "--publish <TOPIC>", "Usage");
-    check(&["--clients", "0"], "it is at least 1", "--help");
-    check(&["--clients", "-1"], "it is a whole number, at least 1", "--help");
-    check(&["--for", "-1s"], "a length of time is a number and a unit", "--help");
-    check(&["--warm-up", "199ms"], "it is at least 200ms", "--help");
+    check(
+        &["--rate", "5"],
+        "error: --publish TOPIC is missing",
+        "hint: write lapwing bench --publish TOPIC --rate R [URL]",
+    );
+    check(
+        &["--clients", "0"],
+        "--clients \"0\" is out of range: at least 1",
+        "write a whole number such as 5",
+    );
+    check(
+        &["--clients", "-1"],
+        "--clients \"-1\" is no whole number: at least 1",
+        "write a whole number",
+    );
+    check(
+        &["--for", "-1s"],
+        "--for \"-1s\" is no length of time",
+        "write a number and a unit such as 500ms, 10s, 5m or 2h",
+    );
+    check(
+        &["--warm-up", "199ms"],
+        "--warm-up \"199ms\" is out of range: at least 200ms",
+        "write a number and a unit",
+    );
     let end = lapwing(&["bench", "--json", "--clients", "0"]).finish().with_code(2);
-    let object: serde_json::Value = serde_json::from_str(end.said("it is at least 1")).expect("an object");
+    let object: serde_json::Value = serde_json::from_str(end.said("is out of range: at least 1")).expect("an object");
     assert_eq!(object["exit"], 2, "{object}");
     check(
         &["--publish", "load", "--rate", "0"],
-        "it is 0.001 to 1000000 a second",
-        "--help",
+        "--rate \"0\" is out of range: 0.001 to 1000000",
+        "write a number a second such as 200 or 0.5/s",
     );
     for size in ["58B", "1001KiB"] {
-        check(&["--publish", "load", "--size", size], "it is 59B to 1000KiB", "--help");
+        check(
+            &["--publish", "load", "--size", size],
+            "is out of range: 59B to 1000KiB",
+            "write a size such as 100B or 10KiB",
+        );
     }
     check(
         &["http://127.0.0.1:1"],

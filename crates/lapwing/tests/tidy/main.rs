@@ -15,25 +15,30 @@ const ARROWS: &[(&str, &[&str])] = &[
             "load",
             "log",
             "random",
+            "reason",
             "recording",
             "server",
             "source",
             "terminal",
         ],
     ),
-    ("client", &["clock", "failure", "recording", "terminal"]),
+    ("client", &["clock", "failure", "reason", "recording", "terminal"]),
     ("config", &["source"]),
     ("load", &["client", "clock", "failure", "random", "terminal"]),
-    ("log", &["clock", "lock"]),
-    ("recording", &["clock", "lock"]),
+    ("lock", &["reason"]),
+    ("log", &["clock", "lock", "reason"]),
+    ("recording", &["clock", "lock", "reason"]),
     (
         "server",
         &[
-            "clock", "config", "log", "random", "session", "socket", "source", "terminal",
+            "clock", "config", "log", "random", "reason", "session", "socket", "source", "terminal",
         ],
     ),
     ("session", &["log"]),
-    ("source", &["clock", "failure", "log", "recording", "terminal"]),
+    (
+        "source",
+        &["clock", "failure", "log", "reason", "recording", "terminal"],
+    ),
 ];
 
 fn root() -> PathBuf {

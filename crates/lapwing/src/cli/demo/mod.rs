@@ -14,11 +14,14 @@ use lapwing_wire::close::CloseCode;
 use lapwing_wire::extension::Compression;
 use tokio_util::sync::CancellationToken;
 
+use super::misuse::Mistake;
+use super::value::{address_and_port, whole_number};
 use super::{End, stop};
 use crate::client::target::Target;
 use crate::clock::Now;
 use crate::config::{AccessSpec, Config, Limits, raise_open_files};
 use crate::failure::{Exit, Failure};
+use crate::reason::reason;
 use crate::server::accept;
 use crate::server::console::Console;
 use crate::server::ring;
@@ -37,14 +40,19 @@ use teller::Told;
 #[derive(clap::Args, Debug)]
 pub struct DemoArgs {
     /// Address and port; when the port is taken, any free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8765")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8765", value_parser = address_and_port)]
     listen: SocketAddr,
     /// The same story on every machine [default: random]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole_number)]
     seed: Option<u64>,
     /// End after so long, 1s to 24h; the story takes 46 s [default: Ctrl-C]
-    #[arg(long = "for", value_name = "TIME", value_parser = |text: &str| parse_span(text, Duration::from_secs(1), Duration::from_secs(86_400)))]
+    #[arg(long = "for", value_name = "TIME", allow_hyphen_values = true, value_parser = story_span)]
     time: Option<Duration>,
+}
+
+fn story_span(text: &str) -> Result<Duration, Mistake> {
+    parse_span(text, Duration::from_secs(1), Duration::from_secs(86_400))
+        .map_err(|why| Mistake::new(why, "write a length of time such as 46s or 5m"))
 }
 
 /// Tells the story, and goes on until told to stop.
@@ -78,7 +86,7 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
         ),
         Err(error) => {
             return Err(Failure::failed(
-                format!("cannot listen on {}: {error}", args.listen),
+                format!("cannot listen on {}: {}", args.listen, reason(&error)),
                 "choose another address with --listen",
             ));
         }
@@ -228,7 +236,7 @@ fn sum_up(seen: &[Seen], tell: &mpsc::Sender<Told>) {
 
 fn broken(error: std::io::Error) -> Failure {
     Failure::failed(
-        format!("cannot start: {error}"),
+        format!("cannot start: {}", reason(&error)),
         "is the system out of threads or files?",
     )
 }

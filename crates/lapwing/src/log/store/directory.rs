@@ -15,6 +15,7 @@ use super::syncer::Syncer;
 use super::{Level, Opened, StoreOptions, recovery};
 use crate::clock::Now;
 use crate::lock::{self, LockError};
+use crate::reason::reason;
 
 /// A locked data directory; to be kept for as long as one of its topics is written.
 pub struct DataDir {
@@ -208,7 +209,7 @@ pub enum DataDirError {
         by: Option<u32>,
     },
     /// The system refused.
-    #[error("cannot {doing} {}: {error}", path.display())]
+    #[error("cannot {doing} {}: {}", path.display(), reason(error))]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -257,7 +258,7 @@ pub enum OpenError {
         found: TopicName,
     },
     /// The system refused.
-    #[error("cannot {doing} {} of {topic}: {error}", file.display())]
+    #[error("cannot {doing} {} of {topic}: {}", file.display(), reason(error))]
     Io {
         /// The topic.
         topic: TopicName,

@@ -37,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use super::lineage::Lineage;
 use super::retries::Retries;
 use super::segment::Segment;
+use crate::reason::reason;
 pub use batch::Batch;
 pub use directory::{DataDir, DataDirError, OpenError};
 use disk::{Directory, Disk, DiskFile};
@@ -337,7 +338,7 @@ impl Store {
     /// Tells that the files failed, when it is the answer to nobody.
     fn tell_failure(&self, error: &WriteError) {
         if let WriteError::Failed { doing, error, .. } = error {
-            let error = error.to_string();
+            let error = reason(error);
             self.tell(self.directory.clone(), Finding::Failed { doing, error });
         }
     }

@@ -17,6 +17,7 @@ use super::notice::{Finding, ReadOnly};
 use super::state::State;
 use super::{Level, Store, StoreOptions};
 use crate::clock::Now;
+use crate::reason::reason;
 
 /// Appends batches; nothing it wrote is visible to readers of [`super::Store`] before `append` returned.
 pub struct StoreWriter {
@@ -229,7 +230,7 @@ impl StoreWriter {
             .forget_below(store.first());
         for file in gone {
             if let Err(error) = file.delete(&*store.disk) {
-                let error = error.to_string();
+                let error = reason(&error);
                 store.tell(file.path.clone(), Finding::NotDeleted { error });
             }
         }
@@ -456,7 +457,7 @@ const AHEAD_BYTES: u64 = 4 << 20;
 #[derive(Clone, Debug, Error)]
 pub enum WriteError {
     /// The disk is full, or a quota or the largest file size is reached. The files are as before; trying again later may work.
-    #[error("the disk is full: {topic} cannot keep {bytes} bytes more ({error})")]
+    #[error("the disk is full: {topic} cannot keep {bytes} bytes more ({})", reason(error))]
     Full {
         /// The topic.
         topic: TopicName,
@@ -466,7 +467,7 @@ pub enum WriteError {
         error: Arc<io::Error>,
     },
     /// Out of descriptors or memory to open a file. The files are as before; trying again later may work.
-    #[error("{topic} cannot open a segment file: {error}")]
+    #[error("{topic} cannot open a segment file: {}", reason(error))]
     Shortage {
         /// The topic.
         topic: TopicName,
@@ -474,7 +475,10 @@ pub enum WriteError {
         error: Arc<io::Error>,
     },
     /// The files failed: final for this topic until it is opened again.
-    #[error("the files of {topic} failed to {doing} ({error}); nothing more is kept until a restart")]
+    #[error(
+        "the files of {topic} failed to {doing} ({}); nothing more is kept until a restart",
+        reason(error)
+    )]
     Failed {
         /// The topic.
         topic: TopicName,

@@ -15,6 +15,7 @@ use super::token::{LineError, Tokens};
 use super::{Access, Keyring};
 use crate::clock::Now;
 use crate::config::AccessSpec;
+use crate::reason::reason;
 use crate::server::common::Common;
 use crate::server::event::Event;
 use crate::server::watched::Watched;
@@ -200,7 +201,7 @@ impl SecretFile {
 #[derive(Debug, Error)]
 pub enum FileError {
     /// It cannot be read.
-    #[error("cannot read {path}: {error}")]
+    #[error("cannot read {path}: {}", reason(error))]
     Unreadable {
         /// Which; escaped.
         path: String,

@@ -43,13 +43,15 @@ impl Identity {
 pub enum Subject {
     /// The name of a line in the tokens file.
     Token(Arc<str>),
-    /// The claims `sub` and `iss` of a JWT, as far as it has them (RFC 7519 section 4.1).
+    /// The claims `sub` and `iss` of a JWT (RFC 7519 section 4.1).
     Jwt {
         /// Whom it is about.
-        subject: Option<Arc<str>>,
-        /// Who says so.
+        subject: Arc<str>,
+        /// Who says so, if it says that.
         issuer: Option<Arc<str>>,
     },
+    /// A JWT that does not say whom it is about, so that nothing makes it one with another: what it signs has this digest.
+    Nameless(Digest),
 }
 
 impl Subject {
@@ -78,7 +80,8 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(name) => f.write_str(name),
-            Self::Jwt { subject, .. } => f.write_str(subject.as_deref().unwrap_or("a token without a name")),
+            Self::Jwt { subject, .. } => f.write_str(subject),
+            Self::Nameless(_) => f.write_str("a token without a name"),
         }
     }
 }
@@ -91,9 +94,9 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(subject: Option<&str>, shown: &str) {
+    fn check(subject: &str, shown: &str) {
         let subject = Subject::Jwt {
-            subject: subject.map(Into::into),
+            subject: subject.into(),
             issuer: Some("https://issuer.example".into()),
         };
         assert_eq!(subject.shown(), shown);
@@ -102,10 +105,10 @@ mod tests {
     #[test]
     fn c14_who_somebody_is_cannot_drive_a_terminal_and_is_short() {
         assert_eq!(Subject::Token("web".into()).shown(), "web");
-        check(Some("ann@example.org"), "ann@example.org");
-        check(Some("\u{1b}[2J\n\u{202e}ann"), "\\u{1b}[2J\\n\\u{202e}ann");
-        check(Some(&"x".repeat(64)), &"x".repeat(64));
-        check(Some(&"x".repeat(65)), &format!("{}...", "x".repeat(64)));
-        check(None, "a token without a name");
+        check("ann@example.org", "ann@example.org");
+        check("\u{1b}[2J\n\u{202e}ann", "\\u{1b}[2J\\n\\u{202e}ann");
+        check(&"x".repeat(64), &"x".repeat(64));
+        check(&"x".repeat(65), &format!("{}...", "x".repeat(64)));
+        assert_eq!(Subject::Nameless(Digest::of(b"x")).shown(), "a token without a name");
     }
 }

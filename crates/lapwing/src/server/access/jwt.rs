@@ -108,9 +108,13 @@ impl Keys {
         Ok(Identity {
             expires: Some(claims.expires()),
             scopes: Scopes::of_claim(claims.scope.as_deref().unwrap_or_default()),
-            subject: Subject::Jwt {
-                subject: claims.sub.map(Into::into),
-                issuer: claims.iss.map(Into::into),
+            subject: match claims.sub {
+                Some(subject) => Subject::Jwt {
+                    subject: subject.into(),
+                    issuer: claims.iss.map(Into::into),
+                },
+                // Without its signature, of which several may fit the same claims.
+                None => Subject::Nameless(Digest::of(token.rsplit_once('.').unwrap_or_default().0.as_bytes())),
             },
             proof: Proof::Key(key.digest),
         })

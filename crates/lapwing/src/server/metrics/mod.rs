@@ -13,7 +13,6 @@ use std::sync::Arc;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use lapwing_wire::time::WallTime;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -92,11 +91,11 @@ impl fmt::Debug for Counted {
 }
 
 /// Answers a request for them.
-pub fn answer(front: &Front, request: &Request<Incoming>) -> Answer {
+pub fn answer(front: &Front, request: &Request<()>) -> Answer {
     scraped(front, request).unwrap_or_else(|refusal| *refusal)
 }
 
-fn scraped(front: &Front, request: &Request<Incoming>) -> Result<Answer, Box<Answer>> {
+fn scraped(front: &Front, request: &Request<()>) -> Result<Answer, Box<Answer>> {
     gate::check_watch(&front.common, request)?;
     let format = Format::wanted(&joined(request.headers(), ACCEPT.as_str()));
     let text = front.metrics.text().map_err(|_| {

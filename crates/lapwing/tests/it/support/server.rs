@@ -66,6 +66,11 @@ impl Plan {
 
     fn from_command(mut command: Command, args: &[&str]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
+        Self::of(command)
+    }
+
+    /// Of a whole command line.
+    pub fn of(mut command: Command) -> Self {
         command.stdin(Stdio::null());
         Self {
             command,

@@ -121,6 +121,46 @@ fn each_kind_of_key_proves_its_own_tokens_from_pem_and_from_a_set() {
 }
 
 #[test]
+fn tokens_are_of_one_somebody_by_their_subject_and_without_one_each_is_its_own() {
+    let of = |more: Value| {
+        let mut claims = json!({ "exp": NOW_S + 60, "scope": "listen:users" });
+        claims
+            .as_object_mut()
+            .expect("an object")
+            .extend(more.as_object().expect("an object").clone());
+        let token = Issuer::shared().token(None, &claims);
+        shared().identify(&token, now()).expect("good").subject
+    };
+    let check =
+        |one: Value, other: Value, same: bool| assert_eq!(of(one.clone()) == of(other.clone()), same, "{one} {other}");
+    check(
+        json!({ "sub": "a", "jti": "1" }),
+        json!({ "sub": "a", "jti": "2" }),
+        true,
+    );
+    check(json!({ "sub": "a" }), json!({ "sub": "b" }), false);
+    check(
+        json!({ "sub": "a", "iss": "x" }),
+        json!({ "sub": "a", "iss": "x" }),
+        true,
+    );
+    check(
+        json!({ "sub": "a", "iss": "x" }),
+        json!({ "sub": "a", "iss": "y" }),
+        false,
+    );
+    check(json!({ "sub": "a", "iss": "x" }), json!({ "sub": "a" }), false);
+    check(json!({ "jti": "1" }), json!({ "jti": "2" }), false);
+    check(json!({ "jti": "1" }), json!({ "jti": "1" }), true);
+    check(
+        json!({ "iss": "x", "jti": "1" }),
+        json!({ "iss": "x", "jti": "2" }),
+        false,
+    );
+    assert_eq!(of(json!({})).to_string(), "a token without a name");
+}
+
+#[test]
 fn e1_a_token_that_asks_for_no_proof_is_refused() {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     for algorithm in ["none", "None", "NONE", "nOnE", ""] {
