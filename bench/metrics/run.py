@@ -131,6 +131,8 @@ def main():
                 share, times = run(process, port, reporters, seconds, scrapes, reports)
                 shares[case].append(share)
                 took += times
+        # The last report may be on its way.
+        time.sleep(0.5)
         text = scrape(port)[0]
         here, taken = value(text, 'lapwing_clients{mode="lapwing.v1"}'), value(text, 'lapwing_reports_total{topic="feed"}')
     sent = 2 * rounds * int(seconds * REPORTS_PER_SECOND)
