@@ -23,8 +23,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("client", &["clock", "failure", "recording", "terminal"]),
     ("config", &["source"]),
-    ("load", &["client", "clock", "failure", "random", "terminal"]),
+    ("load", &["client", "clock", "failure", "plot", "random", "terminal"]),
     ("log", &["clock", "lock"]),
+    ("plot", &["terminal"]),
     ("recording", &["clock", "lock"]),
     (
         "server",
