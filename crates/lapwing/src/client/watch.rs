@@ -6,6 +6,7 @@ use lapwing_wire::topic::TopicName;
 
 use super::display::{Console, Output};
 use super::event::{Connected, Event, Halt, Mode, Observer};
+use super::graph::Graph;
 use super::log::{Form, Log, Said};
 use super::scribe::Scribe;
 use super::status::Status;
@@ -19,6 +20,8 @@ pub struct Watch {
     log: Option<Log>,
     screen: Screen,
     summary: Summary,
+    /// What will be drawn at the end, if that was asked for.
+    graph: Option<Graph>,
     scribe: Scribe,
     lines: Vec<u8>,
     /// Stdout was closed while a file is written, which goes on.
@@ -48,6 +51,7 @@ impl Watch {
             log,
             screen,
             summary: Summary::new(now),
+            graph: None,
             scribe,
             lines: Vec::new(),
             unwatched: false,
@@ -58,6 +62,17 @@ impl Watch {
         }
         watch.show_lines()?;
         Ok(watch)
+    }
+
+    /// Lets `graph` take what happens from now on.
+    pub fn draw_at_the_end(&mut self, graph: Graph) {
+        self.graph = Some(graph);
+    }
+
+    /// The picture of the run up to now, if one was asked for.
+    #[must_use]
+    pub fn drawing(&self, now: Now) -> Option<String> {
+        self.graph.as_ref().map(|graph| graph.svg(now))
     }
 
     /// Tells people something about the file.
@@ -194,6 +209,9 @@ impl Observer for Watch {
     fn on_event(&mut self, event: &Event<'_>, now: Now) -> Result<(), Halt> {
         // First of all: what the file does not take has come all the same.
         self.summary.on_event(event);
+        if let Some(graph) = &mut self.graph {
+            graph.on_event(event, now);
+        }
         let is_message = matches!(event, Event::Message(_));
         let records = self.log.as_ref().is_some_and(Log::is_recording);
         if records || matches!(self.screen, Screen::Json(..)) {

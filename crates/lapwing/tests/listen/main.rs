@@ -11,6 +11,7 @@ mod file;
 mod foreign;
 mod framing;
 mod levels;
+mod plot;
 mod publish;
 mod reconnect;
 mod refusal;

@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "terminal",
         ],
     ),
-    ("client", &["clock", "failure", "recording", "terminal"]),
+    ("client", &["clock", "failure", "plot", "recording", "terminal"]),
     ("config", &["source"]),
     ("load", &["client", "clock", "failure", "plot", "random", "terminal"]),
     ("log", &["clock", "lock"]),
