@@ -15,8 +15,8 @@ use rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::serve::Compress;
-use super::stop;
 use super::{End, in_form};
+use super::{stop, tui};
 use crate::client::connection::READ_BYTES;
 use crate::client::dial::{Dial, io_reason};
 use crate::client::display::{Console, Show};
@@ -142,6 +142,11 @@ pub struct ListenArgs {
     /// Show neither messages nor blocks, only what happens to the connection [default: off]
     #[arg(long, help_heading = "Show")]
     quiet: bool,
+    /// Show it as a picture on the whole terminal: topics, block times, the last messages; q ends, ? lists the keys [default: off]
+    ///
+    /// Without a terminal of at least 60 x 14 what happens comes as lines. Feed and file never wait for the picture.
+    #[arg(long, conflicts_with_all = ["quiet", "json"], help_heading = "Show")]
+    tui: bool,
     /// Draw block times and rates as one SVG at the end, however it ends; replaces only what it drew before [default: none]
     #[arg(long, value_name = "FILE.svg", help_heading = "Show")]
     plot: Option<PathBuf>,
@@ -176,6 +181,15 @@ pub fn run(args: ListenArgs, color: ColorChoice) -> End {
 
 fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
     let mut options = options(args)?;
+    if args.tui && json {
+        return Err(Failure::usage(
+            "--tui and --output json both say what to show",
+            "leave one of them out",
+        ));
+    }
+    if args.tui {
+        tui::is_built_in()?;
+    }
     let picture = args.plot.as_deref().map(picture_at).transpose()?;
     // Before the first write, so that a limit of the file's length is an error and no end.
     let stop = stop::on_signals()?;
@@ -191,13 +205,15 @@ fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
         .as_deref()
         .map_or(Vec::new(), |path| found_said(path, &found, &options));
     options.resume = found.checkpoint.marks.clone();
-    let screen = match json {
-        true => Screen::json(),
-        false => {
-            let talk = Talk::new(options.dial.target.to_string(), options.start);
+    let talk = || Talk::new(options.dial.target.to_string(), options.start);
+    let overlay = args.tui.then(|| tui::begin(&options.dial.target, talk(), color, &stop));
+    let screen = match (json, &overlay) {
+        (true, _) => Screen::json(),
+        (false, Some(Ok(_))) => Screen::Console(Box::new(Console::behind(talk(), color, greeting(args)))),
+        (false, _) => {
             let show = if args.quiet { Show::Quiet } else { Show::All };
             let greeting = greeting(args);
-            Screen::Console(Box::new(Console::new(talk, color, show, goal(args), greeting)))
+            Screen::Console(Box::new(Console::new(talk(), color, show, goal(args), greeting)))
         }
     };
     let start = note::Start {
@@ -216,6 +232,11 @@ fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
     };
     if picture.is_some() {
         watch.draw_at_the_end(Graph::new(options.dial.target.to_string(), args.block, now));
+    }
+    match overlay {
+        Some(Ok(overlay)) => watch.cover(overlay),
+        Some(Err(instead)) => watch.say(&instead, now),
+        None => {}
     }
     said.iter().for_each(|said| watch.say(said, now));
     let ending = follow(&options, &stop, &mut watch)?;
@@ -237,6 +258,8 @@ fn follow(options: &Options, stop: &CancellationToken, watch: &mut Watch) -> Res
 
 /// Flushes the file, draws, tells the end and the summary, and finds the exit code.
 fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, picture: Option<&Picture>, fail_on_gap: bool) -> End {
+    // Whatever takes long now is waited for on a terminal that is as it was.
+    watch.uncover();
     let finished = watch.finish();
     // A failure before anything came needs no picture of nothing, in place of the one of another run.
     let draws = ending.is_ok() || watch.summary().messages() > 0;
@@ -619,6 +642,7 @@ Examples:
   lapwing listen --log feed.ndjson --rotate 100MB,24h --rotate-compress
   lapwing listen --from earliest --count 100
   lapwing listen --for 1m --plot run.svg
+  lapwing listen --tui --log feed.ndjson
   lapwing listen wss://feed.example.org --for 10m --output json | jq .data"
     };
 }

@@ -9,6 +9,7 @@ pub mod publish;
 pub mod serve;
 pub mod stop;
 pub mod token;
+mod tui;
 pub mod verify;
 
 use std::process::ExitCode;

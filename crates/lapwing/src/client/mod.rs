@@ -27,5 +27,8 @@ pub mod timeline;
 pub mod tls;
 pub mod token;
 pub mod track;
+#[cfg(feature = "tui")]
+pub mod tui;
+pub mod view;
 pub mod watch;
 pub mod window;

@@ -7,7 +7,7 @@ use lapwing_wire::topic::TopicName;
 use super::display::{Console, Output};
 use super::event::{Connected, Event, Halt, Mode, Observer};
 use super::graph::Graph;
-use super::log::{Form, Log, Said};
+use super::log::{FileState, Form, Log, Said};
 use super::scribe::Scribe;
 use super::status::Status;
 use super::summary::Summary;
@@ -19,6 +19,8 @@ use crate::failure::Failure;
 pub struct Watch {
     log: Option<Log>,
     screen: Screen,
+    /// What is shown instead of the console's lines, as long as it can be.
+    overlay: Option<Box<dyn Overlay>>,
     summary: Summary,
     /// What will be drawn at the end, if that was asked for.
     graph: Option<Graph>,
@@ -26,6 +28,18 @@ pub struct Watch {
     lines: Vec<u8>,
     /// Stdout was closed while a file is written, which goes on.
     unwatched: bool,
+}
+
+/// Something that takes the place of lines, such as a picture on the whole screen. It gives the screen back when it is dropped.
+pub trait Overlay {
+    /// Something happened.
+    fn on_event(&mut self, event: &Event<'_>, now: Now);
+
+    /// Something is told of the file.
+    fn on_said(&mut self, said: &Said, now: Now);
+
+    /// Time passes, and the file stands so. False when it can be shown no longer.
+    fn on_tick(&mut self, now: Now, file: Option<FileState>) -> bool;
 }
 
 /// What is shown.
@@ -50,6 +64,7 @@ impl Watch {
         let mut watch = Self {
             log,
             screen,
+            overlay: None,
             summary: Summary::new(now),
             graph: None,
             scribe,
@@ -62,6 +77,19 @@ impl Watch {
         }
         watch.show_lines()?;
         Ok(watch)
+    }
+
+    /// Shows `overlay` instead of the lines of the console, which is behind it.
+    pub fn cover(&mut self, overlay: Box<dyn Overlay>) {
+        self.overlay = Some(overlay);
+    }
+
+    /// Shows the console's lines again.
+    pub fn uncover(&mut self) {
+        self.overlay = None;
+        if let Screen::Console(console) = &mut self.screen {
+            console.uncover();
+        }
     }
 
     /// Lets `graph` take what happens from now on.
@@ -77,6 +105,9 @@ impl Watch {
 
     /// Tells people something about the file.
     pub fn say(&mut self, said: &Said, now: Now) {
+        if let Some(overlay) = &mut self.overlay {
+            overlay.on_said(said, now);
+        }
         match &mut self.screen {
             Screen::Console(console) => console.tell(said, now),
             Screen::Json(..) if said.warning => {
@@ -212,6 +243,9 @@ impl Observer for Watch {
         if let Some(graph) = &mut self.graph {
             graph.on_event(event, now);
         }
+        if let Some(overlay) = &mut self.overlay {
+            overlay.on_event(event, now);
+        }
         let is_message = matches!(event, Event::Message(_));
         let records = self.log.as_ref().is_some_and(Log::is_recording);
         if records || matches!(self.screen, Screen::Json(..)) {
@@ -264,6 +298,10 @@ impl Observer for Watch {
             };
             log.on_tick(now, begin).map_err(Halt::Failed)?;
             self.tell_said(now);
+        }
+        let file = self.log.as_ref().map(Log::state);
+        if self.overlay.as_mut().is_some_and(|overlay| !overlay.on_tick(now, file)) {
+            self.uncover();
         }
         if let Screen::Console(console) = &mut self.screen {
             console.on_tick(now, self.summary.messages());

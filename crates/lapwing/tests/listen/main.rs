@@ -20,4 +20,5 @@ mod secure;
 mod shortage;
 mod stop;
 mod token;
+mod tui;
 mod verify;
