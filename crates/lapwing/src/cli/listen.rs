@@ -112,7 +112,7 @@ pub struct ListenArgs {
     #[arg(long, value_name = "LIMIT", value_parser = rotate, requires = "log", help_heading = "Record")]
     rotate: Option<Rotate>,
     /// Compress files that were rotated away, with zstd [default: off]
-    #[arg(long, requires = "rotate", help_heading = "Record")]
+    #[arg(long, requires = "rotate", help_heading = "Record", hide_short_help = true)]
     rotate_compress: bool,
     /// What to do while the file cannot be written (disk full)
     #[arg(
@@ -121,7 +121,8 @@ pub struct ListenArgs {
         default_value_t,
         value_name = "WHAT",
         requires = "log",
-        help_heading = "Record"
+        help_heading = "Record",
+        hide_short_help = true
     )]
     on_log_error: OnLogError,
     /// End after so many messages, at least 1 [default: no end]
@@ -142,12 +143,15 @@ pub struct ListenArgs {
     /// Show neither messages nor blocks, only what happens to the connection [default: off]
     #[arg(long, help_heading = "Show")]
     quiet: bool,
-    /// Show it as a picture on the whole terminal: topics, block times, the last messages; q ends, ? lists the keys [default: off]
+    /// Show a live picture on the whole terminal; ? lists its keys [default: off]
     ///
+    /// It has the connection, each topic with its rate and lag, block times and how they are distributed, the last messages, and the file.
     /// Without a terminal of at least 60 x 14 what happens comes as lines. Feed and file never wait for the picture.
     #[arg(long, conflicts_with_all = ["quiet", "json"], help_heading = "Show")]
     tui: bool,
-    /// Draw block times and rates as one SVG at the end, however it ends; replaces only what it drew before [default: none]
+    /// Draw block times and rates as an SVG at the end [default: none]
+    ///
+    /// However the run ends, Ctrl-C included. Only an SVG that was drawn so before is replaced.
     #[arg(long, value_name = "FILE.svg", help_heading = "Show")]
     plot: Option<PathBuf>,
 }
@@ -641,8 +645,7 @@ Examples:
   lapwing listen --topics arrays --block 10 --log feed.ndjson
   lapwing listen --log feed.ndjson --rotate 100MB,24h --rotate-compress
   lapwing listen --from earliest --count 100
-  lapwing listen --for 1m --plot run.svg
-  lapwing listen --tui --log feed.ndjson
+  lapwing listen --tui --for 1m --plot run.svg
   lapwing listen wss://feed.example.org --for 10m --output json | jq .data"
     };
 }

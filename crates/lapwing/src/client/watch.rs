@@ -299,9 +299,11 @@ impl Observer for Watch {
             log.on_tick(now, begin).map_err(Halt::Failed)?;
             self.tell_said(now);
         }
-        let file = self.log.as_ref().map(Log::state);
-        if self.overlay.as_mut().is_some_and(|overlay| !overlay.on_tick(now, file)) {
-            self.uncover();
+        if let Some(overlay) = &mut self.overlay {
+            let file = self.log.as_ref().map(Log::state);
+            if !overlay.on_tick(now, file) {
+                self.uncover();
+            }
         }
         if let Screen::Console(console) = &mut self.screen {
             console.on_tick(now, self.summary.messages());

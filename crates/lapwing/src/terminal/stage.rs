@@ -65,10 +65,10 @@ impl Stage {
             writes: Mutex::new(()),
         });
         give_back_before_panics();
+        tcsetattr(&taken.keys, OptionalActions::Now, &ours)?;
         *lock(&CURRENT) = Some(taken.clone());
         let stage = Self { taken };
-        tcsetattr(&stage.taken.keys, OptionalActions::Now, &ours)?;
-        stage.write(ENTER.as_bytes())?;
+        stage.taken.write(ENTER.as_bytes())?;
         Ok(stage)
     }
 
@@ -78,10 +78,6 @@ impl Stage {
         Canvas {
             taken: self.taken.clone(),
         }
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<bool> {
-        self.taken.write(bytes)
     }
 }
 

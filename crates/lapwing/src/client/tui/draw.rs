@@ -387,11 +387,11 @@ fn state_text(view: &View) -> (Role, String) {
             None => format!(", attempt {attempt}"),
         }
     };
-    let since = |outage: &Outage| form::short_span(now.saturating_sub(outage.since));
+    let since = |outage: &Outage| calm_span(now.saturating_sub(outage.since));
     match &view.state {
         State::Live => (
             Role::Good,
-            with_mark("●", format!("live {}", form::short_span(view.listened()))),
+            with_mark("●", format!("live {}", calm_span(view.listened()))),
         ),
         State::Lost(outage) => (
             Role::Bad,
@@ -539,7 +539,7 @@ fn foot(view: &View, room: usize, symbols: Symbols) -> (Option<Role>, String) {
 }
 
 fn file_text(view: &View, file: &FileState) -> (Option<Role>, String) {
-    let ago = |mono: u64| form::short_span(Duration::from_nanos(view.now.mono.saturating_sub(mono)));
+    let ago = |mono: u64| calm_span(Duration::from_nanos(view.now.mono.saturating_sub(mono)));
     if let Some((why, since)) = &file.held {
         return (
             Some(Role::Attention),
@@ -558,6 +558,14 @@ fn file_text(view: &View, file: &FileState) -> (Option<Role>, String) {
         form::bytes(file.bytes)
     );
     (None, text)
+}
+
+/// A span that goes on: in one unit below a minute, so that it does not jump from one to the other.
+fn calm_span(span: Duration) -> String {
+    match span.as_millis() {
+        ..950 => format!("{:.1} s", span.as_secs_f64()),
+        _ => form::short_span(span),
+    }
 }
 
 fn cut(symbols: Symbols, text: &str, room: usize) -> String {
@@ -748,7 +756,7 @@ mod tests {
                 "│ 19:01:59.001  arrays  332  \"[83,7,44]\"                                                           │",
                 "│ 19:01:59.001  arrays  333  \"[83,7,44]\"                                                           │",
                 "│ 19:01:59.001  arrays  334  \"[83,7,44]\"                                                           │",
-                "└ log feed.ndjson: 420 messages, 122.1 KiB, synced 400.0 ms ago ───────────────────────────────────┘",
+                "└ log feed.ndjson: 420 messages, 122.1 KiB, synced 0.4 s ago ──────────────────────────────────────┘",
             ]
         );
     }
