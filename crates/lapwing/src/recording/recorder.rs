@@ -409,6 +409,39 @@ mod tests {
     }
 
     #[test]
+    fn how_much_the_disk_keeps_is_known() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (sync, before, settled) in [
+            (Sync::None, Kept::Unasked, Kept::Unasked),
+            (Sync::Each, Kept::Nothing, Kept::All),
+            (Sync::Interval, Kept::Nothing, Kept::Nothing),
+        ] {
+            let keeping = Keeping {
+                sync,
+                ..keeping(None, None)
+            };
+            let path = dir.path().join(format!("{sync:?}.ndjson"));
+            let (mut recorder, _) = Recorder::open(&path, keeping, at(0)).expect("free");
+            recorder.append(b"one\n");
+            assert_eq!(recorder.kept(), before, "{sync:?}");
+            recorder.settle().expect("room");
+            assert_eq!(recorder.kept(), settled, "{sync:?}");
+            if sync != Sync::Interval {
+                continue;
+            }
+            recorder.on_tick(at(1)).expect("a disk");
+            let began = std::time::Instant::now();
+            while recorder.kept() != Kept::All && began.elapsed() < Duration::from_secs(60) {
+                recorder.on_tick(at(2)).expect("a disk");
+                std::thread::yield_now();
+            }
+            assert_eq!(recorder.kept(), Kept::All);
+            recorder.append(b"two\n");
+            assert_eq!(recorder.kept(), Kept::Until(at(2).mono));
+        }
+    }
+
+    #[test]
     fn a_file_that_was_moved_away_is_whole_before_the_next_begins() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("feed.ndjson");
