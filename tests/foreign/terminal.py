@@ -79,7 +79,7 @@ class Screen:
 class Terminal:
     """`lapwing` on a terminal of its own, with a process to end it and keys to send."""
 
-    def __init__(self, *arguments, size=(100, 30), stderr=None, **environment):
+    def __init__(self, *arguments, size=(100, 30), stdin=None, stderr=None, **environment):
         self.screen = Screen(*size)
         self.all = ""
         self._master, self._slave = pty.openpty()
@@ -88,12 +88,12 @@ class Terminal:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LAPWING_", "LC_", "NO_COLOR"))}
         self._process = subprocess.Popen(
             [os.environ["LAPWING_BIN"], *arguments],
-            stdin=self._slave,
+            stdin=stdin or self._slave,
             stdout=self._slave,
             stderr=stderr or self._slave,
             env={**inherited, "TERM": "xterm-256color", "LANG": "C.UTF-8", **environment},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),
         )
         self._lock = threading.Lock()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -102,6 +103,26 @@ def test_every_end_gives_the_terminal_back(fast, how):
         assert time.monotonic() - began < 10
         assert terminal.is_restored()
         assert "listened for" in terminal.said()
+
+
+def test_without_a_server_it_says_so_and_can_be_ended():
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        url = f"ws://127.0.0.1:{door.getsockname()[1]}"
+    with Terminal("listen", url, "--tui") as terminal:
+        terminal.shows("○ no server for", "no topic yet", "trying until it comes")
+        terminal.until(lambda: re.search(r"no server for .*, attempt \d+ in \d+\.\d s", terminal.text()), "when it tries again")
+        terminal.press("\x03")
+        assert terminal.wait() == 0
+        assert terminal.is_restored()
+        assert "0 messages" in terminal.said()
+
+
+def test_keys_come_from_the_terminal_where_stdin_leads_elsewhere(fast):
+    with Terminal("listen", fast.ws(), "--tui", stdin=subprocess.DEVNULL) as terminal:
+        terminal.shows("● live")
+        terminal.press("q")
+        assert terminal.wait() == 0
+        assert terminal.is_restored()
 
 
 def test_a_second_ctrl_c_ends_it_at_once_and_gives_the_terminal_back():

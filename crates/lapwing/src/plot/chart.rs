@@ -161,7 +161,7 @@ impl Chart {
             let points: Vec<String> = run.iter().flatten().map(|(x, y)| place(*x, *y)).collect();
             match points.as_slice() {
                 [] => {}
-                // A single point has no length: a round cap makes it seen.
+                // A single point has no length: a round cap and a width of its own make it seen.
                 [only] => drop(write!(out, "<path class=\"line c{class} d{at}\" d=\"M{only}h0\"/>")),
                 points => drop(write!(
                     out,
@@ -230,7 +230,7 @@ pub const STYLE: &str = "\
 svg text{font-size:12px;fill:var(--muted)}svg .middle{text-anchor:middle}svg .end{text-anchor:end}\
 .grid{stroke:var(--grid);fill:none}.shade{fill:var(--grid);opacity:.45}.event{fill:var(--bad)}\
 .line{fill:none;stroke:currentColor;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}.d1{stroke-dasharray:7 4}.d2{stroke-dasharray:2 4}\
-.d3{stroke-dasharray:10 3 2 3}.d4{stroke-dasharray:14 4}.band{fill:currentColor;opacity:.13}.beside{fill:none;stroke:currentColor;stroke-dasharray:1 3}\
+.d3{stroke-dasharray:10 3 2 3}.d4{stroke-dasharray:14 4}.line[d$=h0]{stroke-width:5;stroke-dasharray:none}.band{fill:currentColor;opacity:.13}.beside{fill:none;stroke:currentColor;stroke-dasharray:1 3}\
 .hollow{fill:var(--page);stroke:currentColor;stroke-width:2}.full{fill:currentColor}.cross{stroke:currentColor;stroke-width:2;fill:none}\
 svg .name{fill:currentColor;font-weight:600}\
 .c0{color:var(--c0)}.c1{color:var(--c1)}.c2{color:var(--c2)}.c3{color:var(--c3)}.c4{color:var(--c4)}";
