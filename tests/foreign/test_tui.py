@@ -213,6 +213,7 @@ def test_the_feed_goes_on_while_the_terminal_stands_still(fast, tmp_path):
 def test_no_more_than_four_pictures_a_second(fast):
     with Terminal("listen", fast.ws(), "--tui", "--for", "3s") as terminal:
         began = time.monotonic()
+        terminal.shows("1 of 3 s")
         assert terminal.wait() == 0
         took = time.monotonic() - began
     # A picture is drawn from top to bottom.

@@ -210,7 +210,9 @@ fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
         .map_or(Vec::new(), |path| found_said(path, &found, &options));
     options.resume = found.checkpoint.marks.clone();
     let talk = || Talk::new(options.dial.target.to_string(), options.start);
-    let overlay = args.tui.then(|| tui::begin(&options.dial.target, talk(), color, &stop));
+    let overlay = args
+        .tui
+        .then(|| tui::begin(&options.dial.target, talk(), goal(args), color, &stop));
     let screen = match (json, &overlay) {
         (true, _) => Screen::json(),
         (false, Some(Ok(_))) => Screen::Console(Box::new(Console::behind(talk(), color, greeting(args)))),

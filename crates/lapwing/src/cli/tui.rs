@@ -3,6 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::client::log::Said;
+use crate::client::status::Goal;
 use crate::client::target::Target;
 use crate::client::text::Talk;
 use crate::client::watch::Overlay;
@@ -14,6 +15,7 @@ use crate::terminal::paint::ColorChoice;
 pub(super) fn begin(
     target: &Target,
     talk: Talk,
+    goal: Option<Goal>,
     color: ColorChoice,
     stop: &CancellationToken,
 ) -> Result<Box<dyn Overlay>, Said> {
@@ -23,7 +25,7 @@ pub(super) fn begin(
     use crate::clock::Now;
     use crate::terminal::paint::Painter;
 
-    let view = View::new(target.to_string(), talk, symbols(true), Now::read());
+    let view = View::new(target.to_string(), talk, symbols(true), Now::read()).towards(goal);
     match Tui::begin(view, Painter::stdout(color), stop.clone()) {
         Ok(tui) => Ok(Box::new(tui)),
         Err(error) => Err(Said {
@@ -36,7 +38,13 @@ pub(super) fn begin(
 
 /// Nothing begins: [`is_built_in`] has said so.
 #[cfg(not(feature = "tui"))]
-pub(super) fn begin(_: &Target, _: Talk, _: ColorChoice, _: &CancellationToken) -> Result<Box<dyn Overlay>, Said> {
+pub(super) fn begin(
+    _: &Target,
+    _: Talk,
+    _: Option<Goal>,
+    _: ColorChoice,
+    _: &CancellationToken,
+) -> Result<Box<dyn Overlay>, Said> {
     Err(Said {
         warning: false,
         text: "this lapwing was built without --tui".to_owned(),

@@ -349,6 +349,7 @@ fn head(view: &View, wishes: Wishes, width: usize) -> (Vec<Piece>, String) {
     let name = cut(view.symbols, name, name_room);
     let has_name = !name.is_empty() && name_room >= NAME_WIDTH_MIN && takes(&mut room, columns(&name));
     let has_reconnects = takes(&mut room, reconnects.len());
+    let progress = view.progress().filter(|progress| takes(&mut room, progress.len()));
     if takes(&mut room, KEYS_LONG.len() - KEYS_SHORT.len()) {
         right = KEYS_LONG;
     }
@@ -358,6 +359,7 @@ fn head(view: &View, wishes: Wishes, width: usize) -> (Vec<Piece>, String) {
         has_name.then_some((Some(Role::Name), name)),
         url.map(|url| (None, url)),
         Some((Some(role), state)),
+        progress.map(|progress| (None, progress)),
         paused.then(|| (Some(Role::Attention), "paused".to_owned())),
         has_reconnects.then_some((None, reconnects)),
         has_gaps.then_some(((view.gaps > 0).then_some(Role::Attention), gaps)),

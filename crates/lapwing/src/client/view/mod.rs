@@ -16,8 +16,10 @@ use self::topic::TopicView;
 use super::event::{Event, Retry, Whence};
 use super::feed::OFFSET_MAX;
 use super::log::{FileState, Said};
+use super::status::Goal;
 use super::text::{Sentence, Symbols, Talk, Tone, payload};
 use crate::clock::Now;
+use crate::terminal::form;
 
 /// The state of a listener, kept from its events; a copy of it is what is drawn.
 ///
@@ -52,6 +54,10 @@ pub struct View {
     pub file: Option<FileState>,
     /// What may be drawn.
     pub symbols: Symbols,
+    /// What the run is to reach.
+    goal: Option<Goal>,
+    /// When it was connected first: from then on its time counts.
+    connected: Option<Now>,
     talk: Talk,
 }
 
@@ -126,8 +132,32 @@ impl View {
             count: 0,
             file: None,
             symbols,
+            goal: None,
+            connected: None,
             talk,
         }
+    }
+
+    /// The same for a run that is to reach something.
+    #[must_use]
+    pub fn towards(self, goal: Option<Goal>) -> Self {
+        Self { goal, ..self }
+    }
+
+    /// How far it is to what it is to reach: `20 of 30 s`.
+    #[must_use]
+    pub fn progress(&self) -> Option<String> {
+        Some(match self.goal? {
+            Goal::Count(count) => {
+                let messages = form::counted(count, "message");
+                format!("{} of {messages}", form::count(self.messages.min(count)))
+            }
+            Goal::Time(time) => {
+                let since = self.connected?;
+                let passed = Duration::from_nanos(self.now.mono.saturating_sub(since.mono));
+                format!("{} of {} s", passed.min(time).as_secs(), time.as_secs())
+            }
+        })
     }
 
     /// Takes an event.
@@ -151,6 +181,7 @@ impl View {
             Event::Retry(retry) => self.on_retry(retry, now),
             Event::Connected(connected) => {
                 self.name = connected.name.map(escaped);
+                self.connected = Some(now);
                 self.state = State::Live;
                 let second = self.second(now);
                 for (topic, offset) in connected.grants {
@@ -493,6 +524,25 @@ pub(in crate::client) mod tests {
         assert_eq!(rate(&view), Some(0.5));
         view.on_tick(at(60_000), None);
         assert_eq!(rate(&view), Some(0.0), "nothing came, which is not the same as unknown");
+    }
+
+    #[test]
+    fn a_goal_is_told_as_how_far_it_is() {
+        let mut view = view("sensor-1", &[("users", 0)]);
+        assert_eq!(view.progress(), None);
+        view = view.towards(Some(Goal::Time(Duration::from_secs(30))));
+        view.on_tick(at(20_900), None);
+        assert_eq!(view.progress().as_deref(), Some("20 of 30 s"));
+        view.on_tick(at(31_000), None);
+        assert_eq!(view.progress().as_deref(), Some("30 of 30 s"));
+        view = view.towards(Some(Goal::Count(1000)));
+        message(&mut view, "users", 0, 0, "a");
+        assert_eq!(view.progress().as_deref(), Some("1 of 1,000 messages"));
+        let waiting = View {
+            connected: None,
+            ..view.towards(Some(Goal::Time(Duration::from_secs(30))))
+        };
+        assert_eq!(waiting.progress(), None, "time counts from the first connection");
     }
 
     #[test]
