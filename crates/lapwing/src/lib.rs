@@ -10,6 +10,7 @@ pub mod lock;
 pub mod log;
 #[cfg(feature = "planted")]
 pub mod planted;
+pub mod plot;
 pub mod random;
 pub mod reason;
 pub mod recording;

@@ -16,15 +16,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::misuse::Mistake;
 use super::serve::Compress;
-use super::stop;
 use super::value::{at_least_one, time};
-use super::{End, in_form};
+use super::{End, in_form, stop, tui};
 use crate::client::connection::READ_BYTES;
 use crate::client::dial::{Dial, io_reason};
 use crate::client::display::{Console, Show};
 use crate::client::event::Halt;
+use crate::client::graph::Graph;
 use crate::client::listener::{self, Ending, Options, close_text};
 use crate::client::log::{Form, Log, OnLogError, Said};
+use crate::client::picture::{Picture, PictureError};
 use crate::client::scribe::{Scribe, TextScribe};
 use crate::client::status::Goal;
 use crate::client::target::{Security, Target, TargetError};
@@ -112,7 +113,7 @@ pub struct ListenArgs {
     #[arg(long, value_name = "LIMIT", value_parser = rotate, requires = "log", help_heading = "Record")]
     rotate: Option<Rotate>,
     /// Compress files that were rotated away, with zstd [default: off]
-    #[arg(long, requires = "rotate", help_heading = "Record")]
+    #[arg(long, requires = "rotate", help_heading = "Record", hide_short_help = true)]
     rotate_compress: bool,
     /// What to do while the file cannot be written (disk full)
     #[arg(
@@ -121,7 +122,8 @@ pub struct ListenArgs {
         default_value_t,
         value_name = "WHAT",
         requires = "log",
-        help_heading = "Record"
+        help_heading = "Record",
+        hide_short_help = true
     )]
     on_log_error: OnLogError,
     /// End after so many messages, at least 1 [default: no end]
@@ -142,6 +144,17 @@ pub struct ListenArgs {
     /// Show neither messages nor blocks, only what happens to the connection [default: off]
     #[arg(long, help_heading = "Show")]
     quiet: bool,
+    /// Show a live picture on the whole terminal; ? lists its keys [default: off]
+    ///
+    /// It has the connection, each topic with its rate and lag, block times and how they are distributed, the last messages, and the file.
+    /// Without a terminal of at least 60 x 14 what happens comes as lines. Feed and file never wait for the picture.
+    #[arg(long, conflicts_with_all = ["quiet", "json"], help_heading = "Show")]
+    tui: bool,
+    /// Draw block times and rates as an SVG at the end [default: none]
+    ///
+    /// However the run ends, Ctrl-C included. Only an SVG that was drawn so before is replaced.
+    #[arg(long, value_name = "FILE.svg", help_heading = "Show")]
+    plot: Option<PathBuf>,
 }
 
 /// The form of a recorded file.
@@ -173,6 +186,16 @@ pub fn run(args: ListenArgs, color: ColorChoice) -> End {
 
 fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
     let mut options = options(args)?;
+    if args.tui && json {
+        return Err(Failure::usage(
+            "--tui and --output json both say what to show",
+            "leave one of them out",
+        ));
+    }
+    if args.tui {
+        tui::is_built_in()?;
+    }
+    let picture = args.plot.as_deref().map(picture_at).transpose()?;
     // Before the first write, so that a limit of the file's length is an error and no end.
     let stop = stop::on_signals()?;
     let opened = args
@@ -187,13 +210,17 @@ fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
         .as_deref()
         .map_or(Vec::new(), |path| found_said(path, &found, &options));
     options.resume = found.checkpoint.marks.clone();
-    let screen = match json {
-        true => Screen::json(),
-        false => {
-            let talk = Talk::new(options.dial.target.to_string(), options.start);
+    let talk = || Talk::new(options.dial.target.to_string(), options.start);
+    let overlay = args
+        .tui
+        .then(|| tui::begin(&options.dial.target, talk(), goal(args), color, &stop));
+    let screen = match (json, &overlay) {
+        (true, _) => Screen::json(),
+        (false, Some(Ok(_))) => Screen::Console(Box::new(Console::behind(talk(), color, greeting(args)))),
+        (false, _) => {
             let show = if args.quiet { Show::Quiet } else { Show::All };
             let greeting = greeting(args);
-            Screen::Console(Box::new(Console::new(talk, color, show, goal(args), greeting)))
+            Screen::Console(Box::new(Console::new(talk(), color, show, goal(args), greeting)))
         }
     };
     let start = note::Start {
@@ -210,9 +237,17 @@ fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
         Err(Halt::Quiet) => return Ok(Exit::Done),
         Err(Halt::Failed(failure)) => return Err(failure),
     };
+    if picture.is_some() {
+        watch.draw_at_the_end(Graph::new(options.dial.target.to_string(), args.block, now));
+    }
+    match overlay {
+        Some(Ok(overlay)) => watch.cover(overlay),
+        Some(Err(instead)) => watch.say(&instead, now),
+        None => {}
+    }
     said.iter().for_each(|said| watch.say(said, now));
     let ending = follow(&options, &stop, &mut watch)?;
-    conclude(ending, &mut watch, args.fail_on_gap)
+    conclude(ending, &mut watch, picture.as_ref(), args.fail_on_gap)
 }
 
 fn follow(options: &Options, stop: &CancellationToken, watch: &mut Watch) -> Result<Result<Ending, Failure>, Failure> {
@@ -228,9 +263,16 @@ fn follow(options: &Options, stop: &CancellationToken, watch: &mut Watch) -> Res
     Ok(runtime.block_on(listener::listen(options, stop, watch)))
 }
 
-/// Flushes the file, tells the end and the summary, and finds the exit code.
-fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, fail_on_gap: bool) -> End {
+/// Flushes the file, draws, tells the end and the summary, and finds the exit code.
+fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, picture: Option<&Picture>, fail_on_gap: bool) -> End {
+    // Whatever takes long now is waited for on a terminal that is as it was.
+    watch.uncover();
     let finished = watch.finish();
+    // A failure before anything came needs no picture of nothing, in place of the one of another run.
+    let draws = ending.is_ok() || watch.summary().messages() > 0;
+    let drawn = picture
+        .filter(|_| draws)
+        .map_or(Ok(None), |picture| draw(picture, watch));
     let check = watch
         .recorded_to()
         .map(|path| format!("check it with: lapwing verify {}", escaped(&path.display().to_string())));
@@ -266,9 +308,13 @@ fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, fail_on_gap: boo
         if let Some(check) = check.filter(|_| came && finished.is_ok()) {
             let _ = console.print(&check);
         }
+        if let Ok(Some(drawn)) = &drawn {
+            let _ = console.print(drawn);
+        }
     }
     ending?;
     finished?;
+    drawn?;
     match stopped {
         Some(stopped) if json => Err(Failure::failed(
             stopped,
@@ -278,6 +324,51 @@ fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, fail_on_gap: boo
         None if fail_on_gap && watch.summary().has_gaps() => Ok(Exit::NotProven),
         None => Ok(Exit::Done),
     }
+}
+
+/// Writes the picture; gives what is to be told of it.
+fn draw(picture: &Picture, watch: &Watch) -> Result<Option<String>, Failure> {
+    let Some(svg) = watch.drawing(Now::read()) else {
+        return Ok(None);
+    };
+    let path = escaped(&picture.path().display().to_string());
+    match picture.write(&svg) {
+        Ok(()) => Ok(Some(format!("drawn: {path}"))),
+        Err(error) => Err(picture_failure(&path, &error, Failure::failed)),
+    }
+}
+
+/// Looks after the file of `--plot` before anything starts.
+fn picture_at(path: &Path) -> Result<Picture, Failure> {
+    Picture::new(path).map_err(|error| {
+        let path = escaped(&path.display().to_string());
+        match error {
+            PictureError::Io(_) => picture_failure(&path, &error, Failure::failed),
+            _ => picture_failure(&path, &error, Failure::usage),
+        }
+    })
+}
+
+fn picture_failure(path: &str, error: &PictureError, failure: fn(String, String) -> Failure) -> Failure {
+    let (sentence, hint) = match error {
+        PictureError::NoSvg => (
+            format!("--plot draws SVG, and \"{path}\" does not end in .svg"),
+            "name a file such as --plot run.svg",
+        ),
+        PictureError::Foreign => (
+            format!("{path} holds something that Lapwing did not draw"),
+            "name a new file with --plot; that one was not touched",
+        ),
+        PictureError::NoFile => (
+            format!("{path} is no file that could be replaced"),
+            "name a file such as --plot run.svg",
+        ),
+        PictureError::Io(error) => (
+            format!("cannot write {path}: {}", io_reason(error)),
+            "name another file with --plot",
+        ),
+    };
+    failure(sentence, hint.to_owned())
 }
 
 /// What the flags mean, or all that is wrong with them.
@@ -532,6 +623,7 @@ Examples:
   lapwing listen --topics arrays --block 10 --log feed.ndjson
   lapwing listen --log feed.ndjson --rotate 100MB,24h --rotate-compress
   lapwing listen --from earliest --count 100
+  lapwing listen --tui --for 1m --plot run.svg
   lapwing listen wss://feed.example.org --for 10m --output json | jq .data"
     };
 }

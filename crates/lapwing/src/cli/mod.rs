@@ -11,6 +11,7 @@ pub mod reach;
 pub mod serve;
 pub mod stop;
 pub mod token;
+mod tui;
 pub mod value;
 pub mod verify;
 

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
 use crate::reason::reason;
+use crate::terminal::stage;
 
 /// From now on a file that may not grow any more (`ulimit -f`) is an error of the write, as a full disk is, and not the end of
 /// the process. Must be called within a tokio runtime.
@@ -53,6 +54,7 @@ pub fn on_signals() -> Result<CancellationToken, Failure> {
                         _ = terminate.recv() => {}
                     }
                     if count > 0 {
+                        stage::give_back();
                         std::process::exit(Exit::Interrupted as i32);
                     }
                     cancel.cancel();

@@ -1,5 +1,6 @@
 //! What `listen` shows: messages on stdout, everything else on stderr.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write as _};
 use std::os::fd::AsFd;
 
@@ -9,6 +10,7 @@ use super::status::{Goal, Status};
 use super::text::{Layout, Sentence, Symbols, Talk, TimeForm, Tone};
 use crate::clock::Now;
 use crate::failure::Failure;
+use crate::terminal::form;
 use crate::terminal::paint::{ColorChoice, Painter};
 
 /// The console of a listener.
@@ -19,6 +21,10 @@ pub struct Console {
     life: Layout,
     status: Status,
     show: Show,
+    covered: Covered,
+    /// What was said while nobody could see it, and how much before that.
+    unseen: VecDeque<(Sentence, Now)>,
+    unseen_before: u64,
     /// What is to be told once connected.
     greeting: String,
     output: Output,
@@ -34,10 +40,50 @@ pub enum Show {
     Quiet,
 }
 
+/// What of a console is behind something else, such as the whole screen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Covered {
+    /// Nothing.
+    #[default]
+    No,
+    /// Messages and blocks; what happens to the connection leads elsewhere.
+    Data,
+    /// Everything.
+    All,
+}
+
 impl Console {
     /// A console that tells `greeting` behind the first contact.
     #[must_use]
     pub fn new(talk: Talk, color: ColorChoice, show: Show, goal: Option<Goal>, greeting: String) -> Self {
+        let moving = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Self::with(talk, color, show, Covered::No, greeting, |symbols| {
+            Status::new(moving, symbols, goal)
+        })
+    }
+
+    /// A console that is behind something else, such as the whole screen, and draws no line that is rewritten.
+    ///
+    /// Messages and blocks are left out, and so is all else where it leads to the same terminal: until [`Console::uncover`].
+    #[must_use]
+    pub fn behind(talk: Talk, color: ColorChoice, greeting: String) -> Self {
+        let covered = match io::stderr().is_terminal() {
+            true => Covered::All,
+            false => Covered::Data,
+        };
+        Self::with(talk, color, Show::All, covered, greeting, |symbols| {
+            Status::new(false, symbols, None)
+        })
+    }
+
+    fn with(
+        talk: Talk,
+        color: ColorChoice,
+        show: Show,
+        covered: Covered,
+        greeting: String,
+        status: impl FnOnce(Symbols) -> Status,
+    ) -> Self {
         let layout = |terminal: bool, paint| Layout {
             paint,
             width: None,
@@ -47,13 +93,15 @@ impl Console {
             offset_width: 5,
         };
         let terminal = io::stderr().is_terminal();
-        let moving = terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         Self {
             talk,
             data: layout(io::stdout().is_terminal(), Painter::stdout(color)),
             life: layout(terminal, Painter::stderr(color)),
-            status: Status::new(moving, symbols(terminal), goal),
+            status: status(symbols(terminal)),
             show,
+            covered,
+            unseen: VecDeque::new(),
+            unseen_before: 0,
             greeting,
             output: Output::new(),
             line: String::new(),
@@ -63,7 +111,9 @@ impl Console {
     /// Shows an event.
     pub fn on_event(&mut self, event: &Event<'_>, now: Now) -> Result<(), Halt> {
         match event {
-            Event::Message(_) | Event::Block { .. } if self.show == Show::Quiet => return Ok(()),
+            Event::Message(_) | Event::Block { .. } if self.show == Show::Quiet || self.covered != Covered::No => {
+                return Ok(());
+            }
             Event::Message(arrival) => {
                 self.line.clear();
                 self.data.message(arrival, &mut self.line);
@@ -105,6 +155,20 @@ impl Console {
     /// Draws the status line anew.
     pub fn on_tick(&mut self, now: Now, messages: u64) {
         self.status.draw(now, messages);
+    }
+
+    /// It can be seen again: what was said meanwhile is said now, the last of it.
+    pub fn uncover(&mut self) {
+        if std::mem::take(&mut self.covered) != Covered::All {
+            return;
+        }
+        if self.unseen_before > 0 {
+            let earlier = form::counted(std::mem::take(&mut self.unseen_before), "earlier line");
+            let _ = self.print(&format!("{earlier} not shown again"));
+        }
+        for (sentence, now) in std::mem::take(&mut self.unseen) {
+            let _ = self.say(&sentence, now);
+        }
     }
 
     /// To how many columns lines of life are laid out; none in a pipe.
@@ -152,6 +216,9 @@ impl Console {
     }
 
     fn on_retry(&mut self, retry: &Retry<'_>, now: Now) -> Result<(), Halt> {
+        if self.covered == Covered::All {
+            return Ok(());
+        }
         match self.status.on_retry(retry, now) {
             Some(line) => self.print(&line),
             None => Ok(()),
@@ -159,6 +226,14 @@ impl Console {
     }
 
     fn say(&mut self, sentence: &Sentence, now: Now) -> Result<(), Halt> {
+        if self.covered == Covered::All {
+            if self.unseen.len() == UNSEEN_MAX {
+                self.unseen.pop_front();
+                self.unseen_before += 1;
+            }
+            self.unseen.push_back((sentence.clone(), now));
+            return Ok(());
+        }
         self.life.width = self.width();
         let mut lines = String::new();
         sentence.write(&self.life, now, &mut lines);
@@ -226,7 +301,7 @@ pub fn width(stream: &(impl AsFd + IsTerminal)) -> Option<usize> {
 }
 
 /// What may be drawn on a stream.
-fn symbols(terminal: bool) -> Symbols {
+pub fn symbols(terminal: bool) -> Symbols {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG"));
     let utf8 = locale.is_some_and(|locale| {
@@ -239,6 +314,9 @@ fn symbols(terminal: bool) -> Symbols {
         false => Symbols::Ascii,
     }
 }
+
+/// As many lines as a window has room for beside a summary.
+const UNSEEN_MAX: usize = 20;
 
 /// 64 KiB: a burst is written in a few calls.
 const OUTPUT_BYTES: usize = 64 << 10;

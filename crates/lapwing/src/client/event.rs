@@ -1,5 +1,6 @@
 //! What a listener tells: everything that happens to a feed, in its order.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lapwing_wire::block::BlockTiming;
@@ -61,6 +62,13 @@ pub enum Event<'a> {
         epoch: Epoch,
         /// The first offset that is wanted.
         from: Offset,
+        /// Where it ended then; as the server says it.
+        end: Offset,
+    },
+    /// The server says where topics end now.
+    Heartbeat {
+        /// The end of each; as the server says it.
+        ends: &'a BTreeMap<TopicName, Offset>,
     },
     /// A message.
     Message(&'a Arrival<'a>),

@@ -627,7 +627,10 @@ impl<'a, O: Observer> Listener<'a, O> {
                 self.observer.on_event(&Event::Warned { message: &message }, now)?;
             }
             ServerMessage::Error { message, topic, .. } => self.on_error(session, &message, topic, now)?,
-            ServerMessage::Heartbeat { next, .. } => return Ok(self.on_heartbeat(session, &next)),
+            ServerMessage::Heartbeat { next, .. } => {
+                self.observer.on_event(&Event::Heartbeat { ends: &next }, now)?;
+                return Ok(self.on_heartbeat(session, &next));
+            }
             ServerMessage::Unsubscribed { .. } => {}
             ServerMessage::Expiring { .. } => {
                 session.expiring = true;
@@ -728,6 +731,7 @@ impl<'a, O: Observer> Listener<'a, O> {
             topic: &granted.topic,
             epoch: granted.epoch,
             from: self.tracks[at].next().unwrap_or(granted.from),
+            end: granted.next,
         };
         self.observer.on_event(&event, now)?;
         let awaited = session.awaited.iter().position(|topic| *topic == granted.topic);

@@ -11,7 +11,7 @@ use super::dial::io_reason;
 use super::scribe::TextScribe;
 use crate::clock::Now;
 use crate::failure::Failure;
-use crate::recording::recorder::{RecordError, Recorder};
+use crate::recording::recorder::{Kept, RecordError, Recorder};
 use crate::terminal::form;
 
 /// A file that is written.
@@ -27,6 +27,21 @@ pub struct Log {
     ends: Vec<u64>,
     hold: Option<Hold>,
     said: Vec<Said>,
+}
+
+/// How a file stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileState {
+    /// Its name, escaped.
+    pub name: String,
+    /// How many messages are in it of this run.
+    pub messages: u64,
+    /// How long it is.
+    pub bytes: u64,
+    /// How much of it the disk is known to keep.
+    pub kept: Kept,
+    /// Why it cannot be written now, and since when on the monotonic clock.
+    pub held: Option<(String, u64)>,
 }
 
 /// What a file is.
@@ -180,6 +195,18 @@ impl Log {
     /// Writes everything, and waits until it is kept as was asked.
     pub fn finish(&mut self) -> Result<(), Failure> {
         self.recorder.finish().map_err(|error| self.failure(&error))
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn state(&self) -> FileState {
+        FileState {
+            name: self.name(),
+            messages: self.messages - self.unwritten(),
+            bytes: self.recorder.len() - self.recorder.waiting().len() as u64,
+            kept: self.recorder.kept(),
+            held: self.hold.as_ref().map(|hold| (hold.why.clone(), hold.since.mono)),
+        }
     }
 
     /// What is to be told since the last time.

@@ -39,7 +39,7 @@ impl Scribe {
     pub fn on_event(&mut self, event: &Event<'_>, now: Now, out: &mut Vec<u8>) {
         match *event {
             Event::Message(arrival) => self.encoder.message(arrival, out),
-            Event::Granted { topic, epoch, from } => self.encoder.mark(topic, Some(epoch), from),
+            Event::Granted { topic, epoch, from, .. } => self.encoder.mark(topic, Some(epoch), from),
             Event::Connected(_) => self.encoder.positions(now, out),
             _ => {
                 if let Some(note) = note(event) {

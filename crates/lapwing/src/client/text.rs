@@ -210,7 +210,7 @@ impl Sentence {
 }
 
 /// Turns events into sentences; remembers what belongs to a sentence that comes later.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Talk {
     target: String,
     start: Start,
@@ -306,6 +306,7 @@ impl Talk {
             Event::Message(_)
             | Event::Retry(_)
             | Event::Granted { .. }
+            | Event::Heartbeat { .. }
             | Event::Continued { .. }
             | Event::Repeat { .. } => return None,
         };

@@ -6,7 +6,8 @@ use lapwing_wire::topic::TopicName;
 
 use super::display::{Console, Output};
 use super::event::{Connected, Event, Halt, Mode, Observer};
-use super::log::{Form, Log, Said};
+use super::graph::Graph;
+use super::log::{FileState, Form, Log, Said};
 use super::scribe::Scribe;
 use super::status::Status;
 use super::summary::Summary;
@@ -18,11 +19,27 @@ use crate::failure::Failure;
 pub struct Watch {
     log: Option<Log>,
     screen: Screen,
+    /// What is shown instead of the console's lines, as long as it can be.
+    overlay: Option<Box<dyn Overlay>>,
     summary: Summary,
+    /// What will be drawn at the end, if that was asked for.
+    graph: Option<Graph>,
     scribe: Scribe,
     lines: Vec<u8>,
     /// Stdout was closed while a file is written, which goes on.
     unwatched: bool,
+}
+
+/// Something that takes the place of lines, such as a picture on the whole screen. It gives the screen back when it is dropped.
+pub trait Overlay {
+    /// Something happened.
+    fn on_event(&mut self, event: &Event<'_>, now: Now);
+
+    /// Something is told of the file.
+    fn on_said(&mut self, said: &Said, now: Now);
+
+    /// Time passes, and the file stands so. False when it can be shown no longer.
+    fn on_tick(&mut self, now: Now, file: Option<FileState>) -> bool;
 }
 
 /// What is shown.
@@ -47,7 +64,9 @@ impl Watch {
         let mut watch = Self {
             log,
             screen,
+            overlay: None,
             summary: Summary::new(now),
+            graph: None,
             scribe,
             lines: Vec::new(),
             unwatched: false,
@@ -60,8 +79,35 @@ impl Watch {
         Ok(watch)
     }
 
+    /// Shows `overlay` instead of the lines of the console, which is behind it.
+    pub fn cover(&mut self, overlay: Box<dyn Overlay>) {
+        self.overlay = Some(overlay);
+    }
+
+    /// Shows the console's lines again.
+    pub fn uncover(&mut self) {
+        self.overlay = None;
+        if let Screen::Console(console) = &mut self.screen {
+            console.uncover();
+        }
+    }
+
+    /// Lets `graph` take what happens from now on.
+    pub fn draw_at_the_end(&mut self, graph: Graph) {
+        self.graph = Some(graph);
+    }
+
+    /// The picture of the run up to now, if one was asked for.
+    #[must_use]
+    pub fn drawing(&self, now: Now) -> Option<String> {
+        self.graph.as_ref().map(|graph| graph.svg(now))
+    }
+
     /// Tells people something about the file.
     pub fn say(&mut self, said: &Said, now: Now) {
+        if let Some(overlay) = &mut self.overlay {
+            overlay.on_said(said, now);
+        }
         match &mut self.screen {
             Screen::Console(console) => console.tell(said, now),
             Screen::Json(..) if said.warning => {
@@ -194,6 +240,12 @@ impl Observer for Watch {
     fn on_event(&mut self, event: &Event<'_>, now: Now) -> Result<(), Halt> {
         // First of all: what the file does not take has come all the same.
         self.summary.on_event(event);
+        if let Some(graph) = &mut self.graph {
+            graph.on_event(event, now);
+        }
+        if let Some(overlay) = &mut self.overlay {
+            overlay.on_event(event, now);
+        }
         let is_message = matches!(event, Event::Message(_));
         let records = self.log.as_ref().is_some_and(Log::is_recording);
         if records || matches!(self.screen, Screen::Json(..)) {
@@ -246,6 +298,12 @@ impl Observer for Watch {
             };
             log.on_tick(now, begin).map_err(Halt::Failed)?;
             self.tell_said(now);
+        }
+        if let Some(overlay) = &mut self.overlay {
+            let file = self.log.as_ref().map(Log::state);
+            if !overlay.on_tick(now, file) {
+                self.uncover();
+            }
         }
         if let Screen::Console(console) = &mut self.screen {
             console.on_tick(now, self.summary.messages());

@@ -1,16 +1,13 @@
 //! The load test: very many listeners in one process, what they receive, how late, and whether anything is missing.
 
-pub mod axis;
 pub mod books;
 pub mod bottleneck;
-pub mod chart;
 pub mod core_time;
 pub mod course;
 pub mod crowd;
 pub mod ear;
 pub mod glance;
 pub mod listener;
-pub mod markup;
 pub mod object;
 pub mod outcome;
 pub mod pace;

@@ -7,16 +7,17 @@ use std::time::Duration;
 use lapwing_wire::time::micros_text;
 use serde_json::Value;
 
-use super::axis::Axis;
 use super::bottleneck;
-use super::chart::{self, Chart, Line, Mark};
-use super::markup::{table, text};
 use super::outcome::{Outcome, Second, per_second};
 use super::pace::Pace;
 use super::sweep::{Point, Sweep};
 use super::table::{self as lines, rows};
 use super::times::{QUANTILES, Times, millis};
 use super::verdict::Verdict;
+use crate::plot::axis::Axis;
+use crate::plot::chart::{self, Chart, Line, Mark};
+use crate::plot::colours;
+use crate::plot::markup::{table, text};
 use crate::terminal::form;
 
 /// The whole page. `command` is what was typed, `sweeps` says that the runs belong together, and `object` is the same for programs.
@@ -49,8 +50,9 @@ pub fn page(sweep: &Sweep, sweeps: bool, command: &str, object: &Value) -> Strin
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\
-         <meta name=\"color-scheme\" content=\"light dark\"><title>{}</title><style>{STYLE}{}</style></head><body><main>{body}</main></body></html>\n",
+         <meta name=\"color-scheme\" content=\"light dark\"><title>{}</title><style>{}{}</style></head><body><main>{body}</main></body></html>\n",
         text(&title),
+        colours::with_variables(STYLE),
         chart::STYLE
     )
 }
@@ -383,7 +385,7 @@ fn curves(points: &[Point<'_>], of: fn(&Point<'_>) -> u64, over: fn(&Point<'_>) 
             points: own.iter().map(|point| Some((x(point), p50(point)))).collect(),
             band: own
                 .iter()
-                .map(|point| (x(point), ms(&point.times.elapsed, 0.1), ms(&point.times.elapsed, 0.99)))
+                .map(|point| Some((x(point), ms(&point.times.elapsed, 0.1), ms(&point.times.elapsed, 0.99))))
                 .collect(),
             beside: with_source
                 .map(|point| (x(point), ms(&point.times.source, 0.5)))
@@ -457,7 +459,7 @@ fn extent(lines: &[Line]) -> Option<(f64, f64)> {
             .flat_map(|line| line.points.iter().flatten().map(|(_, y)| *y));
         let bands = lines
             .iter()
-            .flat_map(|line| line.band.iter().flat_map(|(_, low, high)| [*low, *high]));
+            .flat_map(|line| line.band.iter().flatten().flat_map(|(_, low, high)| [*low, *high]));
         points.chain(bands).filter(|value| *value > 0.0)
     };
     values().next()?;
@@ -472,14 +474,12 @@ fn block(lines: &str) -> String {
 /// How finely a percentile line is drawn.
 const STEPS_A_NINE: f64 = 20.0;
 
-/// The page in light and in dark; contrast of text at least 4.5 to 1 in both.
+/// The page; its colours are variables.
 const STYLE: &str = "\
-:root{--page:#fff;--panel:#f5f6f7;--text:#1a1d21;--muted:#5a626b;--grid:#d5d9dd;--good:#007a55;--bad:#b3261e;--c0:#1f6fb2;--c1:#b04a00;--c2:#007a55;--c3:#7a1f6b;--c4:#5a626b}\
-@media(prefers-color-scheme:dark){:root{--page:#14171a;--panel:#1d2125;--text:#e8eaed;--muted:#a3abb4;--grid:#363c42;--good:#2fbf8f;--bad:#ff8a80;--c0:#5fa8f5;--c1:#ffa05c;--c2:#2fbf8f;--c3:#f08bd8;--c4:#a3abb4}}\
 body{margin:0;background:var(--page);color:var(--text);font:15px/1.5 system-ui,sans-serif}main{max-width:60rem;margin:0 auto;padding:1.5rem}\
 h1{font-size:1.4rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:2rem 0 .5rem}.verdict{padding:.6rem .9rem;background:var(--panel);border-left:4px solid var(--muted)}\
 .verdict.good{border-color:var(--good)}.verdict.bad{border-color:var(--bad)}dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}\
-dt,figcaption,.key{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}figure{margin:0 0 1rem;overflow-x:auto}.wide,pre{overflow-x:auto}pre{background:var(--panel);padding:.8rem;font-size:13px;white-space:pre-wrap}\
+dt,figcaption,.key{color:var(--muted)}dd{margin:0;overflow-wrap:anywhere}figure{margin:0 0 1rem;overflow-x:auto}svg{width:100%;min-width:34rem;height:auto;display:block}.wide,pre{overflow-x:auto}pre{background:var(--panel);padding:.8rem;font-size:13px;white-space:pre-wrap}\
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}\
 td:first-child,th:first-child,td:last-child{text-align:left}details{margin:1rem 0}summary{cursor:pointer}\
 @media print{details>*{display:block}}";

@@ -71,8 +71,23 @@ pub struct Recorder {
     synced: u64,
     /// The disk is yet to be asked to keep the name of a new file.
     owes_name: bool,
+    /// When the disk last said that it keeps what was written until then, on the monotonic clock.
+    kept_at: Option<u64>,
     sync_at: u64,
     look_at: u64,
+}
+
+/// How much of what was written the disk is known to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is not asked.
+    Unasked,
+    /// All of it.
+    All,
+    /// What was written until this moment of the monotonic clock.
+    Until(u64),
+    /// Nothing yet.
+    Nothing,
 }
 
 impl Recorder {
@@ -110,6 +125,7 @@ impl Recorder {
             header_end: 0,
             synced: 0,
             owes_name: false,
+            kept_at: None,
             sync_at: 0,
             look_at: 0,
         })
@@ -149,6 +165,30 @@ impl Recorder {
     #[must_use]
     pub fn waiting(&self) -> &[u8] {
         self.writer.waiting()
+    }
+
+    /// How long the file is with what waits.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.writer.len()
+    }
+
+    /// Whether nothing was ever written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.writer.is_empty()
+    }
+
+    /// How much of it the disk is known to keep.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        let is_busy = self.syncer.as_ref().is_some_and(Syncer::is_busy);
+        match self.kept_at {
+            _ if self.keeping.sync == Sync::None || !self.is_file() => Kept::Unasked,
+            _ if self.synced == self.writer.len() && !is_busy => Kept::All,
+            Some(at) => Kept::Until(at),
+            None => Kept::Nothing,
+        }
     }
 
     /// Whether so much waits that it should be written.
@@ -195,7 +235,9 @@ impl Recorder {
         let Some(syncer) = &mut self.syncer else {
             return Ok(());
         };
-        syncer.poll().map_err(RecordError::Sync)?;
+        if syncer.poll().map_err(RecordError::Sync)? {
+            self.kept_at = Some(now.mono);
+        }
         let Some(file) = self.writer.regular() else {
             return Ok(());
         };
@@ -365,6 +407,39 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).expect("there");
         assert_eq!(read("feed.000001.ndjson"), "header\none\n");
         assert_eq!(read("feed.ndjson"), "header\ntwo\n");
+    }
+
+    #[test]
+    fn how_much_the_disk_keeps_is_known() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (sync, before, settled) in [
+            (Sync::None, Kept::Unasked, Kept::Unasked),
+            (Sync::Each, Kept::Nothing, Kept::All),
+            (Sync::Interval, Kept::Nothing, Kept::Nothing),
+        ] {
+            let keeping = Keeping {
+                sync,
+                ..keeping(None, None)
+            };
+            let path = dir.path().join(format!("{sync:?}.ndjson"));
+            let (mut recorder, _) = Recorder::open(&path, keeping, at(0)).expect("free");
+            recorder.append(b"one\n");
+            assert_eq!(recorder.kept(), before, "{sync:?}");
+            recorder.settle().expect("room");
+            assert_eq!(recorder.kept(), settled, "{sync:?}");
+            if sync != Sync::Interval {
+                continue;
+            }
+            recorder.on_tick(at(1)).expect("a disk");
+            let began = std::time::Instant::now();
+            while recorder.kept() != Kept::All && began.elapsed() < Duration::from_secs(60) {
+                recorder.on_tick(at(2)).expect("a disk");
+                std::thread::yield_now();
+            }
+            assert_eq!(recorder.kept(), Kept::All);
+            recorder.append(b"two\n");
+            assert_eq!(recorder.kept(), Kept::Until(at(2).mono));
+        }
     }
 
     #[test]

@@ -42,16 +42,22 @@ impl Syncer {
         Ok(self.busy)
     }
 
-    /// How the last sync went, if it has ended since this was asked.
-    pub fn poll(&mut self) -> io::Result<()> {
+    /// Whether a sync has ended since this was asked; an error if it went wrong.
+    pub fn poll(&mut self) -> io::Result<bool> {
         match self.results.try_recv() {
-            Err(TryRecvError::Empty) => Ok(()),
+            Err(TryRecvError::Empty) => Ok(false),
             Err(TryRecvError::Disconnected) => Err(io::ErrorKind::BrokenPipe.into()),
             Ok(result) => {
                 self.busy = false;
-                result
+                result.map(|()| true)
             }
         }
+    }
+
+    /// Whether a sync is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.busy
     }
 
     /// Waits for the sync under way.

@@ -1,5 +1,6 @@
-//! How text reaches people: colours by role, and the forms of numbers, times and payloads.
+//! How text reaches people: colours by role, the forms of numbers, times and payloads, and a whole screen.
 
 pub mod form;
 pub mod output;
 pub mod paint;
+pub mod stage;

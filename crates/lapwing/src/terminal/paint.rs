@@ -46,6 +46,9 @@ impl Painter {
     /// A painter that paints nothing.
     pub const PLAIN: Self = Self { on: false };
 
+    /// A painter that paints, wherever it leads.
+    pub const ALWAYS: Self = Self { on: true };
+
     /// Decides for standard output.
     #[must_use]
     pub fn stdout(choice: ColorChoice) -> Self {
@@ -65,6 +68,12 @@ impl Painter {
             style: self.on.then(|| style(role)),
             text,
         }
+    }
+
+    /// The style of a role, for what is not written as text; none where nothing is painted.
+    #[must_use]
+    pub fn style(self, role: Role) -> Style {
+        if self.on { style(role) } else { Style::new() }
     }
 
     fn decide(choice: ColorChoice, terminal: bool) -> Self {

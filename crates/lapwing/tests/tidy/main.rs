@@ -22,11 +22,15 @@ const ARROWS: &[(&str, &[&str])] = &[
             "terminal",
         ],
     ),
-    ("client", &["clock", "failure", "reason", "recording", "terminal"]),
+    (
+        "client",
+        &["clock", "failure", "plot", "reason", "recording", "terminal"],
+    ),
     ("config", &["source"]),
-    ("load", &["client", "clock", "failure", "random", "terminal"]),
+    ("load", &["client", "clock", "failure", "plot", "random", "terminal"]),
     ("lock", &["reason"]),
     ("log", &["clock", "lock", "reason"]),
+    ("plot", &["terminal"]),
     ("recording", &["clock", "lock", "reason"]),
     (
         "server",

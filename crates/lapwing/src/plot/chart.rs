@@ -1,4 +1,4 @@
-//! A chart as SVG: drawn here, so that a report needs no script and nothing from elsewhere.
+//! A chart as SVG, with axes, lines and marks.
 
 use std::fmt::Write as _;
 
@@ -28,8 +28,8 @@ pub struct Line {
     pub name: String,
     /// Its points; a none parts it, and so does one that an axis has no place for.
     pub points: Vec<Option<(f64, f64)>>,
-    /// From where to where around it most of the values lie.
-    pub band: Vec<(f64, f64, f64)>,
+    /// From where to where around it most of the values lie; a none parts it.
+    pub band: Vec<Option<(f64, f64, f64)>>,
     /// A second line for comparison, thin and dotted.
     pub beside: Vec<(f64, f64)>,
     /// Marks on points.
@@ -51,8 +51,18 @@ impl Chart {
     /// The whole drawing.
     #[must_use]
     pub fn svg(&self) -> String {
+        self.drawn("")
+    }
+
+    /// The whole drawing as a part of another one, `top` below its upper edge.
+    #[must_use]
+    pub fn svg_at(&self, top: f64) -> String {
+        self.drawn(&format!(" y=\"{top}\" width=\"{WIDTH}\" height=\"{HEIGHT}\""))
+    }
+
+    fn drawn(&self, place: &str) -> String {
         let mut out = format!(
-            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            "<svg{place} viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
             text(&self.says)
         );
         for (from, to) in &self.shades {
@@ -132,9 +142,9 @@ impl Chart {
     fn draw_line(&self, at: usize, line: &Line, out: &mut String) {
         let class = at % COLOURS;
         let place = |x: f64, y: f64| format!("{:.1} {:.1}", self.x_at(x), self.y_at(y));
-        if line.band.len() > 1 {
-            let up = line.band.iter().map(|(x, low, _)| place(*x, *low));
-            let back = line.band.iter().rev().map(|(x, _, high)| place(*x, *high));
+        for band in line.band.split(Option::is_none).filter(|band| band.len() > 1) {
+            let up = band.iter().flatten().map(|(x, low, _)| place(*x, *low));
+            let back = band.iter().flatten().rev().map(|(x, _, high)| place(*x, *high));
             let _ = write!(
                 out,
                 "<path class=\"band c{class}\" d=\"M{}z\"/>",
@@ -151,7 +161,7 @@ impl Chart {
             let points: Vec<String> = run.iter().flatten().map(|(x, y)| place(*x, *y)).collect();
             match points.as_slice() {
                 [] => {}
-                // A single point has no length: a round cap makes it seen.
+                // A single point has no length: a round cap and a width of its own make it seen.
                 [only] => drop(write!(out, "<path class=\"line c{class} d{at}\" d=\"M{only}h0\"/>")),
                 points => drop(write!(
                     out,
@@ -215,19 +225,21 @@ impl Chart {
     }
 }
 
-/// How charts look, in light and in dark; to stand in the style of the page.
+/// How charts look, its colours by their names; to stand in the style of what holds them.
 pub const STYLE: &str = "\
-svg{width:100%;min-width:34rem;height:auto;display:block}svg text{font-size:12px;fill:var(--muted)}svg .middle{text-anchor:middle}svg .end{text-anchor:end}\
+svg text{font-size:12px;fill:var(--muted)}svg .middle{text-anchor:middle}svg .end{text-anchor:end}\
 .grid{stroke:var(--grid);fill:none}.shade{fill:var(--grid);opacity:.45}.event{fill:var(--bad)}\
 .line{fill:none;stroke:currentColor;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}.d1{stroke-dasharray:7 4}.d2{stroke-dasharray:2 4}\
-.d3{stroke-dasharray:10 3 2 3}.d4{stroke-dasharray:14 4}.band{fill:currentColor;opacity:.13}.beside{fill:none;stroke:currentColor;stroke-dasharray:1 3}\
+.d3{stroke-dasharray:10 3 2 3}.d4{stroke-dasharray:14 4}.line[d$=h0]{stroke-width:5;stroke-dasharray:none}.band{fill:currentColor;opacity:.13}.beside{fill:none;stroke:currentColor;stroke-dasharray:1 3}\
 .hollow{fill:var(--page);stroke:currentColor;stroke-width:2}.full{fill:currentColor}.cross{stroke:currentColor;stroke-width:2;fill:none}\
 svg .name{fill:currentColor;font-weight:600}\
 .c0{color:var(--c0)}.c1{color:var(--c1)}.c2{color:var(--c2)}.c3{color:var(--c3)}.c4{color:var(--c4)}";
 
 const COLOURS: usize = 5;
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 320.0;
+/// How wide a chart is drawn; what it stands in may stretch it.
+pub const WIDTH: f64 = 760.0;
+/// How high.
+pub const HEIGHT: f64 = 320.0;
 const LEFT: f64 = 76.0;
 const TOP: f64 = 24.0;
 const RIGHT: f64 = 640.0;

@@ -1,4 +1,4 @@
-//! Text made harmless for HTML and SVG.
+//! Text made harmless for HTML and XML.
 
 use lapwing_wire::escape::escaped;
 
@@ -14,6 +14,8 @@ pub fn text(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
+            // No document in XML may hold them, not even as numbers.
+            '\u{fffe}' | '\u{ffff}' => out.push_str(&format!("\\u{{{:x}}}", c as u32)),
             c => out.push(c),
         }
     }
@@ -48,6 +50,7 @@ mod tests {
             text("<script a='b'>\"&\u{1b}"),
             "&lt;script a=&#39;b&#39;&gt;&quot;&amp;\\u{1b}"
         );
+        assert_eq!(text("\u{0}\u{fffe}\u{ffff}"), "\\u{0}\\u{fffe}\\u{ffff}");
         let table = table(&["<a>".to_owned()], &[vec!["<b>".to_owned()]]);
         assert!(!table.contains("<a>") && !table.contains("<b>"), "{table}");
     }

@@ -81,6 +81,12 @@ impl Axis {
         Self::log(label, min_ms.max(TIME_MS_MIN), max_ms.max(TIME_MS_MIN), time_text)
     }
 
+    /// Times in milliseconds, from 0.
+    #[must_use]
+    pub fn linear_times(label: &str, max_ms: f64) -> Self {
+        Self::linear(label, max_ms.max(TIME_MS_MIN), time_text)
+    }
+
     /// Whether a value has a place: on a logarithmic axis 0 has none.
     #[must_use]
     pub fn holds(&self, value: f64) -> bool {
