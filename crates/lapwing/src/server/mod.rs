@@ -31,6 +31,7 @@ pub mod late;
 pub mod ledger;
 pub mod liveness;
 pub mod loader;
+pub mod lookback;
 pub mod network;
 pub mod origin;
 pub mod pace;

@@ -204,6 +204,21 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_runs_200_millionths_too_fast_for_a_day_leaves_nobody_behind() {
+        let mut pace = Pace::default();
+        for second in (0..86_400).step_by(2) {
+            // What a network and a scheduler add comes and goes.
+            let late = if second % 14 == 0 { 3.0 } else { 0.0 };
+            let early = if second % 14 == 2 { 3.0 } else { 0.0 };
+            let (_, change) = pace.on_report(&report(1, 2000.4 + late - early, Flags::NONE), Some(2000.0));
+            assert_eq!(change, None);
+            // Of the first minute are 12 ms: a slope is told only then.
+            let most = if second < 120 { 24.0 + 3.0 } else { 5.0 };
+            assert!(pace.behind_ms().abs() < most, "{} after {second} s", pace.behind_ms());
+        }
+    }
+
+    #[test]
     fn many_blocks_in_a_report_count_as_many() {
         let mut pace = Pace::default();
         let (drift, change) = pace.on_report(&report(4, 800.0, Flags::NONE), Some(400.0));
