@@ -119,14 +119,11 @@ impl Judgement {
     pub fn of(evidence: &Evidence) -> Self {
         match evidence {
             e if !e.drifts => Self::AsMade,
-            e if e.is_explained_by_us() => Self::ItIsUs,
             // Nothing that we do makes its kernel full; only a long way looks alike.
             Evidence { way: Some(way), .. } if way.is_held_by_peer() && !way.is_long() => Self::TakesLess,
+            e if e.is_explained_by_us() && !e.way.is_some_and(|way| way.is_bad()) => Self::ItIsUs,
             e if e.reporting >= CROWD_MIN && e.drifting * 2 > e.reporting => Self::ItIsUs,
-            Evidence { way: Some(way), .. } if way.is_held_by_peer() => Self::FullOrLossy,
-            Evidence { way: Some(way), .. } if way.now.unsent_bytes > 0 || way.is_long() || way.loses() => {
-                Self::FullOrLossy
-            }
+            Evidence { way: Some(way), .. } if way.is_bad() || way.now.unsent_bytes > 0 => Self::FullOrLossy,
             // Its kernel has room, and ours has nothing to send: whatever waits, waits for us.
             e if e.way.is_some() && e.waits() => Self::ItIsUs,
             e if e.waits() => Self::TakesLess,
@@ -199,6 +196,11 @@ impl Way {
     /// Whether the client's own kernel was full for a good part of the time.
     fn is_held_by_peer(&self) -> bool {
         self.peer_full * PEER_FULL_PART > self.over && !self.peer_full.is_zero()
+    }
+
+    /// Whether it shows what no lateness of ours brings about.
+    fn is_bad(&self) -> bool {
+        self.is_long() || self.loses()
     }
 
     /// Whether what is on its way takes over twice as long as it can, even if the client's kernel keeps its answers back.
@@ -343,6 +345,18 @@ mod tests {
         check(Judgement::ReadsLate, |e| e.late = MS * 50);
         // We were late once, which is not why it fell behind by four seconds meanwhile.
         check(Judgement::ReadsLate, |e| (e.late, e.fell_behind) = (MS * 60, MS * 4000));
+        // We were late, and yet that explains neither a long way nor losses, nor a kernel without room.
+        for (late_too, change) in [
+            (
+                Judgement::FullOrLossy,
+                (|w| w.now.round_trip = MS * 500) as fn(&mut Way),
+            ),
+            (Judgement::FullOrLossy, |w| w.lost = 30),
+            (Judgement::TakesLess, |w| w.peer_full = MS * 1900),
+            (Judgement::ItIsUs, |w| w.now.unsent_bytes = 30_000),
+        ] {
+            check(late_too, |e| (e.late, e.way) = (MS * 80, way(change)));
+        }
         // By how much it fell behind is not known.
         check(Judgement::ReadsLate, |e| {
             (e.late, e.fell_behind) = (MS * 60, Duration::ZERO)
