@@ -122,7 +122,7 @@ fn item_9_a_narrow_line_is_the_networks_fault_whatever_controls_congestion() {
             continue;
         }
         let dir = tempfile::tempdir().expect("a directory");
-        let scene = Scene::of(&wires, dir.path(), "arrays?every=20ms&shape=100&high=1000000");
+        let scene = Scene::of(&wires, dir.path(), "arrays?every=20ms&burst=5&shape=100&high=1000000");
         if !wires.narrow_to(name, "500kbit", &["latency", "400ms"]) {
             return;
         }
@@ -144,7 +144,7 @@ fn item_9_a_narrow_line_with_a_deep_queue_is_no_client_without_room() {
         return skip(name, "this kernel has no reno");
     }
     let dir = tempfile::tempdir().expect("a directory");
-    let scene = Scene::of(&wires, dir.path(), "arrays?every=20ms&shape=100&high=1000000");
+    let scene = Scene::of(&wires, dir.path(), "arrays?every=20ms&burst=5&shape=100&high=1000000");
     if wires.narrow_to(name, "500kbit", &["limit", "2mb"]) {
         scene.blames_the_network();
     }
@@ -160,7 +160,7 @@ fn item_9_a_line_that_loses_packets_is_the_networks_fault() {
         return skip(name, "this kernel has no reno");
     }
     let dir = tempfile::tempdir().expect("a directory");
-    let scene = Scene::of(&wires, dir.path(), "arrays?every=20ms&shape=3000&high=1000000");
+    let scene = Scene::of(&wires, dir.path(), "arrays?every=10ms&burst=1&shape=3000&high=1000000");
     wires.lose(30, &[Way::Down]);
     scene.blames_the_network();
 }

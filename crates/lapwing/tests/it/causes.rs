@@ -27,7 +27,7 @@ const IT_IS_US: &str = "Many fall behind at once, or we were late: it is us.";
 const AS_MADE: &str = "The block took as long as the source took to make it.";
 
 /// About 2 MB a second in messages of 20 KiB.
-const WIDE: &[&str] = &["--topic", "feed=arrays?every=10ms&shape=3000&high=1000000"];
+const WIDE: &[&str] = &["--topic", "feed=arrays?every=10ms&burst=1&shape=3000&high=1000000"];
 
 /// A client that works on each message for a while before it reads the next, and reports its blocks.
 struct Worker {
@@ -176,7 +176,7 @@ fn told_slow(server: &Server, name: &str, cause: &str, why: &str) {
 
 #[test]
 fn item_9_a_client_that_sleeps_over_each_message_reads_late() {
-    let server = Server::start(&["--topic", "feed=arrays?every=100ms"]);
+    let server = Server::start(&["--topic", "feed=arrays?every=100ms&burst=1"]);
     let mut watcher = Watcher::of(&server);
     let _sleeps = Worker::start(speak(&server, "topics=feed&name=sleeps"), Duration::from_millis(150), 0);
     let _awake = Worker::start(speak(&server, "topics=feed&name=awake"), Duration::ZERO, 0);
