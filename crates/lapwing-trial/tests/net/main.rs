@@ -3,6 +3,7 @@
 //! The programs are the real ones; each story ends with `lapwing verify` and with a comparison of what was published with what the
 //! files hold. A story that cannot be told on a machine is told as skipped.
 
+mod causes;
 mod clock;
 mod cut;
 mod cutter;

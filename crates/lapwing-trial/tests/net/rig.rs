@@ -148,6 +148,11 @@ impl Program {
         self.stderr.find(&format!("with {part:?}"), find)
     }
 
+    /// What its standard output has shown so far.
+    pub fn shown(&self) -> Vec<String> {
+        self.stdout.so_far()
+    }
+
     /// Writes to its standard input.
     #[track_caller]
     pub fn feed(&mut self, text: &str) {
@@ -364,4 +369,13 @@ pub fn verify(flags: &[&str], files: &[PathBuf]) {
     let ran = command.output().expect("the program runs");
     let said = String::from_utf8_lossy(&ran.stdout);
     assert_eq!(ran.status.code(), Some(0), "{said}");
+}
+
+/// Nanoseconds since midnight of a time in RFC 3339, near enough to compare two that lie close together.
+pub fn nanos(time: &Value) -> i128 {
+    let text = time.as_str().expect("a time");
+    let part = |from: usize, to: usize| text[from..to].parse::<i128>().expect("digits");
+    let fraction = text[20..].trim_end_matches('Z');
+    let seconds = (part(8, 10) * 24 + part(11, 13)) * 3600 + part(14, 16) * 60 + part(17, 19);
+    seconds * 1_000_000_000 + format!("{fraction:0<9}").parse::<i128>().expect("digits")
 }

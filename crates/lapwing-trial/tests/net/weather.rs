@@ -7,7 +7,7 @@ use lapwing_trial::proxy::{Proxy, Weather};
 use serde_json::{Value, json};
 
 use crate::rig::{
-    Server, assert_holds, eventually, holds, lapwing, listen, messages, publish_all, recorded, records, verify,
+    Server, assert_holds, eventually, holds, lapwing, listen, messages, nanos, publish_all, recorded, records, verify,
 };
 use crate::wires::{SERVER, Wires};
 
@@ -143,15 +143,6 @@ async fn a9_a_long_way_shifts_every_message_and_no_block_time() {
     assert!(drifts[drifts.len() / 2] < 150.0, "{drifts:?}");
     assert!(records(&lines, "reconnect").is_empty());
     verify(&[], &[file]);
-}
-
-/// Nanoseconds since midnight of a time in RFC 3339, near enough to compare two that lie close together.
-fn nanos(time: &Value) -> i128 {
-    let text = time.as_str().expect("a time");
-    let part = |from: usize, to: usize| text[from..to].parse::<i128>().expect("digits");
-    let fraction = text[20..].trim_end_matches('Z');
-    let seconds = (part(8, 10) * 24 + part(11, 13)) * 3600 + part(14, 16) * 60 + part(17, 19);
-    seconds * 1_000_000_000 + format!("{fraction:0<9}").parse::<i128>().expect("digits")
 }
 
 /// A listener that stands still in the middle of a feed.

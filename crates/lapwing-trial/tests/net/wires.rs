@@ -87,9 +87,17 @@ impl Wires {
 
     /// From now on some packets are lost, each way.
     pub fn lose_some(&self) {
-        let rules = "table ip lossy {\nchain in {\ntype filter hook input priority 0;\nnumgen random mod 100 < 5 counter drop\n}\n}\n";
-        self.rule(Way::Down, rules);
-        self.rule(Way::Up, rules);
+        self.lose(5, &[Way::Down, Way::Up]);
+    }
+
+    /// From now on so many in a hundred packets are lost that go these ways.
+    pub fn lose(&self, percent: u32, ways: &[Way]) {
+        for way in ways {
+            let rules = format!(
+                "table ip lossy {{\nchain in {{\ntype filter hook input priority 0;\nnumgen random mod 100 < {percent} counter drop\n}}\n}}\n"
+            );
+            self.rule(*way, &rules);
+        }
     }
 
     /// How many packets were lost.
@@ -105,14 +113,25 @@ impl Wires {
 
     /// From now on 128 kbit pass in a second from the server to the client; where the kernel cannot, the test `name` is told as skipped.
     pub fn narrow(&self, name: &str) -> bool {
+        self.narrow_to(name, "128kbit", &["latency", "400ms"])
+    }
+
+    /// The same for any rate, with a queue before it as `tc` has it.
+    pub fn narrow_to(&self, name: &str, rate: &str, queue: &[&str]) -> bool {
         let shape = [
-            "qdisc", "add", "dev", "wire", "root", "tbf", "rate", "128kbit", "burst", "16kb", "latency", "400ms",
+            "qdisc", "add", "dev", "wire", "root", "tbf", "rate", rate, "burst", "16kb",
         ];
-        let can = run(self.at(&self.server, "tc"), &shape);
+        let can = run(self.at(&self.server, "tc"), &[&shape, queue].concat());
         if !can {
             skip(name, "this kernel makes no line narrow, or tc is missing");
         }
         can
+    }
+
+    /// How the server's kernel finds out what the way carries, for connections that come; whether it can.
+    pub fn control_congestion(&self, how: &str) -> bool {
+        let setting = format!("net.ipv4.tcp_congestion_control={how}");
+        run(self.at(&self.server, "sysctl"), &["-q", "-w", &setting])
     }
 
     /// The line is as wide as before.

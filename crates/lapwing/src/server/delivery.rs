@@ -129,6 +129,10 @@ impl Delivery {
             for event in &events {
                 self.on_event(event);
             }
+            #[cfg(debug_assertions)]
+            if !self.ready.is_empty() {
+                super::fault::before_turns();
+            }
             // One round: each gets one turn, then the poll is asked again.
             for _ in 0..self.ready.len() {
                 let Some(key) = self.ready.pop_front() else { break };

@@ -38,6 +38,7 @@ pub mod ledger;
 pub mod linger;
 pub mod liveness;
 pub mod loader;
+pub mod lookback;
 pub mod meter;
 pub mod metrics;
 pub mod network;

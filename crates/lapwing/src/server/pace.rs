@@ -13,6 +13,8 @@ pub struct Pace {
     ran_ms: f64,
     skew: Skew,
     slow_blocks: u64,
+    /// How many reports in a row hold them.
+    slow_reports: u64,
     good_blocks: u64,
     drifts: bool,
 }
@@ -30,7 +32,8 @@ impl Pace {
     /// Takes a report and the server's own time for the same offsets; gives the drift, and a change if there is one.
     ///
     /// Slow begins after 2 blocks in a row with a drift above 5 % of the block (at least 20 ms), and ends after 3 below
-    /// half of that. A report that holds a block which does not count says nothing about the pace, but does about how far
+    /// half of that. A report of several blocks is judged by its mean, which one hiccup at its end can make slow: where its median
+    /// block is not, the next report has to agree. A report that holds a block which does not count says nothing about the pace, but does about how far
     /// behind the client is: its lateness is real, whatever made it late. Only what came before it had caught up is left out.
     pub fn on_report(&mut self, report: &Report, server_ms: Option<f64>) -> (Option<f64>, Option<Change>) {
         let joining =
@@ -51,14 +54,18 @@ impl Pace {
         }
         let per_block = drift / report.blocks as f64;
         let threshold = (server_ms / report.blocks as f64 * SLOW_SHARE).max(SLOW_MS_MIN);
+        let median = report.elapsed_ms.map_or(0.0, |spans| spans.median);
+        let most_are_slow = median - server_ms / report.blocks as f64 > threshold;
         if per_block > threshold {
             self.slow_blocks += report.blocks;
+            self.slow_reports += 1;
             self.good_blocks = 0;
         } else {
             self.slow_blocks = 0;
+            self.slow_reports = 0;
             self.good_blocks += if per_block < threshold / 2.0 { report.blocks } else { 0 };
         }
-        (Some(drift), self.change())
+        (Some(drift), self.change(most_are_slow))
     }
 
     /// How far behind the client is: the sum of drift since it came, without what its clock runs faster or slower than ours.
@@ -73,8 +80,9 @@ impl Pace {
         self.drifts
     }
 
-    fn change(&mut self) -> Option<Change> {
-        if !self.drifts && self.slow_blocks >= SLOW_BLOCKS {
+    fn change(&mut self, most_are_slow: bool) -> Option<Change> {
+        let agreed = most_are_slow || self.slow_reports >= SLOW_REPORTS;
+        if !self.drifts && self.slow_blocks >= SLOW_BLOCKS && agreed {
             self.drifts = true;
             self.good_blocks = 0;
             return Some(Change::Slow(self.slow_blocks));
@@ -90,6 +98,7 @@ impl Pace {
 const SLOW_SHARE: f64 = 0.05;
 const SLOW_MS_MIN: f64 = 20.0;
 const SLOW_BLOCKS: u64 = 2;
+const SLOW_REPORTS: u64 = 2;
 const GOOD_BLOCKS: u64 = 3;
 
 #[cfg(test)]
@@ -104,7 +113,7 @@ mod tests {
             count: blocks,
             total,
             min: 0.0,
-            median: 0.0,
+            median: total / blocks as f64,
             max: total,
         };
         Report {
@@ -201,6 +210,40 @@ mod tests {
         assert!(pace.behind_ms().abs() < 2.0, "{}", pace.behind_ms());
         pace.on_report(&report(1, 2500.2, Flags::NONE), Some(2000.0));
         assert!((pace.behind_ms() - 500.0).abs() < 5.0, "{}", pace.behind_ms());
+    }
+
+    #[test]
+    fn a_clock_that_runs_200_millionths_too_fast_for_a_day_leaves_nobody_behind() {
+        let mut pace = Pace::default();
+        for second in (0..86_400).step_by(2) {
+            // What a network and a scheduler add comes and goes.
+            let late = if second % 14 == 0 { 3.0 } else { 0.0 };
+            let early = if second % 14 == 2 { 3.0 } else { 0.0 };
+            let (_, change) = pace.on_report(&report(1, 2000.4 + late - early, Flags::NONE), Some(2000.0));
+            assert_eq!(change, None);
+            // Of the first minute are 12 ms: a slope is told only then.
+            let most = if second < 120 { 24.0 + 3.0 } else { 5.0 };
+            assert!(pace.behind_ms().abs() < most, "{} after {second} s", pace.behind_ms());
+        }
+    }
+
+    /// A report of four blocks of 250 ms: three as they were made, and one with so much more.
+    fn hiccup(more_ms: f64) -> Report {
+        let mut four = report(4, 1000.0 + more_ms, Flags::NONE);
+        four.elapsed_ms = four.elapsed_ms.map(|spans| Spans { median: 250.0, ..spans });
+        four
+    }
+
+    #[test]
+    fn one_hiccup_at_the_end_of_a_report_is_no_slow_pace_and_one_in_each_is() {
+        let mut pace = Pace::default();
+        let mut told = |report: &Report| pace.on_report(report, Some(1000.0)).1;
+        for _ in 0..5 {
+            assert_eq!(told(&hiccup(300.0)), None);
+            assert_eq!(told(&report(4, 700.0, Flags::NONE)), None);
+        }
+        assert_eq!(told(&hiccup(300.0)), None);
+        assert_eq!(told(&hiccup(300.0)), Some(Change::Slow(8)));
     }
 
     #[test]

@@ -792,10 +792,17 @@ fn sight(topic: &Topic, report: &Report, session: &Session, common: &Common, fee
     let instants = |before| memory.instants(before, report.last);
     let spanned = report.first.previous().and_then(instants);
     let sent = session.cursor(topic.id.0).map_or(Offset::ZERO, |cursor| cursor.offset);
+    let waiting = feeds.log(topic.id.0, session.view()).next().since(sent);
+    // What is not in memory any more was made long ago.
+    let waited = || match memory.instants(sent, sent) {
+        Some((made, _)) => Duration::from_nanos(Now::read().mono.saturating_sub(made)),
+        None => Duration::MAX,
+    };
     Sight {
         server_ms: spanned.map(|(before, last)| last.saturating_sub(before) as f64 / 1e6),
         appended: spanned.or_else(|| instants(report.last)).map(|(_, last)| last),
-        waiting: feeds.log(topic.id.0, session.view()).next().since(sent),
+        waiting,
+        waited: if waiting > 0 { waited() } else { Duration::ZERO },
         path: socket.path(),
         late: common.late(),
     }

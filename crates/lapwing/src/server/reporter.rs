@@ -9,7 +9,8 @@ use lapwing_wire::report::Report;
 use lapwing_wire::time::WallTime;
 
 use super::bucket::Bucket;
-use super::cause::{Cause, Evidence, Judgement, Way};
+use super::cause::{Cause, Evidence, Judgement};
+use super::lookback::Lookback;
 use super::pace::{Change, Pace};
 use super::topics::TopicId;
 use crate::clock::Now;
@@ -33,8 +34,9 @@ pub struct Reporter {
     bucket: Bucket,
     pace: Pace,
     judgement: Judgement,
-    /// The way to it when it was looked at last, and when that was, on the monotonic clock.
-    looked: Option<(Path, u64)>,
+    /// Another than that, as the newest report alone would have it.
+    doubt: Option<Judgement>,
+    lookback: Lookback,
     last: Option<Reported>,
     slow_since: Option<WallTime>,
     /// It is counted among those that fall behind.
@@ -80,6 +82,8 @@ pub struct Sight {
     pub appended: Option<u64>,
     /// Messages that wait in the log for this client.
     pub waiting: u64,
+    /// For how long the oldest of them has.
+    pub waited: Duration,
     /// The way to it, where the kernel tells.
     pub path: Option<Path>,
     /// The longest that giving everybody a turn took lately.
@@ -125,7 +129,8 @@ impl Reporter {
             bucket: Bucket::full(rate, now),
             pace: Pace::default(),
             judgement,
-            looked: None,
+            doubt: None,
+            lookback: Lookback::default(),
             last: None,
             slow_since: None,
             counted: false,
@@ -154,7 +159,8 @@ impl Reporter {
         });
         self.count(self.pace.drifts());
         let before = self.judgement;
-        self.judge(drift_ms.map_or(0.0, |ms| ms / blocks), sight, now);
+        let judged = self.judge(sight, now);
+        self.settle(judged, change.is_some());
         match change {
             Some(Change::Slow(blocks)) => {
                 self.slow_since = Some(now.wall);
@@ -164,35 +170,45 @@ impl Reporter {
                 self.slow_since = None;
                 Some(News::KeepsUp)
             }
-            None if before == Judgement::NoAnswer && !self.pace.drifts() => Some(News::KeepsUp),
+            None if before == Judgement::NoAnswer && !self.pace.drifts() => {
+                self.slow_since = None;
+                Some(News::KeepsUp)
+            }
             None if before.cause() != self.judgement.cause() => Some(News::Cause),
             None => None,
         }
     }
 
-    fn judge(&mut self, drift_ms: f64, sight: &Sight, now: Now) {
-        let before = self.looked;
-        self.looked = sight.path.map(|path| (path, now.mono));
-        let way = sight.path.map(|path| {
-            let (then, at) = before.unwrap_or((path, now.mono));
-            Way {
-                now: path,
-                retransmits: path.retransmits.saturating_sub(then.retransmits),
-                peer_full: path.peer_full.saturating_sub(then.peer_full),
-                over: Duration::from_nanos(now.mono.saturating_sub(at)),
-            }
-        });
+    fn judge(&mut self, sight: &Sight, now: Now) -> Judgement {
+        let seen = self.lookback.on_report(now.mono, sight.path, self.pace.behind_ms());
         let (reporting, drifting) = self.crowd.counts();
-        let judgement = Judgement::of(&Evidence {
+        Judgement::of(&Evidence {
             drifts: self.pace.drifts(),
-            drift: Duration::from_secs_f64(drift_ms.max(0.0) / 1e3),
-            waiting: sight.waiting,
-            way,
+            fell_behind: seen.fell_behind,
+            waited: sight.waited,
+            way: seen.way,
             late: sight.late,
             reporting,
             drifting,
-        });
-        self.is_judged(judgement);
+        })
+    }
+
+    /// Takes a judgement. While the client is slow another cause is believed when two reports in a row have it: what is seen when
+    /// one comes is a moment, and who reads a cause that flips learns nothing.
+    fn settle(&mut self, judged: Judgement, changed: bool) {
+        let is_news = judged.cause() != self.judgement.cause();
+        let doubted = is_news && !changed && self.is_slow() && self.pace.drifts();
+        let before = self.doubt.take();
+        if doubted && before.is_none_or(|before| before.cause() != judged.cause()) {
+            self.doubt = Some(judged);
+        } else {
+            self.is_judged(judged);
+        }
+    }
+
+    /// Whether it was judged to be slow by its reports.
+    fn is_slow(&self) -> bool {
+        self.judgement.cause().is_trouble() && self.judgement != Judgement::NoAnswer
     }
 
     fn is_judged(&mut self, judgement: Judgement) {
@@ -388,24 +404,134 @@ mod tests {
         };
         assert_eq!(told(1), [None; 3]);
         assert_eq!(told(2), [Some(News::Slow(2)); 3]);
-        // The first was judged when nobody else was slow.
-        assert_eq!(told(3), [Some(News::Cause), None, None]);
+        // The first was judged when nobody else was slow, and its second report since says so, too.
+        assert_eq!(told(3), [None; 3]);
+        assert_eq!(told(4), [Some(News::Cause), None, None]);
         assert!(three.iter().all(|one| one.judgement().cause() == Cause::ServerSlow));
+    }
+
+    /// A way on which so much was lost since the connection began.
+    fn lost(retransmits: u32) -> Sight {
+        let path = sight().path.map(|path| Path { retransmits, ..path });
+        Sight { path, ..sight() }
     }
 
     #[test]
     fn what_was_lost_before_it_reported_is_not_held_against_the_network() {
         let crowd = Arc::new(Crowd::default());
         let mut one = reporter(&crowd);
-        let lost = |retransmits| {
-            let path = sight().path.map(|path| Path { retransmits, ..path });
-            Sight { path, ..sight() }
-        };
         one.on_report(&report(1, 6000.0), &lost(7), at(2000));
         one.on_report(&report(2, 6000.0), &lost(7), at(4000));
         assert_eq!(one.judgement().cause(), Cause::ClientSlow);
-        let news = one.on_report(&report(3, 6000.0), &lost(8), at(6000));
+        assert_eq!(one.on_report(&report(3, 6000.0), &lost(12), at(6000)), None);
+        assert_eq!(one.judgement().cause(), Cause::ClientSlow);
+        let news = one.on_report(&report(4, 6000.0), &lost(12), at(8000));
         assert_eq!((one.judgement().cause(), news), (Cause::NetworkSlow, Some(News::Cause)));
+    }
+
+    #[test]
+    fn a_cause_that_is_seen_now_and_then_is_not_told_each_time() {
+        let crowd = Arc::new(Crowd::default());
+        let mut one = reporter(&crowd);
+        let us = Sight {
+            waited: Duration::from_secs(1),
+            ..sight()
+        };
+        let seen = [
+            sight(),
+            sight(),
+            us,
+            sight(),
+            us,
+            sight(),
+            sight(),
+            us,
+            us,
+            sight(),
+            us,
+            sight(),
+            sight(),
+        ];
+        let causes: Vec<Cause> = seen
+            .iter()
+            .enumerate()
+            .map(|(nth, seen)| {
+                let block = nth as u64 + 1;
+                one.on_report(&report(block, 6000.0), seen, at(block * 2000));
+                one.judgement().cause()
+            })
+            .collect();
+        let (client, us) = (Cause::ClientSlow, Cause::ServerSlow);
+        assert_eq!(
+            causes[1..],
+            [
+                client, client, client, client, client, client, client, us, us, us, us, client
+            ]
+        );
+    }
+
+    #[test]
+    fn who_was_silent_and_keeps_up_is_slow_since_no_time() {
+        let crowd = Arc::new(Crowd::default());
+        let mut one = reporter(&crowd);
+        one.on_report(&report(1, 2000.0), &sight(), at(2000));
+        assert!(one.on_silent(at(9000)));
+        assert_eq!(one.slow_since(), Some(at(9000).wall));
+        let news = one.on_report(&report(2, 2000.0), &sight(), at(10_000));
+        assert_eq!((news, one.slow_since()), (Some(News::KeepsUp), None));
+    }
+
+    /// A report whose blocks do not count gives no drift, which is not a drift of nothing.
+    #[test]
+    fn who_is_slow_is_not_our_fault_because_a_report_does_not_count() {
+        let crowd = Arc::new(Crowd::default());
+        let mut one = reporter(&crowd);
+        let late = |server_ms| Sight {
+            server_ms,
+            late: Duration::from_millis(80),
+            ..sight()
+        };
+        for block in 1..4 {
+            one.on_report(&report(block, 6000.0), &late(Some(2000.0)), at(block * 2000));
+        }
+        for block in 4..40 {
+            one.on_report(&report(block, 6000.0), &late(None), at(block * 2000));
+            assert_eq!(one.judgement(), Judgement::ReadsLate, "{block}");
+        }
+    }
+
+    /// Many short blocks in a report: each drifts by little, and all together by more than we were ever late.
+    #[test]
+    fn who_falls_behind_by_little_in_each_of_many_blocks_is_not_our_fault() {
+        let crowd = Arc::new(Crowd::default());
+        let mut one = reporter(&crowd);
+        for second in 1..8 {
+            let (first, last) = (second * 10, second * 10 + 9);
+            let many = Report {
+                first_block: first,
+                last_block: last,
+                blocks: 10,
+                first: Offset::new(first * 5),
+                last: Offset::new(last * 5 + 4),
+                messages: 50,
+                elapsed_ms: Some(Spans {
+                    count: 10,
+                    ..report(1, 1500.0).elapsed_ms.expect("timed")
+                }),
+                ..report(1, 1500.0)
+            };
+            let sight = Sight {
+                server_ms: Some(1000.0),
+                late: Duration::from_millis(80),
+                ..sight()
+            };
+            one.on_report(&many, &sight, at(second * 1500));
+            assert!(
+                second == 1 || one.judgement() == Judgement::ReadsLate,
+                "{second}: {:?}",
+                one.judgement()
+            );
+        }
     }
 
     #[test]

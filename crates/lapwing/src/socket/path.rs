@@ -10,12 +10,18 @@ use std::time::Duration;
 pub struct Path {
     /// Bytes that the kernel holds for it: those on their way and not acknowledged, and those not sent yet.
     pub waits_bytes: u64,
+    /// Those of them that it cannot send yet: the peer has no room, or the way is full.
+    pub unsent_bytes: u64,
     /// The smoothed round trip. A peer that has nothing to say acknowledges up to 40 ms late.
     pub round_trip: Duration,
     /// The shortest of the last five minutes (`net.ipv4.tcp_min_rtt_wlen`); none before there was one.
     pub round_trip_min: Option<Duration>,
+    /// Segments with data sent since the connection began, those sent again among them.
+    pub segments: u32,
     /// Segments sent again since the connection began.
     pub retransmits: u32,
+    /// Those of them that had arrived before, as the peer said: its acknowledgement came late, nothing was lost.
+    pub repeats: u32,
     /// For so long since the connection began nothing could be sent because the peer had no room for it.
     pub peer_full: Duration,
 }
@@ -51,12 +57,16 @@ impl Path {
         let u64_at = |at: usize| Some(u64::from_ne_bytes(*info.get(at..)?.first_chunk()?));
         let out = u64_at(BYTES_SENT)?.saturating_sub(u64_at(BYTES_RETRANS)?);
         let on_its_way = out.saturating_sub(u64_at(BYTES_ACKED)?);
+        let unsent_bytes = u64::from(u32_at(NOTSENT_BYTES)?);
         let shortest = u32_at(MIN_RTT)?;
         Some(Self {
-            waits_bytes: on_its_way + u64::from(u32_at(NOTSENT_BYTES)?),
+            waits_bytes: on_its_way + unsent_bytes,
+            unsent_bytes,
             round_trip: Duration::from_micros(u32_at(RTT)?.into()),
             round_trip_min: (shortest != u32::MAX).then(|| Duration::from_micros(shortest.into())),
+            segments: u32_at(DATA_SEGS_OUT)?,
             retransmits: u32_at(TOTAL_RETRANS)?,
+            repeats: u32_at(DSACK_DUPS)?,
             peer_full: Duration::from_micros(u64_at(RWND_LIMITED)?),
         })
     }
@@ -95,9 +105,11 @@ const TOTAL_RETRANS: usize = 100;
 const BYTES_ACKED: usize = 120;
 const NOTSENT_BYTES: usize = 144;
 const MIN_RTT: usize = 148;
+const DATA_SEGS_OUT: usize = 156;
 const RWND_LIMITED: usize = 176;
 const BYTES_SENT: usize = 200;
 const BYTES_RETRANS: usize = 208;
+const DSACK_DUPS: usize = 216;
 
 #[cfg(test)]
 mod tests {
@@ -110,9 +122,9 @@ mod tests {
     #[test]
     fn an_old_kernel_that_tells_less_tells_nothing_wrong() {
         assert_eq!(Path::read(&[]), None);
-        assert_eq!(Path::read(&[0; BYTES_RETRANS + 7]), None);
+        assert_eq!(Path::read(&[0; DSACK_DUPS + 3]), None);
         assert_eq!(
-            Path::read(&[0; BYTES_RETRANS + 8]),
+            Path::read(&[0; DSACK_DUPS + 4]),
             Some(Path {
                 round_trip_min: Some(Duration::ZERO),
                 ..Path::default()
@@ -139,7 +151,11 @@ mod tests {
             }
             let path = Path::of(ours.as_fd()).expect("Linux tells");
             if path.peer_full > Duration::ZERO && path.waits_bytes > 0 {
-                assert!(path.waits_bytes <= written, "{path:?} of {written}");
+                assert!(
+                    path.unsent_bytes <= path.waits_bytes && path.waits_bytes <= written,
+                    "{path:?} of {written}"
+                );
+                assert!(path.segments > 0, "{path:?}");
                 assert!(path.round_trip_min.is_some(), "{path:?}");
                 break;
             }

@@ -12,6 +12,7 @@ mod abuse;
 mod access;
 mod batches;
 mod bearers;
+mod causes;
 mod churn;
 mod compression;
 mod console;

@@ -338,7 +338,13 @@ impl Running {
     /// Ctrl-C.
     #[track_caller]
     pub fn interrupt(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::INT).expect("it runs");
+        self.signal(Signal::INT);
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
     /// Ends it as the kernel does.
