@@ -16,6 +16,7 @@ use super::chronicle::Chronicle;
 use super::console::Console;
 use super::counts::Counts;
 use super::event::Event;
+use super::journal::life;
 use super::ledger::Ledgers;
 use super::refusals::Refusals;
 use super::roster::Roster;
@@ -105,8 +106,9 @@ impl Common {
         }
     }
 
-    /// Tells an event: it is shown, and kept for those who watch. Returns at once.
+    /// Tells an event: it is shown, kept for those who watch, and noted in the operator's log. Returns at once.
     pub fn tell(&self, event: Event) {
+        life::note(&event);
         self.chronicle.tell(&event, Now::read());
         self.console.tell(event);
     }

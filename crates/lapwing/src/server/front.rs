@@ -19,6 +19,7 @@ use super::breach::Breach;
 use super::common::Common;
 use super::encryption::Encryption;
 use super::hello::Strays;
+use super::journal::request::{Asked, Why, without_quoted};
 use super::seat::{NoSeat, Seats, SharedSeat};
 use super::trust::Trust;
 use super::turnstile::Turnstile;
@@ -75,10 +76,15 @@ impl Front {
     /// Answers one request.
     pub async fn answer(&self, mut request: Request<Incoming>) -> Answer {
         let origin = request.headers().get(ORIGIN).cloned();
-        let mut answer = match self.admit(&mut request).await.and_then(|()| self.check(&request)) {
+        let admitted = self.admit(&mut request).await;
+        let asked = Asked::of(&request);
+        let mut answer = match admitted.and_then(|()| self.check(&request)) {
             Ok(()) => self.route(request).await,
             Err(refusal) => *refusal,
         };
+        if let Some(asked) = asked {
+            asked.answered(&answer);
+        }
         let cors = origin
             .as_ref()
             .and_then(|origin| self.trust.origins.cors(origin.to_str().ok()));
@@ -208,7 +214,11 @@ impl Front {
             Err(error) => {
                 let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::FORBIDDEN);
                 let sentence = lapwing_wire::escape::escaped(&error.to_string());
-                return Err(Box::new(refusal(status, &sentence)));
+                // Before the @ of a URL stand names and passwords.
+                return Err(Box::new(match sentence.contains('@') {
+                    true => quiet_refusal(status, &sentence, "another host or origin, with an @ in it"),
+                    false => quiet_refusal(status, &sentence, &sentence),
+                }));
             }
             Ok(()) => {}
         }
@@ -289,9 +299,15 @@ pub fn plain(status: StatusCode, body: &str) -> Answer {
     answer
 }
 
-/// A refusal: its body is one sentence that says why.
+/// A refusal: its body is one sentence that says why, and so does the operator's log, but for what is quoted in it.
 pub fn refusal(status: StatusCode, sentence: &str) -> Answer {
+    quiet_refusal(status, sentence, &without_quoted(sentence))
+}
+
+/// A refusal for which the operator's log says something else: its sentence repeats what the client wrote, which may be anything.
+pub fn quiet_refusal(status: StatusCode, sentence: &str, noted: &str) -> Answer {
     let mut answer = plain(status, sentence);
+    answer.extensions_mut().insert(Why(noted.to_owned()));
     if let Some(seconds) = retry_after(status) {
         answer
             .headers_mut()

@@ -12,6 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::event::Event;
 use super::front::Front;
+use super::journal::target::TLS;
 use super::parting;
 use super::told::Told;
 
@@ -34,6 +35,7 @@ pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Opti
         if first[0] != HANDSHAKE_RECORD {
             return Some(Opened::Plain(stream));
         }
+        tracing::info!(target: TLS, from = %address, "TLS on a port that does not speak it");
         front.strays.tell(front, || {
             format!("{address} speaks TLS, and this port does not (ws://, http://); --tls-cert and --tls-key let it")
         });
@@ -48,6 +50,7 @@ pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Opti
     };
     // The first byte of a method; of TLS, in any version, it never is.
     if first[0].is_ascii_alphabetic() {
+        tracing::info!(target: TLS, from = %address, "no TLS on a port that speaks it");
         front.strays.tell(front, || {
             format!("{address} does not speak TLS, and this port speaks nothing else (wss://, https://)")
         });
@@ -67,6 +70,7 @@ pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Opti
         }
         Err(error) => {
             if let Some(error) = of_tls(&error) {
+                tracing::info!(target: TLS, from = %address, why = %error, "TLS handshake refused");
                 let error = escaped(&error.to_string());
                 front.strays.tell(front, || {
                     format!("{address} came no further than the TLS handshake: {error}")

@@ -25,6 +25,7 @@ pub mod front;
 pub mod gate;
 pub mod hello;
 pub mod histogram;
+pub mod journal;
 pub mod key;
 pub mod label;
 pub mod late;
@@ -143,6 +144,7 @@ impl Server {
                 common: common.clone(),
                 topic: topic.name().clone(),
             });
+            tracing::debug!(target: journal::target::SOURCE, topic = topic.name().as_str(), "source started");
             Source::start(&topic.config.source, topic.log.clone(), config.seed, events)
         });
         let sources = sources.collect();
