@@ -214,7 +214,7 @@ pub struct ServeArgs {
     /// Short for --output json
     #[arg(long, help_heading = "Output")]
     json: bool,
-    /// What the operator's log tells beside the console: off, error, warn, info, debug or trace, and for single targets as in info,lapwing::http=debug; life events are left to the console unless they are named (lapwing::event=info) or there is a file [default: warn, info with --log-file]
+    /// What the operator's log tells beside the console: off, error, warn, info, debug or trace, and for single targets as in info,lapwing::http=debug; life events are left to the console unless they are named (lapwing::event=info) or there is a file [default: warn; in a file info]
     #[arg(
         long,
         value_name = "LEVEL[,TARGET=LEVEL…]",
@@ -224,7 +224,7 @@ pub struct ServeArgs {
         hide_short_help = true
     )]
     log_level: Option<String>,
-    /// How the operator's log is written: text, or json with one object a line [default: as --output]
+    /// How the operator's log is written: text, or json with one object a line [default: the form of the output]
     #[arg(
         long,
         value_enum,
