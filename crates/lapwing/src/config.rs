@@ -238,6 +238,20 @@ impl Limits {
     /// A publish that came before the one it must come after waits so long for it, then it is told 412: they took different
     /// connections, and one packet may have been sent again on the way.
     pub const EARLY_PUBLISH_MAX: Duration = Duration::from_secs(1);
+    /// Lines of the operator's log that wait for whoever reads it, in bytes; what overflows is counted.
+    /// Default: some five hundred lines, since no kind has more than a few a second.
+    pub const LOG_BYTES_MAX: usize = 128 << 10;
+    /// One text in it: a message, or the value of a field. What is longer is cut.
+    pub const LOG_TEXT_BYTES_MAX: usize = 1024;
+    /// Lines of one kind in it: enough to see what happens, and no more than a disk takes of a flood.
+    pub const LOG_RATE: Rate = Rate {
+        per_second: 10,
+        at_once: 50,
+    };
+    /// What was not told of a kind is told as a sum this long after the first of it.
+    pub const LOG_SUMMED_EVERY: Duration = Duration::from_secs(10);
+    /// Levels that may be given for single targets.
+    pub const LOG_TARGETS_MAX: usize = 64;
     /// One write to one socket, in bytes: large enough to be cheap, small enough that no session starves another.
     pub const WRITE_BYTES_MAX: usize = 64 << 10;
     /// What a client of server-sent events is given at once, in bytes: HTTP buffers as much again, so a stuck one holds little.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ use crate::server::certificate::Certificate;
 use crate::server::console::Console;
 use crate::server::encryption::Encryption;
 use crate::server::event::Event;
+use crate::server::journal::levels::{Beside, Levels};
+use crate::server::journal::{Journal, JournalSpec, life, target};
 use crate::server::origin::Origins;
 use crate::server::proxy::Proxies;
 use crate::server::ring;
@@ -399,6 +401,28 @@ pub struct ServeArgs {
     /// Short for --output json
     #[arg(long, help_heading = "Output")]
     json: bool,
+    /// What the operator's log tells beside the console: off, error, warn, info, debug or trace, and for single targets as in info,lapwing::http=debug; life events are left to the console unless they are named (lapwing::event=info) or there is a file [default: warn; in a file info]
+    #[arg(
+        long,
+        value_name = "LEVEL[,TARGET=LEVEL…]",
+        env = "LAPWING_LOG",
+        hide_env = true,
+        help_heading = "Output",
+        hide_short_help = true
+    )]
+    log_level: Option<String>,
+    /// How the operator's log is written: text, or json with one object a line [default: the form of the output]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        help_heading = "Output",
+        hide_short_help = true
+    )]
+    log_format: Option<OutputFormat>,
+    /// Write the operator's log behind what this file holds; it is opened again on SIGHUP, as logrotate wants it [default: standard error]
+    #[arg(long, value_name = "FILE", help_heading = "Output", hide_short_help = true)]
+    log_file: Option<PathBuf>,
 }
 
 /// How safely topics are kept that do not say it themselves.
@@ -425,11 +449,15 @@ enum IoUring {
 }
 
 impl IoUring {
-    fn decide(self) -> Result<bool, Failure> {
+    /// Whether it does, and why it does not where it might.
+    fn decide(self) -> Result<(bool, Option<String>), Failure> {
         match self {
-            Self::Off => Ok(false),
-            Self::Auto => Ok(ring::probe().is_ok()),
-            Self::On => ring::probe().map(|()| true).map_err(|error| {
+            Self::Off => Ok((false, None)),
+            Self::Auto => Ok(match ring::probe() {
+                Ok(()) => (true, None),
+                Err(error) => (false, Some(error.to_string())),
+            }),
+            Self::On => ring::probe().map(|()| (true, None)).map_err(|error| {
                 Failure::failed(
                     format!("io_uring is not to be had here: {}", reason(&error)),
                     "containers often forbid it, and kernels before 6.1 lack what is needed; without --io-uring each client has a system call of its own",
@@ -512,6 +540,18 @@ struct SettingsFile {
     message_timeout: Option<String>,
     heartbeat: Option<String>,
     drain: Option<String>,
+    log_level: Option<String>,
+    log_format: Option<OutputFormat>,
+    log_file: Option<PathBuf>,
+}
+
+/// What was typed and written, checked.
+struct Settings {
+    config: Config,
+    trust: Trust,
+    journal: JournalSpec,
+    /// Why there is no io_uring, where it would have been used.
+    no_ring: Option<String>,
 }
 
 /// Serves until told to stop.
@@ -522,7 +562,25 @@ pub fn run(args: ServeArgs, color: ColorChoice) -> End {
 }
 
 fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
-    let (config, trust) = configure(args)?;
+    let Settings {
+        config,
+        trust,
+        journal,
+        no_ring,
+    } = configure(args, format)?;
+    let file = journal.file.clone();
+    let journal = Journal::start(journal, color).map_err(|error| cannot_log(file.as_deref(), &error))?;
+    if let Some(why) = no_ring {
+        tracing::info!(target: target::DELIVERY, why, "no io_uring: each client has a system call of its own");
+    }
+    let hangup = file.is_some().then(|| journal.clone());
+    let end = open(config, trust, hangup, format, color);
+    journal.finish(Duration::from_secs(1));
+    end
+}
+
+/// Opens what the server needs, and serves. What stands in `hangup` opens its file again on SIGHUP.
+fn open(config: Config, trust: Trust, hangup: Option<Journal>, format: OutputFormat, color: ColorChoice) -> End {
     let files = Files::open(&config.access).map_err(|error| Failure::usage(error.to_string(), error.hint()))?;
     let listener = accept::listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -548,18 +606,20 @@ fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
         encryption,
         access: files,
     };
-    let exit = runtime.block_on(serve(config, storage, trust, secrets, listener, format, color));
+    let exit = runtime.block_on(serve(config, storage, trust, secrets, listener, hangup, format, color));
     // A thread that waits for standard input would hold the process; nothing of it is needed any more.
     runtime.shutdown_background();
     exit
 }
 
+#[expect(clippy::too_many_arguments, reason = "one caller, which has just opened them all")]
 async fn serve(
     config: Config,
     storage: Storage,
     trust: Trust,
     mut secrets: Secrets,
     listener: std::net::TcpListener,
+    journal: Option<Journal>,
     format: OutputFormat,
     color: ColorChoice,
 ) -> End {
@@ -578,42 +638,34 @@ async fn serve(
         .then(|| signal(SignalKind::hangup()))
         .transpose()
         .map_err(broken)?;
+    if let Some(journal) = journal {
+        let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
+        // Ends with the runtime.
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                journal.reopen();
+            }
+        });
+    }
     let certificate = secrets.encryption.as_ref().map(|encryption| encryption.certificate());
     let console = Console::start(format, color, config.limits.console_bytes_max);
     let address = listener.local_addr().map_err(broken)?;
+    let ready = ready(address, &config, certificate.as_deref());
+    life::note(&ready);
     match format {
         OutputFormat::Text => banner(address, &config, certificate.as_deref(), color),
-        OutputFormat::Json => {
-            let topics = || config.topics.iter();
-            let default = config.storage.as_ref().map_or(Level::None, |storage| storage.level);
-            console.tell(Event::Ready {
-                address,
-                topics: topics()
-                    .map(|topic| (topic.name.clone(), topic.source.text.clone()))
-                    .collect(),
-                slow: topics()
-                    .map(|topic| (topic.name.clone(), topic.source.on_lag.as_str()))
-                    .collect(),
-                level: topics()
-                    .map(|topic| (topic.name.clone(), topic.source.keep.level(default)))
-                    .collect(),
-                data: config.storage.as_ref().map(|storage| storage.data.clone()),
-                io_uring: config.io_uring,
-                compression: config.compression == Compression::Deflate,
-                echo: config.echo,
-                tls: config.is_encrypted(),
-                fingerprint: certificate.map(|certificate| certificate.fingerprint().to_owned()),
-                authentication: !config.access.is_open(),
-                seed: config.seed,
-            });
-        }
+        OutputFormat::Json => console.tell(ready),
     }
+    let tell = |event: Event| {
+        life::note(&event);
+        console.tell(event);
+    };
     if let Some(text) = too_few_files(&config) {
-        console.tell(Event::Limit { text });
+        tell(Event::Limit { text });
     }
     let by_tokens = secrets.access.as_mut();
     if let Some(text) = by_tokens.and_then(|files| files.warning(Now::read().wall)) {
-        console.tell(Event::Access { text });
+        tell(Event::Access { text, failed: true });
     }
     let server = Server::start(config, storage, trust, secrets, listener, console.clone()).map_err(broken)?;
     let (code, why, name) = tokio::select! {
@@ -629,8 +681,65 @@ async fn serve(
     Ok(Exit::Done)
 }
 
+/// What programs, and the operator's log, are told when the server is ready.
+fn ready(address: SocketAddr, config: &Config, certificate: Option<&Certificate>) -> Event {
+    let topics = || config.topics.iter();
+    let default = config.storage.as_ref().map_or(Level::None, |storage| storage.level);
+    Event::Ready {
+        address,
+        topics: topics()
+            .map(|topic| (topic.name.clone(), topic.source.text.clone()))
+            .collect(),
+        slow: topics()
+            .map(|topic| (topic.name.clone(), topic.source.on_lag.as_str()))
+            .collect(),
+        level: topics()
+            .map(|topic| (topic.name.clone(), topic.source.keep.level(default)))
+            .collect(),
+        data: config.storage.as_ref().map(|storage| storage.data.clone()),
+        io_uring: config.io_uring,
+        compression: config.compression == Compression::Deflate,
+        echo: config.echo,
+        tls: config.is_encrypted(),
+        fingerprint: certificate.map(|certificate| certificate.fingerprint().to_owned()),
+        authentication: !config.access.is_open(),
+        seed: config.seed,
+    }
+}
+
+/// A log that cannot be written where the operator said is a mistake in what was typed.
+fn cannot_log(file: Option<&Path>, error: &std::io::Error) -> Failure {
+    let shown = file.map_or(String::new(), |file| escaped(&file.display().to_string()));
+    Failure::usage(
+        format!("cannot write the log to {shown:?}: {}", reason(error)),
+        "name another file with --log-file, or leave it out for standard error",
+    )
+}
+
+/// What the operator's log is to tell, how and where; what was typed goes before the settings file.
+fn journal(
+    level: Option<String>,
+    form: Option<OutputFormat>,
+    file: Option<PathBuf>,
+    output: OutputFormat,
+) -> Result<JournalSpec, Failure> {
+    let beside = if file.is_some() {
+        Beside::Nothing
+    } else {
+        Beside::Console
+    };
+    let levels = Levels::parse(level.as_deref().unwrap_or(""), beside).map_err(|error| {
+        Failure::usage(
+            error.to_string(),
+            "write --log-level (LAPWING_LOG, log-level) as info, or as info,lapwing::http=debug",
+        )
+    })?;
+    let format = form.unwrap_or(output);
+    Ok(JournalSpec { levels, format, file })
+}
+
 /// What was typed and what stands in the file, checked; all mistakes are told together.
-fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
+fn configure(args: ServeArgs, output: OutputFormat) -> Result<Settings, Failure> {
     let file = args
         .config
         .as_deref()
@@ -951,23 +1060,40 @@ fn configure(args: ServeArgs) -> Result<(Config, Trust), Failure> {
         Some(asked) => number(Some(asked), "seed", 0..=u64::MAX, SEED_SHOWN, &mut note),
         None => Some(crate::random::word() % SEED_SHOWN),
     };
+    let journal = journal(
+        args.log_level.or(file.log_level),
+        args.log_format.or(file.log_format),
+        args.log_file.or(file.log_file),
+        output,
+    )
+    .unwrap_or_else(|failure| {
+        note(failure);
+        JournalSpec {
+            levels: Levels::none(),
+            format: output,
+            file: None,
+        }
+    });
     Failure::all(wrong)?;
-    Ok((
-        Config {
+    let (io_uring, no_ring) = args.io_uring.or(file.io_uring).unwrap_or_default().decide()?;
+    Ok(Settings {
+        config: Config {
             listen,
             topics,
             storage,
             access,
             seed: seed.unwrap_or_default(),
             allowed_origins,
-            io_uring: args.io_uring.or(file.io_uring).unwrap_or_default().decide()?,
+            io_uring,
             compression: args.compression.or(file.compression).unwrap_or_default().into(),
             echo: args.echo || file.echo,
             tls,
             limits,
         },
-        Trust { origins, proxies },
-    ))
+        trust: Trust { origins, proxies },
+        journal,
+        no_ring,
+    })
 }
 
 /// A number that was asked for, if any, and if it is one that can be; `usual` is one.
@@ -1112,7 +1238,7 @@ fn cannot_keep(error: StorageError) -> Failure {
     Failure::failed(error.to_string(), hint)
 }
 
-fn read_file(path: &std::path::Path) -> Result<SettingsFile, Failure> {
+fn read_file(path: &Path) -> Result<SettingsFile, Failure> {
     let shown = escaped(&path.display().to_string());
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::usage(

@@ -22,6 +22,7 @@ use super::event::Event;
 use super::event_stream::EventStream;
 use super::front::{Front, Guest};
 use super::hello::{self, Opened};
+use super::journal::target::HTTP;
 use super::linger::{Lingering, Unread};
 use super::meter::{Meter, Metered};
 use super::parting::{self, PARTING_MAX};
@@ -139,7 +140,10 @@ fn welcome(stream: TcpStream, address: SocketAddr, seat: Seat, wait: Duration, f
             Ok(Some(Opened::Plain(stream))) => serve(stream, guest, deadline, front).await,
             Ok(Some(Opened::Encrypted(stream))) => serve(*stream, guest, deadline, front).await,
             Ok(None) => {}
-            Err(_late) => common.breaches.count(Breach::HandshakeTime),
+            Err(_late) => {
+                tracing::info!(target: HTTP, from = %address, "connection began too slowly");
+                common.breaches.count(Breach::HandshakeTime);
+            }
         }
     });
 }
@@ -151,6 +155,7 @@ where
 {
     let common = front.common.clone();
     let limits = &common.limits;
+    let from = guest.peer;
     let begun = Arc::new(AtomicBool::new(false));
     let asked = begun.clone();
     let unread = Unread::new();
@@ -199,11 +204,19 @@ where
     let end = tokio::select! {
         end = served => end,
         () = late => {
+            tracing::info!(target: HTTP, %from, "connection began too slowly");
             common.breaches.count(Breach::HandshakeTime);
             Ok(())
         }
         () = events.watch() => Ok(()),
     };
+    if let Err(error) = &end {
+        // What hyper cannot read it answers itself; its sentence holds nothing of what came.
+        match error.is_parse() || error.is_timeout() {
+            true => tracing::info!(target: HTTP, %from, why = %error, "request refused"),
+            false => tracing::debug!(target: HTTP, %from, why = %error, "connection broke"),
+        }
+    }
     match end {
         Err(error) if error.is_timeout() => common.breaches.count(Breach::HandshakeTime),
         Err(error) if error.is_parse_too_large() => common.breaches.count(Breach::Head),
@@ -246,6 +259,7 @@ impl Porter {
 
     fn refuse(&mut self, stream: TcpStream, address: SocketAddr, breach: Breach, front: &Arc<Front>) {
         let (status, sentence) = front.no_place(breach);
+        tracing::info!(target: HTTP, from = %address, status = status.as_u16(), why = %sentence, "connection refused");
         if !front.common.is_stopping() {
             front.common.breaches.count(breach);
             if let Some(refused) = self.refused.come() {

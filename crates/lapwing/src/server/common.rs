@@ -17,6 +17,7 @@ use super::console::Console;
 use super::counts::Counts;
 use super::event::Event;
 use super::flows::Flows;
+use super::journal::life;
 use super::ledger::Ledgers;
 use super::refusals::Refusals;
 use super::roster::Roster;
@@ -109,8 +110,9 @@ impl Common {
         }
     }
 
-    /// Tells an event: it is shown, and kept for those who watch. Returns at once.
+    /// Tells an event: it is shown, kept for those who watch, and noted in the operator's log. Returns at once.
     pub fn tell(&self, event: Event) {
+        life::note(&event);
         self.chronicle.tell(&event, Now::read());
         self.console.tell(event);
     }

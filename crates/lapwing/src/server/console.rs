@@ -4,20 +4,18 @@
 //! that the order holds. What overflows is counted, and the count is told in the next line that fits.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use rustix::io::Errno;
 
 use super::event::Event;
 use super::label::ClientLabel;
 use crate::clock::Now;
 use crate::terminal::form;
+use crate::terminal::lane::{self, Queue};
 use crate::terminal::output::OutputFormat;
 use crate::terminal::paint::{ColorChoice, Painter, Role};
+use crate::terminal::stream::{Stream, is_closed, same_place};
 
 /// Takes events from everywhere and never makes anyone wait.
 #[derive(Clone)]
@@ -29,15 +27,13 @@ pub struct Console {
 }
 
 struct Lane {
-    queue: Mutex<Option<Sender<(Now, Event)>>>,
+    way: lane::Lane<(Now, Event)>,
+    bytes_max: usize,
     state: Arc<LaneState>,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+#[derive(Default)]
 struct LaneState {
-    bytes_max: usize,
-    /// About how much memory the queue holds.
-    waiting: AtomicUsize,
     skipped: Mutex<Skipped>,
 }
 
@@ -131,19 +127,14 @@ impl Console {
     pub fn finish(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         for lane in self.lanes.iter() {
-            lane.finish(deadline);
+            lane.way.finish(deadline);
         }
     }
 }
 
 impl Lane {
     fn start(name: &str, sinks: [Sink; 2], format: OutputFormat, bytes_max: usize) -> Self {
-        let (sender, receiver) = mpsc::channel();
-        let state = Arc::new(LaneState {
-            bytes_max,
-            waiting: AtomicUsize::new(0),
-            skipped: Mutex::default(),
-        });
+        let state = Arc::<LaneState>::default();
         let writer = LaneWriter {
             sinks,
             format,
@@ -152,13 +143,10 @@ impl Lane {
             second: 0,
             told_skipped: 0,
         };
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || writer.run(&receiver));
         Self {
-            queue: Mutex::new(Some(sender)),
+            way: lane::Lane::start(name, move |queue| writer.run(&queue)),
+            bytes_max,
             state,
-            thread: Mutex::new(thread.ok()),
         }
     }
 
@@ -166,25 +154,10 @@ impl Lane {
         let bytes = weight(&event);
         // What clients and commands say may be as much as they like; who comes and goes keeps room beside it.
         let chatty = matches!(event, Event::Said { .. } | Event::Report { .. } | Event::Source { .. });
-        let bytes_max = self.state.bytes_max - if chatty { self.state.bytes_max / 8 } else { 0 };
-        if self.state.waiting.load(Ordering::Relaxed) + bytes > bytes_max {
-            self.state.skip(event.client());
-            return;
-        }
-        self.state.waiting.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(queue) = &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
-            // The receiver lives as long as the queue is there.
-            let _ = queue.send((Now::read(), event));
-        }
-    }
-
-    fn finish(&self, deadline: Instant) {
-        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            return;
-        };
-        while !thread.is_finished() && Instant::now() < deadline {
-            std::thread::park_timeout(Duration::from_millis(2));
+        let bytes_max = self.bytes_max - if chatty { self.bytes_max / 8 } else { 0 };
+        match self.way.has_room(bytes, bytes_max) {
+            true => self.way.push(bytes, || (Now::read(), event)),
+            false => self.state.skip(event.client()),
         }
     }
 }
@@ -219,8 +192,8 @@ fn weight(event: &Event) -> usize {
         } => text.len(),
         Event::Source { text, .. }
         | Event::Storage { text, .. }
-        | Event::Certificate { text }
-        | Event::Access { text }
+        | Event::Certificate { text, .. }
+        | Event::Access { text, .. }
         | Event::Limit { text } => text.len(),
         Event::Left {
             who,
@@ -243,19 +216,6 @@ fn weight(event: &Event) -> usize {
 /// A topic's name on the heap, and its offset.
 const PLACE_BYTES: usize = 100;
 
-/// Whether stdout and stderr lead to the same terminal, pipe or file.
-fn same_place() -> bool {
-    let place = |stat: rustix::io::Result<rustix::fs::Stat>| stat.ok().map(|stat| (stat.st_dev, stat.st_ino));
-    let out = place(rustix::fs::fstat(rustix::stdio::stdout()));
-    out.is_some() && out == place(rustix::fs::fstat(rustix::stdio::stderr()))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stream {
-    Out,
-    Err,
-}
-
 #[derive(Clone, Copy)]
 struct Sink {
     stream: Stream,
@@ -269,37 +229,12 @@ impl Sink {
     ///
     /// Only a reader that is gone closes the sink; a full disk may have room again for the next line.
     fn write(&mut self, line: &str) -> bool {
-        let mut rest = line.as_bytes();
-        while !rest.is_empty() && !self.closed {
-            match self.stream.write(rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => self.stream.wait(),
-                Err(Errno::PIPE | Errno::BADF) => self.closed = true,
-                Err(_) => return false,
-            }
+        if self.closed {
+            return false;
         }
-        !self.closed
-    }
-}
-
-impl Stream {
-    fn write(self, bytes: &[u8]) -> rustix::io::Result<usize> {
-        match self {
-            Self::Out => rustix::io::write(rustix::stdio::stdout(), bytes),
-            Self::Err => rustix::io::write(rustix::stdio::stderr(), bytes),
-        }
-    }
-
-    /// Waits until a stream that somebody else made non-blocking takes more.
-    fn wait(self) {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let stdout = rustix::stdio::stdout();
-        let stderr = rustix::stdio::stderr();
-        let stream = if self == Self::Out { &stdout } else { &stderr };
-        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
-        // Whatever it says, the write is tried again and knows better.
-        let _ = poll(&mut [PollFd::new(stream, PollFlags::OUT)], Some(&second));
+        let written = self.stream.write_line(line);
+        self.closed = written.is_err_and(is_closed);
+        written.is_ok()
     }
 }
 
@@ -324,16 +259,11 @@ struct Sum {
 }
 
 impl LaneWriter {
-    fn run(mut self, queue: &Receiver<(Now, Event)>) {
+    fn run(mut self, queue: &Queue<(Now, Event)>) {
         loop {
-            let received = if self.sums.values().any(|sum| sum.more > 0) {
-                queue.recv_timeout(Duration::from_millis(100))
-            } else {
-                queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            };
-            match received {
+            let summing = self.sums.values().any(|sum| sum.more > 0);
+            match queue.take(summing.then_some(Duration::from_millis(100))) {
                 Ok((now, event)) => {
-                    self.state.waiting.fetch_sub(weight(&event), Ordering::Relaxed);
                     self.on_second(now);
                     self.show(now, &event);
                 }

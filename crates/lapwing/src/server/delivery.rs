@@ -20,6 +20,7 @@ use super::connection::{Connection, Sent, Surroundings, Turn};
 use super::echo::Echo;
 use super::event::Event;
 use super::feeds::Feeds;
+use super::journal::target::DELIVERY;
 use super::key::Key;
 use super::liveness::Verdict;
 use super::loader::{Loaded, Wanted};
@@ -426,6 +427,7 @@ impl Delivery {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        tracing::error!(target: DELIVERY, "a panic in a client's turn: its connection is closed with 1011");
         connection
             .peer
             .session

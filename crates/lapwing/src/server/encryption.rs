@@ -77,21 +77,23 @@ impl Encryption {
             });
             let Ok((looked_at, text)) = looked.await else { continue };
             watched = looked_at;
-            if let Some(text) = text {
-                common.tell(Event::Certificate { text });
+            if let Some(exchanged) = text {
+                let failed = exchanged.is_err();
+                let text = exchanged.unwrap_or_else(|text| text);
+                common.tell(Event::Certificate { text, failed });
             }
         }
     }
 
-    /// Reads the files and uses what is in them; gives what came of it, as a sentence.
-    fn exchange(&self, files: &CertificateFiles) -> String {
+    /// Reads the files and uses what is in them; gives what came of it, as a sentence, also where that is nothing.
+    fn exchange(&self, files: &CertificateFiles) -> Result<String, String> {
         match Certificate::read(files) {
             // It stays as it is: who comes back need not do the whole handshake again.
-            Ok(certificate) if certificate.is_shown_as(&self.certificate()) => format!(
+            Ok(certificate) if certificate.is_shown_as(&self.certificate()) => Ok(format!(
                 "the certificate in {:?} is the one in use already, SHA-256 {}",
                 files.cert,
                 certificate.fingerprint()
-            ),
+            )),
             Ok(certificate) => {
                 let text = format!(
                     "new connections get the certificate in {:?}, SHA-256 {}",
@@ -99,9 +101,9 @@ impl Encryption {
                     certificate.fingerprint()
                 );
                 *self.certificate.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certificate);
-                text
+                Ok(text)
             }
-            Err(error) => format!("{error}; the certificate from before stays in use"),
+            Err(error) => Err(format!("{error}; the certificate from before stays in use")),
         }
     }
 }

@@ -261,11 +261,17 @@ pub enum Event {
     Certificate {
         /// A sentence, already harmless.
         text: String,
+        /// Whether someone should look: which level it has in the operator's log.
+        #[serde(skip)]
+        failed: bool,
     },
     /// Something about tokens and keys.
     Access {
         /// A sentence, already harmless; nothing secret stands in it.
         text: String,
+        /// Whether someone should look, as for [`Event::Certificate`].
+        #[serde(skip)]
+        failed: bool,
     },
     /// Someone was held to a limit.
     Limit {
@@ -643,7 +649,7 @@ impl Event {
                 format!("{client} missed {topic} {from}-{last} ({count}): {why}")
             }
             Self::Source { topic, text } | Self::Storage { topic, text } => format!("{topic}: {text}"),
-            Self::Limit { text } | Self::Certificate { text } | Self::Access { text } => text.clone(),
+            Self::Limit { text } | Self::Certificate { text, .. } | Self::Access { text, .. } => text.clone(),
             Self::Stopping { signal, clients } => {
                 format!(
                     "{signal}: telling {} and stopping; once more ends at once",

@@ -22,6 +22,7 @@ use super::crier::Crier;
 use super::encryption::Encryption;
 use super::event_stream::{EventBody, EventStream, EventStreams};
 use super::hello::Strays;
+use super::journal::request::{Asked, Why, without_quoted};
 use super::meter::Meter;
 use super::metrics::{self, Metrics};
 use super::origin::{OriginError, Reach};
@@ -128,13 +129,18 @@ impl Front {
 
     async fn answer_to(&self, mut request: Request<()>, body: &mut Body) -> Response<Reply> {
         let origin = request.headers().get(ORIGIN).cloned();
-        let mut answer = match self.admit(&mut request).await.and_then(|()| self.check(&request)) {
+        let admitted = self.admit(&mut request).await;
+        let asked = Asked::of(&request);
+        let mut answer = match admitted.and_then(|()| self.check(&request)) {
             Ok(()) => match topic_of(request.uri().path(), "/events").map(str::to_owned) {
                 Some(topic) => events::answer(self, &topic, request),
                 None => self.route(request, body).await.map(Either::Left),
             },
             Err(refusal) => (*refusal).map(Either::Left),
         };
+        if let Some(asked) = asked {
+            asked.answered(&answer);
+        }
         let cors = origin
             .as_ref()
             .and_then(|origin| self.trust.origins.cors(origin.to_str().ok()));
@@ -279,7 +285,11 @@ impl Front {
             Err(error) => {
                 let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::FORBIDDEN);
                 let sentence = lapwing_wire::escape::escaped(&error.to_string());
-                return Err(Box::new(refusal(status, &sentence)));
+                // Before the @ of a URL stand names and passwords.
+                return Err(Box::new(match sentence.contains('@') {
+                    true => quiet_refusal(status, &sentence, "another host or origin, with an @ in it"),
+                    false => quiet_refusal(status, &sentence, &sentence),
+                }));
             }
             Ok(()) => {}
         }
@@ -386,9 +396,15 @@ pub fn plain(status: StatusCode, body: &str) -> Answer {
     answer
 }
 
-/// A refusal: its body is one sentence that says why.
+/// A refusal: its body is one sentence that says why, and so does the operator's log, but for what is quoted in it.
 pub fn refusal(status: StatusCode, sentence: &str) -> Answer {
+    quiet_refusal(status, sentence, &without_quoted(sentence))
+}
+
+/// A refusal for which the operator's log says something else: its sentence repeats what the client wrote, which may be anything.
+pub fn quiet_refusal(status: StatusCode, sentence: &str, noted: &str) -> Answer {
     let mut answer = plain(status, sentence);
+    answer.extensions_mut().insert(Why(noted.to_owned()));
     if let Some(seconds) = retry_after(status) {
         answer
             .headers_mut()

@@ -11,6 +11,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::event::Event;
 use super::front::Front;
+use super::journal::target::TLS;
 use super::parting;
 use super::told::Told;
 
@@ -38,6 +39,7 @@ pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Opti
             parting::answer(stream, StatusCode::BAD_REQUEST, sentence).await;
             return None;
         }
+        tracing::info!(target: TLS, from = %address, "TLS on a port that does not speak it");
         front.strays.tell(front, || {
             format!("{address} speaks TLS, and this port does not (ws://, http://); --tls-cert and --tls-key let it")
         });
@@ -52,6 +54,7 @@ pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Opti
     };
     // The first byte of a method; of TLS, in any version, it never is.
     if first[0].is_ascii_alphabetic() {
+        tracing::info!(target: TLS, from = %address, "no TLS on a port that speaks it");
         front.strays.tell(front, || {
             format!("{address} does not speak TLS, and this port speaks nothing else (wss://, https://)")
         });
@@ -71,6 +74,7 @@ pub async fn open(stream: TcpStream, address: SocketAddr, front: &Front) -> Opti
         }
         Err(error) => {
             if let Some(error) = of_tls(&error) {
+                tracing::info!(target: TLS, from = %address, why = %in_words(error), "TLS handshake refused");
                 front.strays.tell(front, || {
                     format!("{address} came no further than the TLS handshake: {}", in_words(error))
                 });

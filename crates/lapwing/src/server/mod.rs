@@ -31,6 +31,7 @@ pub mod front;
 pub mod gate;
 pub mod hello;
 pub mod histogram;
+pub mod journal;
 pub mod key;
 pub mod label;
 pub mod late;
@@ -164,6 +165,7 @@ impl Server {
                 topic: topic.name().clone(),
                 id: topic.id,
             });
+            tracing::debug!(target: journal::target::SOURCE, topic = topic.name().as_str(), "source started");
             Source::start(&topic.config.source, topic.log.clone(), config.seed, events)
         });
         let sources = sources.collect();

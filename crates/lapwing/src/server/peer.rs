@@ -25,6 +25,7 @@ use super::connection::Surroundings;
 use super::echo::Echo;
 use super::event::{EndedBy, Event, Places, Said, Tally};
 use super::feeds::Feeds;
+use super::journal::target::SESSION;
 use super::key::Key;
 use super::label::ClientLabel;
 use super::liveness::Liveness;
@@ -409,6 +410,7 @@ impl Peer {
                     if let Some(notes) = &mut self.notes {
                         notes.reporters.retain(|reporter| reporter.topic != found.id);
                     }
+                    tracing::debug!(target: SESSION, session = self.label.session(), topic = topic.as_str(), "unsubscribed");
                     self.session.say(&ServerMessage::Unsubscribed { topic });
                 }
                 _ => self.refuse("unknown_topic", format!("topic {topic} is not followed"), Some(topic)),
@@ -420,6 +422,8 @@ impl Peer {
     }
 
     fn refuse(&mut self, code: &str, message: String, topic: Option<lapwing_wire::topic::TopicName>) {
+        // The message may repeat what was sent, and that may be anything.
+        tracing::debug!(target: SESSION, session = self.label.session(), code, "command refused");
         self.session.say(&ServerMessage::Error {
             code: code.to_owned(),
             message,
@@ -469,6 +473,8 @@ impl Peer {
             let (grant, pin) = topic.log.grant_pinned(start, Now::read());
             pin.into_iter().for_each(|pin| feeds.keep(topic.id, pin));
             self.session.follow(topic.id.0, grant.from);
+            let (session, from) = (self.label.session(), grant.from.get());
+            tracing::debug!(target: SESSION, session, topic = topic.name().as_str(), from, "subscribed");
             feeds.follow(topic.id, self.session.view(), self.key);
             self.session.say(&subscribed(topic, &grant));
             if grant.missing_from.is_some() {
@@ -492,6 +498,7 @@ impl Peer {
             return self.end_for(CloseCode::BAD_TOKEN, &Denied::SomebodyElse { who }, common);
         }
         let renewed = passes.renew(self.key, identity, now);
+        tracing::debug!(target: SESSION, session = self.label.session(), "token renewed");
         let in_ms = renewed.and_then(|pass| pass.left(now.mono)).map(millis);
         match self.denied(common, passes) {
             Some(denied) => self.end_for(CloseCode::TOPIC_REFUSED, &denied, common),

@@ -19,7 +19,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::breach::Breach;
-use super::front::{Answer, Body, Front, plain, refusal, text};
+use super::front::{Answer, Body, Front, plain, quiet_refusal, refusal, text};
 use super::gate;
 use super::topics::Topic;
 use crate::clock::Now;
@@ -78,10 +78,12 @@ async fn publish(front: &Front, topic: &str, request: &Request<()>, body: &mut B
     }
     let may = |name: &TopicName| caller.check_publish(name).is_ok();
     let topic = name.and_then(|name| topics.find(&name)).ok_or_else(|| {
-        refuse(
+        let sentence = format!("there is no topic {:?}; {}", escaped(topic), topics.there_are(may));
+        Box::new(quiet_refusal(
             StatusCode::NOT_FOUND,
-            &format!("there is no topic {:?}; {}", escaped(topic), topics.there_are(may)),
-        )
+            &sentence,
+            "there is no such topic",
+        ))
     })?;
     if !topic.takes_pushes() {
         let sentence = format!(

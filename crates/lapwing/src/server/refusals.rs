@@ -33,6 +33,7 @@ impl Refusals {
         let came = self.told.lock().unwrap_or_else(PoisonError::into_inner).come();
         came.map(|count| Event::Access {
             text: sentence(from, denied, count),
+            failed: true,
         })
     }
 

@@ -24,7 +24,7 @@ use super::access::{Caller, Denied, NoPlace};
 use super::breach::Breach;
 use super::common::Common;
 use super::event::Event;
-use super::front::{Answer, Front, Guest, joined, refusal, text};
+use super::front::{Answer, Front, Guest, joined, quiet_refusal, refusal, text};
 use super::gate;
 use super::label::ClientLabel;
 use super::linger::Lingering;
@@ -182,11 +182,10 @@ fn decide(common: &Arc<Common>, request: &Request<()>) -> Result<Decided, Box<An
         }
         return Err(Box::new(answer));
     }
-    let query = StreamQuery::parse(request.uri().query().unwrap_or("")).or_else(|error| {
-        refuse(
-            StatusCode::BAD_REQUEST,
-            &lapwing_wire::escape::escaped(&error.to_string()),
-        )
+    let query = StreamQuery::parse(request.uri().query().unwrap_or("")).map_err(|error| {
+        let sentence = lapwing_wire::escape::escaped(&error.to_string());
+        let noted = "its query has a key or a value that there is not";
+        Box::new(quiet_refusal(StatusCode::BAD_REQUEST, &sentence, noted))
     })?;
     let offered = joined(headers, "sec-websocket-protocol");
     let caller = gate::caller(common, request, &offered, query.ticket.as_ref())?;

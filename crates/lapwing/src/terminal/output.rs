@@ -1,7 +1,10 @@
 //! The form of what a command prints.
 
+use serde::Deserialize;
+
 /// The form of what a command prints.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OutputFormat {
     /// Sentences for people
     #[default]

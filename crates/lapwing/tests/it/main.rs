@@ -29,6 +29,7 @@ mod front;
 mod generators;
 mod greedy;
 mod held;
+mod journal;
 mod jwt;
 mod leaving;
 mod limits;

@@ -138,6 +138,38 @@ fn the_wire_has_no_sockets_clocks_tasks_or_output() {
 }
 
 #[test]
+fn nothing_is_logged_where_messages_pass() {
+    let passed = [
+        "log/appender.rs",
+        "log/batch.rs",
+        "log/bell.rs",
+        "log/cut.rs",
+        "log/memory.rs",
+        "log/reader.rs",
+        "log/segment.rs",
+        "server/connection.rs",
+        "server/feeds.rs",
+        "server/ring.rs",
+        "session/control.rs",
+        "session/mod.rs",
+        "socket.rs",
+        "socket/tls.rs",
+        "source/feeder.rs",
+        "source/generator.rs",
+        "source/inlet.rs",
+        "source/payloads.rs",
+    ];
+    let sources = sources("crates/lapwing/src");
+    for file in passed {
+        let found = sources
+            .iter()
+            .find(|(path, _)| path.ends_with(Path::new("src").join(file)));
+        let (_, text) = found.unwrap_or_else(|| panic!("{file} is there"));
+        assert!(!text.contains("tracing::"), "{file}");
+    }
+}
+
+#[test]
 fn unsafe_code_stays_where_it_is_proven() {
     for folder in [
         "crates/lapwing/src",

@@ -26,7 +26,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lapwing_wire::control::{self, GapReason};
 use lapwing_wire::position::Offset;
@@ -89,6 +89,8 @@ impl StoreOptions {
 pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// More would make letting go coarse, and reading a tail anew long.
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// A publish at level `fsync` that waits so long is one that people notice.
+const SYNC_SLOW: Duration = Duration::from_secs(1);
 
 /// An opened topic.
 pub struct Opened {
@@ -274,6 +276,17 @@ impl Store {
 
     /// Brings everything that was written before this call to stable storage.
     fn sync(&self) -> Result<(), WriteError> {
+        let began = Instant::now();
+        let synced = self.sync_all();
+        let took = began.elapsed();
+        if took >= SYNC_SLOW {
+            let (topic, took_ms) = (self.topic.as_str(), took.as_millis() as u64);
+            tracing::warn!(target: "lapwing::store", topic, took_ms, "slow sync");
+        }
+        synced
+    }
+
+    fn sync_all(&self) -> Result<(), WriteError> {
         let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
         let next = self.next();

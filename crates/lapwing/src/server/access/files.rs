@@ -145,6 +145,7 @@ pub async fn watch(mut files: Files, common: Arc<Common>, mut hangup: Signal) {
             asked = hangup.recv() => asked.is_some(),
         };
         for came in files.look(all) {
+            let failed = came.is_err();
             let text = match came {
                 Ok(text) => {
                     common.access.replace(files.keyring.clone());
@@ -152,9 +153,9 @@ pub async fn watch(mut files: Files, common: Arc<Common>, mut hangup: Signal) {
                 }
                 Err(error) => format!("{error}; what was read before stays in force"),
             };
-            common.tell(Event::Access { text });
+            common.tell(Event::Access { text, failed });
             if let Some(text) = files.warning(Now::read().wall) {
-                common.tell(Event::Access { text });
+                common.tell(Event::Access { text, failed: true });
             }
         }
     }

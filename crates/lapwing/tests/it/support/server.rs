@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,6 +20,8 @@ pub struct Plan {
     command: Command,
     json: bool,
     stdout_unread: bool,
+    stderr_unread: bool,
+    one_stream: bool,
 }
 
 impl Plan {
@@ -64,6 +66,13 @@ impl Plan {
         Self::from_command(strace, args)
     }
 
+    /// As [`Plan::new`], with sentences for people, and standard error where standard output is: a pipe that takes a page at a time.
+    pub fn one_stream(args: &[&str]) -> Self {
+        let mut plan = Self::limited("exec 2>&1", args).text();
+        plan.one_stream = true;
+        plan
+    }
+
     fn from_command(mut command: Command, args: &[&str]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
         Self::of(command)
@@ -76,6 +85,8 @@ impl Plan {
             command,
             json: true,
             stdout_unread: false,
+            stderr_unread: false,
+            one_stream: false,
         }
     }
 
@@ -103,6 +114,12 @@ impl Plan {
         self
     }
 
+    /// Nobody reads standard error until [`Server::read_stderr`], and its pipe is as small as there are.
+    pub fn stderr_unread(mut self) -> Self {
+        self.stderr_unread = true;
+        self
+    }
+
     /// Sets a variable of its environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
@@ -126,7 +143,14 @@ impl Plan {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program was built");
-        let err = Lines::of(child.stderr.take().expect("piped above"));
+        let mut unread_err = child.stderr.take();
+        if let Some(pipe) = unread_err.as_ref().filter(|_| self.stderr_unread) {
+            rustix::pipe::fcntl_setpipe_size(pipe, 4096).expect("a page is allowed");
+        }
+        if let Some(pipe) = child.stdout.as_ref().filter(|_| self.one_stream) {
+            rustix::pipe::fcntl_setpipe_size(pipe, 4096).expect("a page is allowed");
+        }
+        let err = (!self.stderr_unread).then(|| Lines::of(unread_err.take().expect("piped above")));
         let stdin = child.stdin.take();
         let mut unread = child.stdout.take();
         let out = (!self.stdout_unread).then(|| Lines::of(unread.take().expect("piped above")));
@@ -135,6 +159,7 @@ impl Plan {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             stdin,
             unread,
+            unread_err,
             out,
             err,
         };
@@ -145,7 +170,8 @@ impl Plan {
                 .and_then(|address| address.parse().ok())
                 .expect("ready tells the address")
         } else {
-            server.err.find("with the address", |line| {
+            let told = if self.one_stream { server.out() } else { server.err() };
+            told.find("with the address", |line| {
                 let (_, rest) = line.split_once("Stream   ws")?;
                 let (_, rest) = rest.split_once("://")?;
                 rest.split_whitespace().next()?.parse().ok()
@@ -161,8 +187,9 @@ pub struct Server {
     address: SocketAddr,
     stdin: Option<ChildStdin>,
     unread: Option<ChildStdout>,
+    unread_err: Option<ChildStderr>,
     out: Option<Lines>,
-    err: Lines,
+    err: Option<Lines>,
 }
 
 impl Server {
@@ -226,7 +253,12 @@ impl Server {
 
     /// Its standard error.
     pub fn err(&self) -> &Lines {
-        &self.err
+        self.err.as_ref().expect("standard error is read")
+    }
+
+    /// Begins to read the standard error that nobody has read so far.
+    pub fn read_stderr(&mut self) {
+        self.err = self.unread_err.take().map(Lines::of);
     }
 
     /// Begins to read the standard output that nobody has read so far.
@@ -283,7 +315,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let status = self.child.try_wait();
-            eprintln!("the server: {status:?}\n{}", self.err.so_far().join("\n"));
+            let told = self.err.as_ref().map_or(Vec::new(), Lines::so_far);
+            eprintln!("the server: {status:?}\n{}", told.join("\n"));
         }
         // It may have ended by itself.
         let _ = self.child.kill();
