@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::event::Event;
+use super::journal::life;
 use super::label::ClientLabel;
 use crate::clock::Now;
 use crate::terminal::form;
@@ -176,10 +177,11 @@ impl LaneState {
     fn take_skipped(&self) -> Option<Event> {
         let mut skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
         let Skipped { lines, client } = std::mem::take(&mut *skipped);
-        (lines > 0).then(|| Event::NotShown {
+        let told = (lines > 0).then(|| Event::NotShown {
             lines,
             client: client.flatten(),
-        })
+        });
+        told.inspect(life::note)
     }
 }
 

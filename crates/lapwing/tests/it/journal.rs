@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::support::bearer::{Secrets, ask_stream, ask_with, speak_with};
 use crate::support::client::{follow, speak};
 use crate::support::eventually;
+use crate::support::faults::can_inject;
 use crate::support::frames::{FIN, Raw, TEXT, masked};
 use crate::support::http::{Answer, answer, ask, get, open, post, send};
 use crate::support::server::{Plan, Server, lapwing};
@@ -99,9 +100,11 @@ fn each_level_tells_what_is_above_it_too() {
         // The one place is given back when the server has seen the end of a connection.
         eventually("a bad handshake is heard", || bad_handshake(&server).status == 400);
         eventually("a request is answered", || get(&server, "/healthz").status == 200);
-        let held = open(server.address());
-        eventually("the one place is taken", || get(&server, "/healthz").status == 503);
-        drop(held);
+        eventually("the one place is taken", || {
+            // One that comes before the last one's end was seen is refused itself.
+            let _held = open(server.address());
+            get(&server, "/healthz").status == 503
+        });
         let lines = told(server);
         let some = |is_it: &dyn Fn(&Value) -> bool| usize::from(lines.iter().any(is_it));
         let found = [
@@ -613,4 +616,75 @@ fn tls_that_is_refused_is_told_with_address_and_reason() {
     assert_eq!(line["fields"]["from"], from);
     assert!(line["fields"]["why"].as_str().unwrap().len() > 3, "{line}");
     server.err().with("no TLS on a port that speaks it");
+}
+
+#[test]
+fn a_slow_sync_is_told_without_being_asked_for() {
+    if !can_inject("a_slow_sync_is_told_without_being_asked_for") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = ["--data", folder.path().to_str().unwrap()];
+    let server = Plan::injected("fdatasync:delay_enter=1200000", &[QUIET, &data].concat()).start();
+    assert_eq!(
+        post(&server, "/topics/quiet/messages", "text/plain", "kept").status,
+        201
+    );
+    let line: Value = serde_json::from_str(&server.err().with("slow sync")).unwrap();
+    assert_eq!(
+        (&line["level"], &line["target"]),
+        (&json!("warn"), &json!("lapwing::store"))
+    );
+    assert_eq!(line["fields"]["topic"], "quiet");
+    assert!(line["fields"]["took_ms"].as_u64().unwrap() >= 1200, "{line}");
+}
+
+#[test]
+fn a_kernel_without_io_uring_is_told_as_information() {
+    if !can_inject("a_kernel_without_io_uring_is_told_as_information") {
+        return;
+    }
+    let args = [QUIET, &["--log-level", "info", "--io-uring", "auto"]].concat();
+    let server = Plan::injected("io_uring_setup:error=EPERM", &args).start();
+    let line: Value = serde_json::from_str(&server.err().with("no io_uring")).unwrap();
+    assert_eq!(
+        (&line["level"], &line["target"]),
+        (&json!("info"), &json!("lapwing::delivery"))
+    );
+    assert!(
+        line["fields"]["why"].as_str().unwrap().contains("not permitted"),
+        "{line}"
+    );
+}
+
+#[test]
+fn what_the_console_could_not_show_stands_in_the_log() {
+    let file = LogFile::new();
+    let path = file.path();
+    let limits = ["--max-message-rate", "10000", "--max-byte-rate", "100MiB"];
+    let args = [
+        QUIET,
+        &limits,
+        &["--log-format", "json", "--log-file", path.to_str().unwrap()],
+    ]
+    .concat();
+    let mut server = Plan::new(&args).text().stdout_unread().start();
+    let mut talker = Raw::follow(&server, "topics=quiet");
+    let said = masked(FIN | TEXT, &[b'x'; 1000]);
+    for _ in 0..120 {
+        talker.send(&said.repeat(100));
+    }
+    // Its end is told behind all that it said.
+    drop(talker);
+    server.err().with("left");
+    server.read_stdout();
+    let line = file.line("what was not shown", |line| line["fields"]["event"] == "not_shown");
+    assert_eq!(line["level"], "warn");
+    assert!(
+        line["message"]
+            .as_str()
+            .unwrap()
+            .contains("lines from client 1 not shown"),
+        "{line}"
+    );
 }
