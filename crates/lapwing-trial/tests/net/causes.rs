@@ -160,8 +160,9 @@ fn item_9_a_line_that_loses_packets_is_the_networks_fault() {
         return skip(name, "this kernel has no reno");
     }
     let dir = tempfile::tempdir().expect("a directory");
-    let scene = Scene::of(&wires, dir.path(), "arrays?every=10ms&burst=1&shape=3000&high=1000000");
-    wires.lose(30, &[Way::Down]);
+    // 2 MB a second, in blocks so short that each second has some even where little comes through.
+    let scene = Scene::of(&wires, dir.path(), "arrays?every=2ms&burst=1&shape=600&high=1000000");
+    wires.lose(20, &[Way::Down]);
     scene.blames_the_network();
 }
 
