@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
@@ -176,10 +176,19 @@ struct RawMessage<'a> {
     topic: &'a str,
     offset: u64,
     time: &'a str,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     data: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     data_base64: Option<&'a RawValue>,
+}
+
+/// A value that is there, be it `null`: that is a payload like any other.
+///
+/// # Errors
+///
+/// As the deserializer's.
+pub fn there<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(value).map(Some)
 }
 
 impl<'a> Message<'a> {
@@ -248,6 +257,7 @@ mod tests {
             "a \"b\" \u{1b}é".as_bytes(),
             &format!("{begin}\"data\":\"a \\\"b\\\" \\u001bé\"}}"),
         );
+        check(Kind::Json, b"null", &format!("{begin}\"data\":null}}"));
         check(
             Kind::Bytes,
             &[0, 255, 10],

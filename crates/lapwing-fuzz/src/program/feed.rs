@@ -155,5 +155,7 @@ fn glances(frame: &str) {
     };
     assert_eq!((glance.topic, glance.offset), (message.topic, message.offset.get()));
     assert_eq!(glance.time, message.time);
-    assert!(glance.value.starts_with(message.value.as_bytes()));
+    // White space before a value is no part of it; a server of ours writes none.
+    let value = glance.value.trim_ascii_start();
+    assert!(value.starts_with(message.value.as_bytes()));
 }

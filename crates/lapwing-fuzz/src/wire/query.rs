@@ -69,5 +69,8 @@ fn written(query: &StreamQuery) -> String {
     if let Some(name) = &query.name {
         out.append_pair("name", name.as_str());
     }
+    if let Some(ticket) = &query.ticket {
+        out.append_pair("ticket", ticket.reveal());
+    }
     out.finish()
 }

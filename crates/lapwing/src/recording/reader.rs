@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use lapwing_wire::envelope::{Kind, write_payload, write_value};
+use lapwing_wire::envelope::{Kind, there, write_payload, write_value};
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::time::WallTime;
 use lapwing_wire::topic::TopicName;
@@ -152,9 +152,9 @@ struct RawLine<'a> {
     time: Option<&'a str>,
     received: &'a str,
     mono: u64,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     data: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "there")]
     data_base64: Option<&'a RawValue>,
 }
 

@@ -4,7 +4,7 @@ use lapwing::recording::note::Note;
 use lapwing::recording::reader::{Reader, Record};
 
 use crate::feed::Feed;
-use crate::program::lapwing;
+use crate::program::{lapwing, serve};
 
 #[test]
 fn json_output_is_exactly_the_lines_of_the_file() {
@@ -189,4 +189,34 @@ fn what_came_is_in_the_file_while_the_feed_is_quiet() {
         assert!(began.elapsed() < crate::program::DEADLINE);
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
+}
+
+/// `null` is a value like any other, and no missing one.
+#[test]
+fn a_message_that_is_null_is_published_recorded_proven_and_played_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("feed.ndjson");
+    let log = log.to_str().expect("UTF-8");
+    let (_server, url) = serve(&["--topic", "orders=push"]);
+    let mut publisher = lapwing(&["publish", &url, "orders"]);
+    for line in ["1", "null", "\"null\""] {
+        publisher.write_line(line.as_bytes());
+    }
+    publisher.close_stdin();
+    publisher.finish().with_code(0);
+    let read = |url: &str, topic: &str, more: &[&str]| {
+        let args = [
+            "listen", url, "--topics", topic, "--from", "earliest", "--count", "3", "--json",
+        ];
+        let end = lapwing(&[&args, more].concat()).finish().with_code(0);
+        let messages = end.stdout.iter().filter(|line| line.starts_with("{\"topic\""));
+        let data = |line: &String| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["data"].clone();
+        messages.map(data).collect::<Vec<_>>()
+    };
+    let all = [serde_json::json!(1), serde_json::json!(null), serde_json::json!("null")];
+    assert_eq!(read(&url, "orders", &["--log", log]), all);
+    lapwing(&["verify", log]).finish().with_code(0);
+    let source = format!("again=file:{log}?speed=max&start=listener");
+    let (_server, url) = serve(&["--topic", &source]);
+    assert_eq!(read(&url, "again", &[]), all);
 }
