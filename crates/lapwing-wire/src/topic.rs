@@ -114,7 +114,12 @@ mod tests {
         check(&"x".repeat(64), Ok(()));
         check(&"x".repeat(65), Err(TopicNameError::TooLong { bytes: 65 }));
         check("", Err(TopicNameError::Empty));
-        check("$clients", Err(TopicNameError::Character { found: '$' }));
+        check("$clients", Ok(()));
+        check("$", Err(TopicNameError::Empty));
+        check("$$a", Err(TopicNameError::Character { found: '$' }));
+        check("a$", Err(TopicNameError::Character { found: '$' }));
+        let own = |name| TopicName::parse(name).expect("valid").is_reserved();
+        assert!(own("$clients") && !own("clients"));
         check("a b", Err(TopicNameError::Character { found: ' ' }));
         check("ü", Err(TopicNameError::Character { found: 'ü' }));
     }

@@ -323,3 +323,31 @@ fn every_test_that_the_documents_name_is_there() {
     }
     assert!(named > 80, "only {named} tests are named");
 }
+
+/// The words for a cause are a closed set, and stand everywhere as the server writes them.
+#[test]
+fn causes_have_the_same_words_on_console_page_api_and_in_the_documents() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("it is there");
+    let decided = read("crates/lapwing/src/server/cause.rs");
+    let words: Vec<&str> = decided
+        .split("#[serde(rename = \"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().expect("a word"))
+        .collect();
+    assert_eq!(words.len(), 6, "{words:?}");
+    for path in [
+        "docs/causes.md",
+        "docs/openapi.json",
+        "PROTOCOL.md",
+        "crates/lapwing/page/logic/cause.js",
+    ] {
+        let text = read(path);
+        for word in &words {
+            let quoted = [format!("\"{word}\""), format!("`{word}`")];
+            assert!(quoted.iter().any(|word| text.contains(word)), "{path} has no {word:?}");
+        }
+    }
+    let page = read("crates/lapwing/page/logic/cause.js");
+    let known = page.lines().filter(|line| line.starts_with("  [\"")).count();
+    assert_eq!(known, words.len(), "the page knows these and no others");
+}
