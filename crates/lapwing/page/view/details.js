@@ -103,7 +103,7 @@ function factsOf(row, blocks, nowMs) {
     const reported = topic.block === undefined ? "no report yet"
       : `reported ${topic.reported}, ${span(nowMs - Date.parse(topic.reported_at))} ago, block ${topic.block} (${count(topic.block_size)} messages)`;
     const late = Number.isFinite(topic.behind_ms) ? `; ${behind(topic.behind_ms)} behind` : "";
-    facts.push([name(topic.topic), `${topic.next > 0 ? `sent to ${topic.next - 1}` : "nothing sent"}, lag ${count(topic.lag)}; ${reported}${late}; ${topic.cause}`]);
+    facts.push([name(topic.topic), `${topic.next > 0 ? `sent to ${topic.next - 1}` : "nothing sent"}, lag ${count(topic.lag)}; ${reported}${late}${topic.cause === undefined ? "" : `; ${topic.cause}`}`]);
     if (Number.isFinite(topic.latency_ms)) facts.push(["one-way", `${short(topic.latency_ms)} ± ${short(topic.latency_error_ms)}`]);
     const drifts = (blocks.run(row.session, topic.topic)?.points ?? []).filter(({ drift }) => Number.isFinite(drift)).slice(-DRIFTS_MAX);
     if (drifts.length > 0) facts.push(["drift by report", drifts.map(({ drift }) => `${drift > 0 ? "+" : ""}${short(drift)}`).join("   ")]);
