@@ -1,7 +1,7 @@
 // The table of clients: only rows in sight are in the document, and none moves under pointer or focus.
 import { shown } from "../logic/cause.js";
 import { lag, ratio, reports, silentMs, worst } from "../logic/client.js";
-import { UNKNOWN, age, behind, bytes, count, pair, short, span } from "../logic/form.js";
+import { UNKNOWN, age, behind, bytes, count, fine, pair, span } from "../logic/form.js";
 import { element, make, mark, named, setAttribute, setClass, setText } from "./dom.js";
 
 const COLUMNS = [
@@ -211,7 +211,7 @@ export class Clients {
       setText(made.beyond, times > RATIO_MAX ? "▸" : "");
     }
     setText(made.lag, lag(row) === undefined ? UNKNOWN : count(lag(row)));
-    setText(made.rtt, short(row.rtt_ms));
+    setText(made.rtt, fine(row.rtt_ms));
     setText(made.waits, bytes(row.waits_bytes));
     setText(made.since, age(nowMs - Date.parse(row.since)));
   }
