@@ -581,41 +581,23 @@ async fn serve(
     let certificate = secrets.encryption.as_ref().map(|encryption| encryption.certificate());
     let console = Console::start(format, color, config.limits.console_bytes_max);
     let address = listener.local_addr().map_err(broken)?;
+    // What is told before there is a server, for those who watch it later.
+    let mut early = vec![ready(address, &config, certificate.as_deref())];
     match format {
         OutputFormat::Text => banner(address, &config, certificate.as_deref(), color),
-        OutputFormat::Json => {
-            let topics = || config.topics.iter();
-            let default = config.storage.as_ref().map_or(Level::None, |storage| storage.level);
-            console.tell(Event::Ready {
-                address,
-                topics: topics()
-                    .map(|topic| (topic.name.clone(), topic.source.text.clone()))
-                    .collect(),
-                slow: topics()
-                    .map(|topic| (topic.name.clone(), topic.source.on_lag.as_str()))
-                    .collect(),
-                level: topics()
-                    .map(|topic| (topic.name.clone(), topic.source.keep.level(default)))
-                    .collect(),
-                data: config.storage.as_ref().map(|storage| storage.data.clone()),
-                io_uring: config.io_uring,
-                compression: config.compression == Compression::Deflate,
-                echo: config.echo,
-                tls: config.is_encrypted(),
-                fingerprint: certificate.map(|certificate| certificate.fingerprint().to_owned()),
-                authentication: !config.access.is_open(),
-                seed: config.seed,
-            });
-        }
-    }
-    if let Some(text) = too_few_files(&config) {
-        console.tell(Event::Limit { text });
+        OutputFormat::Json => console.tell(early[0].clone()),
     }
     let by_tokens = secrets.access.as_mut();
-    if let Some(text) = by_tokens.and_then(|files| files.warning(Now::read().wall)) {
-        console.tell(Event::Access { text });
+    let warning = by_tokens.and_then(|files| files.warning(Now::read().wall));
+    let limit = too_few_files(&config).map(|text| Event::Limit { text });
+    for event in limit
+        .into_iter()
+        .chain(warning.map(|text| Event::Access { text }))
+    {
+        console.tell(event.clone());
+        early.push(event);
     }
-    let server = Server::start(config, storage, trust, secrets, listener, console.clone()).map_err(broken)?;
+    let server = Server::start(config, storage, trust, secrets, listener, console.clone(), &early).map_err(broken)?;
     let (code, why, name) = tokio::select! {
         _ = interrupt.recv() => (CloseCode::GOING_AWAY, "server stopped", "Ctrl-C"),
         _ = terminate.recv() => (CloseCode::RESTART, "server restarts", "SIGTERM"),
@@ -627,6 +609,32 @@ async fn serve(
     }
     console.finish(Duration::from_secs(1));
     Ok(Exit::Done)
+}
+
+/// That it is ready, and with what.
+fn ready(address: std::net::SocketAddr, config: &Config, certificate: Option<&Certificate>) -> Event {
+    let topics = || config.topics.iter();
+    let default = config.storage.as_ref().map_or(Level::None, |storage| storage.level);
+    Event::Ready {
+        address,
+        topics: topics()
+            .map(|topic| (topic.name.clone(), topic.source.text.clone()))
+            .collect(),
+        slow: topics()
+            .map(|topic| (topic.name.clone(), topic.source.on_lag.as_str()))
+            .collect(),
+        level: topics()
+            .map(|topic| (topic.name.clone(), topic.source.keep.level(default)))
+            .collect(),
+        data: config.storage.as_ref().map(|storage| storage.data.clone()),
+        io_uring: config.io_uring,
+        compression: config.compression == Compression::Deflate,
+        echo: config.echo,
+        tls: config.is_encrypted(),
+        fingerprint: certificate.map(|certificate| certificate.fingerprint().to_owned()),
+        authentication: !config.access.is_open(),
+        seed: config.seed,
+    }
 }
 
 /// What was typed and what stands in the file, checked; all mistakes are told together.
