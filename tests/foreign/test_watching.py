@@ -54,7 +54,7 @@ def test_a_listener_that_joins_appears_with_its_block_times_and_goes_when_it_lea
         with listening(server, "sensor-1") as listener:
             page.until(f"{NAMES}.join() === 'sensor-1'")
             page.until(f"{cell('sensor-1', 1)} === 'source-limited' && {SENTENCE}.startsWith('The one client keeps up.')")
-            page.until(f"/^[01]\\.\\d of 1\\.0 s$/.test({cell('sensor-1', 3)})")
+            page.until(f"/^[01]\\.\\d of 1\\.0 s feed$/.test({cell('sensor-1', 3)})")
             page.until(f"{CHARTS}.length === 1 && {CHARTS}[0].includes('sensor-1') && {CHARTS}[0].includes(' of 1.0 s')")
             page.until(f"{LISTED}.some((line) => /join sensor-1 joined from 127\\.0\\.0\\.1:\\d+ \\(lapwing\\.v1\\): feed \\d+$/.test(line))")
             row = told(server, "/api/clients?search=sensor-1")["rows"][0]
@@ -83,7 +83,7 @@ def test_who_reads_late_is_marked_after_two_blocks_as_on_the_console_and_until_i
         assert page.run(CHAIN)[2:] == ["Network ● clear", "Clients ▲ 1 slow"]
         assert page.run(NAMES)[0] == "tired", "who is the farthest behind stands on top"
         assert page.run(cell("tired", 0)) == "▲tired"
-        page.until(f"/^[23]\\.\\d of 1\\.0 s$/.test({cell('tired', 3)})")
+        page.until(f"/^[23]\\.\\d of 1\\.0 s feed$/.test({cell('tired', 3)})")
         why = page.run("document.querySelector('#clients-rows tr.row .c-cause').title")
         assert why == told(server, "/api/clients?cause=client+slow")["rows"][0]["why"]
         page.until(f"{LISTED}.some((line) => /slow tired is \\d+\\.\\d s behind on feed after 2 blocks: client slow$/.test(line))")

@@ -27,7 +27,8 @@ export function short(ms) {
 
 // A round trip: on one machine it is shorter than a tenth of a millisecond, and not 0.
 export function fine(ms) {
-  return ms > 0 && ms < 0.095 ? `${fixed(Math.max(ms, 0.01), 2)} ms` : short(ms);
+  if (!(ms >= 0 && ms < 0.095)) return short(ms);
+  return ms < 0.005 ? "<0.01 ms" : `${fixed(ms, 2)} ms`;
 }
 
 // How far behind: in seconds, since that is what people ask for. Ahead is not behind.
