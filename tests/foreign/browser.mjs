@@ -43,6 +43,10 @@ const does = {
   press: ({ page, key }) => pages.get(page).page.keyboard.press(key),
   type: ({ page, text }) => pages.get(page).page.keyboard.type(text),
   hover: ({ page, selector }) => pages.get(page).page.hover(selector),
+  async look({ page, width, height, dark }) {
+    await pages.get(page).page.setViewportSize({ width, height });
+    await pages.get(page).page.emulateMedia({ colorScheme: dark ? "dark" : "light" });
+  },
   shot: async ({ page, path, whole }) => { await pages.get(page).page.screenshot({ path, fullPage: whole }); },
   // axe-core's own rules; the policy of the page does not hold for what a test adds.
   async axe({ page }) {

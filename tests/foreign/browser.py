@@ -80,6 +80,10 @@ class Page:
     def hover(self, selector):
         self._browser.ask(do="hover", page=self.number, selector=selector)
 
+    def look(self, width, height, dark):
+        """Another window, and another theme."""
+        self._browser.ask(do="look", page=self.number, width=width, height=height, dark=dark)
+
     def shot(self, path, whole=False):
         self._browser.ask(do="shot", page=self.number, path=str(path), whole=whole)
 

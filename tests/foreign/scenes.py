@@ -12,7 +12,7 @@ WHY = {
     "client slow": "We sent in time and the network took it; the client reads late.",
     "network slow": "The way to the client is full or loses packets.",
     "server slow": "Many fall behind at once, or we were late: it is us.",
-    "silent": "Stopped or unreachable; we close 10 s after an unanswered ping.",
+    "silent": "Stopped or unreachable; it is closed when a ping stays unanswered.",
     "unclear": "It sends no reports; only what waits here is known.",
 }
 

@@ -88,7 +88,7 @@ def test_the_sentence_names_who_is_slow_and_whose_fault_it_is(browser):
         cells = page.run(CELLS)
         assert [row[0] for row in cells[:3]] == ["▲sensor-2", "◆attic", "◇probe-9"]
         assert [row[1:3] for row in cells[:3]] == [["client slow", "8.8 s"], ["network slow", "0.8 s"], ["silent", "-"]]
-        assert re.fullmatch(r"[56]\.\d of 2\.0 s", cells[0][3].splitlines()[-1]), cells[0]
+        assert re.fullmatch(r"[56]\.\d of 2\.0 s arrays", cells[0][3].splitlines()[-1]), cells[0]
         assert cells[2][3].startswith("- no report for "), cells[2]
         check_quiet(page, server.address)
 

@@ -12,6 +12,8 @@ export class Link {
   heardAt = 0;
   lostAt = 0;
   nextAt = 0;
+  // Why the server stopped, in its own words, if it said that it does.
+  bye = "";
   #handlers;
   #socket;
   #attempt = 0;
@@ -89,8 +91,10 @@ export class Link {
     if (frame.type === "welcome") {
       this.#heartbeatMs = frame.heartbeat_ms;
       this.#attempt = 0;
+      this.bye = "";
       this.#become("live");
     }
+    if (frame.type === "bye") this.bye = String(frame.reason ?? "");
     return this.#handlers.onFrame(frame, text);
   }
 

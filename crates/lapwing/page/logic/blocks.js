@@ -1,5 +1,7 @@
 // The block times that clients reported, by connection and topic: five minutes of them.
 
+import { lateness, worst } from "./client.js";
+
 export const KEPT_MS = 300_000;
 export const CHARTS_MAX = 12;
 // Five minutes of a report a second.
@@ -60,25 +62,25 @@ export class Blocks {
 
   // What is drawn one by one: who is pinned, then who is slowest.
   chosen(rows, pins, most = CHARTS_MAX) {
-    const behind = (run) => rows.get(run.session)?.topics?.find(({ topic }) => topic === run.topic)?.behind_ms ?? -1;
     const best = new Map();
     for (const run of this.#runs.values()) {
-      if (!rows.has(run.session)) continue;
-      const known = best.get(run.session);
-      if (known === undefined || behind(run) > known.behind) best.set(run.session, { run, behind: behind(run), isPinned: pins.has(run.client) });
+      const row = rows.get(run.session);
+      // Of several topics the one that the row speaks of.
+      if (row === undefined || (best.has(run.session) && worst(row)?.topic !== run.topic)) continue;
+      best.set(run.session, { run, late: lateness(row) ?? -1, isPinned: pins.has(run.client) });
     }
     return [...best.values()]
-      .sort((a, b) => b.isPinned - a.isPinned || b.behind - a.behind || a.run.session - b.run.session)
+      .sort((a, b) => b.isPinned - a.isPinned || b.late - a.late || a.run.session - b.run.session)
       .slice(0, most)
       .map(({ run }) => run);
   }
 
-  // How many reports of all others fell where: columns of time, rows of the client's time by the source's.
+  // How many reports of all other clients fell where: columns of time, rows of the client's time by the source's.
   density(nowMs, except) {
     const cells = Array.from({ length: STRIP_COLUMNS }, () => new Array(STRIP_RATIOS.length).fill(0));
     const clients = new Set();
     for (const run of this.#runs.values()) {
-      if (except.has(run)) continue;
+      if (except.has(run.session)) continue;
       for (const point of run.points) {
         if (point.elapsed === null || !(point.server > 0)) continue;
         const column = Math.floor((point.at - (nowMs - KEPT_MS)) / (KEPT_MS / STRIP_COLUMNS));

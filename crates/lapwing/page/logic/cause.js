@@ -5,7 +5,7 @@ export const CAUSES = new Map([
   ["server slow", { mark: "■", colour: "server", why: "Many fall behind at once, or we were late: it is us." }],
   ["network slow", { mark: "◆", colour: "network", why: "The way to the client is full or loses packets." }],
   ["client slow", { mark: "▲", colour: "client", why: "We sent in time and the network took it; the client reads late." }],
-  ["silent", { mark: "◇", colour: "muted", why: "Stopped or unreachable; we close 10 s after an unanswered ping." }],
+  ["silent", { mark: "◇", colour: "muted", why: "Stopped or unreachable; it is closed when a ping stays unanswered." }],
   ["unclear", { mark: "?", colour: "muted", why: "It sends no reports; only what waits here is known." }],
   ["source-limited", { mark: "●", colour: "good", why: "The block took as long as the source took to make it." }],
 ]);

@@ -1,7 +1,18 @@
 // What one row of `/api/clients` says, about the topic that is worst off.
 import { SLOW } from "./cause.js";
 
-// The topic that the row is about: the farthest behind, else the first with a report, else the first.
+// How late a client is, or one of its topics, for an order: who does not keep up stands before all others. In tenths of a second, as
+// it is shown: what nobody sees moves no row. Undefined where nothing is known.
+export function lateness({ cause, behind_ms: behindMs }) {
+  const slow = SLOW.includes(cause);
+  if (!slow && !Number.isFinite(behindMs)) return undefined;
+  // How far behind one is of whom nothing is heard, nobody knows.
+  const tenths = cause === "silent" || !Number.isFinite(behindMs) ? 0 : Math.max(0, Math.round(behindMs / 100));
+  return tenths + (slow ? SLOW_FIRST : 0);
+}
+const SLOW_FIRST = 1e12;
+
+// The topic that the row is about: the one that is slow, or the farthest behind, else the first with a report, else the first.
 export function worst(row) {
   let found;
   for (const topic of row.topics ?? []) {
@@ -37,6 +48,5 @@ export function silentMs(row, nowMs) {
 }
 
 function weight(topic) {
-  if (topic.behind_ms !== undefined) return topic.behind_ms;
-  return topic.block === undefined ? -Infinity : -1;
+  return lateness(topic) ?? (topic.block === undefined ? -Infinity : -1);
 }

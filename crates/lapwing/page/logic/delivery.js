@@ -1,6 +1,7 @@
 // How many messages a second went out to all clients: a point a second, ten minutes of them.
 
 export const POINTS = 600;
+const MEAN_OF = 10;
 // A later answer than this leaves a gap: a mean over it would hide what happened within.
 const STEP_MS_MAX = 3500;
 
@@ -35,11 +36,18 @@ export class Delivery {
     return this.#rates.size;
   }
 
-  // Seconds and rates up to now; `null` where there is no point.
+  // Seconds and rates up to now, each the mean of the ten seconds before it, as the rates of topics are: a source that makes five
+  // messages every 2 s is no comb. `null` where there is no point; no mean reaches over such a gap.
   columns(nowMs) {
     const end = Math.floor(nowMs / 1000);
     const seconds = Array.from({ length: POINTS }, (_, place) => end - POINTS + 1 + place);
-    return [seconds, seconds.map((second) => this.#rates.get(second) ?? null)];
+    let run = [];
+    const means = seconds.map((second) => {
+      const rate = this.#rates.get(second);
+      run = rate === undefined ? [] : [...run.slice(1 - MEAN_OF), rate];
+      return run.length === 0 ? null : run.reduce((sum, one) => sum + one, 0) / run.length;
+    });
+    return [seconds, means];
   }
 
   // The mean of each of the last minutes that has points, newest first.

@@ -7,7 +7,7 @@ const SHOWN_PER_SECOND_MAX = 20;
 
 const KINDS = {
   ready: ["●", "good", "ready"], joined: ["→", "text", "join"], left: ["←", "muted", "left"], said: ["”", "text", "says"],
-  slow: ["▲", "client", "slow"], keeps_up: ["●", "good", "ok"], gap: ["✕", "error", "gap"], source: ["○", "muted", "source"],
+  slow: ["▲", "client", "slow"], silent: ["◇", "muted", "slow"], keeps_up: ["●", "good", "ok"], gap: ["✕", "error", "gap"], source: ["○", "muted", "source"],
   storage: ["○", "text", "disk"], certificate: ["○", "text", "tls"], access: ["○", "text", "access"], limit: ["✕", "error", "limit"],
   not_shown: ["✕", "error", "limit"], stopping: ["■", "text", "stop"], stopped: ["■", "text", "stop"], report: ["●", "muted", "block"],
 };
@@ -54,9 +54,14 @@ function words(event) {
       return `left after ${span(event.stayed_ms)}: ${event.code}, ${why}; ${counted(event.messages, "message")}, ${bytes(event.bytes)}`;
     }
     case "said": return saidWords(event);
-    case "slow": return `is ${behind(event.behind_ms)} behind on ${event.topic} after ${counted(event.blocks, "block")}: ${event.cause}`;
+    case "slow": {
+      // Without a number of blocks it was slow before, and only the cause is another.
+      const since = event.blocks === undefined ? "still, and now it is:" : `after ${counted(event.blocks, "block")}:`;
+      return `is ${behind(event.behind_ms)} behind on ${event.topic} ${since} ${event.cause}`;
+    }
+    case "silent": return `is silent on ${event.topic}: no report for ${span(event.quiet_ms)}, no answer to a ping`;
     case "keeps_up": return `keeps up with ${event.topic} again, ${behind(event.behind_ms)} behind`;
-    case "gap": return `missed ${event.topic} ${event.from}-${event.to - 1} (${counted(event.to - event.from, "message")}): ${event.reason}`;
+    case "gap": return `missed ${event.topic} ${event.from}-${event.to - 1} (${counted(event.to - event.from, "message")}): ${GAPS[event.reason] ?? event.reason}`;
     case "source": case "storage": return `${event.topic}: ${event.text}`;
     case "stopping": return `${event.signal}: the server stops; ${counted(event.clients, "client")}`;
     case "stopped": return `stopped after ${span(event.ran_ms)}: ${counted(event.clients, "client")}, ${counted(event.messages, "message")}`;
@@ -64,6 +69,11 @@ function words(event) {
     default: return String(event.text ?? event.event);
   }
 }
+
+// As on the console.
+const GAPS = {
+  retention: "it was further behind than the topic keeps", policy: "the topic's policy jumped ahead", damage: "damaged", purge: "removed",
+};
 
 function saidWords({ text, left_out: leftOut, binary_bytes: binaryBytes, begins }) {
   if (binaryBytes !== undefined) return `${counted(binaryBytes, "byte")}: ${begins}`;

@@ -1,12 +1,12 @@
 // Which rows are listed, and in which order; nothing moves under a reader.
 import { rank } from "./cause.js";
-import { isSlow, lag, ratio, reports } from "./client.js";
+import { isSlow, lag, lateness, ratio, reports } from "./client.js";
 
 // By what rows can be sorted: the value, and whether large ones come first.
 export const SORTS = new Map([
   ["name", { of: (row) => String(row.client).toLowerCase(), largestFirst: false }],
   ["cause", { of: (row) => rank(row.cause), largestFirst: false }],
-  ["behind", { of: (row) => row.behind_ms, largestFirst: true }],
+  ["behind", { of: lateness, largestFirst: true }],
   ["block", { of: ratio, largestFirst: true }],
   ["lag", { of: lag, largestFirst: true }],
   ["rtt", { of: (row) => row.rtt_ms, largestFirst: true }],

@@ -1,5 +1,5 @@
 // The clients as the page knows them: a list from `/api/clients`, then what `$clients` changes.
-import { reports } from "./client.js";
+import { lateness, reports } from "./client.js";
 
 // Rows that are held; beyond it those that are the least behind are let go, and a search asks the server.
 export const ROWS_MAX = 5000;
@@ -77,7 +77,7 @@ export class Roster {
     this.rows.set(row.session, row);
     if (this.rows.size <= ROWS_MAX) return;
     // A tenth at once, so that this is rare.
-    const byBehind = [...this.rows.values()].sort((a, b) => (b.behind_ms ?? -1) - (a.behind_ms ?? -1));
+    const byBehind = [...this.rows.values()].sort((a, b) => (lateness(b) ?? -1) - (lateness(a) ?? -1));
     for (const least of byBehind.slice(ROWS_MAX * 0.9)) this.rows.delete(least.session);
   }
 

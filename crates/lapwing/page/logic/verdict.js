@@ -1,7 +1,7 @@
 // Whether things are well, in words: the sentence on top of the page, and the chain from source to client.
 import { SLOW, rank, shown, slowCount } from "./cause.js";
 import { behind, count, counted, rate, short, span } from "./form.js";
-import { silentMs } from "./client.js";
+import { lateness, silentMs } from "./client.js";
 
 // Who is named before the others are only counted.
 const NAMED_MAX = 3;
@@ -11,7 +11,7 @@ const LATE_MS = 50;
 // Who does not keep up, the worst first.
 export function laggards(rows) {
   const found = [...rows.values()].filter((row) => SLOW.includes(row.cause));
-  return found.sort((a, b) => (b.behind_ms ?? -1) - (a.behind_ms ?? -1) || rank(a.cause) - rank(b.cause) || a.session - b.session);
+  return found.sort((a, b) => lateness(b) - lateness(a) || rank(a.cause) - rank(b.cause) || a.session - b.session);
 }
 
 // The sentence: texts, and clients to be named as `{ session, client }`.

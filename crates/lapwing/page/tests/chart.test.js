@@ -16,7 +16,7 @@ test("delivery is a point a second, and a second without one is a gap", () => {
   for (const [second, messages] of [[0, 0], [1, 100], [2, 300], [10, 9000], [11, 9050]]) delivery.on(told(second, messages));
   const [seconds, rates] = delivery.columns(START + 11_000);
   assert.deepEqual([seconds.length, rates.length, seconds.at(-1)], [POINTS, POINTS, START / 1000 + 11]);
-  assert.deepEqual(rates.slice(-11), [100, 200, null, null, null, null, null, null, null, null, 50]);
+  assert.deepEqual(rates.slice(-11), [100, 150, null, null, null, null, null, null, null, null, 50]);
 });
 
 test("an answer that is a little late leaves no gap, and another server is not compared", () => {
@@ -29,6 +29,12 @@ test("an answer that is a little late leaves no gap, and another server is not c
   delivery.interrupt();
   delivery.on(told(4, 9999, "another"));
   assert.equal(delivery.columns(START + 4000)[1].at(-1), null);
+});
+
+test("a source that makes many at once every two seconds is no comb", () => {
+  const delivery = new Delivery();
+  for (let second = 0; second <= 60; second += 1) delivery.on(told(second, Math.floor(second / 2) * 10));
+  assert.deepEqual(new Set(delivery.columns(START + 60_000)[1].slice(-50)), new Set([5]));
 });
 
 test("ten minutes are kept, and told by the minute", () => {
@@ -71,11 +77,13 @@ test("the pinned and the slowest are drawn, at most twelve", () => {
   const rows = new Map();
   for (let session = 1; session <= 40; session += 1) {
     blocks.add(report(session, 0, 2000));
-    rows.set(session, { topics: [{ topic: "arrays", behind_ms: session }] });
+    rows.set(session, { behind_ms: 100 * session, topics: [{ topic: "arrays", behind_ms: 100 * session }] });
   }
   blocks.add(report(99, 0, 2000));
   const chosen = blocks.chosen(rows, new Set(["c3"])).map(({ session }) => session);
   assert.deepEqual([chosen.length, chosen.slice(0, 3)], [CHARTS_MAX, [3, 40, 39]]);
+  const silent = rows.set(7, { cause: "silent", behind_ms: 1, topics: [] });
+  assert.deepEqual(blocks.chosen(silent, new Set()).slice(0, 2).map(({ session }) => session), [7, 40], "who does not keep up comes first");
 });
 
 test("all others lie on the strip by time and ratio", () => {
@@ -84,7 +92,7 @@ test("all others lie on the strip by time and ratio", () => {
   blocks.add(report(2, 0, 2000));
   blocks.add(report(2, 299, 9000));
   blocks.add(report(3, 10, 100, { server_ms: null }));
-  const { cells, clients } = blocks.density(START + KEPT_MS, new Set([blocks.run(1, "arrays")]));
+  const { cells, clients } = blocks.density(START + KEPT_MS, new Set([1]));
   assert.equal(clients, 1);
   assert.deepEqual([cells[0], cells[STRIP_COLUMNS - 1]], [[0, 1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1, 0]]);
 });

@@ -76,7 +76,13 @@ test("an event is a sentence that begins with its client", () => {
     "a left after 52 s: 1006, connection reset; 183 messages, 31.3 KiB");
   assert.equal(whole(line({ event: "joined", client: "a", address: "127.0.0.1:1", mode: "plain", from: { users: 13 }, waiting: 6 })),
     "a joined from 127.0.0.1:1 (plain): users 13; 6 messages to catch up");
-  assert.equal(whole(line({ event: "gap", client: "a", topic: "t", from: 42, to: 50, reason: "retention" })), "a missed t 42-49 (8 messages): retention");
+  assert.equal(whole(line({ event: "gap", client: "a", topic: "t", from: 42, to: 50, reason: "retention" })),
+    "a missed t 42-49 (8 messages): it was further behind than the topic keeps");
+  assert.equal(whole(line({ event: "gap", client: "a", topic: "t", from: 42, to: 50, reason: "a word of later" })), "a missed t 42-49 (8 messages): a word of later");
+  const still = line({ event: "slow", time: "T", client: "a", topic: "t", behind_ms: 8800, cause: "client slow" });
+  assert.equal(whole(still), "a is 8.8 s behind on t still, and now it is: client slow");
+  const silent = line({ event: "silent", time: "T", client: "a", topic: "t", quiet_ms: 24_100, cause: "silent" });
+  assert.deepEqual([silent.mark, silent.word, whole(silent)], ["◇", "slow", "a is silent on t: no report for 24 s, no answer to a ping"]);
   assert.equal(line({ event: "said", client: "a", text: "hi", left_out: 2000 }).text, '"hi" and 2,000 more bytes');
   assert.equal(line({ event: "said", client: "a", binary_bytes: 3, begins: "00ff" }).text, "3 bytes: 00ff");
   assert.equal(line({ event: "a word of later" }).text, "a word of later");

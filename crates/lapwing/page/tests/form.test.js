@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { age, behind, bytes, count, counted, cut, name, pair, rate, short, span, visible } from "../logic/form.js";
+import { age, behind, bytes, count, counted, cut, fine, name, pair, rate, short, span, visible } from "../logic/form.js";
 
 const TABLE = [
   [count, [0, "0"], [1000, "1,000"], [undefined, "-"], [NaN, "-"]],
   [short, [0, "0.0 ms"], [0.24, "0.2 ms"], [99.9, "99.9 ms"], [99.96, "100 ms"], [480, "480 ms"], [999.6, "1.0 s"], [8800, "8.8 s"], [140_000, "2 m 20 s"], [-0.01, "0.0 ms"], [undefined, "-"]],
+  [fine, [0, "<0.01 ms"], [0.01, "0.01 ms"], [0.094, "0.09 ms"], [0.2, "0.2 ms"], [480, "480 ms"], [undefined, "-"]],
   [behind, [0, "0.0 s"], [-12, "0.0 s"], [800, "0.8 s"], [8800, "8.8 s"], [140_000, "2 m 20 s"], [undefined, "-"]],
   [span, [0, "0 s"], [24_999, "24 s"], [60_000, "1 m 0 s"], [8_040_000, "2 h 14 m"], [90_000_000, "1 d 1 h"], [-5, "0 s"], [NaN, "-"]],
   [age, [24_000, "24 s"], [720_000, "12 min"], [8_040_000, "2 h"], [90_000_000, "1 d"], [NaN, "-"]],

@@ -56,20 +56,22 @@ test("of more than it may hold the farthest behind stay", () => {
 });
 
 test("rows come in the order asked for; who has no value comes last", () => {
-  const rows = [row(1, { behind_ms: 5 }), row(2), row(3, { behind_ms: 9 }), row(4, { behind_ms: 5 })];
+  const rows = [row(1, { behind_ms: 500 }), row(2), row(3, { behind_ms: 900 }), row(4, { behind_ms: 540 })];
   assert.deepEqual(sorted(rows, ALL), [3, 1, 4, 2]);
   assert.deepEqual(sorted(rows, { ...ALL, turned: true }), [1, 4, 3, 2]);
+  const bad = [row(5, { cause: "silent", behind_ms: 900 }), row(6, { cause: "client slow", behind_ms: 200 })];
+  assert.deepEqual(sorted([...rows, ...bad], ALL), [6, 5, 3, 1, 4, 2], "who does not keep up comes first, then who is farther behind by a tenth of a second");
   assert.deepEqual(sorted([row(1, { client: "b" }), row(2, { client: "A" })], { sort: "name", turned: false }), [2, 1]);
 });
 
 test("a held order keeps its rows where they are, and says how many would move", () => {
   const order = new Order();
-  const rows = new Map([1, 2, 3].map((session) => [session, row(session, { behind_ms: 10 - session })]));
+  const rows = new Map([1, 2, 3].map((session) => [session, row(session, { behind_ms: 1000 - 100 * session })]));
   order.refresh(rows, ALL, false, 0);
   assert.deepEqual(order.sessions, [1, 2, 3]);
-  rows.set(3, row(3, { behind_ms: 99 }));
+  rows.set(3, row(3, { behind_ms: 9900 }));
   rows.delete(2);
-  rows.set(4, row(4, { behind_ms: 98 }));
+  rows.set(4, row(4, { behind_ms: 9800 }));
   order.refresh(rows, ALL, true, 60_000);
   assert.deepEqual([order.sessions, order.moves], [[1, 2, 3, 4], 4]);
   order.refresh(rows, ALL, false, 60_001);
@@ -78,9 +80,9 @@ test("a held order keeps its rows where they are, and says how many would move",
 
 test("rows are sorted every five seconds, and at once when another order is asked for", () => {
   const order = new Order();
-  const rows = new Map([1, 2].map((session) => [session, row(session, { behind_ms: 10 - session })]));
+  const rows = new Map([1, 2].map((session) => [session, row(session, { behind_ms: 1000 - 100 * session })]));
   order.refresh(rows, ALL, false, 0);
-  rows.set(2, row(2, { behind_ms: 99 }));
+  rows.set(2, row(2, { behind_ms: 9900 }));
   order.refresh(rows, ALL, false, 4999);
   assert.deepEqual(order.sessions, [1, 2]);
   order.refresh(rows, ALL, false, 5000);
@@ -99,7 +101,7 @@ test("filter and search say who is listed", () => {
 });
 
 test("a row speaks of the topic that is worst off", () => {
-  const topics = [{ topic: "a" }, { topic: "b", block: 1, behind_ms: 3, elapsed_ms: 6, server_ms: 2, lag: 1 }, { topic: "c", block: 1, behind_ms: 1, lag: 7, reported_at: "2026-11-22T19:00:00Z" }];
+  const topics = [{ topic: "a" }, { topic: "b", block: 1, behind_ms: 300, elapsed_ms: 6, server_ms: 2, lag: 1 }, { topic: "c", block: 1, behind_ms: 100, lag: 7, reported_at: "2026-11-22T19:00:00Z" }];
   const of = row(1, { topics });
   assert.equal(worst(of).topic, "b");
   assert.equal(ratio(of), 3);

@@ -51,7 +51,7 @@ export class BlockCharts {
     this.#frames.spread([
       ...[...this.#charts].map(([run, chart]) => () =>
         chart.draw({ row: rows.get(run.session), isPinned: pins.has(run.client), nowMs, outages, ceiling })),
-      () => this.#strip.draw(blocks.density(nowMs, wanted), runs.length > 0),
+      () => this.#strip.draw(blocks.density(nowMs, new Set(runs.map(({ session }) => session))), runs.length > 0),
     ]);
   }
 
@@ -99,7 +99,8 @@ export class RunChart {
     const known = data[1].filter((value) => value !== null);
     if (this.#mark.textContent !== cause.mark || this.#mark.firstChild?.className !== `mark ${cause.colour}`) this.#mark.replaceChildren(mark(cause));
     setText(this.#pinned, isPinned ? "pinned" : "");
-    setText(this.#said, last === undefined ? "no block that counts yet" : pair(last.elapsed, last.server ?? undefined));
+    const before = row?.cause === "silent" ? "silent, last " : "";
+    setText(this.#said, last === undefined ? "no block that counts yet" : `${before}${pair(last.elapsed, last.server ?? undefined)}`);
     setAttribute(this.#place.canvas, "aria-label", last === undefined
       ? `Block times of ${this.#run.client}, ${this.#run.topic}: no block that counts yet`
       : `Block times of ${this.#run.client}, ${this.#run.topic}: last ${pair(last.elapsed, last.server ?? undefined)}, ` +

@@ -1,7 +1,7 @@
 // The table of clients: only rows in sight are in the document, and none moves under pointer or focus.
 import { shown } from "../logic/cause.js";
 import { lag, ratio, reports, silentMs, worst } from "../logic/client.js";
-import { UNKNOWN, age, behind, bytes, count, pair, short, span } from "../logic/form.js";
+import { UNKNOWN, age, behind, bytes, count, cut, fine, pair, span } from "../logic/form.js";
 import { element, make, mark, named, setAttribute, setClass, setText } from "./dom.js";
 
 const COLUMNS = [
@@ -10,6 +10,8 @@ const COLUMNS = [
 ];
 // Rows beyond the sight, so that a short scroll finds them.
 const SPARE_ROWS = 6;
+// A longer one would push the numbers out of a narrow row.
+const TOPIC_CHARACTERS_MAX = 24;
 // A bar's end: the source's own time stands at a third of it.
 const RATIO_MAX = 3;
 
@@ -175,12 +177,12 @@ export class Clients {
       mark: make("span"), name: make("button", { type: "button", class: "name", tabindex: "-1", "aria-haspopup": "dialog" }), pin: make("span", { class: "pin" }),
       cause: cell("cause"), behind: cell("behind", "number"), block: cell("block"), lag: cell("lag", "number"),
       rtt: cell("rtt", "number"), waits: cell("waits", "number"), since: cell("since", "number"),
-      own: make("span", { class: "own" }), over: make("span", { class: "over" }), beyond: make("span", { class: "beyond" }), blockText: make("span"), called: undefined,
+      own: make("span", { class: "own" }), over: make("span", { class: "over" }), beyond: make("span", { class: "beyond" }), blockText: make("span"), topic: make("span", { class: "muted topic" }), called: undefined,
     };
     const name = cell("name");
     name.append(made.mark, made.name, made.pin);
     made.bar = make("span", { class: "bar", "aria-hidden": "true" }, made.own, made.over, made.beyond);
-    made.block.append(made.bar, made.blockText);
+    made.block.append(made.bar, made.blockText, made.topic);
     made.row = make("tr", { role: "row", class: "row", "data-session": String(session) },
       name, made.cause, made.behind, made.block, made.lag, made.rtt, made.waits, made.since);
     this.#made.set(session, made);
@@ -202,6 +204,7 @@ export class Clients {
     setAttribute(made.cause, "title", row.why ?? cause.why);
     setText(made.behind, isStale || row.cause === "silent" ? UNKNOWN : behind(row.behind_ms));
     setText(made.blockText, blockWords(row, topic, nowMs));
+    setText(made.topic, topic?.block === undefined || row.cause === "silent" ? "" : ` ${cut(topic.topic, TOPIC_CHARACTERS_MAX)}`);
     const times = ratio(row);
     made.bar.hidden = times === undefined || row.cause === "silent";
     if (!made.bar.hidden) {
@@ -211,7 +214,7 @@ export class Clients {
       setText(made.beyond, times > RATIO_MAX ? "▸" : "");
     }
     setText(made.lag, lag(row) === undefined ? UNKNOWN : count(lag(row)));
-    setText(made.rtt, short(row.rtt_ms));
+    setText(made.rtt, fine(row.rtt_ms));
     setText(made.waits, bytes(row.waits_bytes));
     setText(made.since, age(nowMs - Date.parse(row.since)));
   }

@@ -1,7 +1,7 @@
 // One client, whole: what is known of it, and what it reported.
 import { top } from "../logic/blocks.js";
 import { shown } from "../logic/cause.js";
-import { behind, bytes, clock, count, name, short, span } from "../logic/form.js";
+import { behind, bytes, clock, count, fine, name, short, span } from "../logic/form.js";
 import { RunChart } from "./blocks.js";
 import { copy, element, make, mark, named, setText } from "./dom.js";
 
@@ -97,14 +97,14 @@ function factsOf(row, blocks, nowMs) {
     ["connection", [`${name(row.address)}`, row.mode, `since ${clock(row.since)}`, ...(row.who === undefined ? [] : [`token of ${name(row.who)}`])].join("   ")],
     ["sent", `${count(row.messages)} messages, ${bytes(row.bytes)}; waits ${bytes(row.waits_bytes)}`],
     ["round trip", Number.isFinite(row.rtt_ms)
-      ? `${short(row.rtt_ms)}, at best ${short(row.rtt_min_ms)}; ${count(row.retransmits)} sent again` : "- the kernel has not said"],
+      ? `${fine(row.rtt_ms)}, at best ${fine(row.rtt_min_ms)}; ${count(row.retransmits)} sent again` : "- the kernel has not said"],
   ];
   for (const topic of row.topics ?? []) {
     const reported = topic.block === undefined ? "no report yet"
       : `reported ${topic.reported}, ${span(nowMs - Date.parse(topic.reported_at))} ago, block ${topic.block} (${count(topic.block_size)} messages)`;
     const late = Number.isFinite(topic.behind_ms) ? `; ${behind(topic.behind_ms)} behind` : "";
-    facts.push([name(topic.topic), `${topic.next > 0 ? `sent to ${topic.next - 1}` : "nothing sent"}, lag ${count(topic.lag)}; ${reported}${late}; ${topic.cause}`]);
-    if (Number.isFinite(topic.latency_ms)) facts.push(["one-way", `${short(topic.latency_ms)} ± ${short(topic.latency_error_ms)}`]);
+    facts.push([name(topic.topic), `${topic.next > 0 ? `sent to ${topic.next - 1}` : "nothing sent"}, lag ${count(topic.lag)}; ${reported}${late}${topic.cause === undefined ? "" : `; ${topic.cause}`}`]);
+    if (Number.isFinite(topic.latency_ms)) facts.push(["one-way", `${short(topic.latency_ms)} ± ${fine(topic.latency_error_ms)}`]);
     const drifts = (blocks.run(row.session, topic.topic)?.points ?? []).filter(({ drift }) => Number.isFinite(drift)).slice(-DRIFTS_MAX);
     if (drifts.length > 0) facts.push(["drift by report", drifts.map(({ drift }) => `${drift > 0 ? "+" : ""}${short(drift)}`).join("   ")]);
   }

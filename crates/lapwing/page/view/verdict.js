@@ -1,5 +1,5 @@
 // The sentence on top, and the chain below it.
-import { clock, span } from "../logic/form.js";
+import { clock, span, visible } from "../logic/form.js";
 import { Announcer } from "../logic/announcer.js";
 import { chain, essence, sentence, text } from "../logic/verdict.js";
 import { copy, element, make, mark, named, setText } from "./dom.js";
@@ -64,7 +64,8 @@ export class Verdict {
     if (link.state === "lost") {
       const from = link.heardAt === 0 ? "" : ` What you see is from ${clock(link.heardAt)}.`;
       const next = Math.ceil((link.nextAt - nowMs) / 1000);
-      setText(place, `Lost the server ${span(nowMs - link.lostAt)} ago, ${next > 0 ? `next try in ${next} s` : "trying now"}.${from}`);
+      const what = link.bye === "" ? "Lost the server" : `The server said that it stops (${visible(link.bye)})`;
+      setText(place, `${what} ${span(nowMs - link.lostAt)} ago, ${next > 0 ? `next try in ${next} s` : "trying now"}.${from}`);
     } else if (link.state === "ended" || link.state === "gate") {
       setText(place, link.state === "ended" ? link.why : "Enter a token to see more.");
     } else if (link.state === "connecting" && this.#link !== link.state && this.#link !== "") {
@@ -78,7 +79,7 @@ export class Verdict {
     if (link.state === this.#link) return;
     const before = this.#link;
     this.#link = link.state;
-    setText(element("alarm"), link.state === "lost" ? "Lost the server. What you see is old." : link.state === "ended" ? link.why : "");
+    setText(element("alarm"), link.state === "lost" ? `${link.bye === "" ? "Lost the server." : "The server stops."} What you see is old.` : link.state === "ended" ? link.why : "");
     if (link.state === "live" && before === "lost") this.#announcer.change("The server is there again.");
   }
 

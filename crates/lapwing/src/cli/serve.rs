@@ -650,24 +650,23 @@ async fn serve(
     let certificate = secrets.encryption.as_ref().map(|encryption| encryption.certificate());
     let console = Console::start(format, color, config.limits.console_bytes_max);
     let address = listener.local_addr().map_err(broken)?;
-    let ready = ready(address, &config, certificate.as_deref());
-    life::note(&ready);
+    // What is told before there is a server, for those who watch it later.
+    let mut early = vec![ready(address, &config, certificate.as_deref())];
+    life::note(&early[0]);
     match format {
         OutputFormat::Text => banner(address, &config, certificate.as_deref(), color),
-        OutputFormat::Json => console.tell(ready),
+        OutputFormat::Json => console.tell(early[0].clone()),
     }
-    let tell = |event: Event| {
-        life::note(&event);
-        console.tell(event);
-    };
-    if let Some(text) = too_few_files(&config) {
-        tell(Event::Limit { text });
-    }
+    let limit = too_few_files(&config).map(|text| Event::Limit { text });
     let by_tokens = secrets.access.as_mut();
-    if let Some(text) = by_tokens.and_then(|files| files.warning(Now::read().wall)) {
-        tell(Event::Access { text, failed: true });
+    let warning = by_tokens.and_then(|files| files.warning(Now::read().wall));
+    let warning = warning.map(|text| Event::Access { text, failed: true });
+    for event in [limit, warning].into_iter().flatten() {
+        life::note(&event);
+        console.tell(event.clone());
+        early.push(event);
     }
-    let server = Server::start(config, storage, trust, secrets, listener, console.clone()).map_err(broken)?;
+    let server = Server::start(config, storage, trust, secrets, listener, console.clone(), &early).map_err(broken)?;
     let (code, why, name) = tokio::select! {
         _ = interrupt.recv() => (CloseCode::GOING_AWAY, "server stopped", "Ctrl-C"),
         _ = terminate.recv() => (CloseCode::RESTART, "server restarts", "SIGTERM"),

@@ -167,10 +167,7 @@ async fn clients_of(front: &Front, query: &ClientsQuery) -> Answer {
             && (query.search.is_empty() || row.is_found_by(&query.search))
     };
     let mut rows: Vec<_> = view.rows().filter(wanted).collect();
-    rows.sort_unstable_by(|a, b| {
-        let behind = |row: &Row| row.behind_ms.unwrap_or(f64::NEG_INFINITY);
-        behind(b).total_cmp(&behind(a)).then(a.session.cmp(&b.session))
-    });
+    rows.sort_unstable_by(|a, b| Row::by_trouble(a, b));
     rows.truncate(query.limit);
     let body = Body {
         position: view.position().map(|(epoch, offset)| Place {

@@ -162,15 +162,29 @@ impl Flow {
         self.slow.is_some()
     }
 
-    /// Means of the last ten seconds, or of as many as there were; none before the second sample.
+    /// Means of the last ten seconds, or of as many as there were; none before the second sample, or before the source's first tick is over.
     #[must_use]
     pub fn rates(&self) -> Option<Rates> {
-        let (first, last) = (self.samples.front()?, self.samples.back()?);
-        let seconds = last.at.saturating_sub(first.at).as_secs_f64();
+        let last = self.samples.back()?;
+        let span = |first: &Sample| last.at.saturating_sub(first.at);
+        // Over a tick and a half nothing or twice as much seems to have come.
+        let whole = self.samples.iter().find(|first| self.is_whole(span(first)));
+        let first = whole.or_else(|| self.samples.front().filter(|_| self.samples.len() > SECONDS))?;
+        let seconds = span(first).as_secs_f64();
         (seconds > 0.0).then(|| Rates {
             messages: (last.messages - first.messages) as f64 / seconds,
             bytes: (last.bytes - first.bytes) as f64 / seconds,
         })
+    }
+
+    /// Whether a span holds as much of each tick as of any other.
+    fn is_whole(&self, span: Duration) -> bool {
+        let tick = self.pace.as_ref().map_or(Duration::ZERO, Pace::interval);
+        if tick <= Duration::from_secs(1) {
+            return !span.is_zero();
+        }
+        let ticks = (span.as_secs_f64() / tick.as_secs_f64()).round();
+        ticks >= 1.0 && (span.as_secs_f64() - ticks * tick.as_secs_f64()).abs() <= EARLY.as_secs_f64()
     }
 }
 
@@ -318,5 +332,39 @@ mod tests {
             let rates = flow.rates().expect("more than one sample");
             assert_eq!((rates.messages, rates.bytes), (expect, 100.0), "{second}");
         }
+    }
+
+    #[test]
+    fn rates_are_taken_over_whole_ticks() {
+        for (pace, each) in [(every(2, 5), 2), (every(3, 1), 3), (every(1, 7), 1)] {
+            let mut flow = Flow::new(Some(pace));
+            for second in 0..100 {
+                let messages = (second / each + 1) * u64::from(pace.burst());
+                let at = Duration::from_millis(second * 1000 + [0, 30, 10, 70, 20][second as usize % 5]);
+                flow.on_tick(Sample { at, messages, bytes: 0 }, false);
+                let Some(rates) = flow.rates() else {
+                    assert!(second < each, "{second}");
+                    continue;
+                };
+                assert!(second >= each, "{second}");
+                let off = (rates.messages / pace.per_second() - 1.0).abs();
+                assert!(off < 0.1, "{rates:?} at {second} s");
+            }
+        }
+        // Of a longer tick than is looked at, what came is told as it is.
+        let mut flow = Flow::new(Some(every(60, 1)));
+        let told = (0..=10).map(|second| {
+            let at = Duration::from_secs(second);
+            flow.on_tick(
+                Sample {
+                    at,
+                    messages: 1,
+                    bytes: 0,
+                },
+                false,
+            );
+            flow.rates().map(|rates| rates.messages)
+        });
+        assert_eq!(told.filter(Option::is_some).collect::<Vec<_>>(), [Some(0.0)]);
     }
 }

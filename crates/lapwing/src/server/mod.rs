@@ -120,7 +120,7 @@ pub struct Server {
 
 impl Server {
     /// Starts everything on a socket that already listens; must be called within a tokio runtime. Without
-    /// `secrets` nothing is encrypted, and everybody may do everything.
+    /// `secrets` nothing is encrypted, and everybody may do everything. `early` are events that the console was told already.
     pub fn start(
         config: Config,
         mut storage: Storage,
@@ -128,6 +128,7 @@ impl Server {
         secrets: Secrets,
         listener: std::net::TcpListener,
         console: Console,
+        early: &[Event],
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;
@@ -135,6 +136,9 @@ impl Server {
             let access = secrets.access.as_ref().map_or_else(Access::default, Files::access);
             Common::new(storage.take_topics(), config.limits, access, console)?
         };
+        for event in early {
+            common.chronicle.tell(event, Now::read());
+        }
         let keeping = storage.start(&common)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = (0..cores)

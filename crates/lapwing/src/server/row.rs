@@ -1,5 +1,6 @@
 //! One client as those who watch see it.
 
+use std::cmp::Ordering;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -177,6 +178,16 @@ impl Row {
                 .any(|(now, before)| now.differs(before))
     }
 
+    /// The order of a list: who is in trouble first, since one that is silent may not be behind yet; then who is farther behind.
+    #[must_use]
+    pub fn by_trouble(&self, other: &Self) -> Ordering {
+        let behind = |row: &Self| row.behind_ms.unwrap_or(f64::NEG_INFINITY);
+        let trouble = other.cause.is_trouble().cmp(&self.cause.is_trouble());
+        trouble
+            .then(behind(other).total_cmp(&behind(self)))
+            .then(self.session.cmp(&other.session))
+    }
+
     /// Whether its name or address has this in it; `part` is in lower case.
     #[must_use]
     pub fn is_found_by(&self, part: &str) -> bool {
@@ -338,6 +349,26 @@ mod tests {
         assert_eq!(with(&[late, farther, fine]).cause, Cause::NetworkSlow);
         seen.topics.clear();
         assert_eq!(seen.judged().behind_ms, None);
+    }
+
+    #[test]
+    fn who_is_in_trouble_is_listed_before_all_who_are_only_behind() {
+        let of = |session, cause, behind_ms| Row {
+            session,
+            cause,
+            behind_ms,
+            ..row(0, 0, 0.2)
+        };
+        let mut rows = [
+            of(1, Cause::Unclear, None),
+            of(2, Cause::SourceLimited, Some(900.0)),
+            of(3, Cause::Silent, Some(0.1)),
+            of(5, Cause::SourceLimited, Some(1.0)),
+            of(4, Cause::SourceLimited, Some(1.0)),
+            of(6, Cause::ClientSlow, Some(70.0)),
+        ];
+        rows.sort_by(Row::by_trouble);
+        assert_eq!(rows.map(|row| row.session), [6, 3, 2, 4, 5, 1]);
     }
 
     #[test]
