@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from openapi_spec_validator import validate
 from websockets.sync.client import connect
 
-from program import DEADLINE_S, Server, until
+from program import DEADLINE_S, Program, Server, until
 
 PROTOCOL = pathlib.Path(__file__).parents[2] / "PROTOCOL.md"
 TOPICS = {
@@ -77,23 +77,19 @@ def test_the_protocol_shows_answers_as_openapi_has_them(described, path):
     of_answer(get(described, "/openapi.json"), path, "get", 200).validate(json.loads(shown))
 
 
-def test_real_clients_and_reports_are_as_openapi_has_them(described, lapwing, tmp_path):
+def test_real_clients_and_reports_are_as_openapi_has_them(described, tmp_path):
     document = get(described, "/openapi.json")
     log = str(tmp_path / "log.ndjson")
-    listener = lapwing("listen", described.url, "--topics", "arrays", "--name", "sensor-1", "--for", "60s", "--log", log)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            clients, reports = get(described, "/api/clients"), get(described, "/api/reports?topic=arrays")
-            rows = [row for row in clients["rows"] if row["client"] == "sensor-1" and "reported" in row["topics"][0]]
-            if rows and reports["reports"]:
-                break
-            assert time.monotonic() < deadline, (clients, reports)
-            time.sleep(0.1)
-    finally:
-        listener.kill()
-        listener.wait()
-    for path, answer in [("/api/clients", clients), ("/api/reports", reports)]:
+    with Program("listen", described.ws(), "--topics", "arrays", "--name", "sensor-1", "--log", log):
+
+        def reported():
+            rows = [row for row in get(described, "/api/clients")["rows"] if row["client"] == "sensor-1"]
+            return any("reported" in topic for row in rows for topic in row["topics"])
+
+        until(reported, "the listener has reported")
+        answers = {path: get(described, path) for path in ("/api/clients", "/api/reports")}
+    assert answers["/api/reports"]["reports"]
+    for path, answer in answers.items():
         schema = of_answer(document, path, "get", 200)
         schema.validate(answer)
         assert not schema.is_valid({**answer, "position": 5}), "it can fail"

@@ -455,7 +455,7 @@ impl IoUring {
             Self::Off => Ok((false, None)),
             Self::Auto => Ok(match ring::probe() {
                 Ok(()) => (true, None),
-                Err(error) => (false, Some(error.to_string())),
+                Err(error) => (false, Some(reason(&error).to_string())),
             }),
             Self::On => ring::probe().map(|()| (true, None)).map_err(|error| {
                 Failure::failed(
@@ -1505,7 +1505,7 @@ fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate
     let events = config.topics.first().filter(|_| config.access.is_open());
     let or = match (&config.tls, events) {
         (Some(TlsSpec::SelfSigned), _) | (_, None) => "open the page in a browser".to_owned(),
-        (_, Some(topic)) => format!("curl -N {page}://{address}/topics/{}/events", topic.name),
+        (_, Some(topic)) => format!("curl -N {page}://{at}/topics/{}/events", topic.name),
     };
     let _ = writeln!(
         text,

@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Request, StatusCode};
 use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::time::micros_text;
@@ -15,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::cause::Cause;
 use super::chronicle::{CLIENTS, REPORTS};
-use super::front::{Answer, Front, refusal};
+use super::front::{Answer, Front, json, json_text, refusal};
 use super::gate;
 use super::row::Row;
 use super::watch::Counts;
@@ -41,7 +39,7 @@ pub async fn reports(front: &Front, request: &Request<()>) -> Answer {
     // All that is retained may have to be read.
     let read = tokio::task::spawn_blocking(move || newest(&log, &query));
     match read.await {
-        Ok(body) => json(body),
+        Ok(body) => json_text(body),
         Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the reports could not be read"),
     }
 }
@@ -162,6 +160,12 @@ async fn clients_of(front: &Front, query: &ClientsQuery) -> Answer {
         rows: Vec<&'v Row>,
     }
     let view = front.watch.view(front).await;
+    if view.position().is_none() {
+        return refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the clients could not be looked at in time",
+        );
+    }
     let wanted = |row: &&Row| {
         query.cause.is_none_or(|cause| row.cause == cause)
             && (query.search.is_empty() || row.is_found_by(&query.search))
@@ -175,12 +179,12 @@ async fn clients_of(front: &Front, query: &ClientsQuery) -> Answer {
             epoch,
             offset,
         }),
-        time: micros_text(Now::read().wall),
+        time: micros_text(view.at().unwrap_or_else(Now::read).wall),
         clients: view.counts().clients(),
         counts: view.counts(),
         rows,
     };
-    json(serde_json::to_string(&body).expect("every field has a form in JSON"))
+    json(&body)
 }
 
 /// A place in one of the server's own topics.
@@ -251,14 +255,6 @@ fn newest(log: &Arc<Log>, query: &ReportsQuery) -> String {
         reports,
     };
     serde_json::to_string(&body).expect("every field has a form in JSON")
-}
-
-fn json(body: String) -> Answer {
-    let mut answer = Response::new(Full::from(body));
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
 }
 
 /// Unless more are asked for.

@@ -3,9 +3,8 @@
 use http::Request;
 use serde_json::{Map, Value, json};
 
-use super::front::{Answer, Front, text};
+use super::front::{Answer, Front, json, text};
 use super::gate;
-use super::overview;
 use super::topics::Topic;
 use crate::source::arrays::{ArraySpec, Dtype};
 use crate::source::spec::Feed;
@@ -20,7 +19,7 @@ pub fn answer(front: &Front, request: &Request<()>) -> Answer {
         let topics = gate::public_topics(&front.common, &caller);
         // It was checked to be one of ours.
         let host = text(request.headers(), "host").unwrap_or("localhost");
-        Ok(overview::json(&document(host, front.encryption.is_some(), topics)))
+        Ok(json(&document(host, front.encryption.is_some(), topics)))
     };
     described().unwrap_or_else(|refusal: Box<Answer>| *refusal)
 }

@@ -32,10 +32,10 @@ pub struct Chronicle {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// One event as JSON, and which topic it belongs to.
+/// One event, and when it was told.
 struct Entry {
-    is_report: bool,
-    json: String,
+    event: Event,
+    at: Now,
 }
 
 impl Chronicle {
@@ -43,7 +43,8 @@ impl Chronicle {
     pub fn start() -> io::Result<Self> {
         let log = |name| {
             let topic = TopicName::parse(name).expect("our own names are valid");
-            Arc::new(Log::new(topic, random_epoch(), RETENTION))
+            let bytes = if name == CLIENTS { CLIENTS_BYTES } else { BYTES };
+            Arc::new(Log::new(topic, random_epoch(), Retention { bytes, age: AGE }))
         };
         let (events, reports, clients) = (log(EVENTS), log(REPORTS), log(CLIENTS));
         let (queue, received) = mpsc::channel();
@@ -90,17 +91,16 @@ impl Chronicle {
 
     /// Keeps an event; returns at once.
     pub fn tell(&self, event: &Event, now: Now) {
-        let json = event.to_json(now);
-        let bytes = json.len();
+        let bytes = event.weight();
         if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > WAITING_BYTES_MAX {
             self.waiting.fetch_sub(bytes, Ordering::Relaxed);
             self.lost.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let is_report = matches!(event, Event::Report { .. });
         if let Some(queue) = &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
             // A thread that has gone leaves nobody to read it.
-            let _ = queue.send(Entry { is_report, json });
+            let event = event.clone();
+            let _ = queue.send(Entry { event, at: now });
         }
     }
 
@@ -127,13 +127,13 @@ impl Writer {
     fn run(self, queue: &Receiver<Entry>) {
         while let Ok(first) = queue.recv() {
             let mut gathered = vec![first];
-            let mut bytes = gathered[0].json.len();
+            let mut bytes = gathered[0].event.weight();
             // Each append wakes the delivery threads: a crowd that comes at once is to wake them a few times only.
             let until = Instant::now() + GATHERING;
             while bytes < GATHERED_BYTES_MAX {
                 match queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
                     Ok(next) => {
-                        bytes += next.json.len();
+                        bytes += next.event.weight();
                         gathered.push(next);
                     }
                     Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
@@ -142,17 +142,22 @@ impl Writer {
             self.waiting.fetch_sub(bytes, Ordering::Relaxed);
             let lost = self.lost.swap(0, Ordering::Relaxed);
             if lost > 0 {
-                let told = Event::NotShown {
+                let event = Event::NotShown {
                     lines: lost,
                     client: None,
                 };
-                let json = told.to_json(Now::read());
-                let is_report = false;
-                gathered.push(Entry { is_report, json });
+                let at = Now::read();
+                gathered.push(Entry { event, at });
             }
-            let (reports, events): (Vec<_>, Vec<_>) = gathered.iter().partition(|entry| entry.is_report);
-            keep(&self.reports, reports.iter().map(|entry| entry.json.as_str()));
-            keep(&self.events, events.iter().map(|entry| entry.json.as_str()));
+            // Made into text here: whoever told it had other things to do.
+            let json = |is_report: bool| {
+                let wanted = move |entry: &&Entry| matches!(entry.event, Event::Report { .. }) == is_report;
+                let entries = gathered.iter().filter(wanted);
+                entries.map(|entry| entry.event.to_json(entry.at)).collect::<Vec<_>>()
+            };
+            for (log, lines) in [(&self.reports, json(true)), (&self.events, json(false))] {
+                keep(log, lines.iter().map(String::as_str));
+            }
         }
     }
 }
@@ -178,11 +183,11 @@ pub const REPORTS: &str = "$reports";
 /// What changes of the clients.
 pub const CLIENTS: &str = "$clients";
 
-/// Ten minutes of 100 reports a second are less.
-const RETENTION: Retention = Retention {
-    bytes: 16 << 20,
-    age: Duration::from_secs(600),
-};
+/// Some 40,000 events or reports.
+const BYTES: u64 = 16 << 20;
+/// Half a minute of 2,000 rows a second, and the rows of 90,000 clients at once.
+const CLIENTS_BYTES: u64 = 64 << 20;
+const AGE: Duration = Duration::from_secs(600);
 const WAITING_BYTES_MAX: usize = 8 << 20;
 const GATHERING: Duration = Duration::from_millis(20);
 const GATHERED_BYTES_MAX: usize = 256 << 10;

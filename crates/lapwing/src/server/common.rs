@@ -113,8 +113,9 @@ impl Common {
     /// Tells an event: it is shown, kept for those who watch, and noted in the operator's log. Returns at once.
     pub fn tell(&self, event: Event) {
         life::note(&event);
-        self.chronicle.tell(&event, Now::read());
-        self.console.tell(event);
+        let now = Now::read();
+        self.chronicle.tell(&event, now);
+        self.console.tell_at(event, now);
     }
 
     /// The longest that giving everybody a turn took lately.

@@ -107,11 +107,16 @@ impl Console {
         }
     }
 
-    /// Tells an event; returns at once.
+    /// Tells an event that happens now; returns at once.
     pub fn tell(&self, event: Event) {
+        self.tell_at(event, Now::read());
+    }
+
+    /// Tells an event that happened at `now`; returns at once.
+    pub fn tell_at(&self, event: Event, now: Now) {
         if let Some(tap) = &self.tap {
             // Whoever took them has gone, and the server is about to.
-            let _ = tap.send((Now::read(), event));
+            let _ = tap.send((now, event));
             return;
         }
         let talk = usize::from(!event.is_data());
@@ -152,7 +157,7 @@ impl Lane {
     }
 
     fn push(&self, event: Event) {
-        let bytes = weight(&event);
+        let bytes = event.weight();
         // What clients and commands say may be as much as they like; who comes and goes keeps room beside it.
         let chatty = matches!(event, Event::Said { .. } | Event::Report { .. } | Event::Source { .. });
         let bytes_max = self.bytes_max - if chatty { self.bytes_max / 8 } else { 0 };
@@ -184,39 +189,6 @@ impl LaneState {
         told.inspect(life::note)
     }
 }
-
-/// About how much memory an event holds.
-fn weight(event: &Event) -> usize {
-    let text = match event {
-        Event::Said {
-            said: super::event::Said::Text { text, .. },
-            ..
-        } => text.len(),
-        Event::Source { text, .. }
-        | Event::Storage { text, .. }
-        | Event::Certificate { text, .. }
-        | Event::Access { text, .. }
-        | Event::Limit { text } => text.len(),
-        Event::Left {
-            who,
-            reason,
-            last,
-            missed,
-            behind,
-            gone,
-            ..
-        } => {
-            let who = who.as_ref().map_or(0, String::len);
-            who + reason.len() + (last.0.len() + missed.len() + behind.len() + gone.len()) * PLACE_BYTES
-        }
-        Event::Joined { who, from, .. } => who.as_ref().map_or(0, String::len) + from.0.len() * PLACE_BYTES,
-        _ => 0,
-    };
-    size_of::<Event>() + 64 + text
-}
-
-/// A topic's name on the heap, and its offset.
-const PLACE_BYTES: usize = 100;
 
 #[derive(Clone, Copy)]
 struct Sink {

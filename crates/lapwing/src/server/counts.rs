@@ -17,6 +17,7 @@ use crate::session::Mode;
 pub struct Counts {
     topics: Box<[OfTopic]>,
     clients: [AtomicUsize; MODES.len()],
+    came: AtomicU64,
     /// Connections that ended, by their close code.
     pub left: Numbered,
     /// Answers to publishers, by their status.
@@ -78,6 +79,7 @@ impl Counts {
         Self {
             topics: (0..topics).map(of_topic).collect(),
             clients: Default::default(),
+            came: AtomicU64::new(0),
             left: Numbered::new(CODES),
             published: Numbered::new(STATUSES),
             handshakes: Histogram::new(HANDSHAKE_BOUNDS),
@@ -93,7 +95,14 @@ impl Counts {
 
     /// A client of this mode is here.
     pub fn on_came(&self, mode: Mode) {
+        self.came.fetch_add(1, Ordering::Relaxed);
         self.clients[place(mode)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many came so far.
+    #[must_use]
+    pub fn came(&self) -> u64 {
+        self.came.load(Ordering::Relaxed)
     }
 
     /// It is gone.

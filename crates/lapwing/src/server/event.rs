@@ -163,7 +163,7 @@ pub enum Event {
         cause: Cause,
         /// The kernel's round trip, where it tells.
         #[serde(serialize_with = "hundredths", skip_serializing_if = "Option::is_none")]
-        round_trip_ms: Option<f64>,
+        rtt_ms: Option<f64>,
         /// How long the last message was on its way.
         #[serde(serialize_with = "tenths", skip_serializing_if = "Option::is_none")]
         latency_ms: Option<f64>,
@@ -194,7 +194,7 @@ pub enum Event {
         waits_bytes: Option<u64>,
         /// The kernel's round trip, where it tells.
         #[serde(serialize_with = "hundredths", skip_serializing_if = "Option::is_none")]
-        round_trip_ms: Option<f64>,
+        rtt_ms: Option<f64>,
         /// Whose fault.
         cause: Cause,
         /// How that is known.
@@ -478,6 +478,37 @@ impl Event {
         }
     }
 
+    /// About how much memory an event holds.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let text = match self {
+            Self::Said {
+                said: Said::Text { text, .. },
+                ..
+            } => text.len(),
+            Self::Source { text, .. }
+            | Self::Storage { text, .. }
+            | Self::Certificate { text, .. }
+            | Self::Access { text, .. }
+            | Self::Limit { text } => text.len(),
+            Self::Left {
+                who,
+                reason,
+                last,
+                missed,
+                behind,
+                gone,
+                ..
+            } => {
+                let who = who.as_ref().map_or(0, String::len);
+                who + reason.len() + (last.0.len() + missed.len() + behind.len() + gone.len()) * PLACE_BYTES
+            }
+            Self::Joined { who, from, .. } => who.as_ref().map_or(0, String::len) + from.0.len() * PLACE_BYTES,
+            _ => 0,
+        };
+        size_of::<Self>() + 64 + text
+    }
+
     /// As one JSON object: `event`, `time`, and the fields.
     #[must_use]
     pub fn to_json(&self, now: Now) -> String {
@@ -694,7 +725,7 @@ impl Event {
             blocks,
             waiting,
             waits_bytes,
-            round_trip_ms,
+            rtt_ms,
             cause,
             why,
             ..
@@ -707,7 +738,7 @@ impl Event {
             (0, bytes) => format!("{} on their way", form::bytes(bytes)),
             (waiting, _) => format!("{} here for it", form::counted(*waiting, "message")),
         };
-        if let Some(ms) = round_trip_ms {
+        if let Some(ms) = rtt_ms {
             seen += &format!(", round trip {}", form::fine_span(Duration::from_secs_f64(ms / 1e3)));
         }
         let verdict = match blocks {
@@ -761,6 +792,9 @@ impl Event {
         format!("{client} received {which}{time}{drift}{why}")
     }
 }
+
+/// A topic's name on the heap, and its offset.
+const PLACE_BYTES: usize = 100;
 
 /// An address as people read it: where a proxy did not tell the port, there is none.
 #[must_use]
@@ -932,7 +966,7 @@ mod tests {
             drift_ms: elapsed_ms.map(|_| -0.01),
             behind_ms: 0.0,
             cause: Cause::SourceLimited,
-            round_trip_ms: Some(0.2),
+            rtt_ms: Some(0.2),
             latency_ms: None,
             latency_error_ms: None,
             flags,

@@ -166,12 +166,13 @@ impl EventStream {
             all,
             ..
         } = &*self.0;
-        all.lock().remove(session);
+        if all.lock().remove(session).is_some() {
+            common.counts.on_gone(Mode::Events);
+        }
         let mut stream = self.lock();
         let Some(following) = stream.following.take() else {
             return;
         };
-        common.counts.on_gone(Mode::Events);
         let broken = match meter.end() {
             End::Open => None,
             End::Closed => {

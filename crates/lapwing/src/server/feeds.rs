@@ -149,7 +149,9 @@ impl Feeds {
                 other.reader.refresh();
             }
             if next != feed.seen || end != feed.seen_end {
-                let appended = (!feed.followers.is_empty()).then(|| feed.canonical.appended(feed.seen));
+                // Those who watch the server's own topics are no measure of how it serves the others.
+                let counts = !feed.followers.is_empty() && !feed.canonical.log().topic().is_reserved();
+                let appended = counts.then(|| feed.canonical.appended(feed.seen));
                 self.woken
                     .extend(appended.flatten().map(|mono| (TopicId(at as u32), mono)));
                 feed.seen = next;

@@ -89,13 +89,14 @@ impl Flow {
         let pace = self.pace?;
         // Whoever slept was not there to see whether anything came.
         let slept = before.is_some_and(|before| now.at.saturating_sub(before.at) > SLEPT);
-        if excused || slept {
+        if excused {
             self.judge = None;
-            return self
-                .slow
-                .take()
-                .filter(|_| excused)
-                .map(|slow| Change::Over(now.at - slow.since));
+            return self.slow.take().map(|slow| Change::Over(now.at - slow.since));
+        }
+        if slept {
+            // It is judged anew from here on; what was told of it stays until it keeps its pace again.
+            self.judge = None;
+            return None;
         }
         let judge = self.judge.get_or_insert(Judge {
             last: now,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN,
-    RETRY_AFTER, TRANSFER_ENCODING, UPGRADE, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName,
+    HeaderValue, ORIGIN, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Either, Full, Limited};
@@ -393,6 +393,20 @@ pub fn plain(status: StatusCode, body: &str) -> Answer {
         HeaderName::from_static("x-content-type-options"),
         HeaderValue::from_static("nosniff"),
     );
+    answer
+}
+
+/// An answer that is this value as JSON.
+pub fn json(value: &impl serde::Serialize) -> Answer {
+    json_text(serde_json::to_string(value).expect("every field has a form in JSON"))
+}
+
+/// An answer that is this text of JSON; it is never kept, as what it tells changes.
+pub fn json_text(text: String) -> Answer {
+    let mut answer = plain(StatusCode::OK, &text);
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 

@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE,
-    HeaderValue, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
 use lapwing_wire::secret::Secret;
 
@@ -14,7 +13,7 @@ use super::access::credential::Places;
 use super::access::ticket::{TICKET_LIFE, TicketError};
 use super::access::{Caller, Denied};
 use super::common::Common;
-use super::front::{Answer, Guest, plain, refusal};
+use super::front::{Answer, Guest, json, plain, refusal};
 use super::topics::Topic;
 use crate::clock::Now;
 
@@ -122,11 +121,8 @@ fn give<B>(common: &Common, request: &Request<B>) -> Result<Answer, Box<Answer>>
         Box::new(refusal(status, &error.to_string()))
     })?;
     let body = serde_json::json!({ "ticket": ticket, "expires_in_ms": TICKET_LIFE.as_millis() as u64 });
-    let mut answer = Response::new(Full::from(format!("{body}\n")));
+    let mut answer = json(&body);
     *answer.status_mut() = StatusCode::CREATED;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(answer)
 }
 

@@ -143,10 +143,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_flush(cx);
-        // Inside TLS the records wait here, when the kernel takes no more.
-        if outcome.is_pending() {
-            self.meter.on_written(&outcome, |()| 0);
-        }
+        // Inside TLS the records wait here, when the kernel takes no more; what is flushed is out.
+        self.meter.on_written(&outcome, |()| 0);
         outcome
     }
 

@@ -1,8 +1,6 @@
 //! The topics of a server as `GET /api/topics` tells them: what they are, how they are filled, what is retained.
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Request, StatusCode};
 use lapwing_wire::control::Level;
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::time::micros_text;
@@ -10,7 +8,7 @@ use lapwing_wire::topic::TopicName;
 use serde::Serialize;
 
 use super::common::Common;
-use super::front::{Answer, Front, refusal};
+use super::front::{Answer, Front, json, json_text, refusal};
 use super::gate;
 use super::ledger::Amount;
 use super::topics::Topic;
@@ -40,7 +38,7 @@ fn tell(front: &Front, request: &Request<()>) -> Result<Answer, Box<Answer>> {
         time: micros_text(now.wall),
         clients: front.clients(),
         late_ms: tenths(common.late().as_secs_f64() * 1e3),
-        delivered: Delivered::from(common.ledgers.sent_in_all()),
+        delivered: Delivered::from(common.ledgers.sent_in(common.topics.public().map(|topic| topic.id))),
         topics: topics.map(|topic| row(topic, watches, common, now)).collect(),
     };
     Ok(json(&overview))
@@ -49,21 +47,7 @@ fn tell(front: &Front, request: &Request<()>) -> Result<Answer, Box<Answer>> {
 /// Answers a request for the description of all paths.
 #[must_use]
 pub fn description() -> Answer {
-    let mut answer = Response::new(Full::from(include_str!("../../../../docs/openapi.json")));
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
-}
-
-/// An answer of JSON that is not kept.
-pub fn json(value: &impl Serialize) -> Answer {
-    let text = serde_json::to_string(value).expect("our own objects are values of JSON");
-    let mut answer = Response::new(Full::from(text + "\n"));
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    json_text(include_str!("../../../../docs/openapi.json").to_owned())
 }
 
 #[derive(Serialize)]

@@ -632,7 +632,7 @@ impl Peer {
         let behind_ms = reporter.behind_ms();
         let judgement = reporter.judgement();
         let path = sight.path;
-        let round_trip_ms = path.map(|path| path.way_and_back().as_secs_f64() * 1e3);
+        let rtt_ms = path.map(|path| path.way_and_back().as_secs_f64() * 1e3);
         let reported = reporter.last().expect("it has just reported");
         common.counts.of(topic.id).on_report(report, reported.drift_ms);
         common.tell(Event::Report {
@@ -651,7 +651,7 @@ impl Peer {
             drift_ms: reported.drift_ms,
             behind_ms,
             cause: judgement.cause(),
-            round_trip_ms,
+            rtt_ms,
             latency_ms: reported.latency.map(|latency| latency.ms),
             latency_error_ms: reported.latency.map(|latency| latency.error_ms),
             flags: report.flags,
@@ -664,7 +664,7 @@ impl Peer {
             blocks,
             waiting: sight.waiting,
             waits_bytes: path.map(|path| path.waits_bytes),
-            round_trip_ms,
+            rtt_ms,
             cause: judgement.cause(),
             why: judgement,
         };
@@ -693,7 +693,7 @@ impl Peer {
             if !reporter.is_overdue(topic.log.next(), wall) {
                 continue;
             }
-            asks = true;
+            asks |= reporter.asks();
             if unanswered >= SILENT_AFTER && reporter.on_silent(wall) {
                 let last = reporter.last().expect("it is overdue since its last report");
                 common.tell(Event::Silent {
@@ -722,9 +722,7 @@ impl Peer {
                 report: reporter.and_then(ReportRow::of),
             }
         });
-        let who = passes
-            .get(self.key)
-            .map(|pass| escaped(&pass.identity().subject.to_string()));
+        let who = passes.who(self.key);
         Row {
             session: self.label.session(),
             client: self.label.clone(),

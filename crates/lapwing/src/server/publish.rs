@@ -1,10 +1,9 @@
 //! Publishing over HTTP: `POST /topics/NAME/messages`. One body is appended whole or not at all.
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue,
-    RETRY_AFTER,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CONNECTION, HeaderValue, RETRY_AFTER,
 };
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{Full, LengthLimitError};
 use lapwing_wire::control::Level;
 use lapwing_wire::envelope::Kind;
@@ -19,7 +18,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::breach::Breach;
-use super::front::{Answer, Body, Front, plain, quiet_refusal, refusal, text};
+use super::front::{self, Answer, Body, Front, plain, quiet_refusal, refusal, text};
 use super::gate;
 use super::topics::Topic;
 use crate::clock::Now;
@@ -252,13 +251,8 @@ async fn append(
         count: offsets.end.since(offsets.start),
         level: topic.log.level(),
     };
-    let mut body = serde_json::to_vec(&acknowledgement).expect("every field has a form in JSON");
-    body.push(b'\n');
-    let mut answer = Response::new(Full::from(body));
+    let mut answer = front::json(&acknowledgement);
     *answer.status_mut() = if repeated { StatusCode::OK } else { StatusCode::CREATED };
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(answer)
 }
 

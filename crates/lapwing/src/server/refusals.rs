@@ -26,8 +26,8 @@ impl Refusals {
     pub fn come(&self, from: SocketAddr, denied: &Denied) -> Option<Event> {
         let reason = Reason::of(denied);
         self.counts[reason as usize].fetch_add(1, Ordering::Relaxed);
-        // Every page asks without one first, and then its user for one.
-        if reason == Reason::NoToken {
+        // Every page asks without one first, and then its user for one; and whether it may watch, which most may not.
+        if matches!(reason, Reason::NoToken | Reason::Elsewhere) || denied.is_of_watching() {
             return None;
         }
         let came = self.told.lock().unwrap_or_else(PoisonError::into_inner).come();

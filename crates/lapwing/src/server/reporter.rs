@@ -39,6 +39,8 @@ pub struct Reporter {
     lookback: Lookback,
     last: Option<Reported>,
     slow_since: Option<WallTime>,
+    /// It was asked whether it is there since its last report.
+    asked: bool,
     /// It is counted among those that fall behind.
     counted: bool,
 }
@@ -133,6 +135,7 @@ impl Reporter {
             lookback: Lookback::default(),
             last: None,
             slow_since: None,
+            asked: false,
             counted: false,
         }
     }
@@ -158,6 +161,7 @@ impl Reporter {
             latency: latency(report, sight, now),
         });
         self.count(self.pace.drifts());
+        self.asked = false;
         let before = self.judgement;
         let judged = self.judge(sight, now);
         self.settle(judged, change.is_some());
@@ -227,6 +231,11 @@ impl Reporter {
             let quiet = Duration::from_nanos(now.mono.saturating_sub(last.at.mono));
             blocks >= OVERDUE_BLOCKS && quiet > (usual * OVERDUE_BLOCKS as u32).max(OVERDUE_MIN)
         })
+    }
+
+    /// Whether to ask it whether it is there: once for each report that is overdue.
+    pub fn asks(&mut self) -> bool {
+        !std::mem::replace(&mut self.asked, true)
     }
 
     /// It owes a report, and does not answer a ping either; gives whether that is news.

@@ -294,7 +294,7 @@ fn grants(
             .map(|name| {
                 caller.check_follow(name, watches).map_err(denied)?;
                 common.topics.find(name).ok_or_else(|| {
-                    let sentence = format!("there is no topic {name}; {}", common.topics.there_are(may));
+                    let sentence = format!("there is no topic \"{name}\"; {}", common.topics.there_are(may));
                     Box::new(refusal(StatusCode::NOT_FOUND, &sentence))
                 })
             })
@@ -307,7 +307,7 @@ fn grants(
         return refuse(
             StatusCode::NOT_FOUND,
             &format!(
-                "there is no topic {name}, named in from=; {}",
+                "there is no topic \"{name}\", named in from=; {}",
                 common.topics.there_are(may)
             ),
         );

@@ -17,6 +17,7 @@ use super::chronicle;
 use super::front::Front;
 use super::row::Row;
 use super::worker::Command;
+use crate::clock::Now;
 
 /// What those who watch are shown.
 #[derive(Default)]
@@ -33,6 +34,8 @@ pub struct View {
     /// Where `$clients` goes on behind it.
     position: Option<(Epoch, Offset)>,
     looked: Option<Instant>,
+    /// When its clients were looked at.
+    at: Option<Now>,
     asked: Option<Instant>,
     /// `$clients` is being written.
     is_on: bool,
@@ -98,6 +101,12 @@ impl View {
         self.position
     }
 
+    /// When its clients were looked at.
+    #[must_use]
+    pub fn at(&self) -> Option<Now> {
+        self.at
+    }
+
     /// Whether it is time to look again: the more clients, the less often, so that looking costs no more than a share of a core.
     fn is_stale(&self) -> bool {
         let pace = Duration::from_secs_f64(self.rows.len() as f64 / LOOKED_AT_PER_SECOND);
@@ -106,8 +115,9 @@ impl View {
             .is_none_or(|looked| looked.elapsed() >= pace.max(BEAT * 3 / 4))
     }
 
+    /// Looks at all clients anew. Nothing is changed before all of them are known: whoever asked may give up meanwhile.
     async fn look(&mut self, front: &Front) {
-        self.looked = Some(Instant::now());
+        let began = Now::read();
         let (answer, mut answers) = mpsc::unbounded_channel();
         for worker in &front.workers {
             worker.hand().send(Command::Survey(answer.clone()));
@@ -115,8 +125,14 @@ impl View {
         drop(answer);
         let mut seen = HashMap::with_capacity(self.rows.len());
         // Each thread lets go of its end when it has told all; one that has stopped does so at once.
-        while let Some(rows) = answers.recv().await {
-            seen.extend(rows.into_iter().map(|row| (row.session, row)));
+        let all = async {
+            while let Some(rows) = answers.recv().await {
+                seen.extend(rows.into_iter().map(|row| (row.session, row)));
+            }
+        };
+        if tokio::time::timeout(LOOK_MAX, all).await.is_err() {
+            // A thread that does not come round is told by its lateness; what was seen before stays.
+            return;
         }
         let streams = front.event_streams.rows().into_iter();
         seen.extend(streams.map(|row| (row.session, row)));
@@ -124,6 +140,7 @@ impl View {
         let mut lines = Vec::new();
         if !std::mem::replace(&mut self.is_on, true) {
             self.rows.clear();
+            self.counts = counts;
             lines.push(to_json(&Summary { counts, begins: true }));
         }
         let gone = self.rows.extract_if(|session, _| !seen.contains_key(session));
@@ -146,6 +163,8 @@ impl View {
             chronicle::keep(log, lines.iter().map(String::as_str));
         }
         self.counts = counts;
+        self.looked = Some(Instant::now());
+        self.at = Some(began);
         self.position = Some((log.epoch(), log.next()));
     }
 }
@@ -217,6 +236,8 @@ fn to_json(value: &impl Serialize) -> String {
 const BEAT: Duration = Duration::from_secs(1);
 /// Who asked has so long to follow `$clients` from where the answer ends.
 const ASKED_FOR: Duration = Duration::from_secs(30);
+/// A thread that needs longer has more urgent things to do.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 /// At 3 us a client this is less than a hundredth of a core.
 const LOOKED_AT_PER_SECOND: f64 = 2000.0;
 /// Not more is made visible at once, so that no follower gets megabytes in one turn.

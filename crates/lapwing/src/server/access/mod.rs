@@ -203,7 +203,7 @@ impl Caller {
         match self {
             Self::Anyone if here => Ok(()),
             Self::Anyone => Err(Denied::Elsewhere),
-            Self::Known(identity) => self.check(identity.scopes.may_watch(), || "this needs admin".to_owned()),
+            Self::Known(identity) => self.check(identity.scopes.may_watch(), || WATCHING_NEEDS.to_owned()),
         }
     }
 
@@ -275,6 +275,12 @@ pub enum Denied {
 }
 
 impl Denied {
+    /// Whether it was only asked whether somebody may see what the server knows of its clients.
+    #[must_use]
+    pub fn is_of_watching(&self) -> bool {
+        matches!(self, Self::Scope { needed, .. } if needed == WATCHING_NEEDS)
+    }
+
     /// Whose token it is, where that is known.
     #[must_use]
     pub fn who(&self) -> Option<&Subject> {
@@ -311,6 +317,8 @@ impl Denied {
 
 /// For so many seconds behind its end, and before its beginning, a token is honoured: clocks differ.
 pub const LEEWAY_S: u64 = 30;
+/// What is told to who would watch and may not.
+const WATCHING_NEEDS: &str = "this needs admin";
 /// Before the end of a session its client is told: 30 s before the token expires, and the leeway comes on top.
 pub const WARNING: Duration = Duration::from_secs(30 + LEEWAY_S);
 

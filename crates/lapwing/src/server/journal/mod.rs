@@ -25,6 +25,7 @@ use tracing::Level;
 
 use crate::clock::Now;
 use crate::config::Limits;
+use crate::reason::reason;
 use crate::terminal::form;
 use crate::terminal::lane::{Lane, Queue};
 use crate::terminal::output::OutputFormat;
@@ -196,7 +197,10 @@ impl Writer {
             Ok(()) => (Level::INFO, "the log file was opened again".to_owned()),
             Err(error) => (
                 Level::WARN,
-                format!("the log file cannot be opened again ({error}); the one from before is used"),
+                format!(
+                    "the log file cannot be opened again ({}); the one from before is used",
+                    reason(&error)
+                ),
             ),
         };
         let entry = Entry::new(level, Cow::Borrowed(target::JOURNAL)).with_message(message);

@@ -72,7 +72,7 @@ impl Sink {
     }
 }
 
-/// Whoever reads a pipe may come later: opening waits for nobody.
+/// Opening waits for nobody: a pipe that nobody reads is refused by the system, and told.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     OpenOptions::new()

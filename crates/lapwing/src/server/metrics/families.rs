@@ -9,6 +9,7 @@ use prometheus_client::registry::Unit;
 
 use super::Scrape;
 use super::samples::Samples;
+use crate::server::flows::State;
 use crate::server::histogram::Spread;
 use crate::server::topics::Topic;
 use crate::source::spec::Feed;
@@ -90,7 +91,7 @@ pub const FAMILIES: &[Family] = &[
         unit: None,
         labels: &[],
         help: "Clients that were let in",
-        read: |scrape, out| out.counter(&[], scrape.common.roster.sessions()),
+        read: |scrape, out| out.counter(&[], scrape.common.counts.came()),
     },
     Family {
         name: "lapwing_clients_left",
@@ -364,10 +365,10 @@ pub const FAMILIES: &[Family] = &[
         kind: MetricType::Gauge,
         unit: None,
         labels: &["topic"],
-        help: "1 when a topic is over: nothing more will come",
+        help: "1 when a topic or its source is over: nothing more will come",
         read: |scrape, out| {
             each_topic(scrape, |name, topic| {
-                out.gauge(&[name], &u64::from(topic.log.has_ended()))
+                out.gauge(&[name], &u64::from(scrape.common.flows.state(topic) == State::Ended))
             })
         },
     },
