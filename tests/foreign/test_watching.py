@@ -14,7 +14,8 @@ from fake import PAGE
 from program import Program, Server
 from reader import Reader
 from scenes import HOSTILE_NAMES, WHY
-from test_dashboard import CELLS, CHAIN, LINES, NAMES, SENTENCE, STATE, check_quiet
+from stage import staged
+from test_dashboard import CELLS, CHAIN, CLIPPED, EMPTY, LINES, NAMES, SENTENCE, STATE, axe_is_content, check_quiet
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -243,6 +244,25 @@ def test_a_server_that_stops_has_said_so(browser, number, words):
         page.until(f"/^The server said that it stops \\(.*{words}.*\\) \\d+ s ago, (next try in \\d+ s|trying now)\\. What you see is from \\d\\d:\\d\\d:\\d\\d\\.$/.test({SENTENCE})")
         page.until("document.getElementById('alarm').textContent === 'The server stops. What you see is old.'")
         check_quiet(page, server.address, LOST)
+
+
+def test_with_clients_of_every_kind_nothing_is_clipped_empty_or_without_a_word(browser):
+    cells = "Array.from(document.querySelectorAll('#clients-rows td')).filter((cell) => cell.scrollWidth > cell.clientWidth).map((cell) => cell.textContent)"
+    with staged(times=4) as (server, stand_still), watched(browser, server) as page:
+        page.until(f"{CHARTS}.some((text) => text.includes('probe-9') && text.includes(' of '))")
+        stand_still()
+        page.until(f"{SENTENCE}.startsWith('3 of 6 clients keep up. 2 do not: sensor-2 (client slow, ') && {cell('probe-9', 1)} === 'silent'")
+        page.until(f"{NAMES}.slice(0, 2).join() === 'sensor-2,probe-9' && {CHARTS}.length === 5")
+        page.until("document.querySelector('#delivery-body [role=img]').getAttribute('aria-label').includes('messages a second now')")
+        page.until(f"{CHARTS}.some((text) => text.includes('silent, last '))")
+        for width in (360, 800, 1440):
+            for dark in (False, True):
+                page.look(width, 900, dark)
+                page.until("document.documentElement.scrollWidth <= innerWidth")
+                page.until(f"{cells}.length === 0 && {CLIPPED}.length === 0 && {EMPTY}.length === 0")
+                assert not re.search(r"undefined|NaN|null|Infinity|\[object", page.run("document.body.innerText"))
+        axe_is_content(page)
+        check_quiet(page, server.address)
 
 
 def test_page_and_program_give_the_same_reasons():

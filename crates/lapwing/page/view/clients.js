@@ -204,6 +204,7 @@ export class Clients {
     setAttribute(made.cause, "title", row.why ?? cause.why);
     setText(made.behind, isStale || row.cause === "silent" ? UNKNOWN : behind(row.behind_ms));
     setText(made.blockText, blockWords(row, topic, nowMs));
+    setAttribute(made.block, "title", topic?.block === undefined ? "" : topic.topic);
     setText(made.topic, topic?.block === undefined || row.cause === "silent" ? "" : ` ${cut(topic.topic, TOPIC_CHARACTERS_MAX)}`);
     const times = ratio(row);
     made.bar.hidden = times === undefined || row.cause === "silent";
