@@ -23,7 +23,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from lapwing_bench import ROOT, Others, binary, cores, free_port, machine, pinned, stop, wait_for_port  # noqa: E402
+from lapwing_bench import ROOT, binary, cores, free_port, machine, pinned, stop, wait_for_port  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "tests/foreign"))
 from browser import Browser  # noqa: E402
@@ -60,9 +60,9 @@ def run(browser, places, seconds, count, rate, watched):
             page = running.enter_context(browser.open(f"http://127.0.0.1:{port}/", width=1440, height=1000))
             page.until("document.getElementById('state').textContent === 'live'")
         load = subprocess.Popen(
-            [binary(), "bench", f"ws://127.0.0.1:{port}", "--clients", str(count), "--publish", "feed", "--rate", str(rate), "--size", "250",
-             "--for", f"{seconds}s", "--warm-up", "3s", "--threads", "1", "--json"],
-            preexec_fn=pinned(places.load), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            [binary(), "bench", f"ws://127.0.0.1:{port}", "--clients", str(count), "--publish", "feed", "--rate", f"{rate:g}", "--size", "250",
+             "--for", f"{seconds:g}s", "--warm-up", "3s", "--threads", "1", "--json"],
+            preexec_fn=pinned(places.load), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         running.callback(stop, load)
         if watched:
             page.until(f"document.getElementById('filters').innerText.includes('all {count:,}')")
@@ -75,9 +75,10 @@ def run(browser, places, seconds, count, rate, watched):
         cpu = (cpu_seconds(server) - before) / (time.monotonic() - began)
         if watched and page.run("document.querySelectorAll('#clients-rows tr.row').length") == 0:
             sys.exit("the page lists no clients")
-        told = json.loads(load.communicate(timeout=60)[0].splitlines()[-1])
+        printed, complaint = load.communicate(timeout=60)
         if load.returncode != 0:
-            sys.exit(f"not proven: {told.get('verdict')}")
+            sys.exit(f"the load ended with {load.returncode}: {complaint or json.loads(printed)['why']}")
+        told = json.loads(printed)
     return told["latency"]["p99_ms"], cpu, told["messages_per_second"], told["tester"].get("bottleneck")
 
 
@@ -88,7 +89,6 @@ def main():
     print("\n".join([machine(), *places.warnings]))
     found = {case: [] for case in CASES}
     words = set()
-    others = Others([os.getpid()])
     with tempfile.TemporaryDirectory() as profile:
         # Its children keep to the core and the priority that it has.
         os.sched_setaffinity(0, places.load)

@@ -590,10 +590,7 @@ async fn serve(
     let by_tokens = secrets.access.as_mut();
     let warning = by_tokens.and_then(|files| files.warning(Now::read().wall));
     let limit = too_few_files(&config).map(|text| Event::Limit { text });
-    for event in limit
-        .into_iter()
-        .chain(warning.map(|text| Event::Access { text }))
-    {
+    for event in limit.into_iter().chain(warning.map(|text| Event::Access { text })) {
         console.tell(event.clone());
         early.push(event);
     }

@@ -355,7 +355,14 @@ mod tests {
         let mut flow = Flow::new(Some(every(60, 1)));
         let told = (0..=10).map(|second| {
             let at = Duration::from_secs(second);
-            flow.on_tick(Sample { at, messages: 1, bytes: 0 }, false);
+            flow.on_tick(
+                Sample {
+                    at,
+                    messages: 1,
+                    bytes: 0,
+                },
+                false,
+            );
             flow.rates().map(|rates| rates.messages)
         });
         assert_eq!(told.filter(Option::is_some).collect::<Vec<_>>(), [Some(0.0)]);

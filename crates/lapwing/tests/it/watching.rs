@@ -29,7 +29,11 @@ fn row_of<'a>(clients: &'a Value, name: &str) -> Option<&'a Value> {
 fn the_servers_own_topics_are_followed_like_any_other_and_are_in_no_default_set() {
     let server = Server::start(FEED);
     let mut watcher = follow(&server, "topics=$events&from=earliest");
-    assert_eq!(watcher.message().data["event"], "ready", "it was told before anybody could come");
+    assert_eq!(
+        watcher.message().data["event"],
+        "ready",
+        "it was told before anybody could come"
+    );
     let mut everything = follow(&server, "name=all");
     let joined = told(&mut watcher, |data| {
         data["event"] == "joined" && data["client"] == "all"
