@@ -23,8 +23,8 @@ def staged(times=1.0):
     with contextlib.ExitStack() as those:
         server = those.enter_context(Server(*topics, *PINGS, "--seed", "7"))
         listeners = [those.enter_context(Program("listen", f"ws://{server.address}", "--name", name, "--quiet")) for name in STEADY]
-        # A package of five is read in one and a half times the time in which it is made.
-        those.enter_context(Reader(server, "arrays", "sensor-2", pause_s=1.5 * tick_ms / 5000, block=5))
+        # A package of five is read in 1.4 times the time in which it is made: so after minutes what it reads is still kept.
+        those.enter_context(Reader(server, "arrays", "sensor-2", pause_s=1.4 * tick_ms / 5000, block=5))
         plain = those.enter_context(connect(server.ws("?name=wall-display&topics=users"), max_queue=None))
         plain.send("display in the hall, second floor")
         for name in (*STEADY, "sensor-2", "wall-display"):

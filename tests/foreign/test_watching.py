@@ -14,7 +14,8 @@ from fake import PAGE
 from program import Program, Server
 from reader import Reader
 from scenes import HOSTILE_NAMES, WHY
-from test_dashboard import CELLS, CHAIN, LINES, NAMES, SENTENCE, STATE, check_quiet
+from stage import staged
+from test_dashboard import CELLS, CHAIN, CLIPPED, EMPTY, LINES, NAMES, SENTENCE, STATE, axe_is_content, check_quiet
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -94,6 +95,14 @@ def test_who_reads_late_is_marked_after_two_blocks_as_on_the_console_and_until_i
         page.until(f"{cell('tired', 1)} === 'source-limited' && {SENTENCE}.startsWith('All 2 clients keep up.')")
         page.until(f"{LISTED}.some((line) => line.includes('tired keeps up with feed again'))")
         check_quiet(page, server.address)
+
+
+def test_who_is_farther_behind_than_is_kept_has_a_block_time_with_nothing_to_compare_it_with(browser):
+    with Server("--topic", "feed=arrays?every=250ms&burst=1&keep=10s") as server, watched(browser, server) as page:
+        with Reader(server, "feed", "tired", pause_s=0.75):
+            page.until(f"{cell('tired', 1)} === 'client slow' && /^[23]\\.\\d of 1\\.0 s feed$/.test({cell('tired', 3)})")
+            page.until(f"/^[23]\\.\\d s of - \\(not kept\\) feed$/.test({cell('tired', 3)}) && {cell('tired', 1)} === 'client slow'")
+            check_quiet(page, server.address)
 
 
 def test_who_is_stopped_is_silent_and_gone_when_its_ping_stays_unanswered(browser):
@@ -243,6 +252,27 @@ def test_a_server_that_stops_has_said_so(browser, number, words):
         page.until(f"/^The server said that it stops \\(.*{words}.*\\) \\d+ s ago, (next try in \\d+ s|trying now)\\. What you see is from \\d\\d:\\d\\d:\\d\\d\\.$/.test({SENTENCE})")
         page.until("document.getElementById('alarm').textContent === 'The server stops. What you see is old.'")
         check_quiet(page, server.address, LOST)
+
+
+def test_with_clients_of_every_kind_nothing_is_clipped_empty_or_without_a_word(browser):
+    cells = "Array.from(document.querySelectorAll('#clients-rows td')).filter((cell) => cell.scrollWidth > cell.clientWidth).map((cell) => cell.textContent)"
+    # A person's data may well have a null.
+    ours = "['header', '#verdict', '.pair', '#clients', '#blocks-body', '#events', '#said'].map((one) => document.querySelector(one).innerText).join()"
+    with staged(times=4) as (server, stand_still), watched(browser, server) as page:
+        page.until(f"{CHARTS}.some((text) => text.includes('probe-9') && text.includes(' of '))")
+        stand_still()
+        page.until(f"{SENTENCE}.startsWith('3 of 6 clients keep up. 2 do not: sensor-2 (client slow, ') && {cell('probe-9', 1)} === 'silent'")
+        page.until(f"{NAMES}.slice(0, 2).join() === 'sensor-2,probe-9' && {CHARTS}.length === 5")
+        page.until("document.querySelector('#delivery-body [role=img]').getAttribute('aria-label').includes('messages a second now')")
+        page.until(f"{CHARTS}.some((text) => text.includes('silent, last '))")
+        for width in (360, 800, 1440):
+            for dark in (False, True):
+                page.look(width, 900, dark)
+                page.until("document.documentElement.scrollWidth <= innerWidth")
+                page.until(f"{cells}.length === 0 && {CLIPPED}.length === 0 && {EMPTY}.length === 0")
+                assert not re.search(r"undefined|NaN|null|Infinity|\[object", page.run(ours))
+        axe_is_content(page)
+        check_quiet(page, server.address)
 
 
 def test_page_and_program_give_the_same_reasons():

@@ -45,7 +45,8 @@ export class Delivery {
     const means = seconds.map((second) => {
       const rate = this.#rates.get(second);
       run = rate === undefined ? [] : [...run.slice(1 - MEAN_OF), rate];
-      return run.length === 0 ? null : run.reduce((sum, one) => sum + one, 0) / run.length;
+      // One second alone says nothing of a source that makes many at once.
+      return run.length < 2 ? null : run.reduce((sum, one) => sum + one, 0) / run.length;
     });
     return [seconds, means];
   }

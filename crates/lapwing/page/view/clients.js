@@ -1,7 +1,7 @@
 // The table of clients: only rows in sight are in the document, and none moves under pointer or focus.
 import { shown } from "../logic/cause.js";
 import { lag, ratio, reports, silentMs, worst } from "../logic/client.js";
-import { UNKNOWN, age, behind, bytes, count, cut, fine, pair, span } from "../logic/form.js";
+import { UNKNOWN, age, behind, bytes, count, cut, fine, pair, short, span } from "../logic/form.js";
 import { element, make, mark, named, setAttribute, setClass, setText } from "./dom.js";
 
 const COLUMNS = [
@@ -204,6 +204,7 @@ export class Clients {
     setAttribute(made.cause, "title", row.why ?? cause.why);
     setText(made.behind, isStale || row.cause === "silent" ? UNKNOWN : behind(row.behind_ms));
     setText(made.blockText, blockWords(row, topic, nowMs));
+    setAttribute(made.block, "title", topic?.block === undefined ? "" : topic.topic);
     setText(made.topic, topic?.block === undefined || row.cause === "silent" ? "" : ` ${cut(topic.topic, TOPIC_CHARACTERS_MAX)}`);
     const times = ratio(row);
     made.bar.hidden = times === undefined || row.cause === "silent";
@@ -226,7 +227,9 @@ function blockWords(row, topic, nowMs) {
     return ms === undefined ? "- nothing was heard" : `- no report for ${span(ms)}`;
   }
   if (!reports(row)) return "- no reports";
-  return topic.elapsed_ms === undefined || topic.elapsed_ms === null ? "- no block that counts yet" : pair(topic.elapsed_ms, topic.server_ms ?? undefined);
+  if (!Number.isFinite(topic.elapsed_ms)) return "- no block that counts yet";
+  // The source's own time for it was let go with the messages: it is as far behind as that.
+  return Number.isFinite(topic.server_ms) ? pair(topic.elapsed_ms, topic.server_ms) : `${short(topic.elapsed_ms)} of - (not kept)`;
 }
 
 // Whether a column, sorted as it is first asked for, has its largest on top.

@@ -7,7 +7,7 @@ import { element, make, setAttribute } from "./dom.js";
 export class DeliveryPlot {
   #chart;
   #place;
-  #note = make("p", { class: "empty" }, "Collecting: the first point comes after two answers of the server.");
+  #note = make("p", { class: "empty" }, "Collecting: the first point comes after a few seconds.");
   #delivery;
   #nowMs = 0;
 

@@ -155,7 +155,11 @@ impl Reporter {
             block: report.last_block,
             block_size: report.block_size.get(),
             last: report.last,
-            elapsed_ms: report.elapsed_ms.filter(|_| counts).map(|spans| spans.total / blocks),
+            // Also where our own time is not known: what it is compared with may be gone, who is so far behind is slow all the same.
+            elapsed_ms: report
+                .elapsed_ms
+                .filter(|spans| spans.count == report.blocks)
+                .map(|spans| spans.total / blocks),
             server_ms: sight.server_ms.filter(|_| counts).map(|ms| ms / blocks),
             drift_ms,
             latency: latency(report, sight, now),
@@ -363,6 +367,22 @@ mod tests {
             }),
             ..Sight::default()
         }
+    }
+
+    #[test]
+    fn a_block_has_its_time_also_where_ours_is_not_known() {
+        let crowd = Arc::default();
+        let mut one = reporter(&crowd);
+        let unknown = Sight {
+            server_ms: None,
+            ..sight()
+        };
+        one.on_report(&report(1, 3000.0), &unknown, at(3000));
+        let last = one.last().expect("it was told");
+        assert_eq!(
+            (last.elapsed_ms, last.server_ms, last.drift_ms),
+            (Some(3000.0), None, None)
+        );
     }
 
     fn reporter(crowd: &Arc<Crowd>) -> Reporter {
