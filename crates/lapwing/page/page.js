@@ -182,7 +182,7 @@ async function watch() {
     const answer = await link.ask(`/api/reports?limit=${REPORTS_MAX}`);
     if (mine !== generation) return;
     if (answer !== undefined) {
-      for (const report of answer.reports) blocks.add(report);
+      for (const report of answer.reports) blocks.add(report, asked.pins);
       positions.set("$reports", answer.position.epoch, answer.position.offset);
     }
   }
@@ -208,7 +208,7 @@ function onMessage(text) {
   const isNew = positions.onMessage(message.topic, message.offset);
   switch (message.topic) {
     case "$clients": return roster.apply(JSON.parse(message.data));
-    case "$reports": return blocks.add(JSON.parse(message.data));
+    case "$reports": return blocks.add(JSON.parse(message.data), asked.pins);
     case "$events": return events.take(JSON.parse(message.data));
     default:
   }
