@@ -76,6 +76,8 @@ class Fake:
         self.rows = {client.session: client for client in scene.clients()}
         self.followers = {}
         self.commands, self.paths = [], []
+        self.failing = set()
+        """Paths that are answered with 503."""
         self._sessions = 9000
         self._stop = threading.Event()
         for ago in range(scene.history_s, 0, -1):
@@ -177,6 +179,8 @@ class Fake:
     def _told(self, path, query):
         if path not in ("/api/topics", "/api/clients", "/api/reports"):
             return respond(404, b"nothing is here\n", "text/plain")
+        if path in self.failing:
+            return respond(503, b"not now\n", "text/plain")
         if path == "/api/topics":
             told = self._topics()
         elif not self.scene.may_watch:

@@ -282,6 +282,23 @@ def test_a_connection_that_is_cut_goes_on_at_its_positions(browser):
 
 
 @NEEDS_BROWSER
+def test_a_list_of_clients_that_did_not_come_is_asked_for_again(browser):
+    with Fake(scenes.Staged()) as server, Relay(server.port) as way:
+        with browser.open(f"http://127.0.0.1:{way.port}/", width=1440) as page:
+            ready(page)
+            server.failing.add("/api/clients")
+            before = len(server.paths)
+            way.cut()
+            until(lambda: any(path.startswith("/api/clients") for path in server.paths[before:]), "the list asked for, and refused")
+            server.tell("left", 1)
+            server.failing.clear()
+            page.until(f"{STATE} === 'live' && {NAMES}.length > 0 && !{NAMES}.includes('sensor-2')")
+            # From then on changes are followed.
+            server.tell("left", 2)
+            page.until(f"!{NAMES}.includes('attic')")
+
+
+@NEEDS_BROWSER
 def test_a_hidden_tab_follows_nothing_and_goes_on_where_it_was(browser):
     def turn(page, hidden):
         page.run(f"""(Object.defineProperty(document, "hidden", {{ configurable: true, get: () => {str(hidden).lower()} }}),

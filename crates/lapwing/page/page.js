@@ -133,11 +133,14 @@ function follow(topic) {
   if (topic === "" || followed.has(topic) || isSuspended) return;
   if (followed.size >= FOLLOWED_MAX + 3) {
     const other = [...followed].findLast((name) => !name.startsWith("$"));
-    followed.delete(other);
-    link.send({ type: "unsubscribe", topic: other });
+    unfollow(other);
   }
   followed.add(topic);
   link.send({ type: "subscribe", topic, ...positions.request(topic, topic === "$events" ? "last:200" : "last:20") });
+}
+
+function unfollow(topic) {
+  if (followed.delete(topic)) link.send({ type: "unsubscribe", topic });
 }
 
 function onSubscribed(subscribed) {
@@ -156,8 +159,10 @@ function onGap(gap) {
   if (gap.topic === "$clients") rewatchClients();
 }
 
-// Changes were missed, so the list is not what it was; a page that is that slow asks with pauses.
+// Changes were missed, so the list is not what it was; a page that is that slow asks with pauses. What changes meanwhile is in the new
+// list; and should that not come, it is seen from what is not followed (`tick`) that it is to be asked for again.
 function rewatchClients() {
+  unfollow("$clients");
   clearTimeout(rewatchTimer);
   rewatchTimer = setTimeout(() => { if (link.state === "live" && !isSuspended) watchClients(); }, Math.max(0, clientsAt + REWATCH_AFTER_MS - Date.now()));
 }
@@ -177,7 +182,7 @@ async function watch() {
     const answer = await link.ask(`/api/reports?limit=${REPORTS_MAX}`);
     if (mine !== generation) return;
     if (answer !== undefined) {
-      for (const report of answer.reports) blocks.add(report);
+      for (const report of answer.reports) blocks.add(report, asked.pins);
       positions.set("$reports", answer.position.epoch, answer.position.offset);
     }
   }
@@ -203,7 +208,7 @@ function onMessage(text) {
   const isNew = positions.onMessage(message.topic, message.offset);
   switch (message.topic) {
     case "$clients": return roster.apply(JSON.parse(message.data));
-    case "$reports": return blocks.add(JSON.parse(message.data));
+    case "$reports": return blocks.add(JSON.parse(message.data), asked.pins);
     case "$events": return events.take(JSON.parse(message.data));
     default:
   }
@@ -326,7 +331,7 @@ function tick() {
   if (document.hidden) return;
   if (link.state === "live") {
     askTopics();
-    if (state.watch === "allowed" && !roster.loaded && Date.now() - clientsAt > AGAIN_MS) watchClients();
+    if (state.watch === "allowed" && !followed.has("$clients") && Date.now() - clientsAt > AGAIN_MS) watchClients();
   }
   requestAnimationFrame(draw);
 }

@@ -1,50 +1,111 @@
 // The block times that clients reported, by connection and topic: five minutes of them.
 
+import { SLOW } from "./cause.js";
 import { lateness, worst } from "./client.js";
 
 export const KEPT_MS = 300_000;
 export const CHARTS_MAX = 12;
 // Five minutes of a report a second.
 const POINTS_MAX = 300;
-const RUNS_MAX = 6000;
+export const RUNS_MAX = 6000;
+// Of all runs together: some 20 MB. Then each new one takes the place of the oldest of its run.
+const POINTS_OF_ALL_MAX = 200_000;
+// The connections that are counted on the strip.
+const SESSIONS_MAX = 100_000;
 // Of the strip: 60 columns of 5 s, and how many times the source's own time a row begins at.
 export const STRIP_COLUMNS = 60;
 export const STRIP_RATIOS = [0, 0.9, 1.1, 1.5, 2, 4, 8];
 
+const NOBODY = new Set();
+
 export class Blocks {
   // By connection, then topic.
   #runs = new Map();
+  #points = 0;
+  // Whether all that is held is of clients that are slow or pinned, as far as is known.
+  #isAllWanted = false;
+  // What the strip counts, so that it is not counted anew for each picture: by column, in a ring.
+  #columns = [];
+  // When each connection last had a report that counts there, the longest ago first.
+  #sessions = new Map();
 
-  // Takes a report, as `$reports` has it. One with a flag says nothing about pace: it is a gap in the line.
-  add(report) {
+  // Takes a report, as `$reports` has it. One with a flag says nothing about pace: it is a gap in the line. `pins`: names of which
+  // the runs are kept when there are too many, as those of clients that are slow are.
+  add(report, pins = NOBODY) {
     const at = Date.parse(report.time);
     const blocks = Math.max(1, report.blocks ?? 1);
     const counts = (report.flags ?? []).length === 0 && Number.isFinite(report.elapsed_ms);
     const key = `${report.session} ${report.topic}`;
-    let run = this.#runs.get(key);
-    if (run === undefined) {
-      if (this.#runs.size >= RUNS_MAX) this.#runs.delete(this.#runs.keys().next().value);
-      run = { session: report.session, client: report.client, topic: report.topic, blockSize: report.block_size, points: [] };
-      this.#runs.set(key, run);
-    }
-    run.points.push({
+    const point = {
       at, block: report.block, cause: report.cause, drift: report.drift_ms, flags: report.flags ?? [],
       elapsed: counts ? report.elapsed_ms / blocks : null,
       server: counts && Number.isFinite(report.server_ms) ? report.server_ms / blocks : null,
-    });
-    if (run.points.length > POINTS_MAX) run.points.shift();
+    };
+    this.#count(report.session, point);
+    let run = this.#runs.get(key);
+    if (run === undefined) {
+      if (this.#isFull && !this.#makeRoom(report, pins)) return;
+      run = { session: report.session, client: report.client, topic: report.topic, blockSize: report.block_size, points: [] };
+      this.#runs.set(key, run);
+    }
+    if (run.points.length > 0 && (run.points.length >= POINTS_MAX || this.#points >= POINTS_OF_ALL_MAX)) {
+      run.points.shift();
+      this.#points -= 1;
+    }
+    run.points.push(point);
+    this.#points += 1;
   }
 
   // Lets go of what is too old to be drawn.
   forget(nowMs) {
+    this.#isAllWanted = false;
     for (const [key, { points }] of this.#runs) {
-      while (points.length > 0 && points[0].at < nowMs - KEPT_MS) points.shift();
+      const young = points.findIndex(({ at }) => at >= nowMs - KEPT_MS);
+      const old = young < 0 ? points.length : young;
+      this.#points -= old;
+      if (old > 0) points.splice(0, old);
       if (points.length === 0) this.#runs.delete(key);
+    }
+    for (const [session, at] of this.#sessions) {
+      if (at >= nowMs - KEPT_MS) break;
+      this.#sessions.delete(session);
     }
   }
 
   clear() {
     this.#runs.clear();
+    this.#sessions.clear();
+    [this.#points, this.#isAllWanted, this.#columns] = [0, false, []];
+  }
+
+  get #isFull() {
+    return this.#runs.size >= RUNS_MAX || this.#points >= POINTS_OF_ALL_MAX;
+  }
+
+  // A run that is there stays, or each new one would take another's past; only for a client that is slow or pinned one goes that is
+  // neither. Gives whether there is room now.
+  #makeRoom({ cause, client }, pins) {
+    if (this.#isAllWanted || !(SLOW.includes(cause) || pins.has(client))) return false;
+    for (const [key, { client: other, points }] of this.#runs) {
+      if (pins.has(other) || SLOW.includes(points.at(-1).cause)) continue;
+      this.#points -= points.length;
+      return this.#runs.delete(key);
+    }
+    // Not looked for again until something has been forgotten.
+    this.#isAllWanted = true;
+    return false;
+  }
+
+  #count(session, point) {
+    const row = stripRow(point);
+    if (row < 0) return;
+    const column = columnAt(point.at);
+    const place = column % RING;
+    if (!(this.#columns[place]?.column >= column)) this.#columns[place] = { column, counts: new Array(STRIP_RATIOS.length).fill(0) };
+    if (this.#columns[place].column === column) this.#columns[place].counts[row] += 1;
+    // Last of all again.
+    this.#sessions.delete(session);
+    if (this.#sessions.size < SESSIONS_MAX) this.#sessions.set(session, point.at);
   }
 
   get isEmpty() {
@@ -77,32 +138,46 @@ export class Blocks {
 
   // How many reports of all other clients fell where: columns of time, rows of the client's time by the source's.
   density(nowMs, except) {
-    const cells = Array.from({ length: STRIP_COLUMNS }, () => new Array(STRIP_RATIOS.length).fill(0));
-    const clients = new Set();
-    for (const run of this.#runs.values()) {
-      if (except.has(run.session)) continue;
-      for (const point of run.points) {
-        if (point.elapsed === null || !(point.server > 0)) continue;
-        const column = Math.floor((point.at - (nowMs - KEPT_MS)) / (KEPT_MS / STRIP_COLUMNS));
-        if (column < 0 || column >= STRIP_COLUMNS) continue;
-        cells[column][STRIP_RATIOS.findLastIndex((ratio) => point.elapsed / point.server >= ratio)] += 1;
-        clients.add(run.session);
+    const first = columnAt(nowMs - 1) - STRIP_COLUMNS + 1;
+    const cells = Array.from({ length: STRIP_COLUMNS }, (_, place) => {
+      const held = this.#columns[(first + place) % RING];
+      return held?.column === first + place ? [...held.counts] : new Array(STRIP_RATIOS.length).fill(0);
+    });
+    for (const { session, points } of except.size === 0 ? [] : this.#runs.values()) {
+      if (!except.has(session)) continue;
+      for (const point of points) {
+        const [column, row] = [cells[columnAt(point.at) - first], stripRow(point)];
+        if (column?.[row] > 0) column[row] -= 1;
       }
     }
-    return { cells, clients: clients.size };
+    const apart = [...except].filter((session) => this.#sessions.has(session)).length;
+    return { cells, clients: this.#sessions.size - apart };
   }
 }
 
-// Columns for a chart: seconds, the client's times, the source's; with nothing within an outage.
+// The ring has room for a clock that is ahead of what is drawn.
+const RING = 2 * STRIP_COLUMNS;
+
+// Columns begin at whole multiples of their width, whenever they are drawn.
+function columnAt(ms) {
+  return Math.floor(ms / (KEPT_MS / STRIP_COLUMNS));
+}
+
+// Where on the strip a report lies; below 0 where it says nothing about pace.
+function stripRow({ elapsed, server }) {
+  return elapsed === null || !(server > 0) ? -1 : STRIP_RATIOS.findLastIndex((ratio) => elapsed / server >= ratio);
+}
+
+// Columns for a chart: seconds, the client's times, the source's. A line is cut where an outage lies across it, in part too.
 export function columns(run, outages) {
   const [seconds, client, source] = [[], [], []];
   let last;
   for (const { at, elapsed, server } of run.points) {
     const second = at / 1000;
     if (last !== undefined) {
-      const cut = outages.find(([from, to]) => from >= last && to <= second);
+      const cut = outages.find(([from, to]) => from < second && to > last);
       if (cut !== undefined) {
-        seconds.push((cut[0] + cut[1]) / 2);
+        seconds.push((Math.max(cut[0], last) + Math.min(cut[1], second)) / 2);
         client.push(null);
         source.push(null);
       }

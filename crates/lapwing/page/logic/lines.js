@@ -1,4 +1,5 @@
 // The messages that are shown: at most 200 held of each topic, at most 10 more drawn a second.
+import { LINE_CHARACTERS_MAX, cut } from "./form.js";
 
 export const LINES_MAX = 200;
 export const DRAWN_PER_SECOND = 10;
@@ -56,12 +57,16 @@ export class Lines {
   }
 }
 
-// Reads an envelope by its layout, without its data: parsing would round integers beyond 2^53, and cost a fast feed dear.
+// Reads an envelope by its layout, without its data: parsing would round integers beyond 2^53, and cost a fast feed dear. Of a message
+// that is shown no more is kept than is shown; what the server itself tells is read, and kept by nobody.
 export function envelope(text) {
   const found = ENVELOPE.exec(text);
   if (found === null) return undefined;
   const [head, topic, offset, time] = found;
-  return { topic, offset: Number(offset), time, data: text.slice(head.length, -1) };
+  const line = { topic, offset: Number(offset), time, data: text.slice(head.length, -1) };
+  if (topic.startsWith("$") || line.data.length <= LINE_CHARACTERS_MAX) return line;
+  // A copy: a part of a string keeps the whole of it in memory.
+  return structuredClone({ ...line, data: cut(line.data, LINE_CHARACTERS_MAX) });
 }
 const ENVELOPE = /^\{"topic":"([$\w-]+)","offset":(\d+),"time":"([^"]+)","data(?:_base64)?":/;
 

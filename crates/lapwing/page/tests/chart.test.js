@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Blocks, CHARTS_MAX, KEPT_MS, STRIP_COLUMNS, columns, top } from "../logic/blocks.js";
+import { Blocks, CHARTS_MAX, KEPT_MS, RUNS_MAX, STRIP_COLUMNS, columns, top } from "../logic/blocks.js";
 import { Delivery, POINTS } from "../logic/delivery.js";
 import { Outages } from "../logic/outages.js";
 
@@ -58,7 +58,12 @@ test("no line bridges a time in which nothing was heard", () => {
   blocks.add(report(1, 0, 2000));
   blocks.add(report(1, 60, 2000));
   const at = START / 1000;
-  assert.deepEqual(columns(blocks.run(1, "arrays"), [[at + 10, at + 50]])[1], [2000, null, 2000]);
+  for (const outage of [[at + 10, at + 50], [at - 5, at + 20], [at + 30, at + 90]]) {
+    const [seconds, client] = columns(blocks.run(1, "arrays"), [outage]);
+    assert.deepEqual(client, [2000, null, 2000]);
+    assert.ok(seconds[0] < seconds[1] && seconds[1] < seconds[2], seconds.join());
+  }
+  for (const outside of [[at - 5, at], [at + 60, at + 90]]) assert.deepEqual(columns(blocks.run(1, "arrays"), [outside])[1], [2000, 2000]);
 });
 
 test("outages are cut to what is drawn", () => {
@@ -95,6 +100,48 @@ test("all others lie on the strip by time and ratio", () => {
   const { cells, clients } = blocks.density(START + KEPT_MS, new Set([1]));
   assert.equal(clients, 1);
   assert.deepEqual([cells[0], cells[STRIP_COLUMNS - 1]], [[0, 1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1, 0]]);
+});
+
+test("the strip goes on with the time, and counts who is drawn one by one not twice", () => {
+  const blocks = new Blocks();
+  for (let second = 0; second < 700; second += 2) {
+    blocks.add(report(1, second, 2000));
+    blocks.add(report(2, second, 4000));
+    blocks.add(report(2, second, 9000, { flags: ["interrupted"] }));
+  }
+  const now = START + 700_000;
+  const sums = (cells) => cells.reduce((sum, column) => sum.map((value, row) => value + column[row]), [0, 0, 0, 0, 0, 0, 0]);
+  assert.deepEqual(sums(blocks.density(now, new Set()).cells), [0, 150, 0, 0, 150, 0, 0]);
+  const { cells, clients } = blocks.density(now, new Set([1]));
+  assert.deepEqual([sums(cells), clients], [[0, 0, 0, 0, 150, 0, 0], 1]);
+  blocks.forget(now + KEPT_MS + 1);
+  assert.deepEqual(blocks.density(now + KEPT_MS + 1, new Set([1])).clients, 0);
+});
+
+test("when as many are held as may be, only who is slow or pinned comes in, and for one who is neither", () => {
+  const blocks = new Blocks();
+  const pins = new Set(["c1", "c900001"]);
+  const has = (session) => blocks.run(session, "arrays") !== undefined;
+  blocks.add(report(1, 0, 2000), pins);
+  blocks.add(report(2, 0, 9000, { cause: "client slow" }), pins);
+  for (let session = 3; session <= RUNS_MAX; session += 1) blocks.add(report(session, 0, 2000, { cause: "source-limited" }), pins);
+  blocks.add(report(900_000, 1, 2000, { cause: "source-limited" }), pins);
+  assert.deepEqual([has(3), has(900_000)], [true, false], "who is there stays");
+  blocks.add(report(900_001, 1, 2000, { cause: "source-limited" }), pins);
+  blocks.add(report(900_002, 1, 9000, { cause: "silent" }), pins);
+  assert.deepEqual([1, 2, 3, 4, 5, 900_001, 900_002].map(has), [true, true, false, false, true, true, true]);
+  assert.equal(blocks.density(START + KEPT_MS, new Set()).clients, RUNS_MAX + 3, "all are on the strip");
+  blocks.forget(START + KEPT_MS + 500);
+  blocks.add(report(900_003, 300, 2000, { cause: "source-limited" }), pins);
+  assert.deepEqual([has(5), has(900_003)], [false, true], "what is forgotten makes room");
+});
+
+test("all runs together hold so many points, and the newest of each", () => {
+  const blocks = new Blocks();
+  for (let second = 0; second < 100; second += 1) for (let session = 1; session <= 3000; session += 1) blocks.add(report(session, second, 2000));
+  const held = Array.from({ length: 3000 }, (_, place) => blocks.run(1 + place, "arrays").points);
+  assert.equal(held.reduce((sum, points) => sum + points.length, 0), 200_000);
+  assert.ok(held.every((points) => points.length > 60 && points.at(-1).block === 99));
 });
 
 test("what is older than five minutes goes", () => {

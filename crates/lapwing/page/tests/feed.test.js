@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { format, parse } from "../logic/address.js";
 import { Announcer, EVERY_MS } from "../logic/announcer.js";
 import { line, lines as eventLines, whole } from "../logic/event.js";
+import { LINE_CHARACTERS_MAX } from "../logic/form.js";
 import { ALL, DRAWN_PER_SECOND, LINES_MAX, Lines, TOPICS_MAX, envelope } from "../logic/lines.js";
 import { Positions } from "../logic/positions.js";
 import { hint, isFinal, waitMs } from "../logic/retry.js";
@@ -15,6 +18,22 @@ test("an envelope is read by its layout, and its data stays as it came", () => {
   assert.equal(envelope('{"topic":"$clients","offset":0,"time":"T","data":{}}').topic, "$clients");
   assert.equal(envelope('{"topic":"raw","offset":3,"time":"T","data_base64":"SGk="}').data, '"SGk="');
   assert.equal(envelope('{"type":"welcome"}'), undefined);
+});
+
+test("of a long message only what is shown is held", () => {
+  const long = (topic, place) => envelope(`{"topic":"${topic}","offset":${place},"time":"2026-11-22T19:00:00.${String(place).padStart(6, "0")}Z","data":"${"x".repeat(1 << 20)}"}`);
+  assert.equal(long("a", 0).data.length, LINE_CHARACTERS_MAX);
+  assert.ok(long("a", 0).data.endsWith("x…"));
+  assert.equal(long("$reports", 0).data.length, (1 << 20) + 2, "what the server tells is read whole");
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc");
+  collect();
+  const before = process.memoryUsage().heapUsed;
+  const lines = new Lines();
+  for (let place = 0; place < LINES_MAX; place += 1) lines.take(long("a", place));
+  collect();
+  assert.ok(process.memoryUsage().heapUsed - before < 20 * (1 << 20), "200 messages of 1 MiB are held as 200 lines");
+  assert.equal(lines.show("a").length, LINES_MAX);
 });
 
 test("ten lines a second are drawn, and the others are counted", () => {
