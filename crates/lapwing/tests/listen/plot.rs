@@ -15,8 +15,8 @@ fn a_plot_is_drawn_at_the_end_and_replaces_the_one_before() {
         let listener = lapwing(&[
             "listen",
             &url,
-            "--for",
-            if signal.is_some() { "1h" } else { "300ms" },
+            "--count",
+            if signal.is_some() { "2" } else { "1" },
             "--plot",
             plot.to_str().expect("UTF-8"),
         ]);
