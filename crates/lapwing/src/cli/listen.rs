@@ -354,6 +354,10 @@ fn picture_failure(path: &str, error: &PictureError, failure: fn(String, String)
         PictureError::NoSvg => (
             format!("--plot draws SVG, and \"{path}\" does not end in .svg"),
             "name a file such as --plot run.svg",
+        PictureError::LeadsNowhere => (
+            format!("{path} is a link, and what it leads to is not there"),
+            "make that file, or name another one with --plot",
+        ),
         ),
         PictureError::Foreign => (
             format!("{path} holds something that Lapwing did not draw"),

@@ -82,6 +82,26 @@ fn a_plot_is_never_written_over_something_else() {
 }
 
 #[test]
+fn a_link_that_leads_nowhere_is_refused_and_stays_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let link = dir.path().join("run.svg");
+    std::os::unix::fs::symlink("elsewhere.svg", &link).expect("room");
+    let path = link.to_str().expect("UTF-8");
+    // Nobody is there, and nobody is looked for.
+    let end = lapwing(&["listen", "ws://127.0.0.1:1", "--plot", path])
+        .finish()
+        .with_code(2);
+    assert_eq!(
+        end.stderr,
+        [
+            format!("error: {path} is a link, and what it leads to is not there"),
+            "hint: make that file, or name another one with --plot".to_owned(),
+        ]
+    );
+    assert!(link.is_symlink() && !link.exists());
+}
+
+#[test]
 fn what_came_there_meanwhile_is_left_alone_and_told() {
     let dir = tempfile::tempdir().expect("a directory");
     let plot = dir.path().join("run.svg");
