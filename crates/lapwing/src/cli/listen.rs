@@ -265,9 +265,9 @@ fn follow(options: &Options, stop: &CancellationToken, watch: &mut Watch) -> Res
 
 /// Flushes the file, draws, tells the end and the summary, and finds the exit code.
 fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, picture: Option<&Picture>, fail_on_gap: bool) -> End {
-    // Whatever takes long now is waited for on a terminal that is as it was.
-    watch.uncover();
+    // Before the screen is given back: a terminal that stands still may hold that up, and the file is not to wait for it.
     let finished = watch.finish();
+    watch.uncover();
     // A failure before anything came needs no picture of nothing, in place of the one of another run.
     let draws = ending.is_ok() || watch.summary().messages() > 0;
     let drawn = picture
