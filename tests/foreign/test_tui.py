@@ -210,6 +210,18 @@ def test_the_feed_goes_on_while_the_terminal_stands_still(fast, tmp_path):
     assert "nothing lost" in terminal.said()
 
 
+def test_at_the_end_no_file_waits_for_a_terminal_that_stands_still(fast, tmp_path):
+    plot = tmp_path / "run.svg"
+    with Terminal("listen", fast.ws(), "--tui", "--plot", str(plot)) as terminal:
+        terminal.shows("● live", "block times, users")
+        terminal.press("\x13")
+        terminal.send_signal(signal.SIGTERM)
+        until(plot.exists, "the plot is drawn")
+        terminal.press("\x11")
+        assert terminal.wait() == 0
+        assert terminal.is_restored()
+
+
 def test_no_more_than_four_pictures_a_second(fast):
     with Terminal("listen", fast.ws(), "--tui", "--for", "3s") as terminal:
         began = time.monotonic()

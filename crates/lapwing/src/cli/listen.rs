@@ -148,7 +148,7 @@ pub struct ListenArgs {
     ///
     /// It has the connection, each topic with its rate and lag, block times and how they are distributed, the last messages, and the file.
     /// Without a terminal of at least 60 x 14 what happens comes as lines. Feed and file never wait for the picture.
-    #[arg(long, conflicts_with_all = ["quiet", "json"], help_heading = "Show")]
+    #[arg(long, conflicts_with = "quiet", help_heading = "Show")]
     tui: bool,
     /// Draw block times and rates as an SVG at the end [default: none]
     ///
@@ -180,21 +180,18 @@ pub enum SyncWhen {
 
 /// Listens until told to stop.
 pub fn run(args: ListenArgs, color: ColorChoice) -> End {
-    let json = args.json || args.output == OutputFormat::Json;
+    let json = is_json(&args);
     in_form(json, listen(&args, color, json))
+}
+
+/// Whether programs read what is printed: `--json` is another way to write `--output json`.
+fn is_json(args: &ListenArgs) -> bool {
+    args.json || args.output == OutputFormat::Json
 }
 
 fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
     let mut options = options(args)?;
-    if args.tui && json {
-        return Err(Failure::usage(
-            "--tui and --output json both say what to show",
-            "leave one of them out",
-        ));
-    }
-    if args.tui {
-        tui::is_built_in()?;
-    }
+    let built_in = args.tui.then(tui::is_built_in).transpose()?;
     let picture = args.plot.as_deref().map(picture_at).transpose()?;
     // Before the first write, so that a limit of the file's length is an error and no end.
     let stop = stop::on_signals()?;
@@ -211,9 +208,7 @@ fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
         .map_or(Vec::new(), |path| found_said(path, &found, &options));
     options.resume = found.checkpoint.marks.clone();
     let talk = || Talk::new(options.dial.target.to_string(), options.start);
-    let overlay = args
-        .tui
-        .then(|| tui::begin(&options.dial.target, talk(), goal(args), color, &stop));
+    let overlay = built_in.map(|built_in| tui::begin(built_in, &options.dial.target, talk(), goal(args), color, &stop));
     let screen = match (json, &overlay) {
         (true, _) => Screen::json(),
         (false, Some(Ok(_))) => Screen::Console(Box::new(Console::behind(talk(), color, greeting(args)))),
@@ -265,14 +260,14 @@ fn follow(options: &Options, stop: &CancellationToken, watch: &mut Watch) -> Res
 
 /// Flushes the file, draws, tells the end and the summary, and finds the exit code.
 fn conclude(ending: Result<Ending, Failure>, watch: &mut Watch, picture: Option<&Picture>, fail_on_gap: bool) -> End {
-    // Whatever takes long now is waited for on a terminal that is as it was.
-    watch.uncover();
+    // Before the screen is given back: a terminal that stands still may hold that up, and the file is not to wait for it.
     let finished = watch.finish();
     // A failure before anything came needs no picture of nothing, in place of the one of another run.
     let draws = ending.is_ok() || watch.summary().messages() > 0;
     let drawn = picture
         .filter(|_| draws)
         .map_or(Ok(None), |picture| draw(picture, watch));
+    watch.uncover();
     let check = watch
         .recorded_to()
         .map(|path| format!("check it with: lapwing verify {}", escaped(&path.display().to_string())));
@@ -359,6 +354,10 @@ fn picture_failure(path: &str, error: &PictureError, failure: fn(String, String)
             format!("{path} holds something that Lapwing did not draw"),
             "name a new file with --plot; that one was not touched",
         ),
+        PictureError::LeadsNowhere => (
+            format!("{path} is a link, and what it leads to is not there"),
+            "make that file, or name another one with --plot",
+        ),
         PictureError::NoFile => (
             format!("{path} is no file that could be replaced"),
             "name a file such as --plot run.svg",
@@ -381,6 +380,13 @@ fn options(args: &ListenArgs) -> Result<Options, Failure> {
     {
         wrong.push(Failure::usage(
             format!("{key}= in the URL and --topics or --from both say what to listen to"),
+            "leave one of them out",
+        ));
+    }
+    // Not by clap, which knows of two flags and not of two ways to write one.
+    if args.tui && is_json(args) {
+        wrong.push(Failure::usage(
+            "--tui and --output json do not go together",
             "leave one of them out",
         ));
     }

@@ -10,9 +10,16 @@ use crate::client::watch::Overlay;
 use crate::failure::Failure;
 use crate::terminal::paint::ColorChoice;
 
+/// There is something that could be drawn; where it is not built in, nobody can have this.
+#[cfg(feature = "tui")]
+pub(super) struct BuiltIn;
+#[cfg(not(feature = "tui"))]
+pub(super) enum BuiltIn {}
+
 /// Begins to draw; otherwise gives what is told instead, before lines.
 #[cfg(feature = "tui")]
 pub(super) fn begin(
+    _: BuiltIn,
     target: &Target,
     talk: Talk,
     goal: Option<Goal>,
@@ -36,29 +43,26 @@ pub(super) fn begin(
     }
 }
 
-/// Nothing begins: [`is_built_in`] has said so.
+/// Is never called.
 #[cfg(not(feature = "tui"))]
 pub(super) fn begin(
+    never: BuiltIn,
     _: &Target,
     _: Talk,
     _: Option<Goal>,
     _: ColorChoice,
     _: &CancellationToken,
 ) -> Result<Box<dyn Overlay>, Said> {
-    Err(Said {
-        warning: false,
-        text: "this lapwing was built without --tui".to_owned(),
-        hint: None,
-    })
+    match never {}
 }
 
 /// Whether there is anything that could be drawn.
-pub(super) fn is_built_in() -> Result<(), Failure> {
-    match cfg!(feature = "tui") {
-        true => Ok(()),
-        false => Err(Failure::usage(
-            "this lapwing was built without --tui",
-            "build it with: cargo build --release --features tui; without the flag the same comes as lines",
-        )),
-    }
+pub(super) fn is_built_in() -> Result<BuiltIn, Failure> {
+    #[cfg(feature = "tui")]
+    return Ok(BuiltIn);
+    #[cfg(not(feature = "tui"))]
+    return Err(Failure::usage(
+        "this lapwing was built without --tui",
+        "build it with: cargo build --release --features tui; without the flag the same comes as lines",
+    ));
 }

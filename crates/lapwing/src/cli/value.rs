@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
 use super::misuse::Mistake;
+use crate::source::spec::span;
 
 /// A value as it was typed, readable or not: whoever knows its range says what is wrong with it, all mistakes at once.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,27 +90,22 @@ pub fn address_and_port(text: &str) -> Result<SocketAddr, Mistake> {
     text.parse().map_err(|_| Mistake::new("is no address and port", hint))
 }
 
-/// A span of one number and one unit.
+/// A length of time, in the grammar of a topic's settings.
 pub fn time(text: &str) -> Result<Duration, Mistake> {
     let wrong = |why| Mistake::new(why, "write a number and a unit such as 500ms, 10s, 5m or 2h");
     let none = || wrong("is no length of time");
-    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(none)?;
-    let (number, unit) = text.split_at(unit_at);
-    let number: u64 = number.parse().map_err(|_| none())?;
-    let ms = match unit {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        _ => return Err(none()),
-    };
-    match ms {
-        Some(ms @ 1..=TIME_MS_MAX) => Ok(Duration::from_millis(ms)),
-        Some(_) | None => Err(wrong("is out of range: 1ms to 366 days")),
+    // No length is below zero.
+    let time = span(text)
+        .and_then(|span| Duration::try_from(span).ok())
+        .ok_or_else(none)?;
+    match (TIME_MIN..=TIME_MAX).contains(&time) {
+        true => Ok(time),
+        false => Err(wrong("is out of range: 1ms to 366 days")),
     }
 }
 
-const TIME_MS_MAX: u64 = 366 * 24 * 3_600_000;
+const TIME_MIN: Duration = Duration::from_millis(1);
+const TIME_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 #[cfg(test)]
 mod tests {
@@ -133,7 +129,21 @@ mod tests {
     fn a_length_of_time_has_a_unit() {
         assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(time("2h"), Ok(Duration::from_secs(7200)));
-        for wrong in ["", "10", "s", "-1s", "1d", "99999999999999999999s", "0s", "9000h"] {
+        assert_eq!(time("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(time("1ms"), Ok(TIME_MIN));
+        assert_eq!(time("8784h"), Ok(TIME_MAX));
+        for wrong in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1d",
+            "99999999999999999999s",
+            "0s",
+            "999us",
+            "8784h1ms",
+            "9000h",
+        ] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
     }

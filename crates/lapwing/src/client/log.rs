@@ -160,13 +160,13 @@ impl Log {
         if self.is_held() {
             return Ok(());
         }
-        let settled = self.recorder.settle();
+        let settled = self.recorder.settle(now);
         self.unless_held(settled, now)
     }
 
     /// Tries again where it could not write, and looks after the file.
     pub fn on_tick(&mut self, now: Now, header: impl FnOnce() -> Vec<u8>) -> Result<(), Failure> {
-        let settled = self.recorder.settle();
+        let settled = self.recorder.settle(now);
         if settled.is_ok()
             && let Some(hold) = self.hold.take()
         {
@@ -194,7 +194,7 @@ impl Log {
 
     /// Writes everything, and waits until it is kept as was asked.
     pub fn finish(&mut self) -> Result<(), Failure> {
-        self.recorder.finish().map_err(|error| self.failure(&error))
+        self.recorder.finish(Now::read()).map_err(|error| self.failure(&error))
     }
 
     /// How it stands.

@@ -24,6 +24,9 @@ pub enum PictureError {
     /// Something else is there.
     #[error("it holds something that Lapwing did not draw")]
     Foreign,
+    /// It is a link to a file that is not there: what would take its name is no longer a link.
+    #[error("it is a link that leads nowhere")]
+    LeadsNowhere,
     /// A folder, a pipe or a device is there.
     #[error("it is no file")]
     NoFile,
@@ -44,6 +47,9 @@ impl Picture {
         // A link stays one: what it leads to is replaced.
         let path = match std::fs::canonicalize(path) {
             Ok(there) => there,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+                return Err(PictureError::LeadsNowhere);
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
             Err(error) => return Err(PictureError::Io(error)),
         };
@@ -76,7 +82,8 @@ impl Picture {
 
     /// Whether what is at the path may be replaced.
     fn look(&self) -> Result<(), PictureError> {
-        let metadata = match std::fs::metadata(&self.path) {
+        // Of the path itself: a link here was made after the others were followed, and is not ours to replace.
+        let metadata = match std::fs::symlink_metadata(&self.path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(PictureError::Io(error)),
@@ -93,16 +100,29 @@ impl Picture {
     }
 
     /// A new file beside it.
+    ///
+    /// One of that name may be left of a run that was killed, or belong to one in another container: both have had the same process id.
+    /// It is passed by, since nobody can tell which.
     fn beside(&self) -> io::Result<(PathBuf, File)> {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let beside = self.path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-        let file = OpenOptions::new().write(true).create_new(true).open(&beside)?;
-        Ok((beside, file))
+        let mut number = 0;
+        loop {
+            let beside = format!(".{name}.{}.{number}.tmp", std::process::id());
+            let beside = self.path.with_file_name(beside);
+            match OpenOptions::new().write(true).create_new(true).open(&beside) {
+                Ok(file) => return Ok((beside, file)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < BESIDE_MAX => number += 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
 /// The mark stands behind the line that every file of XML begins with.
 const LOOK_BYTES: u64 = 200;
+
+/// More than a folder has of files that killed runs left there.
+const BESIDE_MAX: u32 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -162,5 +182,31 @@ mod tests {
         Picture::new(&link).expect("empty").write(MARK).expect("room");
         assert!(link.is_symlink());
         assert_eq!(std::fs::read_to_string(&path).expect("there"), MARK);
+        std::fs::remove_file(&path).expect("there");
+        assert!(matches!(Picture::new(&link), Err(PictureError::LeadsNowhere)));
+        assert!(link.is_symlink());
+        assert_eq!(names(dir.path()), ["link.svg"]);
+    }
+
+    #[test]
+    fn a_link_that_came_meanwhile_is_not_replaced() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("run.svg");
+        let picture = Picture::new(&path).expect("nothing is there");
+        std::os::unix::fs::symlink("elsewhere.svg", &path).expect("room");
+        assert!(matches!(picture.write(MARK), Err(PictureError::NoFile)));
+        assert!(path.is_symlink());
+    }
+
+    #[test]
+    fn what_a_killed_run_left_beside_it_does_not_hold_it_up() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("run.svg");
+        let picture = Picture::new(&path).expect("nothing is there");
+        let (left, _) = picture.beside().expect("room");
+        Picture::new(&path).expect("it is passed by").write(MARK).expect("room");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), MARK);
+        assert_eq!(names(dir.path()).len(), 2);
+        assert!(left.exists(), "it may be another's");
     }
 }

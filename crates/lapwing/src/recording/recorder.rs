@@ -71,8 +71,11 @@ pub struct Recorder {
     synced: u64,
     /// The disk is yet to be asked to keep the name of a new file.
     owes_name: bool,
-    /// When the disk last said that it keeps what was written until then, on the monotonic clock.
+    /// Until when, on the monotonic clock, what was written is known to be kept: the beginning of the last sync that went well, since it
+    /// says nothing of what was written while it went on.
     kept_at: Option<u64>,
+    /// When the sync under way began.
+    asked_at: u64,
     sync_at: u64,
     look_at: u64,
 }
@@ -126,6 +129,7 @@ impl Recorder {
             synced: 0,
             owes_name: false,
             kept_at: None,
+            asked_at: 0,
             sync_at: 0,
             look_at: 0,
         })
@@ -210,10 +214,10 @@ impl Recorder {
     }
 
     /// Writes what waits, and syncs it where each read is synced.
-    pub fn settle(&mut self) -> Result<(), RecordError> {
+    pub fn settle(&mut self, now: Now) -> Result<(), RecordError> {
         self.flush()?;
         match self.keeping.sync {
-            Sync::Each => self.sync_now(),
+            Sync::Each => self.sync_now(now),
             Sync::None | Sync::Interval => Ok(()),
         }
     }
@@ -236,7 +240,7 @@ impl Recorder {
             return Ok(());
         };
         if syncer.poll().map_err(RecordError::Sync)? {
-            self.kept_at = Some(now.mono);
+            self.kept_at = Some(self.asked_at);
         }
         let Some(file) = self.writer.regular() else {
             return Ok(());
@@ -248,9 +252,14 @@ impl Recorder {
         let begun = match syncer.begin(file) {
             Ok(begun) => begun,
             // No descriptor is left for the thread: the feed waits for this one.
-            Err(_) => file.sync_data().map(|()| true).map_err(RecordError::Sync)?,
+            Err(_) => {
+                file.sync_data().map_err(RecordError::Sync)?;
+                self.kept_at = Some(now.mono);
+                true
+            }
         };
         if begun {
+            self.asked_at = now.mono;
             self.synced = written;
             self.sync_at = now.mono + SYNC_EVERY_NS;
         }
@@ -270,16 +279,16 @@ impl Recorder {
     ///
     /// When it cannot make the new file, that is made by the next flush.
     pub fn begin_anew(&mut self, header: &[u8], now: Now) -> Result<(), RecordError> {
-        self.end_file()?;
+        self.end_file(now)?;
         self.begin_file(header, now)
     }
 
     /// Writes and syncs all of the file: the one behind it says that everything before it is kept.
-    fn end_file(&mut self) -> Result<(), RecordError> {
+    fn end_file(&mut self, now: Now) -> Result<(), RecordError> {
         self.flush()?;
         match self.keeping.sync {
             Sync::None => Ok(()),
-            Sync::Interval | Sync::Each => self.sync_now(),
+            Sync::Interval | Sync::Each => self.sync_now(now),
         }
     }
 
@@ -309,7 +318,7 @@ impl Recorder {
     /// When it cannot write what waits, nothing has happened, and it is still due. When it cannot make the new file, that is
     /// made by the next flush.
     pub fn rotate(&mut self, header: &[u8], now: Now) -> Result<(), RecordError> {
-        self.end_file()?;
+        self.end_file(now)?;
         if !self.writer.is_in_place().map_err(RecordError::Write)? {
             // What is at the path is somebody else's, or nothing: the next look finds that, and it is still due until then.
             self.look_at = 0;
@@ -335,24 +344,28 @@ impl Recorder {
     }
 
     /// Writes everything, and waits until it is kept as was asked.
-    pub fn finish(&mut self) -> Result<(), RecordError> {
-        self.end_file()?;
+    pub fn finish(&mut self, now: Now) -> Result<(), RecordError> {
+        self.end_file(now)?;
         if let Some(compressor) = &mut self.compressor {
             compressor.finish(COMPRESS_WAIT);
         }
         Ok(())
     }
 
-    fn sync_now(&mut self) -> Result<(), RecordError> {
+    /// Syncs all that was written until `now`, and waits for it.
+    fn sync_now(&mut self, now: Now) -> Result<(), RecordError> {
         if let Some(syncer) = &mut self.syncer {
             syncer.finish().map_err(RecordError::Sync)?;
         }
         let written = self.writer.len();
-        let Some(file) = self.writer.regular().filter(|_| written != self.synced) else {
+        let Some(file) = self.writer.regular() else {
             return Ok(());
         };
-        file.sync_data().map_err(RecordError::Sync)?;
-        self.synced = written;
+        if written != self.synced {
+            file.sync_data().map_err(RecordError::Sync)?;
+            self.synced = written;
+        }
+        self.kept_at = Some(now.mono);
         Ok(())
     }
 }
@@ -402,7 +415,7 @@ mod tests {
         assert!(recorder.is_due(0, at(65)), "too old");
         recorder.rotate(b"header\n", at(65)).expect("room");
         recorder.append(b"two\n");
-        recorder.settle().expect("room");
+        recorder.settle(at(65)).expect("room");
         assert!(!recorder.is_due(0, at(100)));
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).expect("there");
         assert_eq!(read("feed.000001.ndjson"), "header\none\n");
@@ -425,8 +438,12 @@ mod tests {
             let (mut recorder, _) = Recorder::open(&path, keeping, at(0)).expect("free");
             recorder.append(b"one\n");
             assert_eq!(recorder.kept(), before, "{sync:?}");
-            recorder.settle().expect("room");
+            recorder.settle(at(1)).expect("room");
             assert_eq!(recorder.kept(), settled, "{sync:?}");
+            if sync == Sync::Each {
+                recorder.append(b"two\n");
+                assert_eq!(recorder.kept(), Kept::Until(at(1).mono));
+            }
             if sync != Sync::Interval {
                 continue;
             }
@@ -438,7 +455,11 @@ mod tests {
             }
             assert_eq!(recorder.kept(), Kept::All);
             recorder.append(b"two\n");
-            assert_eq!(recorder.kept(), Kept::Until(at(2).mono));
+            assert_eq!(
+                recorder.kept(),
+                Kept::Until(at(1).mono),
+                "when it began, not when it ended"
+            );
         }
     }
 
@@ -460,7 +481,7 @@ mod tests {
             recorder.begin_anew(b"header\n", at(1)).expect("room");
             assert!(!recorder.owes_name, "the name is kept");
             recorder.append(b"two\n");
-            recorder.finish().expect("room");
+            recorder.finish(at(2)).expect("room");
             assert_eq!(std::fs::read_to_string(&away).expect("there"), "header\none\n");
             assert_eq!(std::fs::read_to_string(&path).expect("there"), "header\ntwo\n");
             std::fs::remove_file(&path).expect("there");

@@ -403,11 +403,14 @@ fn parse_keep_bytes(value: &str) -> Result<u64, String> {
     }
 }
 
-/// A length of time such as `500ms`, `1s`, `1m 30s`, within bounds.
+/// A length of time such as `500ms`, `1s`, `1h30m`, of any sign: the one grammar for those in settings and flags.
+pub fn span(value: &str) -> Option<jiff::SignedDuration> {
+    value.parse().ok()
+}
+
+/// A length of time within bounds.
 pub fn parse_span(value: &str, min: Duration, max: Duration) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = value
-        .parse()
-        .map_err(|_| "is no length of time such as 500ms or 1s".to_owned())?;
+    let span = span(value).ok_or("is no length of time such as 500ms or 1s")?;
     let words = |span: Duration| {
         let span = jiff::SignedDuration::try_from(span).unwrap_or(jiff::SignedDuration::MAX);
         format!("{span:#}").replace(' ', "")

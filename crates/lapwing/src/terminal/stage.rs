@@ -83,7 +83,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        self.taken.give_back();
+        give_back_in_time(self.taken.clone());
         *lock(&CURRENT) = None;
     }
 }
@@ -163,13 +163,23 @@ impl Taken {
 /// Gives the screen back if it is taken, for who ends the process without dropping anything. It waits for a terminal that stands
 /// still, but not for ever.
 pub fn give_back() {
-    let Some(taken) = lock(&CURRENT).clone() else { return };
+    let taken = lock(&CURRENT).clone();
+    taken.into_iter().for_each(give_back_in_time);
+}
+
+/// Gives it back from a thread of its own: what a terminal that stands still takes no more waits there, and not here.
+fn give_back_in_time(taken: Arc<Taken>) {
     let (done, is_done) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        taken.give_back();
+    let gives = taken.clone();
+    let begun = std::thread::Builder::new().name("screen".to_owned()).spawn(move || {
+        gives.give_back();
         let _ = done.send(());
     });
-    let _ = is_done.recv_timeout(2 * WRITE_WAIT);
+    match begun {
+        Ok(_) => drop(is_done.recv_timeout(2 * WRITE_WAIT)),
+        // The system has no thread left: rather late than not at all.
+        Err(_) => taken.give_back(),
+    }
 }
 
 /// What a panic says would be lost with the screen it is said on.
@@ -178,9 +188,7 @@ fn give_back_before_panics() {
     ONCE.call_once(|| {
         let told = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if let Some(taken) = lock(&CURRENT).clone() {
-                taken.give_back();
-            }
+            give_back();
             told(panic);
         }));
     });

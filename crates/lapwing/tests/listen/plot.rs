@@ -15,8 +15,8 @@ fn a_plot_is_drawn_at_the_end_and_replaces_the_one_before() {
         let listener = lapwing(&[
             "listen",
             &url,
-            "--for",
-            if signal.is_some() { "1h" } else { "300ms" },
+            "--count",
+            if signal.is_some() { "2" } else { "1" },
             "--plot",
             plot.to_str().expect("UTF-8"),
         ]);
@@ -79,6 +79,26 @@ fn a_plot_is_never_written_over_something_else() {
         1,
         "cannot write FILE: no such file or directory",
     );
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_refused_and_stays_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let link = dir.path().join("run.svg");
+    std::os::unix::fs::symlink("elsewhere.svg", &link).expect("room");
+    let path = link.to_str().expect("UTF-8");
+    // Nobody is there, and nobody is looked for.
+    let end = lapwing(&["listen", "ws://127.0.0.1:1", "--plot", path])
+        .finish()
+        .with_code(2);
+    assert_eq!(
+        end.stderr,
+        [
+            format!("error: {path} is a link, and what it leads to is not there"),
+            "hint: make that file, or name another one with --plot".to_owned(),
+        ]
+    );
+    assert!(link.is_symlink() && !link.exists());
 }
 
 #[test]

@@ -14,12 +14,10 @@ fn check_refused(flags: &[&str], error: &str) {
 
 #[test]
 fn a_picture_and_something_else_to_show_are_not_asked_for_together() {
-    check_refused(&["--tui", "--quiet"], "cannot be used with");
-    check_refused(&["--tui", "--json"], "cannot be used with");
-    check_refused(
-        &["--tui", "--output", "json"],
-        "--tui and --output json both say what to show",
-    );
+    check_refused(&["--tui", "--quiet"], "--tui and --quiet do not go together");
+    for json in [&["--tui", "--json"][..], &["--tui", "--output", "json"]] {
+        check_refused(json, "--tui and --output json do not go together");
+    }
 }
 
 #[cfg(not(feature = "tui"))]

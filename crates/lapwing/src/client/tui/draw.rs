@@ -9,9 +9,10 @@ use ratatui::style::{Color, Modifier, Style};
 use crate::client::log::FileState;
 use crate::client::text::{Symbols, Tone};
 use crate::client::view::bars::bars;
+use crate::client::view::seen::Seen;
 use crate::client::view::spread::spread;
 use crate::client::view::topic::TopicView;
-use crate::client::view::{Outage, Seen, State, Told, View};
+use crate::client::view::{Outage, State, Told, View};
 use crate::recording::recorder::Kept;
 use crate::terminal::form;
 use crate::terminal::paint::{Painter, Role};
@@ -465,27 +466,27 @@ fn topic_cells(view: &View, selected: usize, room: usize) -> (Vec<String>, usize
 
 /// The newest lines that fill `rows`, in their order.
 ///
-/// What was told lately keeps a third of them however fast messages come; what is older has room where messages leave it.
+/// What was told lately keeps a third of them however fast messages come; what is older has room where messages leave it. Of a
+/// sentence that has more lines than there is room for the first ones are shown.
 fn last_lines(view: &View, room: usize, rows: usize) -> Vec<Vec<Piece>> {
-    let told: Vec<(&Told, Vec<Vec<Piece>>)> = view.told.iter().map(|told| (told, told_lines(told, room))).collect();
     let lately = view.now.mono.saturating_sub(TOLD_FOR.as_nanos() as u64);
+    let free = rows.saturating_sub(view.messages_seen.len());
     let mut numbered: Vec<(u64, Vec<Piece>)> = Vec::new();
-    let take = |numbered: &mut Vec<_>, since: u64, rows: usize| {
-        let mut left = rows;
-        for (told, lines) in told.iter().rev() {
-            let is_new = told.at.mono >= since && numbered.iter().all(|(number, _)| *number != told.number);
-            if !is_new || lines.len() > left {
-                continue;
-            }
-            left -= lines.len();
-            numbered.extend(lines.iter().map(|line| (told.number, line.clone())));
+    for told in view.told.iter().rev() {
+        let rows = if told.at.mono >= lately {
+            free.max(rows / 3).max(1)
+        } else {
+            free
+        };
+        let left = rows.saturating_sub(numbered.len());
+        if left == 0 {
+            break;
         }
-    };
-    take(&mut numbered, lately, (rows / 3).max(1));
-    let left = rows - numbered.len();
+        let lines = told_lines(told, room, left, view.symbols);
+        numbered.extend(lines.into_iter().map(|line| (told.number, line)));
+    }
+    let left = rows.saturating_sub(numbered.len());
     numbered.extend(message_lines(view, room, left));
-    let left = rows - numbered.len();
-    take(&mut numbered, 0, left);
     // Lines of one sentence keep their order.
     numbered.sort_by_key(|(number, _)| *number);
     numbered.into_iter().map(|(_, line)| line).collect()
@@ -493,27 +494,28 @@ fn last_lines(view: &View, room: usize, rows: usize) -> Vec<Vec<Piece>> {
 
 fn message_lines(view: &View, room: usize, rows: usize) -> Vec<(u64, Vec<Piece>)> {
     let seen = || view.messages_seen.iter().rev().take(rows);
-    let topic_width = seen().map(|seen| seen.topic.as_str().len()).max().unwrap_or(0);
+    let topic = |seen: &Seen| view.topics[seen.topic].name.as_str();
+    let topic_width = seen().map(|seen| topic(seen).len()).max().unwrap_or(0);
     let topic_width = topic_width.min(TOPIC_WIDTH_MIN);
     let offset_width = seen().filter_map(|seen| Some(seen.offset?.to_string().len())).max();
     let offset_width = offset_width.unwrap_or(0);
     let line = |seen: &Seen| {
         let offset = seen.offset.map(|offset| offset.to_string()).unwrap_or_default();
-        let topic = cut(view.symbols, seen.topic.as_str(), topic_width);
+        let topic = cut(view.symbols, topic(seen), topic_width);
         let begin = [
             (Some(Role::Time), form::clock(seen.at, 3)),
             (Some(Role::Name), format!("  {topic:topic_width$}")),
             (None, format!("  {offset:>offset_width$}  ")),
         ];
         let taken: usize = begin.iter().map(|(_, text)| columns(text)).sum();
-        let text = cut(view.symbols, &seen.text, room.saturating_sub(taken));
+        let text = cut(view.symbols, &seen.text(view.symbols), room.saturating_sub(taken));
         (seen.number, begin.into_iter().chain([(None, text)]).collect())
     };
     seen().map(line).collect()
 }
 
-/// A sentence, wrapped under itself.
-fn told_lines(told: &Told, room: usize) -> Vec<Vec<Piece>> {
+/// A sentence and its hint, wrapped under themselves, in at most so many rows; a mark says where there is more of them.
+fn told_lines(told: &Told, room: usize, rows: usize, symbols: Symbols) -> Vec<Vec<Piece>> {
     let role = match told.tone {
         Tone::Plain => None,
         Tone::Good => Some(Role::Good),
@@ -522,12 +524,23 @@ fn told_lines(told: &Told, room: usize) -> Vec<Vec<Piece>> {
     };
     let time = format!("{}  ", form::clock(told.at.wall, 3));
     let indent = columns(&time);
-    let wrapped = form::wrapped(&told.text, room.saturating_sub(indent));
-    let line = |(at, words): (usize, &&str)| {
+    let room = room.saturating_sub(indent);
+    let hint = told.hint.map(|hint| format!("hint: {hint}"));
+    let sentence = form::wrapped(&told.text, room).into_iter().map(|words| (role, words));
+    let hint = hint
+        .iter()
+        .flat_map(|hint| form::wrapped(hint, room))
+        .map(|words| (None, words));
+    let all: Vec<_> = sentence.chain(hint).collect();
+    let line = |(at, (role, words)): (usize, &(Option<Role>, &str))| {
         let begin = if at == 0 { time.clone() } else { " ".repeat(indent) };
-        vec![(Some(Role::Time), begin), (role, (*words).to_owned())]
+        let words = match at + 1 == rows && all.len() > rows {
+            true => cut(symbols, &format!("{words}{}", more(symbols)), room),
+            false => (*words).to_owned(),
+        };
+        vec![(Some(Role::Time), begin), (*role, words)]
     };
-    wrapped.iter().enumerate().map(line).collect()
+    all.iter().take(rows).enumerate().map(line).collect()
 }
 
 /// How the file stands.
@@ -575,6 +588,14 @@ fn cut(symbols: Symbols, text: &str, room: usize) -> String {
         (_, std::borrow::Cow::Borrowed(whole)) => whole.to_owned(),
         (Symbols::Unicode, std::borrow::Cow::Owned(cut)) => cut,
         (Symbols::Ascii, _) => form::cut(text, room.saturating_sub(2)).replace('…', "..."),
+    }
+}
+
+/// Stands behind what goes on where there is no room for it.
+fn more(symbols: Symbols) -> &'static str {
+    match symbols {
+        Symbols::Unicode => " …",
+        Symbols::Ascii => " ...",
     }
 }
 
@@ -916,6 +937,44 @@ mod tests {
         assert!(found.is_some() && found < message_, "it came before them");
         view.on_tick(at(100_000), None);
         assert_eq!(lost(&view).0, None, "it is old news");
+    }
+
+    #[test]
+    fn of_a_long_sentence_in_the_smallest_window_as_much_is_seen_as_fits() {
+        let mut view = run();
+        let said = Said {
+            warning: true,
+            text: "feed.ndjson: disk full after 41,208 messages; reading is paused".to_owned(),
+            hint: Some("free some space and it goes on by itself"),
+        };
+        view.on_said(&said, at(120_000));
+        for (symbols, size, parts) in [
+            (Symbols::Unicode, SIZE_MIN, ["feed.ndjson: disk full after … ", " … "]),
+            (Symbols::Ascii, SIZE_MIN, ["feed.ndjson: disk full after ... ", " ... "]),
+            (
+                Symbols::Unicode,
+                (60, 30),
+                ["41,208 messages; reading is paused", "hint: free some space"],
+            ),
+            (
+                Symbols::Unicode,
+                (100, 16),
+                ["41,208 messages; reading is paused", "hint: free some space"],
+            ),
+        ] {
+            view.symbols = symbols;
+            let rows = shown(&view, Wishes::default(), size);
+            for part in parts {
+                assert!(
+                    rows.iter().any(|row| row.contains(part)),
+                    "{part} at {size:?}: {rows:#?}"
+                );
+            }
+            assert!(
+                rows.iter().any(|row| row.contains("Aiko") || row.contains("[83,7,44]")),
+                "{rows:#?}"
+            );
+        }
     }
 
     #[test]

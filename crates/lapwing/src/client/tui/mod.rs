@@ -7,6 +7,8 @@ mod fault;
 pub mod keys;
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,11 +27,14 @@ use crate::clock::Now;
 use crate::terminal::paint::Painter;
 use crate::terminal::stage::{Canvas, Stage};
 
-/// The picture, from the listener's side: it keeps the view, and with each tick lays a copy of it where the thread that draws finds it.
+/// The picture, from the listener's side: it keeps the view, and lays a copy of it where the thread that draws finds it, with the tick
+/// after that has asked for one.
 ///
-/// Nothing here waits for the terminal. While that stands still no copy is taken, and the feed goes on.
+/// Nothing here waits for the terminal. While that stands still no copy is made, and the feed goes on.
 pub struct Tui {
     view: View,
+    /// Who draws asks for a copy.
+    wanted: Arc<AtomicBool>,
     copies: SyncSender<Box<View>>,
     drawer: JoinHandle<()>,
     // Dropped with the rest: the terminal is then as it was.
@@ -64,7 +69,9 @@ impl Tui {
         }
         let stage = Stage::take()?;
         let (copies, views) = sync_channel(1);
+        let wanted = Arc::new(AtomicBool::new(false));
         let drawer = Drawer {
+            wanted: wanted.clone(),
             canvas: stage.canvas(),
             views,
             paint,
@@ -78,6 +85,7 @@ impl Tui {
             .spawn(move || drawer.run())?;
         Ok(Self {
             view,
+            wanted,
             copies,
             drawer,
             _stage: stage,
@@ -100,14 +108,20 @@ impl Overlay for Tui {
 
     fn on_tick(&mut self, now: Now, file: Option<FileState>) -> bool {
         self.view.on_tick(now, file);
-        let sent = self.copies.try_send(Box::new(self.view.clone()));
-        !matches!(sent, Err(TrySendError::Disconnected(_))) && !self.drawer.is_finished()
+        if self.wanted.swap(false, Ordering::AcqRel) {
+            let sent = self.copies.try_send(Box::new(self.view.clone()));
+            if matches!(sent, Err(TrySendError::Disconnected(_))) {
+                return false;
+            }
+        }
+        !self.drawer.is_finished()
     }
 }
 
 /// The thread that draws and reads keys.
 struct Drawer {
     canvas: Canvas,
+    wanted: Arc<AtomicBool>,
     views: Receiver<Box<View>>,
     paint: Painter,
     stop: CancellationToken,
@@ -123,6 +137,9 @@ impl Drawer {
         let size = self.canvas.size().unwrap_or(SIZE_MIN);
         let Ok(mut terminal) = Terminal::new(Ansi::new(size));
         while self.draw(&mut terminal).unwrap_or(false) {
+            // A copy that came while the terminal stood still is old by now.
+            drop(self.views.try_recv());
+            self.wanted.store(true, Ordering::Release);
             let next = Instant::now() + FRAME;
             while let Some(wait) = next.checked_duration_since(Instant::now()) {
                 match self.canvas.keys(wait) {

@@ -1,6 +1,7 @@
 //! What a listener looks like at a moment: everything that a picture of it needs, and no more than that however long it listens.
 
 pub mod bars;
+pub mod seen;
 pub mod spread;
 pub mod topic;
 
@@ -9,21 +10,21 @@ use std::time::Duration;
 
 use lapwing_wire::escape::escaped;
 use lapwing_wire::position::Offset;
-use lapwing_wire::time::WallTime;
 use lapwing_wire::topic::TopicName;
 
+use self::seen::Seen;
 use self::topic::TopicView;
 use super::event::{Event, Retry, Whence};
 use super::feed::OFFSET_MAX;
 use super::log::{FileState, Said};
 use super::status::Goal;
-use super::text::{Sentence, Symbols, Talk, Tone, payload};
+use super::text::{Sentence, Symbols, Talk, Tone};
 use crate::clock::Now;
 use crate::terminal::form;
 
 /// The state of a listener, kept from its events; a copy of it is what is drawn.
 ///
-/// Everything in it that comes from outside is escaped already.
+/// Everything in it that comes from outside is escaped already, and of messages [`Seen::text`] gives nothing else.
 #[derive(Clone, Debug)]
 pub struct View {
     /// How the server calls us.
@@ -81,21 +82,6 @@ pub struct Outage {
     pub next: Option<(u32, Duration)>,
 }
 
-/// A message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Its number among messages and sentences.
-    pub number: u64,
-    /// When it came.
-    pub at: WallTime,
-    /// Its topic.
-    pub topic: TopicName,
-    /// Its place, where it has one.
-    pub offset: Option<Offset>,
-    /// The beginning of what it says.
-    pub text: String,
-}
-
 /// Something told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -107,6 +93,8 @@ pub struct Told {
     pub tone: Tone,
     /// What it says.
     pub text: String,
+    /// A way out: it stands below, where there is room for it.
+    pub hint: Option<&'static str>,
 }
 
 impl View {
@@ -167,15 +155,12 @@ impl View {
             Event::Message(arrival) => {
                 self.messages += 1;
                 let second = self.second(now);
-                self.topic(arrival.topic).on_message(arrival.offset, second);
-                let seen = Seen {
-                    number: self.number(),
-                    at: arrival.received.wall,
-                    topic: arrival.topic.clone(),
-                    offset: arrival.offset,
-                    text: payload(arrival.value, TEXT_BYTES, self.symbols),
-                };
-                push(&mut self.messages_seen, seen, MESSAGES_MAX);
+                let topic = self.place(arrival.topic);
+                self.topics[topic].on_message(arrival.offset, second);
+                let number = self.number();
+                let old = make_room(&mut self.messages_seen, MESSAGES_MAX);
+                let seen = Seen::new(number, topic, arrival, self.symbols, old);
+                self.messages_seen.push_back(seen);
             }
             Event::Block { topic, timing } => self.topic(topic).on_block(timing),
             Event::Retry(retry) => self.on_retry(retry, now),
@@ -284,25 +269,29 @@ impl View {
     }
 
     fn topic(&mut self, name: &TopicName) -> &mut TopicView {
-        let at = self.topics.iter().position(|topic| topic.name == *name);
-        let at = at.unwrap_or_else(|| {
-            self.topics.push(TopicView::new(name.clone()));
-            self.topics.len() - 1
-        });
+        let at = self.place(name);
         &mut self.topics[at]
     }
 
+    /// Where a topic is among the others; no topic ever moves.
+    fn place(&mut self, name: &TopicName) -> usize {
+        let at = self.topics.iter().position(|topic| topic.name == *name);
+        at.unwrap_or_else(|| {
+            self.topics.push(TopicView::new(name.clone()));
+            self.topics.len() - 1
+        })
+    }
+
     fn tell(&mut self, sentence: Sentence, now: Now) {
-        let hint = sentence.hint.map(|hint| (Tone::Plain, format!("hint: {hint}")));
-        for (tone, text) in [(sentence.tone, sentence.text)].into_iter().chain(hint) {
-            let told = Told {
-                number: self.number(),
-                at: now,
-                tone,
-                text,
-            };
-            push(&mut self.told, told, TOLD_MAX);
-        }
+        let told = Told {
+            number: self.number(),
+            at: now,
+            tone: sentence.tone,
+            text: sentence.text,
+            hint: sentence.hint,
+        };
+        make_room(&mut self.told, TOLD_MAX);
+        self.told.push_back(told);
     }
 
     fn number(&mut self) -> u64 {
@@ -311,11 +300,9 @@ impl View {
     }
 }
 
-fn push<T>(items: &mut VecDeque<T>, item: T, max: usize) {
-    if items.len() == max {
-        items.pop_front();
-    }
-    items.push_back(item);
+/// Takes the oldest away where there are `max` already.
+fn make_room<T>(items: &mut VecDeque<T>, max: usize) -> Option<T> {
+    (items.len() == max).then(|| items.pop_front()).flatten()
 }
 
 /// No honest log is as long as others say.
@@ -328,9 +315,6 @@ const MESSAGES_MAX: usize = 200;
 
 /// As many sentences as can matter at a time.
 const TOLD_MAX: usize = 20;
-
-/// As much of a message as the widest window shows.
-const TEXT_BYTES: usize = 1024;
 
 #[cfg(test)]
 pub(in crate::client) mod tests {
@@ -556,9 +540,9 @@ pub(in crate::client) mod tests {
             view.on_event(&Event::Warned { message: "slow" }, at(0));
         }
         assert_eq!((view.messages_seen.len(), view.told.len()), (MESSAGES_MAX, TOLD_MAX));
-        let longest = view.messages_seen.iter().map(|seen| seen.text.len());
-        // An escape is six letters for one byte.
-        assert!(longest.max() <= Some(TEXT_BYTES * 6 + 2));
+        let longest = view.messages_seen.iter().map(|seen| seen.text(Symbols::Unicode).len());
+        // 1 KiB of it: an escape is six letters for one byte.
+        assert_eq!(longest.max(), Some(1024 * 6 + 2));
         assert_eq!(view.topics[0].timed().count(), topic::BLOCKS_MAX);
     }
 
@@ -571,13 +555,10 @@ pub(in crate::client) mod tests {
             hint: Some("free some space"),
         };
         view.on_said(&said, at(1));
-        let told: Vec<_> = view.told.iter().map(|told| (told.tone, told.text.as_str())).collect();
+        let told = view.told.back().map(|told| (told.tone, told.text.as_str(), told.hint));
         assert_eq!(
-            told[1..],
-            [
-                (Tone::Warning, "feed.ndjson: disk full"),
-                (Tone::Plain, "hint: free some space")
-            ]
+            told,
+            Some((Tone::Warning, "feed.ndjson: disk full", Some("free some space")))
         );
     }
 }
