@@ -3,6 +3,8 @@ import { hint, isFinal, waitMs } from "./logic/retry.js";
 
 // Nothing for so many heartbeats is a connection that is lost.
 const HEARTBEATS_MAX = 3;
+// A question that is not answered by then has no answer.
+const ANSWER_MS_MAX = 10_000;
 
 export class Link {
   // `connecting`, `live`, `lost`, `gate` (a token is asked for), `ended` (for good), `hidden` (nobody looks).
@@ -64,7 +66,8 @@ export class Link {
 
   // An answer as JSON; undefined when there is none.
   async ask(path) {
-    const answer = await fetch(path, { headers: this.#headers(), cache: "no-store" }).catch(() => undefined);
+    const asks = { headers: this.#headers(), cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS_MAX) };
+    const answer = await fetch(path, asks).catch(() => undefined);
     return answer?.ok ? answer.json().catch(() => undefined) : undefined;
   }
 
@@ -124,7 +127,7 @@ export class Link {
 
   // A page cannot see why a stream was refused, but it can ask for what needs the same token.
   async #whyRefused() {
-    const answer = await fetch("/ticket", { method: "POST", headers: this.#headers() }).catch(() => undefined);
+    const answer = await fetch("/ticket", { method: "POST", headers: this.#headers(), signal: AbortSignal.timeout(ANSWER_MS_MAX) }).catch(() => undefined);
     switch (answer?.status) {
       case 401: return this.#token === undefined ? "This server wants a token." : "This token is not good here.";
       case 201: return "This token does not allow to listen, or has as many connections as it may.";

@@ -5,7 +5,7 @@ import { Blocks } from "./logic/blocks.js";
 import { slowCount } from "./logic/cause.js";
 import { Delivery } from "./logic/delivery.js";
 import { count, span, visible } from "./logic/form.js";
-import { Lines, envelope } from "./logic/lines.js";
+import { ALL, Lines, envelope } from "./logic/lines.js";
 import { Order, SORTS } from "./logic/order.js";
 import { Outages } from "./logic/outages.js";
 import { Positions } from "./logic/positions.js";
@@ -78,7 +78,7 @@ const deliveryPlot = new DeliveryPlot(delivery);
 const clients = new Clients({ onOpen: (session) => openDetails(session), onSort: sortBy });
 const blockCharts = new BlockCharts((session) => openDetails(session));
 const details = new Details({ onPin: togglePin, onClose: (session) => clients.focus(session) });
-const messages = new Messages(lines, (topic) => follow(topic));
+const messages = new Messages(lines, showTopic);
 const events = new Events();
 const filters = new Filters({
   onFilter: (filter) => ask({ filter }),
@@ -125,12 +125,12 @@ function followAll() {
   // First, so that what is refused is this: who may follow it may know the rest.
   follow("$events");
   for (const topic of topicNames.slice(0, FOLLOWED_MAX)) follow(topic);
-  if (lines.shown !== "") follow(lines.shown);
+  follow(lines.shown);
   askTopics();
 }
 
 function follow(topic) {
-  if (topic === "" || followed.has(topic) || isSuspended) return;
+  if (topic === ALL || followed.has(topic) || isSuspended) return;
   if (followed.size >= FOLLOWED_MAX + 3) {
     const other = [...followed].findLast((name) => !name.startsWith("$"));
     unfollow(other);
@@ -143,6 +143,16 @@ function unfollow(topic) {
   if (followed.delete(topic)) link.send({ type: "unsubscribe", topic });
 }
 
+// Of what nothing is held the last messages come once more.
+function showTopic(topic, isHeld) {
+  if (topic !== ALL && !isHeld && !isSuspended) {
+    unfollow(topic);
+    positions.forget(topic);
+    lines.catchUp();
+  }
+  follow(topic);
+}
+
 function onSubscribed(subscribed) {
   const isOther = positions.onSubscribed(subscribed);
   if (subscribed.topic === "$events" && state.watch !== "allowed") {
@@ -150,7 +160,10 @@ function onSubscribed(subscribed) {
     watch();
   }
   // Another history: its numbers of connections mean others.
-  if (subscribed.topic === "$reports" && isOther) blocks.clear();
+  if (subscribed.topic === "$reports" && isOther) {
+    blocks.clear();
+    details.close();
+  }
   if (subscribed.topic === "$clients" && subscribed.answer !== "ok") rewatchClients();
 }
 
@@ -204,7 +217,7 @@ async function watchClients() {
 
 function onMessage(text) {
   const message = envelope(text);
-  if (message === undefined) return;
+  if (message === undefined || !positions.has(message.topic)) return undefined;
   const isNew = positions.onMessage(message.topic, message.offset);
   switch (message.topic) {
     case "$clients": return roster.apply(JSON.parse(message.data));
@@ -246,8 +259,9 @@ function searchServer(search) {
   clearTimeout(searchTimer);
   if (search.trim() === "" || !roster.isPart) return;
   searchTimer = setTimeout(async () => {
+    const mine = generation;
     const answer = await link.ask(`/api/clients?limit=${FOUND_MAX}&search=${encodeURIComponent(search.trim())}`);
-    if (answer === undefined) return;
+    if (mine !== generation || answer === undefined) return;
     roster.add(answer.rows);
     draw();
   }, SEARCH_AFTER_MS);
@@ -283,7 +297,9 @@ function show() {
 
 // What the reader does.
 
-function ask(change) {
+// `words`: what is said about it, until something else is asked for.
+function ask(change, words = "") {
+  hint = words;
   asked = { ...asked, ...change };
   history.replaceState(null, "", `${location.pathname}${location.search}${format(asked)}`);
   draw();
@@ -300,11 +316,9 @@ function nextSort() {
 
 function togglePin(client) {
   const pins = new Set(asked.pins);
-  if (!pins.delete(client)) {
-    hint = pins.size >= PINS_MAX ? `${PINS_MAX} are pinned already; unpin one first` : "";
-    if (hint === "") pins.add(client);
-  }
-  ask({ pins });
+  if (pins.delete(client)) return ask({ pins });
+  if (pins.size >= PINS_MAX) return ask({}, `${PINS_MAX} are pinned already; unpin one first`);
+  return ask({ pins: pins.add(client) });
 }
 
 function openDetails(session) {
@@ -385,7 +399,7 @@ function drawClients(isLive, why) {
   order.refresh(roster.rows, asked, clients.isHeld, Date.now());
   const { total, counts } = roster.others;
   const isKnown = roster.loaded && why === undefined;
-  filters.draw({ ...asked, counts: isKnown ? { all: total, slow: slowCount(counts), quiet: roster.withoutReports } : {} });
+  filters.draw({ ...asked, counts: isKnown ? { all: total, slow: slowCount(counts), quiet: counts.unclear ?? 0 } : {} });
   const part = roster.isPart ? `; here are the ${count(roster.rows.size)} farthest behind, search asks the server for others` : "";
   const held = clients.isHeld ? `order held${order.moves > 0 ? `, ${count(order.moves)} would move` : ""}` : "";
   setText(element("order"), hint !== "" ? hint : isKnown && order.sessions.length > 0 ? `by ${asked.sort}${held === "" ? "" : `, ${held}`}${part}` : "");

@@ -15,15 +15,17 @@ export class Lines {
   // Messages that came and were not drawn, of what is shown.
   notShown = 0;
   #held = new Map();
+  // The topic of which lines are held beyond all others, since it is shown.
+  #extra;
   #waiting = [];
   // What was there already is drawn at once.
   #isCatchingUp = true;
 
   take(line) {
-    const of = this.#held.get(line.topic) ?? [];
-    if (this.#held.has(line.topic) || this.#held.size < TOPICS_MAX) this.#held.set(line.topic, of);
-    of.push(line);
-    if (of.length > LINES_MAX) of.shift();
+    if (!this.#held.has(line.topic) && this.#held.size < TOPICS_MAX) this.#held.set(line.topic, []);
+    const of = this.#held.get(line.topic);
+    of?.push(line);
+    if (of?.length > LINES_MAX) of.shift();
     if (this.shown !== ALL && this.shown !== line.topic) return;
     this.#waiting.push(line);
     if (this.#waiting.length > LINES_MAX) {
@@ -43,6 +45,14 @@ export class Lines {
   // Shows another topic, or all; gives what is held of it, oldest first.
   show(topic) {
     [this.shown, this.#waiting, this.notShown] = [topic, [], 0];
+    if (this.#extra !== undefined && this.#extra !== topic) {
+      this.#held.delete(this.#extra);
+      this.#extra = undefined;
+    }
+    if (topic !== ALL && !this.#held.has(topic)) {
+      if (this.#held.size >= TOPICS_MAX) this.#extra = topic;
+      this.#held.set(topic, []);
+    }
     const held = topic === ALL ? [...this.#held.values()].flat() : (this.#held.get(topic) ?? []);
     return byTime(held.slice()).slice(-LINES_MAX);
   }

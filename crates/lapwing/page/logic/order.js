@@ -1,6 +1,6 @@
 // Which rows are listed, and in which order; nothing moves under a reader.
 import { rank } from "./cause.js";
-import { isSlow, lag, lateness, ratio, reports } from "./client.js";
+import { isSlow, lag, lateness, ratio } from "./client.js";
 
 // By what rows can be sorted: the value, and whether large ones come first.
 export const SORTS = new Map([
@@ -17,7 +17,8 @@ export const SORTS = new Map([
 export const FILTERS = new Map([
   ["all", () => true],
   ["slow", isSlow],
-  ["quiet", (row) => !reports(row)],
+  // As the sentence counts them.
+  ["quiet", (row) => row.cause === "unclear"],
 ]);
 
 // How often rows are sorted anew.

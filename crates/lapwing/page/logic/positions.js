@@ -13,6 +13,12 @@ export class Positions {
     this.#places.set(topic, { epoch, offset, live: offset });
   }
 
+  // Whether it has a place there: a message that comes before is of a subscription that was given up.
+  has(topic) {
+    return this.#places.has(topic);
+  }
+
+  // From here on it begins there anew.
   forget(topic) {
     this.#places.delete(topic);
   }

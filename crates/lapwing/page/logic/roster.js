@@ -1,5 +1,5 @@
 // The clients as the page knows them: a list from `/api/clients`, then what `$clients` changes.
-import { lateness, reports } from "./client.js";
+import { lateness } from "./client.js";
 
 // Rows that are held; beyond it those that are the least behind are let go, and a search asks the server.
 export const ROWS_MAX = 5000;
@@ -56,12 +56,6 @@ export class Roster {
     const counts = { ...this.counts };
     if (own === 1 && counts.unclear > 0) counts.unclear -= 1;
     return { total: Math.max(0, this.total - own), counts };
-  }
-
-  get withoutReports() {
-    let found = 0;
-    for (const row of this.rows.values()) found += reports(row) ? 0 : 1;
-    return found;
   }
 
   // Some clients are known to the server alone.

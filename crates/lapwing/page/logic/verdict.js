@@ -1,6 +1,6 @@
 // Whether things are well, in words: the sentence on top of the page, and the chain from source to client.
 import { SLOW, rank, shown, slowCount } from "./cause.js";
-import { behind, count, counted, rate, short, span } from "./form.js";
+import { behind, count, counted, name, rate, short, span } from "./form.js";
 import { lateness, silentMs } from "./client.js";
 
 // Who is named before the others are only counted.
@@ -48,9 +48,9 @@ export function sentence({ watch, roster, topics, lateMs, nowMs }) {
   return parts.filter((part) => part !== "");
 }
 
-// The same as one text.
+// The same as one text, as it stands on the page and is spoken.
 export function text(parts) {
-  return parts.map((part) => (typeof part === "string" ? part : String(part.client))).join("").trim();
+  return parts.map((part) => (typeof part === "string" ? part : name(part.client))).join("").trim();
 }
 
 // What the sentence is about, without numbers that grow: it is told anew when this changes.

@@ -69,8 +69,33 @@ test("another topic shows what is held of it", () => {
   assert.deepEqual([lines.show("a").length, lines.show("a").at(-1).offset], [LINES_MAX, 299]);
   assert.equal(lines.show(ALL).length, LINES_MAX);
   assert.deepEqual(lines.show("c"), []);
+});
+
+test("of more topics than are held the one that is shown is held, as long as it is", () => {
+  const lines = new Lines();
+  const all = () => { for (let topic = 0; topic < 100; topic += 1) lines.take(message(`t${topic}`, 0)); };
+  all();
+  assert.deepEqual([lines.show(`t${TOPICS_MAX - 1}`).length, lines.show(`t${TOPICS_MAX}`).length], [1, 0]);
+  all();
+  all();
+  assert.equal(lines.draw().length, 2);
+  assert.equal(lines.show(`t${TOPICS_MAX}`).length, 2, "shown once more it is still there");
+  assert.equal(lines.show(ALL).length, 3 * TOPICS_MAX);
+  all();
+  assert.equal(lines.show(`t${TOPICS_MAX}`).length, 0, "not shown, it is let go");
+  assert.equal(lines.show("t99").length, 0);
+  all();
+  assert.deepEqual([lines.show("t0").length, lines.show("t99").length], [5, 0]);
+});
+
+test("a topic that is shown before anything came is held like any other", () => {
+  const lines = new Lines();
+  lines.show("a");
   for (let topic = 0; topic < 100; topic += 1) lines.take(message(`t${topic}`, 0));
-  assert.deepEqual([lines.show(`t${TOPICS_MAX - 3}`).length, lines.show("t99").length], [1, 0]);
+  lines.take(message("a", 0));
+  lines.show("t0");
+  lines.take(message("a", 1));
+  assert.equal(lines.show("a").length, 2);
 });
 
 test("a position is what comes next, and is asked for again", () => {
@@ -84,6 +109,9 @@ test("a position is what comes next, and is asked for again", () => {
   assert.deepEqual(positions.request("users", "last:20"), { epoch: "e", offset: 90 });
   assert.equal(positions.onSubscribed({ topic: "users", epoch: "f", from: 0, next: 5 }), true);
   assert.deepEqual(positions.request("users", "last:20"), { epoch: "f", offset: 0 });
+  assert.equal(positions.has("users"), true);
+  positions.forget("users");
+  assert.deepEqual([positions.has("users"), positions.request("users", "last:20")], [false, { from: "last:20" }]);
   positions.onGap({ topic: "none", to: 90 });
   assert.equal(positions.onMessage("none", 3), true);
 });

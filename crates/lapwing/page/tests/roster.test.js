@@ -94,7 +94,8 @@ test("rows are sorted every five seconds, and at once when another order is aske
 test("filter and search say who is listed", () => {
   assert.equal(isWanted(row(1), { filter: "slow", search: "" }), false);
   assert.equal(isWanted(row(1, { cause: "silent" }), { filter: "slow", search: "" }), true);
-  assert.equal(isWanted(row(1), { filter: "quiet", search: "" }), true);
+  assert.equal(isWanted(row(1, { cause: "unclear" }), { filter: "quiet", search: "" }), true);
+  for (const cause of ["source-limited", "silent"]) assert.equal(isWanted(row(1, { cause }), { filter: "quiet", search: "" }), false);
   assert.equal(isWanted(row(1, { client: "Sensor-2" }), { filter: "all", search: " SENSOR " }), true);
   assert.equal(isWanted(row(1), { filter: "all", search: "127.0" }), true);
   assert.equal(isWanted(row(1, { client: undefined }), { filter: "nothing known", search: "x" }), false);

@@ -1,7 +1,7 @@
 // Block times: a small chart for each client that is pinned or slow, and one strip for all others.
 import { CHARTS_MAX, KEPT_MS, STRIP_COLUMNS, STRIP_RATIOS, columns, top } from "../logic/blocks.js";
 import { shown } from "../logic/cause.js";
-import { clock, count, counted, pair, short } from "../logic/form.js";
+import { clock, count, counted, name, pair, short } from "../logic/form.js";
 import { SORT_EVERY_MS } from "../logic/order.js";
 import { Chart, chartPlace } from "./chart.js";
 import { element, make, mark, named, setAttribute, setText } from "./dom.js";
@@ -102,8 +102,8 @@ export class RunChart {
     const before = row?.cause === "silent" ? "silent, last " : "";
     setText(this.#said, last === undefined ? "no block that counts yet" : `${before}${pair(last.elapsed, last.server ?? undefined)}`);
     setAttribute(this.#place.canvas, "aria-label", last === undefined
-      ? `Block times of ${this.#run.client}, ${this.#run.topic}: no block that counts yet`
-      : `Block times of ${this.#run.client}, ${this.#run.topic}: last ${pair(last.elapsed, last.server ?? undefined)}, ` +
+      ? `Block times of ${name(this.#run.client)}, ${this.#run.topic}: no block that counts yet`
+      : `Block times of ${name(this.#run.client)}, ${this.#run.topic}: last ${pair(last.elapsed, last.server ?? undefined)}, ` +
         `between ${short(Math.min(...known))} and ${short(Math.max(...known))} in 5 min; ${row?.cause ?? "gone"}`);
     this.#chart.draw({ columns: data, from, to, top: ceiling, hatched: outages, band: cause.colour, stroke: { text: cause.colour } });
   }

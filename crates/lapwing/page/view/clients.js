@@ -21,7 +21,6 @@ export class Clients {
   #made = new Map();
   #spaces = [];
   #current;
-  #focus = false;
   #pointer = false;
   #view = { sessions: [], rows: new Map(), pins: new Set(), nowMs: 0, isStale: false, sort: "behind", turned: false };
   #does;
@@ -42,18 +41,21 @@ export class Clients {
     this.#body.addEventListener("pointerenter", (event) => { this.#pointer = event.pointerType !== "touch"; });
     this.#body.addEventListener("pointerleave", () => { this.#pointer = false; });
     this.#body.addEventListener("focusin", (event) => {
-      this.#focus = true;
       const session = Number(event.target.closest("tr")?.dataset.session);
       if (session !== this.#current) {
         this.#current = session;
         this.#render();
       }
     });
-    this.#body.addEventListener("focusout", () => { this.#focus = false; });
     this.#body.addEventListener("click", (event) => {
       const session = event.target.closest("tr")?.dataset.session;
       if (session !== undefined) does.onOpen(Number(session));
     });
+  }
+
+  // Asked of the document: of a row that is taken away nobody tells that the focus has left it.
+  get #focus() {
+    return this.#body.contains(document.activeElement);
   }
 
   // Whether rows must stay where they are.

@@ -45,6 +45,12 @@ export class Details {
     if (!this.#dialog.open) this.#dialog.showModal();
   }
 
+  // Closes it when the client is one of a server that is gone: another's rows have the same numbers.
+  close() {
+    this.session = undefined;
+    this.#dialog.close();
+  }
+
   draw({ rows, blocks, pins, nowMs, seenMs, outages, isStale }) {
     if (this.session === undefined) return;
     const row = rows.get(this.session);

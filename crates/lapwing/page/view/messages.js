@@ -7,14 +7,15 @@ export class Messages {
   #lines;
   #empty;
 
-  // `onShow(topic)` when another topic is chosen.
+  // `onShow(topic, isHeld)` when another topic is chosen; whether there is anything of it.
   constructor(lines, onShow) {
     this.#lines = lines;
     element("pause").addEventListener("click", () => this.turnPause());
     element("topic").addEventListener("change", (event) => {
       const topic = event.target.value;
-      this.#replace(lines.show(topic));
-      onShow(topic);
+      const held = lines.show(topic);
+      this.#replace(held);
+      onShow(topic, held.length > 0);
       this.draw();
     });
   }
