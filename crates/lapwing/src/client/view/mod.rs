@@ -324,6 +324,7 @@ pub(in crate::client) mod tests {
     use lapwing_wire::block::{BlockTiming, Flags};
     use lapwing_wire::position::Epoch;
     use lapwing_wire::start::Start;
+    use lapwing_wire::time::WallTime;
 
     use super::*;
     use crate::client::event::{Back, Connected, MissedMeanwhile, Mode};
