@@ -78,6 +78,8 @@ class Fake:
         self.commands, self.paths = [], []
         self.failing = set()
         """Paths that are answered with 503."""
+        self.hanging = set()
+        """Paths that are not answered."""
         self._sessions = 9000
         self._stop = threading.Event()
         for ago in range(scene.history_s, 0, -1):
@@ -167,6 +169,8 @@ class Fake:
         self.paths.append(request.path)
         if "Upgrade" in request.headers:
             return None
+        while url.path in self.hanging and not self._stop.wait(0.05):
+            pass
         with self.lock:
             return self._file(url.path) or self._told(url.path, dict(urllib.parse.parse_qsl(url.query)))
 
@@ -187,7 +191,7 @@ class Fake:
             return respond(403, b"this is for the server's own machine\n", "text/plain")
         elif path == "/api/clients":
             found = [row for row in (client.row(clock) for client in self.rows.values()) if query.get("search", "") in row["client"]]
-            found.sort(key=lambda row: -row.get("behind_ms", -1))
+            found.sort(key=lambda row: (row["cause"] in ("source-limited", "unclear"), -row.get("behind_ms", -1)))
             told = {"position": self._position("$clients"), "time": clock(), **self.counts(), "rows": found[: int(query.get("limit", 1000))]}
         else:
             reports = [json.loads(frame)["data"] for frame in self.logs["$reports"].frames[-int(query.get("limit", 1000)):]]

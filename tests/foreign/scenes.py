@@ -30,7 +30,7 @@ class Client:
 
     def row(self, clock):
         """A row of `/api/clients`. `clock(seconds ago)` gives a time as text."""
-        topic = {"topic": self.topic, "next": 105, "lag": self.lag, "cause": self.cause}
+        topic = {"topic": self.topic, "next": 105, "lag": self.lag}
         row = {
             "session": self.session, "client": self.name, "address": self.address, "mode": self.mode, "since": clock(self.age_s),
             "cause": self.cause, "why": WHY[self.cause], "messages": 205, "bytes": 21299, "waits_bytes": self.waits,
@@ -40,7 +40,7 @@ class Client:
             return row
         row["behind_ms"] = self.behind_ms
         topic |= {
-            "behind_ms": self.behind_ms, "block": 8, "block_size": 5, "reported": 84, "elapsed_ms": self.elapsed_ms, "server_ms": self.server_ms,
+            "cause": self.cause, "behind_ms": self.behind_ms, "block": 8, "block_size": 5, "reported": 84, "elapsed_ms": self.elapsed_ms, "server_ms": self.server_ms,
             "reported_at": clock(self.quiet_s if self.cause == "silent" else 1), "drift_ms": self.elapsed_ms - self.server_ms,
             "latency_ms": self.behind_ms + 0.1, "latency_error_ms": 0.1,
         }

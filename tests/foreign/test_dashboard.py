@@ -153,6 +153,57 @@ def test_of_many_topics_the_busiest_are_listed_and_any_can_be_shown(browser):
 
 
 @NEEDS_BROWSER
+def test_a_topic_of_which_no_lines_are_held_is_asked_for_anew(browser):
+    with Fake(scenes.ManyTopics()) as server, browser.open(server.http(), width=1440) as page:
+        page.until(f"{LINES}.length > 20")
+        until(lambda: server.logs["topic-050"].next > 5, "some messages")
+        choose = "(document.getElementById('topic').value = '{0}', document.getElementById('topic').dispatchEvent(new Event('change')), {1}.length)"
+        assert page.run(choose.format("topic-050", LINES)) == 0, "of so many topics only some are held"
+        offsets = "Array.from(document.querySelectorAll('#messages .offset'), (one) => Number(one.textContent)).reverse()"
+        page.until(f"{LINES}.length >= 5 && {LINES}.every((line) => line.includes('topic-050'))")
+        seen = page.run(offsets)
+        assert seen == list(range(seen[0], seen[0] + len(seen))), "each once, in order"
+        assert [command["from"] for command in server.commands if command["topic"] == "topic-050" and command["type"] == "subscribe"] == ["last:20"] * 2
+        # What is held is shown at once, and nothing is asked for.
+        asked = len(server.commands)
+        assert page.run(choose.format("topic-001", LINES)) > 5
+        assert len(server.commands) == asked
+
+
+@NEEDS_BROWSER
+def test_a_question_that_is_not_answered_is_asked_again(browser):
+    with Fake(scenes.Staged()) as server, browser.open(server.http()) as page:
+        ready(page)
+        before = len(server.paths)
+        server.hanging.add("/api/topics")
+        until(lambda: server.paths[before:].count("/api/topics") >= 2, "the question asked again")
+        page.until("document.getElementById('state').textContent === 'live'")
+
+
+@NEEDS_BROWSER
+def test_the_filter_counts_and_lists_whom_the_sentence_cannot_judge(browser):
+    with Fake(scenes.Staged()) as server, browser.open(server.http(), width=1440) as page:
+        ready(page)
+        page.until(f"{SENTENCE}.includes('1 cannot be judged: it sends no reports.')")
+        page.until("document.querySelector('#filters button:nth-child(3)').textContent === 'no reports 1'")
+        page.click("#filters button:nth-child(3)")
+        page.until(f"{NAMES}.join() === 'curl'")
+
+
+@NEEDS_BROWSER
+def test_a_hint_goes_when_something_else_is_done(browser):
+    pins = "&".join(f"pin=other-{place}" for place in range(12))
+    with Fake(scenes.Staged()) as server, browser.open(server.http(f"/#{pins}"), width=1440) as page:
+        ready(page)
+        order = "document.getElementById('order').textContent"
+        page.press("j")
+        page.press("p")
+        page.until(f"{order} === '12 are pinned already; unpin one first'")
+        page.press("s")
+        page.until(f"{order}.startsWith('by block')")
+
+
+@NEEDS_BROWSER
 def test_frames_with_a_thousand_changing_clients(browser, capsys):
     """Measured, not judged: how fast a page scrolls says as much about the machine."""
     with Fake(scenes.Crowd()) as server, browser.open(server.http(), width=1440, height=1000) as page:
@@ -218,6 +269,11 @@ def test_hostile_names_and_texts_are_shown_as_text_and_cut(browser):
             assert text.isprintable(), text
         assert all(len(name) <= 200 for name in page.run(NAMES))
         page.until(f"{SENTENCE}.includes('and 3 more')")
+        labels = "Array.from(document.querySelectorAll('[aria-label]'), (one) => one.getAttribute('aria-label'))"
+        page.until(f"{labels}.filter((label) => label.startsWith('Block times of ')).length === {len(scenes.HOSTILE_NAMES)}")
+        page.until("document.getElementById('spoken').textContent.includes('and 3 more')")
+        for text in (*page.run(labels), page.run("document.getElementById('spoken').textContent")):
+            assert text.isprintable(), text
         assert page.run("document.documentElement.scrollWidth <= innerWidth")
         page.press("j")
         page.press("Enter")
@@ -237,6 +293,9 @@ def test_a_server_that_comes_back_as_another_is_taken_as_such(browser):
         page.press("p")
         page.until("location.hash === '#pin=sensor-2'")
         page.press("Escape")
+        page.press("j")
+        page.press("Enter")
+        page.until("document.getElementById('details').open")
         first.stop()
         page.until(f"/^Lost the server [0-9]+ s ago, (next try in [0-9]+ s|trying now)\\. What you see is from \\d\\d:\\d\\d:\\d\\d\\.$/.test({SENTENCE})")
         page.until("document.getElementById('alarm').textContent === 'Lost the server. What you see is old.'")
@@ -247,6 +306,7 @@ def test_a_server_that_comes_back_as_another_is_taken_as_such(browser):
         with Fake(scenes.Crowd(12), port=first.port) as second:
             page.until(f"{STATE} === 'live' && {SENTENCE}.startsWith('9 of 12 clients keep up. 3 do not: client-0001 ')")
             page.until(f"{NAMES}.length === 12 && {NAMES}.every((name) => name.startsWith('client-'))")
+            page.until("!document.getElementById('details').open")
             assert page.run("document.querySelector('main').className") == ""
             assert page.run("document.getElementById('alarm').textContent") == ""
             asked = {command["topic"]: command for command in second.commands}

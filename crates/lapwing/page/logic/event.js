@@ -1,6 +1,6 @@
 // What happened on the server, as lines: a mark, a word as on the console, a sentence.
 import { shown } from "./cause.js";
-import { behind, bytes, count, counted, name, span, visible } from "./form.js";
+import { behind, bytes, count, counted, passing, span, visible } from "./form.js";
 
 // Above this many of one kind in one second a kind is one line, as on the console.
 const SHOWN_PER_SECOND_MAX = 20;
@@ -45,13 +45,16 @@ function words(event) {
   switch (event.event) {
     case "ready": return `ready on ${event.address}`;
     case "joined": {
-      const places = Object.entries(event.from ?? {}).map(([topic, offset]) => `${topic} ${offset}`).join(", ") || "no topic yet";
+      const places = placesWords(event.from) || (event.mode === "echo" ? "its messages go back" : "no topic yet");
       const wait = event.waiting > 0 ? `; ${counted(event.waiting, "message")} to catch up` : "";
-      return event.away_ms === undefined ? `joined from ${event.address} (${event.mode}): ${places}${wait}` : `is back after ${span(event.away_ms)}: ${places}${wait}`;
+      const who = event.who === undefined ? "" : ` as "${event.who}"`;
+      const came = event.away_ms === undefined ? `joined from ${event.address} (${event.mode})` : `is back after ${passing(event.away_ms)}`;
+      return `${came}${who}: ${places}${wait}`;
     }
     case "left": {
-      const why = event.reason || (event.by === "client" ? "it closed" : event.by === "server" ? "we closed" : "the connection broke");
-      return `left after ${span(event.stayed_ms)}: ${event.code}, ${why}; ${counted(event.messages, "message")}, ${bytes(event.bytes)}`;
+      const last = placesWords(event.last);
+      return `left after ${passing(event.stayed_ms)}: ${event.code}, ${endWords(event)}; ${counted(event.messages, "message")}, ${bytes(event.bytes)}` +
+        `${last === "" ? "" : `, ${last}`}${tallyWords("missed", event.missed)}${tallyWords("behind by", event.behind)}${tallyWords("no longer kept", event.gone)}`;
     }
     case "said": return saidWords(event);
     case "slow": {
@@ -70,6 +73,26 @@ function words(event) {
   }
 }
 
+// `users 13, arrays 35`
+function placesWords(places) {
+  return Object.entries(places ?? {}).map(([topic, offset]) => `${topic} ${offset}`).join(", ");
+}
+
+// `; missed 12 of users`, or nothing.
+function tallyWords(what, tally) {
+  const counts = Object.entries(tally ?? {}).map(([topic, many]) => `${count(many)} of ${topic}`);
+  return counts.length === 0 ? "" : `; ${what} ${counts.join(", ")}`;
+}
+
+// Who ended it, and why; what a client says about that is quoted.
+function endWords({ by, reason }) {
+  switch (by) {
+    case "client": return reason ? `it closed: "${reason}"` : "it closed";
+    case "server": return reason ? `${reason}, we closed` : "we closed";
+    default: return reason || "the connection broke";
+  }
+}
+
 // As on the console.
 const GAPS = {
   retention: "it was further behind than the topic keeps", policy: "the topic's policy jumped ahead", damage: "damaged", purge: "removed",
@@ -78,11 +101,6 @@ const GAPS = {
 function saidWords({ text, left_out: leftOut, binary_bytes: binaryBytes, begins }) {
   if (binaryBytes !== undefined) return `${counted(binaryBytes, "byte")}: ${begins}`;
   return `"${text}"${leftOut > 0 ? ` and ${count(leftOut)} more bytes` : ""}`;
-}
-
-// Who, for one line of text.
-export function whole({ client, text }) {
-  return client === undefined ? text : `${name(client)} ${text}`;
 }
 
 function pick({ mark, colour }) {

@@ -25,6 +25,11 @@ export function short(ms) {
   return size < 99_950 ? `${fixed(ms / 1000, 1)} s` : span(ms);
 }
 
+// A length of time that is told in passing: 0.2 ms, 1.3 s, 2 m 20 s.
+export function passing(ms) {
+  return ms < 59_950 ? short(ms) : span(Math.max(60_000, ms));
+}
+
 // A round trip: on one machine it is shorter than a tenth of a millisecond, and not 0.
 export function fine(ms) {
   if (!(ms >= 0 && ms < 0.095)) return short(ms);

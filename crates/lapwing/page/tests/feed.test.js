@@ -4,12 +4,14 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { format, parse } from "../logic/address.js";
 import { Announcer, EVERY_MS } from "../logic/announcer.js";
-import { line, lines as eventLines, whole } from "../logic/event.js";
-import { LINE_CHARACTERS_MAX } from "../logic/form.js";
+import { line, lines as eventLines } from "../logic/event.js";
+import { LINE_CHARACTERS_MAX, name } from "../logic/form.js";
 import { ALL, DRAWN_PER_SECOND, LINES_MAX, Lines, TOPICS_MAX, envelope } from "../logic/lines.js";
 import { Positions } from "../logic/positions.js";
 import { hint, isFinal, waitMs } from "../logic/retry.js";
 
+// As the page sets it: who, then what.
+const whole = ({ client, text }) => (client === undefined ? text : `${name(client)} ${text}`);
 const message = (topic, offset) => ({ topic, offset, time: `2026-11-22T19:00:00.${String(offset).padStart(6, "0")}Z`, data: "1" });
 
 test("an envelope is read by its layout, and its data stays as it came", () => {
@@ -120,9 +122,21 @@ test("an event is a sentence that begins with its client", () => {
   const slow = line({ event: "slow", time: "T", client: "sensor-2", topic: "arrays", behind_ms: 8800, blocks: 2, cause: "network slow" });
   assert.deepEqual([slow.mark, slow.colour, whole(slow)], ["◆", "network", "sensor-2 is 8.8 s behind on arrays after 2 blocks: network slow"]);
   assert.equal(whole(line({ event: "left", client: "a", stayed_ms: 52_900, code: 1006, by: "network", reason: "connection reset", messages: 183, bytes: 32_051 })),
-    "a left after 52 s: 1006, connection reset; 183 messages, 31.3 KiB");
+    "a left after 52.9 s: 1006, connection reset; 183 messages, 31.3 KiB");
+  const left = (by, reason, more = {}) => line({ event: "left", client: "a", stayed_ms: 1463, code: 1000, by, reason, messages: 5, bytes: 520, last: { arrays: 54 }, ...more }).text;
+  assert.equal(left("client", ""), "left after 1.5 s: 1000, it closed; 5 messages, 520 B, arrays 54");
+  assert.equal(left("client", "we closed"), 'left after 1.5 s: 1000, it closed: "we closed"; 5 messages, 520 B, arrays 54');
+  assert.equal(left("server", ""), "left after 1.5 s: 1000, we closed; 5 messages, 520 B, arrays 54");
+  assert.equal(left("server", "took nothing for 30 s"), "left after 1.5 s: 1000, took nothing for 30 s, we closed; 5 messages, 520 B, arrays 54");
+  assert.equal(left("network", "", { stayed_ms: 59_980, last: {} }), "left after 1 m 0 s: 1000, the connection broke; 5 messages, 520 B");
+  assert.equal(left("client", "", { missed: { users: 12 }, behind: { users: 4212, arrays: 1 }, gone: { users: 3900 } }),
+    "left after 1.5 s: 1000, it closed; 5 messages, 520 B, arrays 54; missed 12 of users; behind by 4,212 of users, 1 of arrays; no longer kept 3,900 of users");
   assert.equal(whole(line({ event: "joined", client: "a", address: "127.0.0.1:1", mode: "plain", from: { users: 13 }, waiting: 6 })),
     "a joined from 127.0.0.1:1 (plain): users 13; 6 messages to catch up");
+  const joined = (more) => line({ event: "joined", client: "a", address: "127.0.0.1:1", mode: "lapwing.v1", from: { users: 13, arrays: 35 }, waiting: 0, ...more }).text;
+  assert.equal(joined({ who: "web" }), 'joined from 127.0.0.1:1 (lapwing.v1) as "web": users 13, arrays 35');
+  assert.equal(joined({ who: "web", away_ms: 1302 }), 'is back after 1.3 s as "web": users 13, arrays 35');
+  assert.equal(joined({ mode: "echo", from: {} }), "joined from 127.0.0.1:1 (echo): its messages go back");
   assert.equal(whole(line({ event: "gap", client: "a", topic: "t", from: 42, to: 50, reason: "retention" })),
     "a missed t 42-49 (8 messages): it was further behind than the topic keeps");
   assert.equal(whole(line({ event: "gap", client: "a", topic: "t", from: 42, to: 50, reason: "a word of later" })), "a missed t 42-49 (8 messages): a word of later");
