@@ -17,6 +17,8 @@ pub struct Pace {
     slow_reports: u64,
     good_blocks: u64,
     drifts: bool,
+    /// It is behind by at least so much, where our own time for what it reports is not known any more.
+    at_least_ms: f64,
 }
 
 /// A change that is told.
@@ -45,6 +47,7 @@ impl Pace {
         let (Some(span), Some(server_ms)) = (report.span_ms, server_ms) else {
             return (None, None);
         };
+        self.at_least_ms = 0.0;
         let drift = span - server_ms;
         self.drift_ms += drift;
         self.ran_ms += server_ms;
@@ -68,10 +71,23 @@ impl Pace {
         (Some(drift), self.change(most_are_slow))
     }
 
+    /// Takes a report of messages that are no longer held, so that our own time for them is not known: they reached the client at
+    /// least `late_ms` after they were made. Whoever is so far behind that nobody remembers is slow, and not well.
+    pub fn on_forgotten(&mut self, report: &Report, late_ms: f64) -> Option<Change> {
+        if !report.is_wholly_timed() || late_ms <= SLOW_MS_MIN {
+            return None;
+        }
+        self.at_least_ms = late_ms;
+        self.slow_blocks += report.blocks;
+        self.slow_reports += 1;
+        self.good_blocks = 0;
+        self.change(true)
+    }
+
     /// How far behind the client is: the sum of drift since it came, without what its clock runs faster or slower than ours.
     #[must_use]
     pub fn behind_ms(&self) -> f64 {
-        self.drift_ms - self.skew.at(self.ran_ms)
+        (self.drift_ms - self.skew.at(self.ran_ms)).max(self.at_least_ms)
     }
 
     /// Whether it falls behind, from the report that began it to the one that ended it.
@@ -198,6 +214,34 @@ mod tests {
         let back = Flags::INTERRUPTED.with(Flags::CATCHUP);
         pace.on_report(&report(1, 3300.0, back), Some(2000.0));
         assert_eq!(pace.behind_ms(), 1300.0);
+    }
+
+    #[test]
+    fn who_is_farther_behind_than_anybody_remembers_is_slow() {
+        let mut pace = Pace::default();
+        assert_eq!(
+            pace.on_forgotten(&report(1, 3000.0, Flags::NONE), 20.0),
+            None,
+            "that is no lateness"
+        );
+        assert_eq!(
+            pace.on_forgotten(&report(1, 3000.0, Flags::CATCHUP), 4000.0),
+            None,
+            "it still catches up"
+        );
+        assert_eq!(pace.behind_ms(), 0.0);
+        assert_eq!(pace.on_forgotten(&report(1, 3000.0, Flags::NONE), 4000.0), None);
+        let slow = pace.on_forgotten(&report(1, 3000.0, Flags::NONE), 4100.0);
+        assert_eq!(
+            (slow, pace.behind_ms(), pace.drifts()),
+            (Some(Change::Slow(2)), 4100.0, true)
+        );
+        // It jumped to what is held, and keeps up from there.
+        for _ in 0..2 {
+            assert_eq!(pace.on_report(&report(1, 1000.0, Flags::NONE), Some(1000.0)).1, None);
+        }
+        let (_, change) = pace.on_report(&report(1, 1000.0, Flags::NONE), Some(1000.0));
+        assert_eq!((change, pace.behind_ms()), (Some(Change::KeepsUp), 0.0));
     }
 
     #[test]

@@ -803,9 +803,15 @@ fn sight(topic: &Topic, report: &Report, session: &Session, common: &Common, fee
         Some((made, _)) => Duration::from_nanos(Now::read().mono.saturating_sub(made)),
         None => Duration::MAX,
     };
+    let forgotten = || {
+        let first = memory.first();
+        let (made, _) = memory.instants(first, first).filter(|_| report.last < first)?;
+        Some(Duration::from_nanos(Now::read().mono.saturating_sub(made)))
+    };
     Sight {
         server_ms: spanned.map(|(before, last)| last.saturating_sub(before) as f64 / 1e6),
         appended: spanned.or_else(|| instants(report.last)).map(|(_, last)| last),
+        forgotten: forgotten(),
         waiting,
         waited: if waiting > 0 { waited() } else { Duration::ZERO },
         path: socket.path(),

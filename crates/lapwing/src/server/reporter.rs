@@ -82,6 +82,8 @@ pub struct Sight {
     pub server_ms: Option<f64>,
     /// When the last of them was appended, on the monotonic clock.
     pub appended: Option<u64>,
+    /// Where none of them is held any more: for how long the oldest has been that still is.
+    pub forgotten: Option<Duration>,
     /// Messages that wait in the log for this client.
     pub waiting: u64,
     /// For how long the oldest of them has.
@@ -147,7 +149,10 @@ impl Reporter {
 
     /// Takes a report that is plausible; gives what is new.
     pub fn on_report(&mut self, report: &Report, sight: &Sight, now: Now) -> Option<News> {
-        let (drift_ms, change) = self.pace.on_report(report, sight.server_ms);
+        let (drift_ms, mut change) = self.pace.on_report(report, sight.server_ms);
+        if let (Some(held), Some(age_ms)) = (sight.forgotten, report.age_ms) {
+            change = change.or(self.pace.on_forgotten(report, held.as_secs_f64() * 1e3 - age_ms));
+        }
         let blocks = report.blocks as f64;
         let counts = drift_ms.is_some();
         self.last = Some(Reported {
