@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 
 import pytest
+from jsonschema import Draft202012Validator
 
 import scenes
 from fake import PAGE, Fake
@@ -253,6 +254,18 @@ def test_no_row_moves_under_the_pointer_or_the_focus(browser):
         assert page.run(NAMES)[0] == "sensor-12"
         page.press("Escape")
         page.until(f"{NAMES}[0] === 'sensor-2'")
+
+
+@NEEDS_BROWSER
+def test_a_row_that_is_taken_away_takes_the_hold_with_it(browser):
+    with Fake(scenes.Staged()) as server, browser.open(server.http(), width=1440, height=1200) as page:
+        ready(page)
+        page.press("j")
+        page.press("End")
+        page.until("document.activeElement.textContent === 'curl'")
+        page.until("document.getElementById('order').textContent.includes('order held')")
+        page.press("f")
+        page.until(f"{NAMES}.length === 3 && !document.getElementById('order').textContent.includes('order held')")
 
 
 @NEEDS_BROWSER
@@ -597,6 +610,15 @@ def keys(value):
 def test_what_the_fake_tells_is_what_the_protocol_says(path):
     with Fake(scenes.Staged()) as server, urllib.request.urlopen(server.http(path), timeout=30) as answer:
         assert keys(json.load(answer)) == keys(example(path))
+
+
+@pytest.mark.parametrize("path", ["/api/topics", "/api/clients", "/api/reports"])
+@pytest.mark.parametrize("scene", [scenes.Staged, scenes.Crowd, scenes.Hostile, scenes.Waiting])
+def test_what_the_fake_tells_is_as_it_is_described(path, scene):
+    document = json.loads((PAGE.parents[2] / "docs/openapi.json").read_text())
+    schema = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    with Fake(scene()) as server, urllib.request.urlopen(server.http(path), timeout=30) as answer:
+        Draft202012Validator({**schema, "components": document["components"]}).validate(json.load(answer))
 
 
 def sources(folder):

@@ -63,7 +63,7 @@ def test_a_listener_that_joins_appears_with_its_block_times_and_goes_when_it_lea
             assert page.run(cell("sensor-1", 0) + "[0]") == "●"
             assert listener.stop() == 0
         page.until(f"{SENTENCE} === 'No clients yet.' && document.getElementById('rows').hidden")
-        page.until(f"{LISTED}.some((line) => /left sensor-1 left after \\d+ s: 1000, /.test(line))")
+        page.until(f"{LISTED}.some((line) => /left sensor-1 left after [\\d.]+ s: 1000, /.test(line))")
         check_quiet(page, server.address)
 
 
