@@ -949,8 +949,19 @@ mod tests {
         };
         view.on_said(&said, at(120_000));
         for (symbols, size, parts) in [
-            (Symbols::Unicode, SIZE_MIN, ["feed.ndjson: disk full after … ", " … "]),
-            (Symbols::Ascii, SIZE_MIN, ["feed.ndjson: disk full after ... ", " ... "]),
+            (
+                Symbols::Unicode,
+                SIZE_MIN,
+                ["feed.ndjson: disk full after ", "41,208 messages; reading is paused … "],
+            ),
+            (
+                Symbols::Ascii,
+                SIZE_MIN,
+                [
+                    "feed.ndjson: disk full after ",
+                    "41,208 messages; reading is paused ... ",
+                ],
+            ),
             (
                 Symbols::Unicode,
                 (60, 30),
