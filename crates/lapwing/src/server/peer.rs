@@ -451,7 +451,7 @@ impl Peer {
                 Some(topic) => vec![topic],
                 None => {
                     let message = format!(
-                        "there is no topic {name}; {}",
+                        "there is no topic \"{name}\"; {}",
                         common.topics.there_are(|name| passes.may_listen(self.key, name))
                     );
                     return self.refuse("unknown_topic", message, Some(name.clone()));

@@ -128,12 +128,12 @@ fn item_14_a_topic_that_is_not_there_is_404_and_the_answer_lists_those_that_are(
     check(
         &stream(&server, "topics=users,nope"),
         404,
-        "there is no topic nope; there are users, orders",
+        "there is no topic \"nope\"; there are users, orders",
     );
     check(
         &stream(&server, "from=nope:3"),
         404,
-        "there is no topic nope, named in from=; there are users, orders",
+        "there is no topic \"nope\", named in from=; there are users, orders",
     );
 }
 

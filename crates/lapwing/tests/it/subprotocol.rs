@@ -248,7 +248,7 @@ fn a_command_that_cannot_be_obeyed_gets_an_error_and_the_connection_lives() {
     refused(
         "{\"type\":\"subscribe\",\"topic\":\"c\"}",
         "unknown_topic",
-        "there is no topic c; there are a, b",
+        "there is no topic \"c\"; there are a, b",
     );
     publish(&server, "a", "1");
     assert_eq!(client.message().data, 1);
