@@ -492,6 +492,7 @@ fn e8_no_token_stands_in_the_log_wherever_it_was_sent() {
             ("Sec-WebSocket-Protocol", token),
             ("Sec-WebSocket-Key", token),
             ("Origin", &format!("https://me:{token}@example.org")),
+            ("Last-Event-ID", token),
             ("Host", &format!("me:{token}@example.org")),
         ];
         for header in headers {
@@ -507,6 +508,9 @@ fn e8_no_token_stands_in_the_log_wherever_it_was_sent() {
             format!("/?authorization=Bearer%20{token}"),
             format!("/?{token}"),
             format!("/?topics=quiet&from={token}"),
+            format!("/?topics={token}"),
+            format!("/?topics=quiet&from={token}:1"),
+            format!("/topics/{token}/events"),
             format!("/{token}"),
             format!("/topics/{token}/messages"),
             format!("/healthz?token={token}"),
