@@ -44,6 +44,7 @@ def bound(connections):
         "messages that are not whole (--max-unfinished)": 256 * MIB,
         "bodies that are published (--max-bodies)": 64 * MIB,
         "lines for the console": 8 * MIB,
+        "what happened, kept for those who watch ($events, $reports), and on its way there": (16 + 16 + 8) * MIB,
     }
     whole = sum(parts.values())
     parts["a quarter of that, for what the allocator keeps between them"] = whole // 4
