@@ -129,5 +129,5 @@ fn a_topic_that_is_not_there_is_told() {
     let end = start(&server.url, &[SHORT, &["--clients", "2", "--topics", "nope"]].concat())
         .finish()
         .with_code(2);
-    end.said("there is no topic \"nope\"; there is users");
+    end.said("there is no topic \\\"nope\\\"; there is users");
 }
