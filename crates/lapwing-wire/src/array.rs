@@ -23,6 +23,12 @@ impl ArrayWriter {
         Self { topic, number, dtype }
     }
 
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
     /// The number of the topic.
     #[must_use]
     pub fn number(&self) -> u32 {

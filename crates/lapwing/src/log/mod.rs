@@ -7,12 +7,12 @@ pub mod batch;
 pub mod bell;
 pub mod committer;
 pub mod cut;
-pub mod deflated;
 mod grant;
 pub mod hold;
 pub mod lag;
 pub mod lineage;
 pub mod memory;
+pub mod newest;
 pub mod queue;
 pub mod reader;
 pub mod retention;
@@ -23,6 +23,7 @@ pub mod store;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 
+use lapwing_wire::array::ArrayWriter;
 use lapwing_wire::control::Level;
 use lapwing_wire::envelope::EnvelopeWriter;
 use lapwing_wire::position::{Epoch, Offset};
@@ -33,12 +34,12 @@ use appender::Appender;
 pub use appender::{AppendError, Appended, MESSAGE_BYTES_MAX};
 use batch::Batch;
 use bell::Ring;
-use deflated::Deflated;
 pub use grant::Grant;
 use hold::Hold;
 use lag::OnLag;
 use lineage::Lineage;
 use memory::{Memory, MemoryWriter};
+use newest::Shared;
 use queue::Queue;
 use reader::View;
 use retention::Retention;
@@ -66,8 +67,10 @@ pub struct Log {
     /// Bytes of frames that became visible since the start.
     bytes_taken: AtomicU64,
     bells: RwLock<Vec<Arc<dyn Ring>>>,
-    /// Of envelopes, and of bare payloads.
-    deflated: [Deflated; 2],
+    /// What its messages are as binary frames, where they are arrays.
+    arrays: Option<ArrayWriter>,
+    /// Of compressed envelopes, of compressed bare payloads, and of arrays.
+    shared: [Shared; 3],
     /// Connections that follow this topic now.
     followers: AtomicUsize,
     joined: tokio::sync::Notify,
@@ -128,7 +131,8 @@ impl Log {
             ended: AtomicBool::new(false),
             bytes_taken: AtomicU64::new(0),
             bells: RwLock::default(),
-            deflated: Default::default(),
+            arrays: None,
+            shared: Default::default(),
             followers: AtomicUsize::new(0),
             joined: tokio::sync::Notify::new(),
         }
@@ -142,6 +146,19 @@ impl Log {
             self.memory.never_age();
         }
         self
+    }
+
+    /// The same log with messages that are arrays, and can be had as binary frames.
+    #[must_use]
+    pub fn with_arrays(mut self, arrays: Option<ArrayWriter>) -> Self {
+        self.arrays = arrays;
+        self
+    }
+
+    /// What its messages are as binary frames, where they are arrays.
+    #[must_use]
+    pub fn arrays(&self) -> Option<&ArrayWriter> {
+        self.arrays.as_ref()
     }
 
     /// How many bytes the topic keeps at most: in files if it is durable, otherwise in memory.
@@ -177,13 +194,14 @@ impl Log {
         self.store.as_ref()
     }
 
-    /// What the readers of this view share that is compressed; none for a view that is not.
+    /// What the threads that read this view share; none for a view whose frames cost too little to share them.
     #[must_use]
-    pub fn deflated(&self, view: View) -> Option<&Deflated> {
+    pub fn shared(&self, view: View) -> Option<&Shared> {
         match view {
             View::Canonical | View::Payload | View::Events => None,
-            View::Deflated => Some(&self.deflated[0]),
-            View::DeflatedPayload => Some(&self.deflated[1]),
+            View::Deflated => Some(&self.shared[0]),
+            View::DeflatedPayload => Some(&self.shared[1]),
+            View::Arrays => Some(&self.shared[2]),
         }
     }
 

@@ -27,14 +27,8 @@ pub enum View {
     DeflatedPayload,
     /// Envelopes as server-sent events: text, and no frames.
     Events,
-}
-
-impl View {
-    /// Whether its frames carry bare payloads.
-    #[must_use]
-    pub fn is_bare(self) -> bool {
-        matches!(self, Self::Payload | Self::DeflatedPayload)
-    }
+    /// Binary frames of the messages that are arrays, and envelopes of all others.
+    Arrays,
 }
 
 /// One thread's way to read one view of one log; any number of cursors share it.

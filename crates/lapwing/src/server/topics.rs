@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use lapwing_wire::position::Offset;
+use lapwing_wire::query::Encoding;
 use lapwing_wire::topic::TopicName;
 use tokio::sync::Notify;
 
 use super::reporter::Crowd;
 use crate::log::Log;
+use crate::session::Cursor;
 use crate::source::spec::{Feed, TopicSpec};
 
 /// A topic's place in the list: what a session's cursor names.
@@ -35,6 +38,16 @@ impl Topic {
     #[must_use]
     pub fn name(&self) -> &TopicName {
         &self.config.name
+    }
+
+    /// A place to read it from, with its arrays in this form.
+    #[must_use]
+    pub fn cursor(&self, from: Offset, encoding: Encoding) -> Cursor {
+        let cursor = Cursor::new(self.id.0, from);
+        match encoding {
+            Encoding::Binary if self.log.arrays().is_some() => cursor.with_arrays(),
+            Encoding::Binary | Encoding::Json => cursor,
+        }
     }
 
     /// Whether publishers fill it.

@@ -9,6 +9,7 @@ use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::{Gap, GapReason, ServerMessage};
 use lapwing_wire::extension::Compression;
 use lapwing_wire::position::Offset;
+use lapwing_wire::query::Encoding;
 use lapwing_wire::topic::TopicName;
 use smallvec::SmallVec;
 
@@ -72,6 +73,8 @@ pub struct Cursor {
     held_up: bool,
     /// What lies there is on its way from a file.
     loading: bool,
+    /// It reads arrays as binary frames.
+    arrays: bool,
 }
 
 impl Cursor {
@@ -84,7 +87,20 @@ impl Cursor {
             sent: Offset::ZERO,
             held_up: false,
             loading: false,
+            arrays: false,
         }
+    }
+
+    /// The same cursor, which reads arrays as binary frames.
+    #[must_use]
+    pub fn with_arrays(self) -> Self {
+        Self { arrays: true, ..self }
+    }
+
+    /// The view that it reads in a session that reads `text` where no array is wanted.
+    #[must_use]
+    fn view(&self, text: View) -> View {
+        if self.arrays { View::Arrays } else { text }
     }
 
     /// The last offset sent.
@@ -144,7 +160,9 @@ pub struct Missed {
 /// One subscriber.
 pub struct Session {
     mode: Mode,
-    view: View,
+    /// The view of its logs that it reads, where that is not arrays.
+    text: View,
+    encoding: Encoding,
     /// The cursor whose turn it is: topics take turns, so that a busy one does not starve a quiet one.
     turn: u16,
     /// Most sessions follow one topic, and tens of thousands of them are to be cheap.
@@ -162,7 +180,8 @@ impl Session {
     pub fn new(mode: Mode, compression: Compression, cursors: Vec<Cursor>) -> Self {
         Self {
             mode,
-            view: mode.view(compression),
+            text: mode.view(compression),
+            encoding: Encoding::Json,
             turn: 0,
             cursors: cursors.into_iter().collect(),
             control: Control::default(),
@@ -171,16 +190,28 @@ impl Session {
         }
     }
 
+    /// The same session, with this form of arrays where nothing else is asked.
+    #[must_use]
+    pub fn with_encoding(self, encoding: Encoding) -> Self {
+        Self { encoding, ..self }
+    }
+
+    /// The form of arrays where nothing else is asked.
+    #[must_use]
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
     /// How the client wants its messages.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// The view of its logs that it reads.
+    /// The view that it reads of a topic.
     #[must_use]
-    pub fn view(&self) -> View {
-        self.view
+    pub fn view(&self, topic: u32) -> View {
+        self.cursor(topic).map_or(self.text, |cursor| cursor.view(self.text))
     }
 
     /// Its cursors.
@@ -195,11 +226,11 @@ impl Session {
         self.cursors.iter().find(|cursor| cursor.topic == topic)
     }
 
-    /// Follows a topic from `offset` on; one that is followed already goes on there.
-    pub fn follow(&mut self, topic: u32, offset: Offset) {
-        match self.cursors.iter_mut().find(|cursor| cursor.topic == topic) {
-            Some(cursor) => cursor.offset = offset,
-            None => self.cursors.push(Cursor::new(topic, offset)),
+    /// Follows a topic at a cursor; one that is followed already goes on there.
+    pub fn follow(&mut self, new: Cursor) {
+        match self.cursors.iter_mut().find(|cursor| cursor.topic == new.topic) {
+            Some(cursor) => (cursor.offset, cursor.arrays) = (new.offset, new.arrays),
+            None => self.cursors.push(new),
         }
     }
 
@@ -217,8 +248,8 @@ impl Session {
             Due::Frames(frames) => Next::Control(frames),
             Due::Closed => Next::Closed,
             Due::Nothing => {
-                prepare(self.view, &self.cursors, readers);
-                next_of_log(self.view, &mut self.cursors, self.turn, readers, bytes_max)
+                prepare(self.text, &self.cursors, readers);
+                next_of_log(self.text, &mut self.cursors, self.turn, readers, bytes_max)
             }
         }
     }
@@ -231,7 +262,7 @@ impl Session {
 
     /// Makes the frames that [`Session::frames`] will give, in a view that the log does not hold.
     pub fn prepare(&self, readers: &mut impl Readers) {
-        prepare(self.view, &self.cursors, readers);
+        prepare(self.text, &self.cursors, readers);
     }
 
     /// The frames that [`Session::next`] would give, and of which cursor, when it would give frames of the log and nothing has to be
@@ -260,7 +291,7 @@ impl Session {
     }
 
     fn read<'r>(&self, cursor: &Cursor, readers: &'r impl Readers, bytes_max: usize) -> Read<'r> {
-        let reader = readers.reader(cursor.topic, self.view);
+        let reader = readers.reader(cursor.topic, cursor.view(self.text));
         reader.read(cursor.offset, bytes_max)
     }
 
@@ -268,7 +299,7 @@ impl Session {
     #[must_use]
     pub fn has_more(&self, readers: &impl Readers) -> bool {
         let more = |cursor: &Cursor| {
-            let log = readers.log(cursor.topic, self.view);
+            let log = readers.log(cursor.topic, cursor.view(self.text));
             cursor.offset < log.next() || log.has_ended()
         };
         !self.control.is_empty() || self.cursors.iter().any(more)
@@ -279,7 +310,7 @@ impl Session {
     #[must_use]
     pub fn overtaken(&self, readers: &impl Readers) -> Option<Missed> {
         self.cursors.iter().enumerate().find_map(|(nth, cursor)| {
-            let log = readers.log(cursor.topic, self.view);
+            let log = readers.log(cursor.topic, cursor.view(self.text));
             let range = cursor.offset..log.let_go();
             let reason = GapReason::Retention;
             (log.on_lag() == OnLag::Close && !range.is_empty()).then_some(Missed { nth, range, reason })
@@ -390,15 +421,21 @@ impl Session {
     pub fn waiting(&self, readers: &impl Readers) -> u64 {
         self.cursors
             .iter()
-            .map(|cursor| readers.log(cursor.topic, self.view).next().since(cursor.offset))
+            .map(|cursor| {
+                readers
+                    .log(cursor.topic, cursor.view(self.text))
+                    .next()
+                    .since(cursor.offset)
+            })
             .sum()
     }
 }
 
 /// Has what lies at these cursors made, in a view that the log does not hold.
-fn prepare(view: View, cursors: &[Cursor], readers: &mut impl Readers) {
-    if view != View::Canonical {
-        for cursor in cursors {
+fn prepare(text: View, cursors: &[Cursor], readers: &mut impl Readers) {
+    for cursor in cursors {
+        let view = cursor.view(text);
+        if view != View::Canonical {
             readers.prepare(cursor.topic, view, cursor.offset);
         }
     }
@@ -406,7 +443,7 @@ fn prepare(view: View, cursors: &[Cursor], readers: &mut impl Readers) {
 
 /// What the cursors' logs have, beginning with the cursor whose turn it is.
 fn next_of_log<'s, 'r>(
-    view: View,
+    text: View,
     cursors: &mut [Cursor],
     turn: u16,
     readers: &'r impl Readers,
@@ -417,7 +454,7 @@ fn next_of_log<'s, 'r>(
     for step in 0..cursors.len() {
         let nth = (usize::from(turn) + step) % cursors.len();
         let cursor = &mut cursors[nth];
-        let reader = readers.reader(cursor.topic, view);
+        let reader = readers.reader(cursor.topic, cursor.view(text));
         if std::mem::take(&mut cursor.held_up)
             && let Some(range) = jump(cursor.offset, reader.log())
         {
