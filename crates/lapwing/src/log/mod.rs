@@ -13,6 +13,7 @@ pub mod hold;
 pub mod lag;
 pub mod lineage;
 pub mod memory;
+pub mod origin;
 pub mod queue;
 pub mod reader;
 pub mod retention;
@@ -39,6 +40,7 @@ use hold::Hold;
 use lag::OnLag;
 use lineage::Lineage;
 use memory::{Memory, MemoryWriter};
+use origin::{Backing, Origin};
 use queue::Queue;
 use reader::View;
 use retention::Retention;
@@ -48,11 +50,10 @@ use store::Store;
 /// One topic's messages.
 pub struct Log {
     topic: TopicName,
-    lineage: Lineage,
+    lineage: RwLock<Lineage>,
     memory: Memory,
-    /// The files of a durable topic.
-    store: Option<Arc<Store>>,
-    /// They were found damaged: what lies behind the damage is not shown, and nothing is appended before they are repaired.
+    backing: Backing,
+    /// Its files were found damaged: what lies behind the damage is not shown, and nothing is appended before they are repaired.
     is_damaged: bool,
     on_lag: OnLag,
     hold: Hold,
@@ -76,7 +77,8 @@ impl Log {
     #[must_use]
     pub fn new(topic: TopicName, epoch: Epoch, retention: Retention) -> Self {
         let memory = Memory::new(retention, Offset::ZERO);
-        Self::with(topic, Lineage::new(epoch), memory, Retries::default(), None, None)
+        let backing = Backing::Nothing;
+        Self::with(topic, Lineage::new(epoch), memory, Retries::default(), backing, None)
     }
 
     /// A log over the files of a durable topic, of which it holds a tail in memory. Its [`committer::Committer`] writes.
@@ -89,7 +91,22 @@ impl Log {
         tail: Retention,
     ) -> Self {
         let memory = Memory::new(tail, store.next());
-        Self::with(topic, store.lineage().clone(), memory, retries, Some(store), closed)
+        let lineage = store.lineage().clone();
+        Self::with(topic, lineage, memory, retries, Backing::Files(store), closed)
+    }
+
+    /// A copy of a stream that several servers have, from `next` on; it holds a tail in memory.
+    #[must_use]
+    pub fn copy_of(topic: TopicName, origin: Arc<dyn Origin>, lineage: Lineage, next: Offset, tail: Retention) -> Self {
+        let memory = Memory::new(tail, next);
+        Self::with(
+            topic,
+            lineage,
+            memory,
+            Retries::default(),
+            Backing::Stream(origin),
+            None,
+        )
     }
 
     fn with(
@@ -97,7 +114,7 @@ impl Log {
         lineage: Lineage,
         memory: Memory,
         retries: Retries,
-        store: Option<Arc<Store>>,
+        backing: Backing,
         closed: Option<AppendError>,
     ) -> Self {
         let next = memory.first();
@@ -105,9 +122,9 @@ impl Log {
         let envelope = EnvelopeWriter::new(&topic);
         Self {
             topic,
-            lineage,
+            lineage: RwLock::new(lineage),
             memory,
-            store,
+            backing,
             is_damaged,
             on_lag: OnLag::default(),
             hold: Hold::default(),
@@ -141,12 +158,13 @@ impl Log {
         self
     }
 
-    /// How many bytes the topic keeps at most: in files if it is durable, otherwise in memory.
+    /// How many bytes the topic keeps at most: in files if it is durable, in the stream that it is a copy of, otherwise in memory.
     #[must_use]
     pub fn bytes_max(&self) -> u64 {
-        match &self.store {
-            Some(store) => store.bytes_max(),
-            None => self.memory.retention().bytes,
+        match &self.backing {
+            Backing::Files(store) => store.bytes_max(),
+            Backing::Stream(origin) => origin.bytes_max(),
+            Backing::Nothing => self.memory.retention().bytes,
         }
     }
 
@@ -159,7 +177,7 @@ impl Log {
     /// The name of this history.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.lineage.current()
+        self.lineage.read().unwrap_or_else(PoisonError::into_inner).current()
     }
 
     /// What is held in memory.
@@ -171,7 +189,31 @@ impl Log {
     /// The files of a durable topic.
     #[must_use]
     pub fn store(&self) -> Option<&Arc<Store>> {
-        self.store.as_ref()
+        match &self.backing {
+            Backing::Files(store) => Some(store),
+            Backing::Nothing | Backing::Stream(_) => None,
+        }
+    }
+
+    /// The stream that it is a copy of.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Arc<dyn Origin>> {
+        match &self.backing {
+            Backing::Stream(origin) => Some(origin),
+            Backing::Nothing | Backing::Files(_) => None,
+        }
+    }
+
+    /// Whether it has more than what is in memory.
+    #[must_use]
+    pub fn is_backed(&self) -> bool {
+        !matches!(self.backing, Backing::Nothing)
+    }
+
+    /// Whether it is a copy that may be behind, since its origin cannot be reached.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.origin().is_some_and(|origin| origin.is_stale())
     }
 
     /// What the readers of this view share that is compressed; none for a view that is not.
@@ -199,15 +241,16 @@ impl Log {
     /// What an acknowledgement means.
     #[must_use]
     pub fn level(&self) -> Level {
-        self.store.as_ref().map_or(Level::None, |store| store.level().into())
+        self.backing.level()
     }
 
     /// The lowest offset retained.
     #[must_use]
     pub fn first(&self) -> Offset {
-        match &self.store {
-            Some(store) => store.first(),
-            None => self.memory.first(),
+        match &self.backing {
+            Backing::Files(store) => store.first(),
+            Backing::Stream(origin) => origin.first().min(self.memory.first()),
+            Backing::Nothing => self.memory.first(),
         }
     }
 
@@ -215,9 +258,10 @@ impl Log {
     /// a hole.
     #[must_use]
     pub fn let_go(&self) -> Offset {
-        match &self.store {
-            Some(store) => store.first(),
-            None => self.memory.let_go(),
+        match &self.backing {
+            Backing::Files(store) => store.first(),
+            Backing::Stream(_) => self.first(),
+            Backing::Nothing => self.memory.let_go(),
         }
     }
 
@@ -230,7 +274,7 @@ impl Log {
     /// Everything below is on stable storage; none for a topic in memory.
     #[must_use]
     pub fn durable_end(&self) -> Option<Offset> {
-        self.store.as_ref().map(|store| store.durable().min(self.next()))
+        self.store().map(|store| store.durable().min(self.next()))
     }
 
     /// Whether nothing more will come.
@@ -254,7 +298,7 @@ impl Log {
 
     /// Lets go of what memory holds too much or too long, unless its readers hold it there; says whether anything went.
     fn retire(&self, now: Now) -> bool {
-        let held = self.holds() && self.store.is_none();
+        let held = self.holds() && !self.is_backed();
         !held && self.memory.retire(now, self.next())
     }
 
@@ -307,9 +351,11 @@ impl Log {
     /// Bytes kept: in files if the topic is durable, otherwise in memory.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.store
-            .as_ref()
-            .map_or_else(|| self.memory.bytes(), |store| store.bytes())
+        match &self.backing {
+            Backing::Files(store) => store.bytes(),
+            Backing::Stream(origin) => origin.bytes(),
+            Backing::Nothing => self.memory.bytes(),
+        }
     }
 
     /// Whether somebody follows this topic.

@@ -22,7 +22,7 @@ use crate::log::hold::Pin;
 use crate::terminal::form;
 
 /// Answers a request for a topic's events: with all that will come, or why not.
-pub fn answer(front: &Front, topic: &str, mut request: Request<()>) -> Response<Reply> {
+pub async fn answer(front: &Front, topic: &str, mut request: Request<()>) -> Response<Reply> {
     let whole = |answer: Answer| answer.map(Either::Left);
     match *request.method() {
         Method::GET | Method::HEAD => {}
@@ -30,6 +30,9 @@ pub fn answer(front: &Front, topic: &str, mut request: Request<()>) -> Response<
         _ => {
             return whole(front::not_allowed(METHODS, "events are only to be read: use GET"));
         }
+    }
+    if let Err(refusal) = settled(front, topic, &request).await {
+        return whole(*refusal);
     }
     let decided = match decide(front, topic, &request) {
         Ok(decided) => decided,
@@ -81,6 +84,19 @@ struct Decided {
     pass: Option<Pass>,
     /// The topic has ended, and everything of it was received.
     is_over: bool,
+}
+
+/// Waits until it is known what its place is worth. What is wrong with it is told by [`decide`].
+async fn settled(front: &Front, topic: &str, request: &Request<()>) -> Result<(), Box<Answer>> {
+    let start = match last_event_id(request.headers()) {
+        Ok(Some(start)) => start,
+        _ => match StreamQuery::parse(request.uri().query().unwrap_or("")) {
+            Ok(query) => TopicName::parse(topic).map_or(Start::Latest, |topic| query.start_of(&topic)),
+            Err(_) => return Ok(()),
+        },
+    };
+    let start_of = |name: &TopicName| if name.as_str() == topic { start } else { Start::Latest };
+    stream::settle(&front.common, start_of).await
 }
 
 fn decide(front: &Front, topic: &str, request: &Request<()>) -> Result<Decided, Box<Answer>> {

@@ -134,7 +134,7 @@ impl Front {
         let asked = Asked::of(&request);
         let mut answer = match admitted.and_then(|()| self.check(&request)) {
             Ok(()) => match topic_of(request.uri().path(), "/events").map(str::to_owned) {
-                Some(topic) => events::answer(self, &topic, request),
+                Some(topic) => events::answer(self, &topic, request).await,
                 None => self.route(request, body).await.map(Either::Left),
             },
             Err(refusal) => (*refusal).map(Either::Left),
@@ -306,9 +306,9 @@ impl Front {
         // Clients that would rather speak HTTP/2 (curl --http2, Java's) offer h2c with every request; it is for us to ignore.
         let upgrade = request.headers().get(UPGRADE).is_some_and(|wanted| wanted != "h2c") || path == "/ws";
         match path {
-            "/" | "/ws" if upgrade => stream::answer(self, request),
+            "/" | "/ws" if upgrade => stream::answer(self, request).await,
             "/ticket" => gate::ticket(&self.common, &request),
-            stream::ECHO if upgrade && self.echo => stream::answer(self, request),
+            stream::ECHO if upgrade && self.echo => stream::answer(self, request).await,
             "/api/topics" | "/asyncapi.json" if *request.method() == Method::OPTIONS => events::preflight(),
             _ => self.read(path, &request).await,
         }

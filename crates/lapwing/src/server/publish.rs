@@ -21,6 +21,7 @@ use super::gate;
 use super::topics::Topic;
 use crate::clock::Now;
 use crate::config::Limits;
+use crate::log::origin::{Outbound, Taken};
 use crate::log::retries::{Named, RetryKey};
 use crate::log::{AppendError, Appended};
 use crate::source::payloads::Payloads;
@@ -209,10 +210,16 @@ async fn append(
     named: Option<Named>,
     messages: &Payloads,
 ) -> Result<Answer, Box<Answer>> {
-    let appended = take(front, topic, named, messages).await;
-    let appended = appended.map_err(|error| not_kept(topic, &error))?;
-    let repeated = appended.repeated;
-    let offsets = appended.kept().await.map_err(|error| not_kept(topic, &error))?;
+    let taken = match topic.log.origin() {
+        Some(origin) => {
+            let messages = messages.messages(0..messages.len());
+            origin
+                .publish(named, messages.iter().map(Outbound::from).collect())
+                .await
+        }
+        None => keep(front, topic, named, messages).await,
+    };
+    let Taken { offsets, repeated } = taken.map_err(|error| not_kept(topic, &error))?;
     #[derive(Serialize)]
     struct Acknowledgement<'a> {
         topic: &'a TopicName,
@@ -233,6 +240,14 @@ async fn append(
     let mut answer = front::json(&acknowledgement);
     *answer.status_mut() = if repeated { StatusCode::OK } else { StatusCode::CREATED };
     Ok(answer)
+}
+
+/// Gives the messages to the log, and waits until they are kept.
+async fn keep(front: &Front, topic: &Topic, named: Option<Named>, messages: &Payloads) -> Result<Taken, AppendError> {
+    let appended = take(front, topic, named, messages).await?;
+    let repeated = appended.repeated;
+    let offsets = appended.kept().await?;
+    Ok(Taken { offsets, repeated })
 }
 
 /// Gives the messages to the log. Where it holds back its source this waits for room, and for a publish that must come before
@@ -295,6 +310,8 @@ fn not_kept(topic: &Topic, error: &AppendError) -> Box<Answer> {
             StatusCode::INSUFFICIENT_STORAGE,
             format!("topic {name}: {error}; nothing was appended, try again when there is room"),
         ),
+        AppendError::Unreachable { .. } => (StatusCode::SERVICE_UNAVAILABLE, format!("topic {name}: {error}")),
+        AppendError::Refused { .. } => (StatusCode::BAD_GATEWAY, format!("topic {name}: {error}")),
         AppendError::Stopped => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("{error}; nothing was appended"),
@@ -303,7 +320,7 @@ fn not_kept(topic: &Topic, error: &AppendError) -> Box<Answer> {
         AppendError::ReadOnly { .. } => (StatusCode::INTERNAL_SERVER_ERROR, format!("topic {name}: {error}")),
     };
     let mut answer = refuse(status, &sentence);
-    if *error == AppendError::Busy {
+    if matches!(error, AppendError::Busy | AppendError::Unreachable { .. }) {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     answer

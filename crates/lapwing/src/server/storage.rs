@@ -45,7 +45,8 @@ impl Storage {
             let level = topic.source.keep.level(default);
             let retention = topic.source.keep.retention(level);
             let log = match level {
-                Level::None => {
+                // Copies are opened by what they are copies of.
+                Level::None | Level::External => {
                     Arc::new(Log::new(topic.name.clone(), random_epoch(), retention).with_lag(topic.source.on_lag))
                 }
                 Level::Os => storage.open_durable(&topic, store::Level::Os, retention)?,
@@ -54,6 +55,17 @@ impl Storage {
             storage.topics.push((topic, log));
         }
         Ok(storage)
+    }
+
+    /// Topics that are copies of streams elsewhere: nothing is written here.
+    #[must_use]
+    pub fn of_copies(topics: Vec<(TopicSpec, Arc<Log>)>) -> Self {
+        Self {
+            topics,
+            writers: Vec::new(),
+            notices: Vec::new(),
+            data: None,
+        }
     }
 
     /// Notes the topics that have files and are not served from them.

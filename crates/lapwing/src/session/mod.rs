@@ -13,9 +13,9 @@ use lapwing_wire::topic::TopicName;
 use smallvec::SmallVec;
 
 use self::control::{Control, Due};
-use crate::log::Log;
 use crate::log::lag::OnLag;
 use crate::log::reader::{Next as Read, Reader, Run, Split, View};
+use crate::log::{Grant, Log};
 
 /// How a client wants its messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,19 +72,27 @@ pub struct Cursor {
     held_up: bool,
     /// What lies there is on its way from a file.
     loading: bool,
+    /// The generation of the log in which it was granted.
+    generation: u16,
 }
 
 impl Cursor {
-    /// A cursor at `offset` of the topic with this number.
+    /// A cursor where the topic with this number granted it.
     #[must_use]
-    pub fn new(topic: u32, offset: Offset) -> Self {
+    pub fn new(topic: u32, grant: &Grant) -> Self {
         Self {
             topic,
-            offset,
+            offset: grant.from,
             sent: Offset::ZERO,
             held_up: false,
             loading: false,
+            generation: grant.generation,
         }
+    }
+
+    /// Whether the log that this reader reads has begun anew since it was granted.
+    fn is_superseded(&self, reader: &Reader) -> bool {
+        self.generation != reader.generation()
     }
 
     /// The last offset sent.
@@ -118,6 +126,8 @@ pub enum Next<'s, 'r> {
     Missed(Missed),
     /// A cursor was overtaken in a topic that closes its client then.
     Overtaken(Missed),
+    /// The topic of the cursor with this place began a new history: what the client has is no part of it.
+    Superseded(usize),
     /// What the cursor with this place wants must be brought from a file first.
     OnDisk(usize),
     /// Nothing before that has come.
@@ -195,11 +205,14 @@ impl Session {
         self.cursors.iter().find(|cursor| cursor.topic == topic)
     }
 
-    /// Follows a topic from `offset` on; one that is followed already goes on there.
-    pub fn follow(&mut self, topic: u32, offset: Offset) {
+    /// Follows a topic from where it was granted; one that is followed already goes on there.
+    pub fn follow(&mut self, topic: u32, grant: &Grant) {
         match self.cursors.iter_mut().find(|cursor| cursor.topic == topic) {
-            Some(cursor) => cursor.offset = offset,
-            None => self.cursors.push(Cursor::new(topic, offset)),
+            Some(cursor) => {
+                cursor.offset = grant.from;
+                cursor.generation = grant.generation;
+            }
+            None => self.cursors.push(Cursor::new(topic, grant)),
         }
     }
 
@@ -247,7 +260,7 @@ impl Session {
         for step in 0..self.cursors.len() {
             let nth = (usize::from(self.turn) + step) % self.cursors.len();
             let cursor = &self.cursors[nth];
-            if cursor.held_up {
+            if cursor.held_up || cursor.is_superseded(readers.reader(cursor.topic, self.view)) {
                 return None;
             }
             match self.read(cursor, readers, bytes_max) {
@@ -269,7 +282,7 @@ impl Session {
     pub fn has_more(&self, readers: &impl Readers) -> bool {
         let more = |cursor: &Cursor| {
             let log = readers.log(cursor.topic, self.view);
-            cursor.offset < log.next() || log.has_ended()
+            cursor.offset < log.next() || log.has_ended() || cursor.generation != log.generation()
         };
         !self.control.is_empty() || self.cursors.iter().any(more)
     }
@@ -418,6 +431,9 @@ fn next_of_log<'s, 'r>(
         let nth = (usize::from(turn) + step) % cursors.len();
         let cursor = &mut cursors[nth];
         let reader = readers.reader(cursor.topic, view);
+        if cursor.is_superseded(reader) {
+            return Next::Superseded(nth);
+        }
         if std::mem::take(&mut cursor.held_up)
             && let Some(range) = jump(cursor.offset, reader.log())
         {

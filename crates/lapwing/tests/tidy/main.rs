@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 /// Which part may use which; a part that is not listed uses no other.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("broker", &["clock", "config", "log", "random", "source", "terminal"]),
     (
         "cli",
         &[
+            "broker",
             "client",
             "clock",
             "config",
