@@ -47,6 +47,8 @@ pub struct Stored {
     pub subject: String,
     /// Its headers, as they lie on the wire.
     pub headers: String,
+    /// When it was stored, as RFC 3339 has it.
+    pub time: String,
     /// Its payload.
     pub payload: Vec<u8>,
 }
@@ -304,6 +306,7 @@ fn stored(sequence: u64, message: &Value) -> Result<Stored, Trouble> {
     Ok(Stored {
         sequence,
         subject: message["subject"].as_str().unwrap_or_default().to_owned(),
+        time: message["time"].as_str().unwrap_or_default().to_owned(),
         headers: String::from_utf8_lossy(&bytes("hdrs")?).into_owned(),
         payload: bytes("data")?,
     })

@@ -32,6 +32,7 @@ pub use client::{Client, Stored, Taken};
 pub use cluster::Cluster;
 pub use gate::Gate;
 pub use node::Node;
+pub use ports::free as free_ports;
 pub use settings::{Access, Settings, Sync, Tls};
 pub use trouble::Trouble;
 
