@@ -160,7 +160,6 @@ impl Log {
             taking.queue.push(&mut taking.batch);
             Some(taking.queue.wait(offsets.end))
         } else {
-            self.count(&taking.batch);
             self.memory.show(&mut taking.writer, &mut taking.batch, now);
             None
         };

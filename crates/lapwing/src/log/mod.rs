@@ -63,8 +63,6 @@ pub struct Log {
     /// The visible end: everything below may be delivered.
     next: AtomicU64,
     ended: AtomicBool,
-    /// Bytes of frames that became visible since the start.
-    bytes_taken: AtomicU64,
     bells: RwLock<Vec<Arc<dyn Ring>>>,
     /// Of envelopes, and of bare payloads.
     deflated: [Deflated; 2],
@@ -126,7 +124,6 @@ impl Log {
             work: Condvar::new(),
             next: AtomicU64::new(next.get()),
             ended: AtomicBool::new(false),
-            bytes_taken: AtomicU64::new(0),
             bells: RwLock::default(),
             deflated: Default::default(),
             followers: AtomicUsize::new(0),
@@ -242,12 +239,6 @@ impl Log {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Bytes of messages in their frames that came since the server started.
-    #[must_use]
-    pub fn bytes_taken(&self) -> u64 {
-        self.bytes_taken.load(Ordering::Relaxed)
-    }
-
     /// Whether it can be read, and takes nothing more before somebody has looked after it.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
@@ -259,11 +250,6 @@ impl Log {
         self.next.store(next.get(), Ordering::Release);
         self.retire(now);
         appender.retries.forget_below(self.first());
-    }
-
-    /// Counts a batch that is about to become visible.
-    fn count(&self, batch: &Batch) {
-        self.bytes_taken.fetch_add(batch.frames.len() as u64, Ordering::Relaxed);
     }
 
     /// Lets go of what memory holds too much or too long, unless its readers hold it there; says whether anything went.

@@ -56,6 +56,8 @@ pub mod reporter;
 pub mod ring;
 pub mod roster;
 pub mod row;
+#[cfg(test)]
+mod sample;
 pub mod seat;
 pub mod secrets;
 pub mod skew;

@@ -1,10 +1,8 @@
 //! Publishing over HTTP: `POST /topics/NAME/messages`. One body is appended whole or not at all.
 
-use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CONNECTION, HeaderValue, RETRY_AFTER,
-};
+use http::header::{CONNECTION, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{Full, LengthLimitError};
+use http_body_util::LengthLimitError;
 use lapwing_wire::control::Level;
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::escape::escaped;
@@ -18,7 +16,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::breach::Breach;
-use super::front::{self, Answer, Body, Front, plain, quiet_refusal, refusal, text};
+use super::front::{self, Answer, Body, Front, quiet_refusal, refusal, text};
 use super::gate;
 use super::topics::Topic;
 use crate::clock::Now;
@@ -38,30 +36,11 @@ pub async fn answer(front: &Front, topic: &str, request: &Request<()>, body: &mu
             front.common.counts.published.add(answer.status().as_u16());
             answer
         }
-        Method::OPTIONS => {
-            let mut answer = plain(StatusCode::NO_CONTENT, "");
-            *answer.body_mut() = Full::default();
-            let headers = answer.headers_mut();
-            headers.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
-            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
-            headers.insert(
-                ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static(
-                    "Authorization, Content-Type, Idempotency-Key, Lapwing-Source, Lapwing-Sequence, Lapwing-After",
-                ),
-            );
-            answer
-        }
-        _ => {
-            let mut answer = refusal(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "messages are published here with POST, and read as a stream at /",
-            );
-            answer
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
-            answer
-        }
+        Method::OPTIONS => front::preflight(METHODS, "POST", HEADERS),
+        _ => front::not_allowed(
+            METHODS,
+            "messages are published here with POST, and read as a stream at /",
+        ),
     }
 }
 
@@ -421,3 +400,6 @@ const RETRY_TEXT_MAX: usize = 256;
 fn refuse(status: StatusCode, sentence: &str) -> Box<Answer> {
     Box::new(refusal(status, sentence))
 }
+const METHODS: &str = "POST, OPTIONS";
+/// What a publisher may send, in a browser too.
+const HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, Lapwing-Source, Lapwing-Sequence, Lapwing-After";
