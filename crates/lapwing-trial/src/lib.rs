@@ -41,6 +41,8 @@ pub mod crc;
 pub mod dice;
 pub mod disk;
 pub mod epoch;
+pub mod fleet;
+pub mod follower;
 pub mod history;
 pub mod journal;
 pub mod line;

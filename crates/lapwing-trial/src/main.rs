@@ -1,5 +1,7 @@
 //! The command: runs a trial, or checks the evidence of one again.
 
+mod fleet_command;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -40,6 +42,8 @@ enum Command {
         #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(BUGS))]
         bug: Option<String>,
     },
+    /// Run a trial of several servers that share topics through NATS
+    Cluster(fleet_command::Cluster),
     /// Check the evidence that a trial left
     Check {
         /// The trial's folder
@@ -135,6 +139,7 @@ fn main() -> ExitCode {
     let code = match Typed::parse().command {
         Command::Run(typed) => run(&typed, None).map(|ran| if ran.broken.is_empty() { PROVEN } else { DIFFERS }),
         Command::Planted { run, bug } => run_planted(&run, bug.as_deref()),
+        Command::Cluster(typed) => fleet_command::run(&typed),
         Command::Check { folder, json } => check_again(&folder, json),
     };
     match code {
@@ -224,15 +229,10 @@ struct Ran {
 
 /// Runs a trial.
 fn run(typed: &Run, planted: Option<&'static str>) -> Result<Ran, Trouble> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seed = typed.seed.unwrap_or(now.as_millis() as u64 % 1_000_000);
-    let name = format!("lapwing-trial-{seed}-{}", std::process::id());
-    let base = typed.into.clone().unwrap_or_else(|| std::env::temp_dir().join(name));
-    let folder = planted.map_or_else(|| base.clone(), |bug| base.join(bug));
-    std::fs::create_dir_all(&folder).map_err(Trouble::file(&folder))?;
-    if folder.read_dir().map_err(Trouble::file(&folder))?.next().is_some() {
-        return Err(Trouble::Usage(format!("{} is not empty", folder.display())));
-    }
+    let seed = seed_of(typed.seed);
+    let into = typed.into.clone().unwrap_or_else(|| temporary(seed));
+    let into = planted.map_or_else(|| into.clone(), |bug| into.join(bug));
+    let folder = empty_folder(Some(&into), seed)?;
     let order = Order {
         seed,
         lasts: typed.lasts,
@@ -292,6 +292,28 @@ fn run(typed: &Run, planted: Option<&'static str>) -> Result<Ran, Trouble> {
         },
         could: outcome.skipped.len() < typed.faults.0.len(),
     })
+}
+
+/// The seed: as it was told, or from the clock.
+fn seed_of(told: Option<u64>) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    told.unwrap_or(now.as_millis() as u64 % 1_000_000)
+}
+
+/// A folder for the evidence of a trial that nobody asked to keep.
+fn temporary(seed: u64) -> PathBuf {
+    std::env::temp_dir().join(format!("lapwing-trial-{seed}-{}", std::process::id()))
+}
+
+/// A new or empty folder for the evidence.
+fn empty_folder(told: Option<&Path>, seed: u64) -> Result<PathBuf, Trouble> {
+    let folder = told.map_or_else(|| temporary(seed), Path::to_owned);
+    std::fs::create_dir_all(&folder).map_err(Trouble::file(&folder))?;
+    if folder.read_dir().map_err(Trouble::file(&folder))?.next().is_some() {
+        return Err(Trouble::Usage(format!("{} is not empty", folder.display())));
+    }
+    // Programs are told of it that may run elsewhere.
+    std::fs::canonicalize(&folder).map_err(Trouble::file(folder))
 }
 
 /// The program under test: as it was told, or the one that stands beside this one.

@@ -85,6 +85,17 @@ impl Abilities {
         self.listen.contains("--sync")
     }
 
+    /// Topics that several servers share.
+    pub fn has_broker(&self) -> bool {
+        self.serve.contains("--broker")
+    }
+
+    /// A listener that knows several servers.
+    pub fn has_several_servers(&self) -> bool {
+        let argument = self.listen.split("Arguments:").nth(1).unwrap_or(&self.listen);
+        self.listen.contains("URL1,URL2") || argument.contains("separated by commas")
+    }
+
     /// `lapwing log dump`.
     pub fn has_log_dump(&self) -> bool {
         self.log
@@ -120,7 +131,8 @@ pub struct Program {
 }
 
 impl Program {
-    fn start(mut command: Command, log: &Path, keeps_stdout: bool) -> Result<Self, Trouble> {
+    /// Starts a command whose words go to a file; its standard output, too, unless somebody here reads it.
+    pub fn start(mut command: Command, log: &Path, keeps_stdout: bool) -> Result<Self, Trouble> {
         let errors = append(log)?;
         let stdout = if keeps_stdout {
             Stdio::piped()
@@ -257,13 +269,18 @@ pub async fn start_server(plan: &ServerPlan) -> Result<(Program, SocketAddr), Tr
     }
     command.envs(plan.wall.iter().flat_map(Wall::variables));
     command.envs(plan.planted.map(|bug| (PLANTED, bug)));
-    let mut server = Program::start(command, &plan.log, true)?;
+    start_ready(command, &plan.log).await
+}
+
+/// Starts a command that serves, and waits until it says where.
+pub async fn start_ready(command: Command, log: &Path) -> Result<(Program, SocketAddr), Trouble> {
+    let mut server = Program::start(command, log, true)?;
     let not_ready = || Trouble::NotReady {
         seconds: READY_SECONDS,
-        log: plan.log.clone(),
+        log: log.to_owned(),
     };
     let stdout = server.child.stdout.take().ok_or_else(not_ready)?;
-    let ready = timeout(Duration::from_secs(READY_SECONDS), wait_until_ready(stdout, &plan.log)).await;
+    let ready = timeout(Duration::from_secs(READY_SECONDS), wait_until_ready(stdout, log)).await;
     match ready {
         Ok(Some(address)) => Ok((server, address)),
         _ => {
@@ -304,10 +321,19 @@ pub fn start_listener(
     file: &Path,
     log: &Path,
 ) -> Result<Program, Trouble> {
-    let mut command = Command::new(&plan.program);
+    let mut command = listener(&plan.program, &[server], name, topics, file);
+    command.envs(plan.wall.iter().flat_map(Wall::variables));
+    command.envs(plan.planted.map(|bug| (PLANTED, bug)));
+    Program::start(command, log, false)
+}
+
+/// A listener that records to a file, and knows these servers.
+pub fn listener(program: &Path, servers: &[SocketAddr], name: &str, topics: &[String], file: &Path) -> Command {
+    let urls: Vec<String> = servers.iter().map(|server| format!("ws://{server}")).collect();
+    let mut command = Command::new(program);
     command.args([
         "listen",
-        &format!("ws://{server}"),
+        &urls.join(","),
         "--name",
         name,
         "--from",
@@ -315,7 +341,5 @@ pub fn start_listener(
         "--quiet",
     ]);
     command.args(["--topics", &topics.join(",")]).arg("--log").arg(file);
-    command.envs(plan.wall.iter().flat_map(Wall::variables));
-    command.envs(plan.planted.map(|bug| (PLANTED, bug)));
-    Program::start(command, log, false)
+    command
 }

@@ -62,15 +62,21 @@ pub struct Plan {
 pub type Whereabouts = Arc<Mutex<Option<SocketAddr>>>;
 
 /// Publishes until told to stop, and then until the outcome of the last body is known or `until` has passed.
+///
+/// What one server did not take is repeated to the next of `servers`.
 pub async fn run(
     plan: Plan,
-    server: Whereabouts,
+    servers: Vec<Whereabouts>,
     journal: Arc<Journal>,
     mut stop: watch::Receiver<bool>,
     until: Duration,
 ) {
     let mut dice = Dice::apart(plan.seed, "publisher", u64::from(plan.source));
-    let mut line = Line { server, socket: None };
+    let mut line = Line {
+        servers,
+        at: 0,
+        socket: None,
+    };
     let mut due = Instant::now();
     for sequence in 0.. {
         let parts = if dice.once_in(3) { dice.within(2, PARTS_MAX) } else { 1 };
@@ -131,13 +137,14 @@ pub async fn run(
                         status,
                         held: held.is_some(),
                     });
+                    line.go_on();
                     // Counted after it was written down: who waits for it finds it there.
                     if let Some(held) = held {
                         held.fetch_add(1, Ordering::Relaxed);
                     }
                 }
                 Err(error) => {
-                    line.socket = None;
+                    line.go_on();
                     let why = error.to_string();
                     journal.note(&Event::Info {
                         at,
@@ -180,9 +187,11 @@ fn make(plan: &Plan, sequence: u64, parts: u64, dice: &mut Dice) -> (String, Vec
     (body, hashes)
 }
 
-/// A connection to the server that is made anew when it is lost.
+/// A connection to one of the servers that is made anew when it is lost.
 struct Line {
-    server: Whereabouts,
+    servers: Vec<Whereabouts>,
+    /// Which of them.
+    at: usize,
     socket: Option<BufStream<TcpStream>>,
 }
 
@@ -199,12 +208,21 @@ enum Answer {
 }
 
 impl Line {
+    /// Asks the next server from now on, if there is another.
+    fn go_on(&mut self) {
+        if self.servers.len() > 1 {
+            self.socket = None;
+            self.at = (self.at + 1) % self.servers.len();
+        }
+    }
+
     async fn post(&mut self, plan: &Plan, sequence: u64, body: &str) -> io::Result<Answer> {
         // Taken out: a try that is given up must not leave half an answer for the next one.
         let mut socket = match self.socket.take() {
             Some(socket) => socket,
             None => {
-                let server = *self.server.lock().unwrap_or_else(PoisonError::into_inner);
+                let server = self.servers.get(self.at).ok_or(io::ErrorKind::NotFound)?;
+                let server = *server.lock().unwrap_or_else(PoisonError::into_inner);
                 let server = server.ok_or(io::ErrorKind::ConnectionRefused)?;
                 let socket = TcpStream::connect(server).await?;
                 socket.set_nodelay(true)?;

@@ -1,7 +1,6 @@
 //! A trial from its seed to its verdict: warm-up, faults, heal, drain, check.
 
 use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -17,9 +16,9 @@ use crate::checker::{Verdict, check};
 use crate::clock::mono;
 use crate::dice::Dice;
 use crate::disk::{Disk, has_tool};
+use crate::follower::Follower;
 use crate::history::{Event, FileSetup, Folder, Level, Setup, TopicSetup};
 use crate::journal::Journal;
-use crate::line::{self, Line, Proof};
 use crate::link::Bend;
 use crate::process::{Abilities, ServerPlan};
 use crate::proxy::Proxy;
@@ -42,10 +41,6 @@ const DRAIN_PLANTED: Duration = Duration::from_secs(10);
 
 /// How often the files are looked at meanwhile.
 const DRAIN_LOOK: Duration = Duration::from_millis(100);
-
-/// What of a file's end is looked at first. All topics end at the same time, but a listener that catches up reads one after
-/// the other, up to all that they keep.
-const TAIL_BYTES: u64 = 256 << 20;
 
 /// Seconds of messages that the small topics keep: less than a listener stays away, more than a repetition takes.
 const SMALL_SECONDS: f64 = 1.0;
@@ -345,7 +340,13 @@ impl Trial {
             } else {
                 Arc::clone(&arena.whereabouts)
             };
-            publishers.spawn(publisher::run(plan, server, Arc::new(journal), stopped.clone(), DRAIN));
+            publishers.spawn(publisher::run(
+                plan,
+                vec![server],
+                Arc::new(journal),
+                stopped.clone(),
+                DRAIN,
+            ));
         }
         sleep(WARM_UP).await;
         let begin = Instant::now();
@@ -531,66 +532,6 @@ impl Trial {
 struct Drained {
     ends: HashMap<String, (crate::epoch::Epoch, u64)>,
     seconds: f64,
-}
-
-/// Reads a file as it grows, and knows the place of each topic in it.
-struct Follower {
-    path: PathBuf,
-    at: u64,
-    rest: Vec<u8>,
-    /// One above the last offset of each topic.
-    places: HashMap<String, u64>,
-    has_positions: bool,
-}
-
-impl Follower {
-    /// Begins close enough to the end that each topic has a line there.
-    fn new(path: &Path) -> Self {
-        let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        let at = length.saturating_sub(TAIL_BYTES);
-        Self {
-            path: path.to_owned(),
-            at,
-            rest: Vec::new(),
-            places: HashMap::new(),
-            has_positions: false,
-        }
-    }
-
-    /// Reads what is new. A file that cannot be read has nothing new; the deadline of the drain then tells.
-    fn read_on(&mut self) {
-        let mut read = || {
-            let mut file = std::fs::File::open(&self.path)?;
-            file.seek(SeekFrom::Start(self.at))?;
-            file.read_to_end(&mut self.rest)
-        };
-        let Ok(length) = read() else { return };
-        self.at += length as u64;
-        let whole = self
-            .rest
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |end| end + 1);
-        for text in self.rest[..whole].split_inclusive(|byte| *byte == b'\n') {
-            match line::read(text, Proof::Must) {
-                Line::Message { topic, offset, .. } => {
-                    self.places.insert(topic.into_owned(), offset + 1);
-                }
-                Line::Gap { topic, to, .. } => {
-                    self.places.insert(topic, to);
-                }
-                Line::Reset { topic, first, .. } => {
-                    self.places.insert(topic, first);
-                }
-                Line::Diverged { topic, at, .. } => {
-                    self.places.insert(topic, at);
-                }
-                Line::Positions(_) => self.has_positions = true,
-                _ => {}
-            }
-        }
-        self.rest.drain(..whole);
-    }
 }
 
 fn topics(order: &Order, possible: &Possible) -> Vec<TopicSetup> {

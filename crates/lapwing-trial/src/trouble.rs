@@ -53,6 +53,9 @@ pub enum Trouble {
     /// The evidence could not be read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// NATS could not be run, or did not answer.
+    #[error(transparent)]
+    Nats(#[from] nats_cluster::Trouble),
     /// What was asked for cannot be.
     #[error("{0}")]
     Usage(String),

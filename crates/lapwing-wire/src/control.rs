@@ -47,6 +47,9 @@ pub enum ServerMessage {
         time: String,
         /// For every topic followed, the offset of its next message: more than the client has means a tail is under way.
         next: BTreeMap<TopicName, Offset>,
+        /// The topics followed that may have newer messages elsewhere: the server cannot reach the stream behind them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        stale: Vec<TopicName>,
     },
     /// A command was not obeyed; the connection lives on.
     Error {
@@ -112,7 +115,7 @@ pub struct Subscribed {
     /// All below it are on stable storage; none where nothing is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durable: Option<Offset>,
-    /// What an acknowledgement means: `none`, `os`, `fsync`.
+    /// What an acknowledgement means: `none`, `os`, `fsync`, `external`.
     pub level: Level,
     /// The offset granted: delivery begins here.
     pub from: Offset,
@@ -157,6 +160,8 @@ pub enum Level {
     Os,
     /// On stable storage.
     Fsync,
+    /// As safe as the JetStream stream behind the topic makes it.
+    External,
 }
 
 /// Offsets that a client will not get: `from` up to, not including, `to`.

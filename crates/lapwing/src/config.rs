@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lapwing_wire::control::Level;
 use lapwing_wire::extension::Compression;
+use lapwing_wire::secret::Secret;
 use thiserror::Error;
 
 use crate::source::spec::TopicSpec;
@@ -19,6 +20,8 @@ pub struct Config {
     pub topics: Vec<TopicSpec>,
     /// Where topics are kept, and how safely; none keeps all of them in memory.
     pub storage: Option<StorageSpec>,
+    /// The broker whose streams the topics are copies of; none keeps them here.
+    pub broker: Option<BrokerSpec>,
     /// What is asked of those who come.
     pub access: AccessSpec,
     /// The seed of all random feeds.
@@ -38,6 +41,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// What an acknowledgement means where a topic says nothing of it.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match (&self.broker, &self.storage) {
+            (Some(_), _) => Level::External,
+            (None, Some(storage)) => storage.level,
+            (None, None) => Level::None,
+        }
+    }
+
     /// Whether everything that is served is inside TLS.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
@@ -70,6 +83,21 @@ pub struct StorageSpec {
     pub data: PathBuf,
     /// The level of topics that name none.
     pub level: Level,
+}
+
+/// How the broker is reached, and what the streams there are.
+#[derive(Clone, Debug)]
+pub struct BrokerSpec {
+    /// Its addresses, which may hold a user and a password.
+    pub urls: Vec<Secret>,
+    /// A file of credentials.
+    pub credentials: Option<PathBuf>,
+    /// A file of certificates that the broker's must lead to; none for those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// How names of streams and subjects begin.
+    pub prefix: String,
+    /// Whether a stream that is there with other settings is taken as it is.
+    pub adopt: bool,
 }
 
 /// What is asked of those who come: nothing, unless a file says who may do what.
@@ -235,6 +263,9 @@ impl Limits {
     /// A publish into a topic that holds back its source waits so long for room, then it is told 503: less than clients of HTTP
     /// have patience for.
     pub const HELD_PUBLISH_MAX: Duration = Duration::from_secs(5);
+    /// Who comes from another server, where it was further than this one is, waits so long until it is known whether the stream
+    /// behind the topic is; then it is told to come again.
+    pub const SETTLE_MAX: Duration = Duration::from_secs(5);
     /// A publish that came before the one it must come after waits so long for it, then it is told 412: they took different
     /// connections, and one packet may have been sent again on the way.
     pub const EARLY_PUBLISH_MAX: Duration = Duration::from_secs(1);

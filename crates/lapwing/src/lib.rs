@@ -1,5 +1,7 @@
 //! Lapwing: streams live messages to any number of WebSocket clients, and knows how fast each one really receives them.
 
+#[cfg(feature = "nats")]
+pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -1,6 +1,7 @@
 //! The command line: what was typed. What it means is decided in `config.rs` and in each command.
 
 pub mod bench;
+pub mod broker;
 pub mod demo;
 pub mod listen;
 pub mod log;

@@ -12,13 +12,21 @@ use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::Level;
 use lapwing_wire::escape::escaped;
 use lapwing_wire::extension::Compression;
+use lapwing_wire::secret::Secret;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
+#[cfg(feature = "nats")]
+use super::broker;
+use super::broker::BrokerArgs;
 use super::misuse::quoted;
 use super::value::Typed;
 use super::{End, in_form, reach, stop};
+#[cfg(feature = "nats")]
+use crate::broker::{Broker, BrokerError};
 use crate::clock::Now;
+#[cfg(feature = "nats")]
+use crate::config::BrokerSpec;
 use crate::config::{
     AccessSpec, CertificateFiles, Config, Limits, Rate, SHARE_AT_ONCE, StorageSpec, StrangersError, TlsSpec,
     connections_max, missing_files, possible_connections, raise_open_files, strangers_allowed,
@@ -64,6 +72,8 @@ pub struct ServeArgs {
     /// When a message counts as kept: fsync (on stable storage) or os (handed to the operating system); needs --data [default: fsync]
     #[arg(long, value_enum, value_name = "LEVEL", help_heading = "Storage")]
     durability: Option<Durability>,
+    #[command(flatten)]
+    broker: BrokerArgs,
     /// Address and port; port 0 takes any free one [default: 127.0.0.1:8765]
     #[arg(long, value_name = "ADDR", help_heading = "Reach")]
     listen: Option<String>,
@@ -496,6 +506,11 @@ struct SettingsFile {
     seed: Option<Typed<u64>>,
     data: Option<PathBuf>,
     durability: Option<Durability>,
+    broker: Option<Secret>,
+    broker_credentials: Option<PathBuf>,
+    broker_ca: Option<PathBuf>,
+    broker_prefix: Option<String>,
+    adopt: bool,
     listen: Option<String>,
     open: bool,
     tokens: Option<PathBuf>,
@@ -601,18 +616,68 @@ fn open(config: Config, trust: Trust, hangup: Option<Journal>, format: OutputFor
             ))
         }
     };
-    let storage = Storage::open(config.storage.as_ref(), config.topics.clone()).map_err(cannot_keep)?;
     let secrets = Secrets {
         encryption,
         access: files,
     };
-    let exit = runtime.block_on(serve(config, storage, trust, secrets, listener, hangup, format, color));
+    let exit = match config.broker.clone() {
+        #[cfg(feature = "nats")]
+        Some(spec) => runtime.block_on(share(&spec, config, trust, secrets, listener, hangup, format, color)),
+        // Without NATS none is asked for.
+        _ => {
+            let storage = Storage::open(config.storage.as_ref(), config.topics.clone()).map_err(cannot_keep)?;
+            let started = |_: &Server| {};
+            runtime.block_on(serve(
+                config, storage, trust, secrets, listener, hangup, format, color, started,
+            ))
+        }
+    };
     // A thread that waits for standard input would hold the process; nothing of it is needed any more.
     runtime.shutdown_background();
     exit
 }
 
+/// Serves copies of a broker's streams.
+#[cfg(feature = "nats")]
 #[expect(clippy::too_many_arguments, reason = "one caller, which has just opened them all")]
+async fn share(
+    spec: &BrokerSpec,
+    config: Config,
+    trust: Trust,
+    secrets: Secrets,
+    listener: std::net::TcpListener,
+    journal: Option<Journal>,
+    format: OutputFormat,
+    color: ColorChoice,
+) -> End {
+    let failed = |error: BrokerError| match &error {
+        BrokerError::Usage { .. } => Failure::usage(error.to_string(), error.hint()),
+        BrokerError::Refused { .. } | BrokerError::Slow => Failure::failed(error.to_string(), error.hint()),
+    };
+    let opened = async {
+        let mut broker = Broker::connect(spec, broker::tell).await?;
+        let mut topics = Vec::new();
+        for topic in &config.topics {
+            topics.push((topic.clone(), broker.open(topic).await?));
+        }
+        broker.start().await?;
+        Ok((broker, Storage::of_copies(topics)))
+    };
+    let (broker, storage) = tokio::select! {
+        opened = opened => opened.map_err(failed)?,
+        // Nothing has begun that would have to be stopped.
+        _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
+    };
+    let started = |server: &Server| broker.tell_to(|topic| server.events_of(topic));
+    let exit = serve(
+        config, storage, trust, secrets, listener, journal, format, color, started,
+    )
+    .await;
+    broker.stop().await;
+    exit
+}
+
+#[expect(clippy::too_many_arguments, reason = "two callers, which have just opened them all")]
 async fn serve(
     config: Config,
     storage: Storage,
@@ -622,6 +687,7 @@ async fn serve(
     journal: Option<Journal>,
     format: OutputFormat,
     color: ColorChoice,
+    started: impl FnOnce(&Server),
 ) -> End {
     let broken = |error: std::io::Error| {
         Failure::failed(
@@ -667,6 +733,7 @@ async fn serve(
         early.push(event);
     }
     let server = Server::start(config, storage, trust, secrets, listener, console.clone(), &early).map_err(broken)?;
+    started(&server);
     let (code, why, name) = tokio::select! {
         _ = interrupt.recv() => (CloseCode::GOING_AWAY, "server stopped", "Ctrl-C"),
         _ = terminate.recv() => (CloseCode::RESTART, "server restarts", "SIGTERM"),
@@ -683,7 +750,7 @@ async fn serve(
 /// What programs, and the operator's log, are told when the server is ready.
 fn ready(address: SocketAddr, config: &Config, certificate: Option<&Certificate>) -> Event {
     let topics = || config.topics.iter();
-    let default = config.storage.as_ref().map_or(Level::None, |storage| storage.level);
+    let default = config.level();
     Event::Ready {
         address,
         topics: topics()
@@ -767,6 +834,20 @@ fn configure(args: ServeArgs, output: OutputFormat) -> Result<Settings, Failure>
             note(failure);
             None
         });
+    let broker = args
+        .broker
+        .or(BrokerArgs {
+            broker: file.broker,
+            broker_credentials: file.broker_credentials,
+            broker_ca: file.broker_ca,
+            broker_prefix: file.broker_prefix,
+            adopt: file.adopt,
+        })
+        .spec(&topics, storage.is_some());
+    let broker = broker.unwrap_or_else(|failure| {
+        note(failure);
+        None
+    });
     let listen = args
         .listen
         .or(file.listen)
@@ -1080,6 +1161,7 @@ fn configure(args: ServeArgs, output: OutputFormat) -> Result<Settings, Failure>
             listen,
             topics,
             storage,
+            broker,
             access,
             seed: seed.unwrap_or_default(),
             allowed_origins,
@@ -1157,6 +1239,7 @@ fn topic_files(topics: &[TopicSpec], storage: Option<&StorageSpec>) -> usize {
             .level(storage.map_or(Level::None, |storage| storage.level))
         {
             Level::None => 0,
+            Level::External => 0,
             Level::Os | Level::Fsync => 3,
         };
         kept + match topic.source.feed {
@@ -1401,7 +1484,7 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
 /// What runs and where; each line names the flag that changes it.
 fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate>, color: ColorChoice) {
     let topics = &config.topics;
-    let default_level = config.storage.as_ref().map_or(Level::None, |storage| storage.level);
+    let default_level = config.level();
     let paint = Painter::stderr(color);
     let reach = match (
         address.ip().is_loopback(),
@@ -1467,6 +1550,7 @@ fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate
                 Level::None => "",
                 Level::Os => " on disk (os)",
                 Level::Fsync => " on disk (fsync)",
+                Level::External => " in the stream",
             },
             topic.source.on_lag.as_str(),
         );

@@ -644,7 +644,8 @@ impl<'a, O: Observer> Listener<'a, O> {
                 self.observer.on_event(&Event::Warned { message: &message }, now)?;
             }
             ServerMessage::Error { message, topic, .. } => self.on_error(session, &message, topic, now)?,
-            ServerMessage::Heartbeat { next, .. } => {
+            ServerMessage::Heartbeat { next, stale, .. } => {
+                self.on_stale(session, stale, now)?;
                 self.observer.on_event(&Event::Heartbeat { ends: &next }, now)?;
                 return Ok(self.on_heartbeat(session, &next));
             }
@@ -676,6 +677,26 @@ impl<'a, O: Observer> Listener<'a, O> {
     }
 
     /// Looks whether what the server has came; what does not come is fetched by coming back.
+    /// The server can, or cannot, reach the streams behind these topics: told when it changes.
+    fn on_stale(&mut self, session: &mut Session, stale: Vec<TopicName>, now: Now) -> Result<(), Halt> {
+        let before = std::mem::replace(&mut session.stale, stale);
+        let missing = |these: &[TopicName], those: &[TopicName]| {
+            let names = these.iter().filter(|name| !those.contains(name));
+            names.map(TopicName::as_str).collect::<Vec<_>>().join(", ")
+        };
+        let (more, less) = (missing(&session.stale, &before), missing(&before, &session.stale));
+        for (names, what) in [
+            (more, "may be behind: this server cannot reach the stream"),
+            (less, "is as new as the stream again"),
+        ] {
+            if !names.is_empty() {
+                let message = format!("{names} {what}");
+                self.observer.on_event(&Event::Warned { message: &message }, now)?;
+            }
+        }
+        Ok(())
+    }
+
     fn on_heartbeat(&self, session: &mut Session, ends: &BTreeMap<TopicName, Offset>) -> Option<SessionEnd> {
         let behind = self.tracks.iter().find_map(|track| {
             let (next, end) = (track.next()?, *ends.get(track.topic())?);

@@ -45,6 +45,8 @@ pub struct Session {
     pub awaits_tail_since: Option<u64>,
     /// When the server said to come back.
     pub bye: Option<Duration>,
+    /// Topics that may have newer messages than the server knows of.
+    pub stale: Vec<TopicName>,
     /// The token that the server knows of us.
     pub token: Option<Secret>,
     /// It ends soon, and the server was not shown another one yet.
@@ -93,6 +95,7 @@ impl Session {
             messages: 0,
             awaits_tail_since: None,
             bye: None,
+            stale: Vec::new(),
             token,
             expiring: false,
             outbox: Vec::new(),

@@ -153,14 +153,13 @@ impl Log {
         let offsets = begin..taking.batch.end();
         // Remembered under the same lock: a second try that comes at the same time waits for the first.
         taking.batch.keys.extend(key.map(|key| (key, offsets.clone())));
-        let receipt = if self.store.is_some() {
+        let receipt = if self.store().is_some() {
             if taking.queue.is_full_for(taking.batch.bytes()) {
                 return Err(AppendError::Busy);
             }
             taking.queue.push(&mut taking.batch);
             Some(taking.queue.wait(offsets.end))
         } else {
-            self.count(&taking.batch);
             self.memory.show(&mut taking.writer, &mut taking.batch, now);
             None
         };
@@ -209,7 +208,7 @@ impl Log {
         }
         let mut places = self.hold.places();
         let floor = places.floor();
-        let (needed, room) = match &self.store {
+        let (needed, room) = match self.store() {
             None => {
                 let needed = self.memory.let_go_of_read(floor, self.next());
                 (needed, needed.is_none())
@@ -271,6 +270,18 @@ pub enum AppendError {
     #[error("{why}")]
     Full {
         /// What the system says.
+        why: String,
+    },
+    /// The stream behind the topic cannot be reached, or does not answer. Whether it took the messages may not be known.
+    #[error("{why}")]
+    Unreachable {
+        /// What is known.
+        why: String,
+    },
+    /// The stream behind the topic refuses them.
+    #[error("{why}")]
+    Refused {
+        /// What it says.
         why: String,
     },
     /// Nothing is written any more; a server that starts again takes it.

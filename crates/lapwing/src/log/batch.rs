@@ -34,6 +34,8 @@ pub struct NewMessage<'a> {
     pub source: u32,
     /// The publisher's number for it.
     pub sequence: u64,
+    /// When it was appended elsewhere, and when it counts as appended here; none when it is appended now.
+    pub at: Option<Now>,
 }
 
 impl<'a> NewMessage<'a> {
@@ -45,6 +47,7 @@ impl<'a> NewMessage<'a> {
             payload,
             source: 0,
             sequence: 0,
+            at: None,
         }
     }
 }
@@ -89,6 +92,7 @@ impl Batch {
         let offset = self.end();
         let begin = self.frames.len();
         self.frames.resize(begin + frame::HEADER_BYTES_MAX, 0);
+        let now = message.at.unwrap_or(now);
         let value = envelope.write(offset, now.wall, message.kind, message.payload, &mut self.frames);
         let text = begin + frame::HEADER_BYTES_MAX;
         let header = frame::server_header(Opcode::Text, self.frames.len() - text);

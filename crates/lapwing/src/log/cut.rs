@@ -49,11 +49,11 @@ struct Cut {
 }
 
 impl Cuts {
-    /// Of this view, nothing cut yet.
+    /// Of this view of this generation of a log, nothing cut yet.
     #[must_use]
-    pub fn new(log: &Log, view: View) -> Self {
+    pub fn new(log: &Log, view: View, generation: u16) -> Self {
         Self {
-            knife: Knife::new(log, view),
+            knife: Knife::new(log, view, generation),
             cuts: VecDeque::new(),
         }
     }
@@ -169,8 +169,8 @@ impl Cut {
 }
 
 impl Knife {
-    fn new(log: &Log, view: View) -> Self {
-        let newest = log.shared(view).map(|shared| shared.join(log.next()));
+    fn new(log: &Log, view: View, generation: u16) -> Self {
+        let newest = log.shared(view).map(|shared| shared.join(generation, log.next()));
         match (view, newest, log.arrays()) {
             (View::Payload, ..) => Self::Payload,
             (View::Events, ..) => Self::Events(log.epoch()),
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn what_follows_is_cut_behind_what_is_there_and_a_few_places_stay() {
         let reader = reader((0..1000).map(|_| 10));
-        let mut cuts = Cuts::new(reader.log(), View::Payload);
+        let mut cuts = Cuts::new(reader.log(), View::Payload, 0);
         assert_eq!(push(&mut cuts, &reader, 0, 1), Some(Offset::new(1)));
         assert_eq!(push(&mut cuts, &reader, 1, 1), Some(Offset::new(2)));
         assert_eq!(cuts.read(Offset::ZERO, 1 << 20).map(|run| run.entries().len()), Some(2));
@@ -308,7 +308,7 @@ mod tests {
             .into_iter()
             .chain((0..20_000).map(|n| n % 500));
         let reader = reader(sizes);
-        let mut cuts = Cuts::new(reader.log(), View::Payload);
+        let mut cuts = Cuts::new(reader.log(), View::Payload, 0);
         for at in (0..15_000).step_by(3) {
             push(&mut cuts, &reader, at % 7000, CUT_BYTES);
             let large = cuts.cuts.iter().map(|cut| cut.frames.len()).max().unwrap_or(0);

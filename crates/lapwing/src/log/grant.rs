@@ -1,9 +1,10 @@
 //! Where a reader begins, and what it is told about that.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use lapwing_wire::control::Answer;
-use lapwing_wire::position::{Offset, Position};
+use lapwing_wire::position::{Epoch, Offset, Position};
 use lapwing_wire::start::Start;
 use lapwing_wire::time::WallTime;
 
@@ -30,12 +31,16 @@ pub struct Grant {
     pub first: Offset,
     /// The offset of the next message.
     pub next: Offset,
+    /// The generation of the log that all this is of.
+    pub generation: u16,
 }
 
 impl Log {
     /// Where a reader that asks for `start` begins. A position ahead of the log, or of another history, is a reset.
     #[must_use]
     pub fn grant(&self, start: Start, now: Now) -> Grant {
+        // Before the rest: what is of a newer one is let go with it.
+        let generation = self.generation();
         let (first, next) = (self.first(), self.next());
         #[cfg(feature = "planted")]
         if planted::is(Bug::ResumeOffByOne)
@@ -49,6 +54,7 @@ impl Log {
             Start::Earliest => Grant::at(first, first, next),
             Start::Last(count) => Grant::at(Offset::new(next.get().saturating_sub(count)).max(first), first, next),
             Start::Ago(ago) => Grant::at(self.since(now, ago), first, next),
+            Start::Offset(offset) if offset > next && offset <= self.reach() => Grant::at(offset, first, next),
             Start::Offset(offset) => Grant::from(offset, first, next),
             // It holds what lies behind the damage already, and goes on there when that is repaired.
             Start::Position(Position { epoch, offset })
@@ -56,7 +62,7 @@ impl Log {
             {
                 Grant::at(offset, first, next)
             }
-            Start::Position(Position { epoch, offset }) => match self.lineage.answer(epoch, offset, first, next) {
+            Start::Position(Position { epoch, offset }) => match self.answer(epoch, offset, first) {
                 Resume::Ok { from } => Grant::at(from, first, next),
                 Resume::Gap { missing } => Grant {
                     answer: Answer::Gap,
@@ -78,13 +84,20 @@ impl Log {
         Grant {
             // Looked at behind `first`: a hole may so count as let go, but nothing that was let go as a hole.
             let_go: self.let_go().min(grant.from),
+            generation,
             ..grant
         }
     }
 
+    /// What a reader with this position is told. One that was further ahead on another server goes on there.
+    fn answer(&self, epoch: Epoch, offset: Offset, first: Offset) -> Resume {
+        let lineage = self.lineage.read().unwrap_or_else(PoisonError::into_inner);
+        lineage.answer(epoch, offset, first, self.reach())
+    }
+
     /// The first offset appended within the last `ago`.
     fn since(&self, now: Now, ago: Duration) -> Offset {
-        let since = match (self.memory.since(now, ago), &self.store) {
+        let since = match (self.memory.since(now, ago), self.store()) {
             // Everything in memory is young enough: what is in files may be too, and has only its wall time.
             (found, Some(store)) if !found.is_some_and(|(_, certain)| certain) => {
                 // What cannot be read now is told to whoever gets there.
@@ -109,6 +122,7 @@ impl Grant {
             let_go: first,
             first,
             next,
+            generation: 0,
         }
     }
 

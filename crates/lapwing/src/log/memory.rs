@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub struct Memory {
     /// Readers keep their own list and look here when `version` moved.
     segments: RwLock<VecDeque<Arc<Segment>>>,
     version: AtomicU64,
+    /// How often everything was let go at once; changes only under the lock of the segments.
+    generation: AtomicU16,
     first: AtomicU64,
     let_go: AtomicU64,
     /// Of everything that was shown, whether it is still held or not.
@@ -59,6 +61,7 @@ impl Memory {
             retention,
             segments: RwLock::default(),
             version: AtomicU64::new(0),
+            generation: AtomicU16::new(0),
             first: AtomicU64::new(next.get()),
             let_go: AtomicU64::new(next.get()),
             shown: AtomicU64::new(0),
@@ -97,9 +100,17 @@ impl Memory {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Brings a reader's list of segments up to date.
-    pub fn copy_segments(&self, into: &mut VecDeque<Arc<Segment>>) {
-        into.clone_from(&self.segments.read().unwrap_or_else(PoisonError::into_inner));
+    /// How often everything was let go at once, as another history began.
+    #[must_use]
+    pub fn generation(&self) -> u16 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Brings a reader's list of segments up to date; gives the generation that they are of.
+    pub fn copy_segments(&self, into: &mut VecDeque<Arc<Segment>>) -> u16 {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        into.clone_from(&segments);
+        self.generation()
     }
 
     /// Bytes held: frames and index of all segments.
@@ -274,6 +285,15 @@ impl Memory {
         self.change(next, |segments| {
             segments.drain(..count);
             self.let_go.store(front(segments, next).get(), Ordering::Release);
+        });
+    }
+
+    /// Lets go of everything, as another history begins: its first message will have the offset `next`.
+    pub fn forget_all(&self, next: Offset) {
+        self.change(next, |segments| {
+            segments.clear();
+            self.generation.fetch_add(1, Ordering::AcqRel);
+            self.let_go.store(next.get(), Ordering::Release);
         });
     }
 

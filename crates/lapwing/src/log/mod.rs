@@ -13,6 +13,7 @@ pub mod lag;
 pub mod lineage;
 pub mod memory;
 pub mod newest;
+pub mod origin;
 pub mod queue;
 pub mod reader;
 pub mod retention;
@@ -21,7 +22,7 @@ pub mod segment;
 pub mod store;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 
 use lapwing_wire::array::ArrayWriter;
 use lapwing_wire::control::Level;
@@ -40,6 +41,7 @@ use lag::OnLag;
 use lineage::Lineage;
 use memory::{Memory, MemoryWriter};
 use newest::Shared;
+use origin::{Backing, Origin};
 use queue::Queue;
 use reader::View;
 use retention::Retention;
@@ -49,11 +51,10 @@ use store::Store;
 /// One topic's messages.
 pub struct Log {
     topic: TopicName,
-    lineage: Lineage,
+    lineage: RwLock<Lineage>,
     memory: Memory,
-    /// The files of a durable topic.
-    store: Option<Arc<Store>>,
-    /// They were found damaged: what lies behind the damage is not shown, and nothing is appended before they are repaired.
+    backing: Backing,
+    /// Its files were found damaged: what lies behind the damage is not shown, and nothing is appended before they are repaired.
     is_damaged: bool,
     on_lag: OnLag,
     hold: Hold,
@@ -64,11 +65,9 @@ pub struct Log {
     /// The visible end: everything below may be delivered.
     next: AtomicU64,
     ended: AtomicBool,
-    /// Bytes of frames that became visible since the start.
-    bytes_taken: AtomicU64,
     bells: RwLock<Vec<Arc<dyn Ring>>>,
     /// What its messages are as binary frames, where they are arrays.
-    arrays: Option<ArrayWriter>,
+    arrays: OnceLock<ArrayWriter>,
     /// Of compressed envelopes, of compressed bare payloads, and of arrays.
     shared: [Shared; 3],
     /// Connections that follow this topic now.
@@ -81,7 +80,8 @@ impl Log {
     #[must_use]
     pub fn new(topic: TopicName, epoch: Epoch, retention: Retention) -> Self {
         let memory = Memory::new(retention, Offset::ZERO);
-        Self::with(topic, Lineage::new(epoch), memory, Retries::default(), None, None)
+        let backing = Backing::Nothing;
+        Self::with(topic, Lineage::new(epoch), memory, Retries::default(), backing, None)
     }
 
     /// A log over the files of a durable topic, of which it holds a tail in memory. Its [`committer::Committer`] writes.
@@ -94,7 +94,22 @@ impl Log {
         tail: Retention,
     ) -> Self {
         let memory = Memory::new(tail, store.next());
-        Self::with(topic, store.lineage().clone(), memory, retries, Some(store), closed)
+        let lineage = store.lineage().clone();
+        Self::with(topic, lineage, memory, retries, Backing::Files(store), closed)
+    }
+
+    /// A copy of a stream that several servers have, from `next` on; it holds a tail in memory.
+    #[must_use]
+    pub fn copy_of(topic: TopicName, origin: Arc<dyn Origin>, lineage: Lineage, next: Offset, tail: Retention) -> Self {
+        let memory = Memory::new(tail, next);
+        Self::with(
+            topic,
+            lineage,
+            memory,
+            Retries::default(),
+            Backing::Stream(origin),
+            None,
+        )
     }
 
     fn with(
@@ -102,7 +117,7 @@ impl Log {
         lineage: Lineage,
         memory: Memory,
         retries: Retries,
-        store: Option<Arc<Store>>,
+        backing: Backing,
         closed: Option<AppendError>,
     ) -> Self {
         let next = memory.first();
@@ -110,9 +125,9 @@ impl Log {
         let envelope = EnvelopeWriter::new(&topic);
         Self {
             topic,
-            lineage,
+            lineage: RwLock::new(lineage),
             memory,
-            store,
+            backing,
             is_damaged,
             on_lag: OnLag::default(),
             hold: Hold::default(),
@@ -129,9 +144,8 @@ impl Log {
             work: Condvar::new(),
             next: AtomicU64::new(next.get()),
             ended: AtomicBool::new(false),
-            bytes_taken: AtomicU64::new(0),
             bells: RwLock::default(),
-            arrays: None,
+            arrays: OnceLock::new(),
             shared: Default::default(),
             followers: AtomicUsize::new(0),
             joined: tokio::sync::Notify::new(),
@@ -148,25 +162,24 @@ impl Log {
         self
     }
 
-    /// The same log with messages that are arrays, and can be had as binary frames.
-    #[must_use]
-    pub fn with_arrays(mut self, arrays: Option<ArrayWriter>) -> Self {
-        self.arrays = arrays;
-        self
+    /// From now on its messages are arrays, and can be had as binary frames. It is told once, before anybody reads it.
+    pub fn on_arrays(&self, arrays: ArrayWriter) {
+        let _ = self.arrays.set(arrays);
     }
 
     /// What its messages are as binary frames, where they are arrays.
     #[must_use]
     pub fn arrays(&self) -> Option<&ArrayWriter> {
-        self.arrays.as_ref()
+        self.arrays.get()
     }
 
-    /// How many bytes the topic keeps at most: in files if it is durable, otherwise in memory.
+    /// How many bytes the topic keeps at most: in files if it is durable, in the stream that it is a copy of, otherwise in memory.
     #[must_use]
     pub fn bytes_max(&self) -> u64 {
-        match &self.store {
-            Some(store) => store.bytes_max(),
-            None => self.memory.retention().bytes,
+        match &self.backing {
+            Backing::Files(store) => store.bytes_max(),
+            Backing::Stream(origin) => origin.bytes_max(),
+            Backing::Nothing => self.memory.retention().bytes,
         }
     }
 
@@ -179,7 +192,7 @@ impl Log {
     /// The name of this history.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.lineage.current()
+        self.lineage.read().unwrap_or_else(PoisonError::into_inner).current()
     }
 
     /// What is held in memory.
@@ -191,7 +204,31 @@ impl Log {
     /// The files of a durable topic.
     #[must_use]
     pub fn store(&self) -> Option<&Arc<Store>> {
-        self.store.as_ref()
+        match &self.backing {
+            Backing::Files(store) => Some(store),
+            Backing::Nothing | Backing::Stream(_) => None,
+        }
+    }
+
+    /// The stream that it is a copy of.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Arc<dyn Origin>> {
+        match &self.backing {
+            Backing::Stream(origin) => Some(origin),
+            Backing::Nothing | Backing::Files(_) => None,
+        }
+    }
+
+    /// Whether it has more than what is in memory.
+    #[must_use]
+    pub fn is_backed(&self) -> bool {
+        !matches!(self.backing, Backing::Nothing)
+    }
+
+    /// Whether it is a copy that may be behind, since its origin cannot be reached.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.origin().is_some_and(|origin| origin.is_stale())
     }
 
     /// What the threads that read this view share; none for a view whose frames cost too little to share them.
@@ -220,15 +257,16 @@ impl Log {
     /// What an acknowledgement means.
     #[must_use]
     pub fn level(&self) -> Level {
-        self.store.as_ref().map_or(Level::None, |store| store.level().into())
+        self.backing.level()
     }
 
     /// The lowest offset retained.
     #[must_use]
     pub fn first(&self) -> Offset {
-        match &self.store {
-            Some(store) => store.first(),
-            None => self.memory.first(),
+        match &self.backing {
+            Backing::Files(store) => store.first(),
+            Backing::Stream(origin) => origin.first().min(self.memory.first()),
+            Backing::Nothing => self.memory.first(),
         }
     }
 
@@ -236,9 +274,10 @@ impl Log {
     /// a hole.
     #[must_use]
     pub fn let_go(&self) -> Offset {
-        match &self.store {
-            Some(store) => store.first(),
-            None => self.memory.let_go(),
+        match &self.backing {
+            Backing::Files(store) => store.first(),
+            Backing::Stream(_) => self.first(),
+            Backing::Nothing => self.memory.let_go(),
         }
     }
 
@@ -251,19 +290,13 @@ impl Log {
     /// Everything below is on stable storage; none for a topic in memory.
     #[must_use]
     pub fn durable_end(&self) -> Option<Offset> {
-        self.store.as_ref().map(|store| store.durable().min(self.next()))
+        self.store().map(|store| store.durable().min(self.next()))
     }
 
     /// Whether nothing more will come.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
-    }
-
-    /// Bytes of messages in their frames that came since the server started.
-    #[must_use]
-    pub fn bytes_taken(&self) -> u64 {
-        self.bytes_taken.load(Ordering::Relaxed)
     }
 
     /// Whether it can be read, and takes nothing more before somebody has looked after it.
@@ -279,14 +312,9 @@ impl Log {
         appender.retries.forget_below(self.first());
     }
 
-    /// Counts a batch that is about to become visible.
-    fn count(&self, batch: &Batch) {
-        self.bytes_taken.fetch_add(batch.frames.len() as u64, Ordering::Relaxed);
-    }
-
     /// Lets go of what memory holds too much or too long, unless its readers hold it there; says whether anything went.
     fn retire(&self, now: Now) -> bool {
-        let held = self.holds() && self.store.is_none();
+        let held = self.holds() && !self.is_backed();
         !held && self.memory.retire(now, self.next())
     }
 
@@ -339,9 +367,11 @@ impl Log {
     /// Bytes kept: in files if the topic is durable, otherwise in memory.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.store
-            .as_ref()
-            .map_or_else(|| self.memory.bytes(), |store| store.bytes())
+        match &self.backing {
+            Backing::Files(store) => store.bytes(),
+            Backing::Stream(origin) => origin.bytes(),
+            Backing::Nothing => self.memory.bytes(),
+        }
     }
 
     /// Whether somebody follows this topic.

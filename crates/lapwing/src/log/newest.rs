@@ -6,18 +6,22 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use lapwing_wire::deflate::Deflater;
 use lapwing_wire::position::Offset;
 
-/// What the readers of one view share. It takes memory while there are readers.
+/// What the readers of one view share, with the generation of the log that it is of. It takes memory while there are readers.
 #[derive(Default)]
-pub struct Shared(Mutex<Weak<Newest>>);
+pub struct Shared(Mutex<(u16, Weak<Newest>)>);
 
 impl Shared {
-    /// What they share, for a further reader of a log that ends at `next` now. What is below is old.
+    /// What they share, for a further reader of this generation of a log that ends at `next` now. What is below is old.
+    ///
+    /// In another generation other messages have the same offsets; whoever still reads an earlier one shares no more.
     #[must_use]
-    pub fn join(&self, next: Offset) -> Arc<Newest> {
-        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.upgrade().unwrap_or_else(|| {
+    pub fn join(&self, generation: u16, next: Offset) -> Arc<Newest> {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of, newest) = &*shared;
+        let known = newest.upgrade().filter(|_| *of == generation);
+        known.unwrap_or_else(|| {
             let made = Arc::new(Newest::new(next));
-            *newest = Arc::downgrade(&made);
+            *shared = (generation, Arc::downgrade(&made));
             made
         })
     }
@@ -137,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_message_is_compressed_once_for_all_threads() {
-        let newest = Shared::default().join(Offset::new(5));
+        let newest = Shared::default().join(0, Offset::new(5));
         let first = push(&newest, 5, &frame('a', 500));
         assert!(is_deflated(&first) && first.len() < 50);
         // Another thread is given the same bytes, whatever it would have compressed.
@@ -146,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_is_short_or_long_or_gets_no_shorter_goes_as_it_is() {
-        let newest = Shared::default().join(Offset::ZERO);
+        let newest = Shared::default().join(0, Offset::ZERO);
         let noise: Vec<u8> = (0..200_u8).map(|n| n.wrapping_mul(77)).collect();
         let mut random = Vec::new();
         frame::write_frame(&mut random, Opcode::Binary, &noise, None);
@@ -160,20 +164,20 @@ mod tests {
     #[test]
     fn history_goes_as_it_is_and_is_compressed_by_nobody() {
         let deflated = Shared::default();
-        let newest = deflated.join(Offset::new(100));
+        let newest = deflated.join(0, Offset::new(100));
         let old = frame('a', 500);
         assert_eq!(push(&newest, 99, &old), old);
         assert!(is_deflated(&push(&newest, 110, &old)));
         assert_eq!(push(&newest, 105, &old), old, "jumped over");
         // The next reader of the view shares it; one that comes when all are gone begins at the end again.
-        assert!(is_deflated(&push(&deflated.join(Offset::new(111)), 110, &old)));
+        assert!(is_deflated(&push(&deflated.join(0, Offset::new(111)), 110, &old)));
         drop(newest);
-        assert_eq!(push(&deflated.join(Offset::new(111)), 110, &old), old);
+        assert_eq!(push(&deflated.join(0, Offset::new(111)), 110, &old), old);
     }
 
     #[test]
     fn what_is_made_is_made_once_while_it_is_new_and_of_old_messages_each_time() {
-        let newest = Shared::default().join(Offset::new(5));
+        let newest = Shared::default().join(0, Offset::new(5));
         let made = std::cell::Cell::new(0);
         let push = |offset, bytes| {
             let mut out = b"before".to_vec();
@@ -197,8 +201,22 @@ mod tests {
     }
 
     #[test]
+    fn messages_of_another_generation_are_others() {
+        let shared = Shared::default();
+        let before = shared.join(0, Offset::new(5));
+        let first = push(&before, 5, &frame('a', 500));
+        let after = shared.join(1, Offset::new(5));
+        assert_ne!(push(&after, 5, &frame('b', 500)), first);
+        // Who comes later shares with those of its own.
+        assert_eq!(
+            push(&shared.join(1, Offset::new(9)), 5, &frame('a', 500)),
+            push(&after, 5, &frame('b', 500))
+        );
+    }
+
+    #[test]
     fn a_megabyte_is_held() {
-        let newest = Shared::default().join(Offset::ZERO);
+        let newest = Shared::default().join(0, Offset::ZERO);
         let digits: String = (0..60_000)
             .map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 7).to_string())
             .collect();

@@ -43,6 +43,8 @@ pub struct Reader {
 struct Held {
     log: Arc<Log>,
     version: u64,
+    /// The log's generation that the segments are of.
+    generation: u16,
     segments: VecDeque<Arc<Segment>>,
     /// What was brought last of what is no longer in memory, newest first: laggards at a few places share it.
     pages: VecDeque<Page>,
@@ -77,12 +79,14 @@ impl Reader {
     /// A reader of one view.
     #[must_use]
     pub fn new(log: Arc<Log>, view: View) -> Self {
+        let generation = log.generation();
         let mut reader = Self {
             view,
-            cuts: (view != View::Canonical).then(|| Cuts::new(&log, view)),
+            cuts: (view != View::Canonical).then(|| Cuts::new(&log, view, generation)),
             held: Held {
                 log,
                 version: u64::MAX,
+                generation,
                 segments: VecDeque::new(),
                 pages: VecDeque::new(),
             },
@@ -114,10 +118,20 @@ impl Reader {
         let next = held.log.next();
         let version = held.log.memory().version();
         if version != held.version {
-            held.log.memory().copy_segments(&mut held.segments);
+            let generation = held.log.memory().copy_segments(&mut held.segments);
             held.version = version;
+            if std::mem::replace(&mut held.generation, generation) != generation {
+                held.pages.clear();
+                self.cuts = (self.view != View::Canonical).then(|| Cuts::new(&held.log, self.view, generation));
+            }
         }
         (next, ended)
+    }
+
+    /// The generation of the log that it reads: a cursor of another one means nothing here.
+    #[must_use]
+    pub fn generation(&self) -> u16 {
+        self.held.generation
     }
 
     /// When the first message at `offset` or behind it was appended, in nanoseconds of the monotonic clock; none when there is none in
@@ -172,10 +186,12 @@ impl Reader {
         self.held.is_stale()
     }
 
-    /// Takes a page, so that [`Reader::read`] finds what is on it.
-    pub fn put(&mut self, page: Page) {
-        self.held.pages.truncate(PAGES_MAX - 1);
-        self.held.pages.push_front(page);
+    /// Takes a page, so that [`Reader::read`] finds what is on it. One of another generation is let go.
+    pub fn put(&mut self, fetched: Fetched) {
+        if fetched.generation == self.held.generation {
+            self.held.pages.truncate(PAGES_MAX - 1);
+            self.held.pages.push_front(fetched.page);
+        }
     }
 }
 
@@ -188,10 +204,8 @@ impl Held {
         if cursor >= next {
             return if ended { Next::Ended } else { Next::CaughtUp };
         }
-        if self.segments.front().is_none_or(|segment| cursor < segment.base())
-            && let Some(store) = self.log.store()
-        {
-            return self.read_loaded(cursor, store.first(), next, bytes_max);
+        if self.segments.front().is_none_or(|segment| cursor < segment.base()) && self.log.is_backed() {
+            return self.read_loaded(cursor, self.log.first(), next, bytes_max);
         }
         for segment in self.segments.range(self.holding(cursor)..) {
             if let Some(found) = read_segment(segment, cursor, next, bytes_max) {
@@ -239,10 +253,21 @@ impl Held {
     }
 }
 
-/// Brings what lies at `cursor` of a durable topic from its files. Blocks while the disk is read.
-pub fn fetch(log: &Log, cursor: Offset) -> io::Result<Page> {
-    let store = log.store().ok_or(io::ErrorKind::NotFound)?;
-    let page = store.page(cursor)?;
+/// A page that was brought for a reader.
+pub struct Fetched {
+    page: Page,
+    /// The log's generation when it was asked for.
+    generation: u16,
+}
+
+/// Brings what lies at `cursor` from what stands behind the memory of a topic: files, or a stream elsewhere. Blocks meanwhile.
+pub fn fetch(log: &Log, cursor: Offset) -> io::Result<Fetched> {
+    let generation = log.generation();
+    let page = match (log.store(), log.origin()) {
+        (Some(store), _) => store.page(cursor)?,
+        (None, Some(origin)) => origin.page(cursor)?,
+        (None, None) => return Err(io::ErrorKind::NotFound.into()),
+    };
     let found = match &page {
         Page::Frames(segment) => {
             let last = segment.entries().last();
@@ -253,7 +278,7 @@ pub fn fetch(log: &Log, cursor: Offset) -> io::Result<Page> {
     };
     // Retention may have overtaken the cursor in between: the next read says so.
     match found || cursor < log.first() {
-        true => Ok(page),
+        true => Ok(Fetched { page, generation }),
         false => Err(io::Error::other(format!("offset {cursor} is in no file"))),
     }
 }

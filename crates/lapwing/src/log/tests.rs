@@ -305,7 +305,8 @@ fn bare_payloads_are_the_same_from_every_offset_and_however_they_are_cut() {
 fn arrays_are_binary_frames_and_all_else_is_as_it_is() {
     let writer = ArrayWriter::new(TopicName::parse("t").expect("valid"), 7, Dtype::Uint16);
     let log = Log::new(writer.topic().clone(), Epoch::from_bits(1), Retention::DEFAULT);
-    let log = Arc::new(log.with_arrays(Some(writer)));
+    log.on_arrays(writer);
+    let log = Arc::new(log);
     let payload = |n: u64| match n % 5 {
         0 => "[70000]".to_owned(),
         1 => "{\"a\":[1]}".to_owned(),

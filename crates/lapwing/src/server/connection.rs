@@ -188,6 +188,9 @@ impl Connection {
         if let Err(broken) = self.read(buffer, around) {
             return Turn::Over(Some(broken));
         }
+        if around.feeds.settle(self.peer.key()) {
+            self.peer.on_settled(&around.common, &mut around.feeds, &around.passes);
+        }
         let free = !self.socket.is_blocked() && !self.socket.has_rest();
         if around.batches && free && !self.socket.is_encrypted() && self.peer.session.goes_with_others() {
             self.peer.session.prepare(&mut around.feeds);
@@ -374,6 +377,11 @@ impl Connection {
             }
             Next::Overtaken(missed) => {
                 peer.on_overtaken(&missed, &around.common);
+                Ok(())
+            }
+            Next::Superseded(nth) => {
+                let topic = TopicId(peer.session.cursors()[nth].topic);
+                peer.on_superseded(around.common.topics.get(topic), around.share);
                 Ok(())
             }
             Next::OnDisk(nth) => {

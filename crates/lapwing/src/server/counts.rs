@@ -261,45 +261,15 @@ pub const HANDSHAKE_BOUNDS: &[f64] = &[
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU64;
-
-    use lapwing_wire::block::Flags;
-    use lapwing_wire::position::Offset;
     use lapwing_wire::report::Spans;
-    use lapwing_wire::topic::TopicName;
 
+    use super::super::sample::{self, spans};
     use super::*;
 
     fn report(blocks: u64, elapsed_ms: Option<Spans>) -> Report {
         Report {
-            topic: TopicName::parse("arrays").expect("valid"),
-            epoch: None,
-            block_size: NonZeroU64::new(5).expect("not zero"),
-            first_block: 0,
-            last_block: blocks - 1,
-            blocks,
-            first: Offset::ZERO,
-            last: Offset::new(blocks * 5 - 1),
-            messages: blocks * 5,
-            bytes: 0,
             elapsed_ms,
-            span_ms: None,
-            spread_ms: spans(blocks, 0.0, 0.0, 0.0),
-            flags: Flags::NONE,
-            reconnects: 0,
-            age_ms: None,
-            time: String::new(),
-        }
-    }
-
-    fn spans(count: u64, min: f64, median: f64, max: f64) -> Spans {
-        let total = min + max;
-        Spans {
-            count,
-            total,
-            min,
-            median,
-            max,
+            ..sample::report(0, blocks)
         }
     }
 

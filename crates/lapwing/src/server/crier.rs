@@ -15,8 +15,7 @@ use super::topics::{Topic, TopicId, Topics};
 use super::worker::Stop;
 use crate::log::Log;
 use crate::log::bell::{Bell, Ring, Wake};
-use crate::log::reader::{Reader, View};
-use crate::log::store::Page;
+use crate::log::reader::{Fetched, Reader, View};
 use crate::session::Readers;
 
 /// The crier of a server.
@@ -69,7 +68,7 @@ pub struct EventReader {
 
 impl EventReader {
     /// Takes a page of a file that a client wants to read.
-    pub fn put(&mut self, page: Page) {
+    pub fn put(&mut self, page: Fetched) {
         self.reader.put(page);
     }
 }

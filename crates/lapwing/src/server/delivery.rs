@@ -234,7 +234,7 @@ impl Delivery {
         let limits = &self.around.common.limits;
         let cursors = grants
             .iter()
-            .map(|(topic, grant)| self.around.common.topics.get(*topic).cursor(grant.from, encoding))
+            .map(|(topic, grant)| self.around.common.topics.get(*topic).cursor(grant, encoding))
             .collect();
         let entry = self.connections.vacant_entry();
         let key = entry.key();
@@ -444,6 +444,7 @@ impl Delivery {
 
     fn over(&mut self, key: usize, broken: Option<String>) {
         let mut connection = self.connections.remove(key);
+        self.around.feeds.settle(Key::new(key));
         for cursor in connection.peer.session.cursors() {
             let view = connection.peer.session.view(cursor.topic);
             self.around.feeds.unfollow(TopicId(cursor.topic), view, Key::new(key));
@@ -494,6 +495,10 @@ impl Delivery {
     fn sweep(&mut self) {
         self.swept = self.around.now;
         self.look_at_passes();
+        // Whose wait has been too long is told so in its turn.
+        for key in self.around.feeds.unsettled() {
+            enqueue(&mut self.connections, &mut self.ready, key.place());
+        }
         let now = self.around.now;
         let late = now >= self.stop_by;
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();

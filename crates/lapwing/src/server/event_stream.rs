@@ -40,8 +40,7 @@ use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::Grant;
 use crate::log::hold::Pin as Hold;
-use crate::log::reader::{View, fetch};
-use crate::log::store::Page;
+use crate::log::reader::{Fetched, View, fetch};
 use crate::session::{Cursor, Mode, Next, Session};
 use crate::socket::{Held, RestsFull};
 
@@ -241,7 +240,7 @@ impl Stream {
         let key = Key::new(following.crier().clients());
         let mut passes = Passes::default();
         passes.put(key, pass);
-        let cursors = vec![Cursor::new(topic.id.0, grant.from)];
+        let cursors = vec![Cursor::new(topic.id.0, &grant)];
         let session = Session::new(Mode::Events, Compression::Off, cursors);
         let mut peer = Peer::new(label, address, session, key, false, &common.limits, clock.read());
         following.read(|reader| peer.tell_joined(common, reader, &passes));
@@ -322,7 +321,7 @@ impl Stream {
     }
 
     /// What goes out next. `loaded` is what came of a page that was wanted.
-    fn next(&mut self, loaded: Option<std::io::Result<Page>>, common: &Common, meter: &Meter) -> Step {
+    fn next(&mut self, loaded: Option<std::io::Result<Fetched>>, common: &Common, meter: &Meter) -> Step {
         // An own handle, as the reader is looked at while the rest of this changes.
         let Some(following) = self.following.take() else {
             return Step::End;
@@ -401,6 +400,11 @@ impl Stream {
                     self.tell_gap(topic, missed.range.start, missed.range.end, missed.reason);
                 }
                 Next::Overtaken(missed) => self.peer.on_overtaken(&missed, common),
+                Next::Superseded(_) => {
+                    let share = Share { number: 0, of: 1 };
+                    self.stopped = Some(("the topic began a new history", Some(share.return_ms(self.peer.key()))));
+                    self.peer.on_superseded(topic, share);
+                }
                 Next::OnDisk(nth) => {
                     self.peer.session.on_loading(nth);
                     return Step::Load(self.peer.session.cursors()[nth].offset);
@@ -529,7 +533,7 @@ fn piece(bytes: &[u8]) -> Result<Bytes, RestsFull> {
 pub struct EventBody {
     stream: EventStream,
     heard: Pin<Box<OwnedNotified>>,
-    loading: Option<JoinHandle<std::io::Result<Page>>>,
+    loading: Option<JoinHandle<std::io::Result<Fetched>>>,
 }
 
 impl Body for EventBody {

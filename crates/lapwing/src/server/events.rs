@@ -1,9 +1,6 @@
 //! A topic as server-sent events, asked for: `GET /topics/NAME/events`. Everything is decided before the answer begins.
 
-use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE,
-    HeaderName, HeaderValue,
-};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use lapwing_wire::query::{Encoding, Envelope, StreamQuery};
@@ -14,7 +11,7 @@ use lapwing_wire::topic::TopicName;
 use super::access::pass::Pass;
 use super::breach::Breach;
 use super::event_stream::{Arrival, EventStream};
-use super::front::{Answer, Front, Guest, Reply, plain, refusal};
+use super::front::{self, Answer, Front, Guest, Reply, refusal};
 use super::gate;
 use super::label::ClientLabel;
 use super::stream;
@@ -25,16 +22,17 @@ use crate::log::hold::Pin;
 use crate::terminal::form;
 
 /// Answers a request for a topic's events: with all that will come, or why not.
-pub fn answer(front: &Front, topic: &str, mut request: Request<()>) -> Response<Reply> {
+pub async fn answer(front: &Front, topic: &str, mut request: Request<()>) -> Response<Reply> {
     let whole = |answer: Answer| answer.map(Either::Left);
     match *request.method() {
         Method::GET | Method::HEAD => {}
         Method::OPTIONS => return whole(preflight()),
         _ => {
-            let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "events are only to be read: use GET");
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
-            return whole(answer);
+            return whole(front::not_allowed(METHODS, "events are only to be read: use GET"));
         }
+    }
+    if let Err(refusal) = settled(front, topic, &request).await {
+        return whole(*refusal);
     }
     let decided = match decide(front, topic, &request) {
         Ok(decided) => decided,
@@ -86,6 +84,19 @@ struct Decided {
     pass: Option<Pass>,
     /// The topic has ended, and everything of it was received.
     is_over: bool,
+}
+
+/// Waits until it is known what its place is worth. What is wrong with it is told by [`decide`].
+async fn settled(front: &Front, topic: &str, request: &Request<()>) -> Result<(), Box<Answer>> {
+    let start = match last_event_id(request.headers()) {
+        Ok(Some(start)) => start,
+        _ => match StreamQuery::parse(request.uri().query().unwrap_or("")) {
+            Ok(query) => TopicName::parse(topic).map_or(Start::Latest, |topic| query.start_of(&topic)),
+            Err(_) => return Ok(()),
+        },
+    };
+    let start_of = |name: &TopicName| if name.as_str() == topic { start } else { Start::Latest };
+    stream::settle(&front.common, start_of).await
 }
 
 fn decide(front: &Front, topic: &str, request: &Request<()>) -> Result<Decided, Box<Answer>> {
@@ -177,18 +188,9 @@ fn begun(body: Reply) -> Response<Reply> {
     answer
 }
 
-/// What a browser asks before a page of another origin may send these headers.
+/// What a browser asks before a page of another origin may read.
 pub fn preflight() -> Answer {
-    let mut answer = plain(StatusCode::NO_CONTENT, "");
-    *answer.body_mut() = Full::default();
-    let headers = answer.headers_mut();
-    headers.insert(ALLOW, HeaderValue::from_static(METHODS));
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
-    headers.insert(
-        ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("Authorization, Cache-Control, Last-Event-ID"),
-    );
-    answer
+    front::preflight(METHODS, "GET", "Authorization, Cache-Control, Last-Event-ID")
 }
 
 fn refuse<T>(status: StatusCode, sentence: &str) -> Result<T, Box<Answer>> {

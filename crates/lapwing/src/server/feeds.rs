@@ -9,8 +9,7 @@ use lapwing_wire::position::Offset;
 use super::key::Key;
 use super::topics::{Topic, TopicId, Topics};
 use crate::log::hold::Pin;
-use crate::log::reader::{Reader, View};
-use crate::log::store::Page;
+use crate::log::reader::{Fetched, Reader, View};
 use crate::session::Readers;
 
 /// One worker's view of all topics.
@@ -22,6 +21,8 @@ pub struct Feeds {
     holds: Vec<Hold>,
     /// The topics whose followers were woken in this round, and when the oldest of what woke them was appended.
     woken: Vec<(TopicId, u64)>,
+    /// Connections that wait to be told where they begin.
+    unsettled: BTreeSet<Key>,
 }
 
 /// This worker's say in what a topic holds.
@@ -39,6 +40,7 @@ struct Feed {
     /// The visible end when followers were last woken.
     seen: Offset,
     seen_end: bool,
+    seen_generation: u16,
     followers: BTreeSet<Key>,
 }
 
@@ -62,6 +64,7 @@ impl Feeds {
             others: Vec::new(),
             seen: log.next(),
             seen_end: log.has_ended(),
+            seen_generation: log.generation(),
             followers: BTreeSet::new(),
         };
         let hold = |topic: &Topic| {
@@ -76,7 +79,23 @@ impl Feeds {
             deflater: Deflater::default(),
             holds: topics.iter().filter_map(hold).collect(),
             woken: Vec::new(),
+            unsettled: BTreeSet::new(),
         }
+    }
+
+    /// Connection `key` is woken at every ring, until it is settled.
+    pub fn unsettle(&mut self, key: Key) {
+        self.unsettled.insert(key);
+    }
+
+    /// Whether connection `key` was waiting to be told where it begins; it is not from now on.
+    pub fn settle(&mut self, key: Key) -> bool {
+        !self.unsettled.is_empty() && self.unsettled.remove(&key)
+    }
+
+    /// The connections that wait to be told where they begin.
+    pub fn unsettled(&self) -> impl Iterator<Item = Key> {
+        self.unsettled.iter().copied()
     }
 
     /// Keeps hold of a place that was granted in a topic, until the followers' places are told.
@@ -133,7 +152,7 @@ impl Feeds {
     }
 
     /// Takes a page of a file that a follower wants to read in this view.
-    pub fn put(&mut self, topic: TopicId, view: View, page: Page) {
+    pub fn put(&mut self, topic: TopicId, view: View, page: Fetched) {
         let feed = &mut self.feeds[topic.0 as usize];
         match feed.other(view) {
             Some(at) => feed.others[at].reader.put(page),
@@ -148,7 +167,8 @@ impl Feeds {
             for other in &mut feed.others {
                 other.reader.refresh();
             }
-            if next != feed.seen || end != feed.seen_end {
+            let generation = feed.canonical.generation();
+            if next != feed.seen || end != feed.seen_end || generation != feed.seen_generation {
                 // Those who watch the server's own topics are no measure of how it serves the others.
                 let counts = !feed.followers.is_empty() && !feed.canonical.log().topic().is_reserved();
                 let appended = counts.then(|| feed.canonical.appended(feed.seen));
@@ -156,9 +176,11 @@ impl Feeds {
                     .extend(appended.flatten().map(|mono| (TopicId(at as u32), mono)));
                 feed.seen = next;
                 feed.seen_end = end;
+                feed.seen_generation = generation;
                 feed.followers.iter().copied().for_each(&mut wake);
             }
         }
+        self.unsettled.iter().copied().for_each(wake);
     }
 }
 

@@ -67,13 +67,14 @@ impl Flows {
     pub fn look(&self, topics: &Topics, now: Now) -> Vec<Event> {
         let look = |topic: &Topic| {
             // A source may wait for its first listener, over what an earlier run of the server has kept.
-            let begun = topic.log.bytes_taken() > 0;
+            let shown = topic.log.memory().shown();
+            let begun = shown.messages > 0;
             let state = self.state(topic);
             let excused = !begun || !matches!(state, State::OnTime | State::Slow) || topic.log.is_held();
             let sample = Sample {
                 at: Duration::from_nanos(now.mono),
                 messages: topic.log.next().get(),
-                bytes: topic.log.bytes_taken(),
+                bytes: shown.bytes,
             };
             let mut flow = self.flow(topic.id);
             let change = flow.on_tick(sample, excused)?;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName,
-    HeaderValue, ORIGIN, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE, VARY,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE,
+    VARY,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Either, Full, Limited};
@@ -133,7 +134,7 @@ impl Front {
         let asked = Asked::of(&request);
         let mut answer = match admitted.and_then(|()| self.check(&request)) {
             Ok(()) => match topic_of(request.uri().path(), "/events").map(str::to_owned) {
-                Some(topic) => events::answer(self, &topic, request),
+                Some(topic) => events::answer(self, &topic, request).await,
                 None => self.route(request, body).await.map(Either::Left),
             },
             Err(refusal) => (*refusal).map(Either::Left),
@@ -305,47 +306,66 @@ impl Front {
         // Clients that would rather speak HTTP/2 (curl --http2, Java's) offer h2c with every request; it is for us to ignore.
         let upgrade = request.headers().get(UPGRADE).is_some_and(|wanted| wanted != "h2c") || path == "/ws";
         match path {
-            "/" | "/ws" if upgrade => stream::answer(self, request),
+            "/" | "/ws" if upgrade => stream::answer(self, request).await,
             "/ticket" => gate::ticket(&self.common, &request),
-            stream::ECHO if upgrade && self.echo => stream::answer(self, request),
+            stream::ECHO if upgrade && self.echo => stream::answer(self, request).await,
             "/api/topics" | "/asyncapi.json" if *request.method() == Method::OPTIONS => events::preflight(),
-            _ if (ONLY_READ.contains(&path) || page::has(path)) && !reads(&request) => {
-                let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "this is only to be read: use GET");
-                answer
-                    .headers_mut()
-                    .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-                answer
-            }
-            "/api/clients" => api::clients(self, &request).await,
-            "/api/reports" => api::reports(self, &request).await,
-            "/metrics" => metrics::answer(self, &request),
-            "/api/topics" => overview::answer(self, &request),
-            "/asyncapi.json" => asyncapi::answer(self, &request),
-            "/openapi.json" => overview::description(),
-            "/healthz" => plain(StatusCode::OK, "ok"),
-            "/readyz" if self.common.is_stopping() => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-            "/readyz" => plain(StatusCode::OK, "ready"),
-            _ => page::asset(path, request.headers()).unwrap_or_else(|| {
-                refusal(
-                    StatusCode::NOT_FOUND,
-                    "nothing is here; the page and the stream are at /, messages go to /topics/NAME/messages",
-                )
-            }),
+            _ => self.read(path, &request).await,
+        }
+    }
+
+    /// Answers at the paths that are only to be read.
+    async fn read(&self, path: &str, request: &Request<()>) -> Answer {
+        let Some(place) = Place::at(path) else {
+            let sentence = "nothing is here; the page and the stream are at /, messages go to /topics/NAME/messages";
+            return refusal(StatusCode::NOT_FOUND, sentence);
+        };
+        if !reads(request) {
+            return not_allowed("GET, HEAD", "this is only to be read: use GET");
+        }
+        match place {
+            Place::Topics => overview::answer(self, request),
+            Place::Clients => api::clients(self, request).await,
+            Place::Reports => api::reports(self, request).await,
+            Place::Metrics => metrics::answer(self, request),
+            Place::AsyncApi => asyncapi::answer(self, request),
+            Place::OpenApi => overview::description(),
+            Place::Health => plain(StatusCode::OK, "ok"),
+            Place::Readiness if self.common.is_stopping() => plain(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+            Place::Readiness => plain(StatusCode::OK, "ready"),
+            Place::Page(file) => page::answer(file, request.headers()),
         }
     }
 }
 
-/// The paths that are only to be read, beside those of the page.
-const ONLY_READ: &[&str] = &[
-    "/api/topics",
-    "/api/clients",
-    "/api/reports",
-    "/openapi.json",
-    "/asyncapi.json",
-    "/metrics",
-    "/healthz",
-    "/readyz",
-];
+/// What is only to be read.
+enum Place {
+    Topics,
+    Clients,
+    Reports,
+    Metrics,
+    AsyncApi,
+    OpenApi,
+    Health,
+    Readiness,
+    Page(page::File),
+}
+
+impl Place {
+    fn at(path: &str) -> Option<Self> {
+        Some(match path {
+            "/api/topics" => Self::Topics,
+            "/api/clients" => Self::Clients,
+            "/api/reports" => Self::Reports,
+            "/metrics" => Self::Metrics,
+            "/asyncapi.json" => Self::AsyncApi,
+            "/openapi.json" => Self::OpenApi,
+            "/healthz" => Self::Health,
+            "/readyz" => Self::Readiness,
+            path => Self::Page(page::file(path)?),
+        })
+    }
+}
 
 /// Why it cannot be told where a request ends, if so (RFC 9112 section 6.3). hyper has refused lengths that are none.
 fn unclear_length(headers: &HeaderMap) -> Option<&'static str> {
@@ -393,6 +413,27 @@ pub fn plain(status: StatusCode, body: &str) -> Answer {
         HeaderName::from_static("x-content-type-options"),
         HeaderValue::from_static("nosniff"),
     );
+    answer
+}
+
+/// Says that a path takes other methods, which `allow` lists.
+pub fn not_allowed(allow: &'static str, sentence: &str) -> Answer {
+    let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, sentence);
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    answer
+}
+
+/// What a browser asks before a page of another origin may send this method with these headers; `allow` lists all methods.
+pub fn preflight(allow: &'static str, method: &'static str, headers: &'static str) -> Answer {
+    let mut answer = plain(StatusCode::NO_CONTENT, "");
+    *answer.body_mut() = Full::default();
+    for (name, value) in [
+        (ALLOW, allow),
+        (ACCESS_CONTROL_ALLOW_METHODS, method),
+        (ACCESS_CONTROL_ALLOW_HEADERS, headers),
+    ] {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     answer
 }
 

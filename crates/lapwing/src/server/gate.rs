@@ -2,18 +2,15 @@
 
 use std::net::SocketAddr;
 
-use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE,
-};
+use http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::Full;
 use lapwing_wire::secret::Secret;
 
 use super::access::credential::Places;
 use super::access::ticket::{TICKET_LIFE, TicketError};
 use super::access::{Caller, Denied};
 use super::common::Common;
-use super::front::{Answer, Guest, json, plain, refusal};
+use super::front::{self, Answer, Guest, json, refusal};
 use super::topics::Topic;
 use crate::clock::Now;
 
@@ -91,20 +88,8 @@ fn is_here(peer: SocketAddr, client: SocketAddr, headers: &HeaderMap) -> bool {
 pub fn ticket(common: &Common, request: &Request<()>) -> Answer {
     match *request.method() {
         Method::POST => give(common, request).unwrap_or_else(|refusal| *refusal),
-        Method::OPTIONS => {
-            let mut answer = plain(StatusCode::NO_CONTENT, "");
-            *answer.body_mut() = Full::default();
-            let headers = answer.headers_mut();
-            headers.insert(ALLOW, HeaderValue::from_static(METHODS));
-            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
-            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Authorization"));
-            answer
-        }
-        _ => {
-            let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "a ticket is asked for with POST");
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
-            answer
-        }
+        Method::OPTIONS => front::preflight(METHODS, "POST", "Authorization"),
+        _ => front::not_allowed(METHODS, "a ticket is asked for with POST"),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Brings what lagging clients want from files: a thread beside each delivery thread, which so never waits for a disk.
+//! Brings what lagging clients want from files, or from the stream behind a topic: a thread beside each delivery thread, which so never
+//! waits for a disk or a network.
 
 use std::io;
 use std::sync::Arc;
@@ -9,8 +10,7 @@ use lapwing_wire::position::Offset;
 use super::common::Common;
 use super::topics::TopicId;
 use super::worker::{Command, Hand};
-use crate::log::reader::{self, View};
-use crate::log::store::Page;
+use crate::log::reader::{self, Fetched, View};
 
 /// What a connection waits for.
 pub struct Wanted {
@@ -29,7 +29,7 @@ pub struct Loaded {
     /// What was wanted.
     pub wanted: Wanted,
     /// The page, if it could be read.
-    pub page: io::Result<Page>,
+    pub page: io::Result<Fetched>,
 }
 
 /// Starts the thread; it ends when nobody can want anything any more. What it brings goes to `worker`.

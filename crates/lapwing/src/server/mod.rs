@@ -56,6 +56,8 @@ pub mod reporter;
 pub mod ring;
 pub mod roster;
 pub mod row;
+#[cfg(test)]
+mod sample;
 pub mod seat;
 pub mod secrets;
 pub mod skew;
@@ -78,6 +80,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
+use lapwing_wire::topic::TopicName;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -97,7 +100,7 @@ use metrics::Metrics;
 use seat::Seats;
 use secrets::Secrets;
 use storage::{Keeping, Storage};
-use topics::TopicId;
+use topics::{Topic, TopicId};
 use trust::Trust;
 use turnstile::Turnstile;
 use watch::Watch;
@@ -164,11 +167,7 @@ impl Server {
             tasks: TaskTracker::new(),
         });
         let sources = common.topics.public().map(|topic| {
-            let events = Arc::new(ToConsole {
-                common: common.clone(),
-                topic: topic.name().clone(),
-                id: topic.id,
-            });
+            let events = events_of(&common, topic);
             tracing::debug!(target: journal::target::SOURCE, topic = topic.name().as_str(), "source started");
             Source::start(&topic.config.source, topic.log.clone(), config.seed, events)
         });
@@ -195,6 +194,13 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where news of a topic are told; none when there is no such topic.
+    #[must_use]
+    pub fn events_of(&self, topic: &TopicName) -> Option<Arc<dyn SourceEvents>> {
+        let topic = self.common.topics.find(topic)?;
+        Some(events_of(&self.common, topic))
     }
 
     /// What its threads share.
@@ -257,10 +263,18 @@ impl Server {
     }
 }
 
+fn events_of(common: &Arc<Common>, topic: &Topic) -> Arc<dyn SourceEvents> {
+    Arc::new(ToConsole {
+        common: common.clone(),
+        topic: topic.name().clone(),
+        id: topic.id,
+    })
+}
+
 /// What sources tell, on the console.
 struct ToConsole {
     common: Arc<Common>,
-    topic: lapwing_wire::topic::TopicName,
+    topic: TopicName,
     id: TopicId,
 }
 

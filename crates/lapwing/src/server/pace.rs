@@ -119,37 +119,22 @@ const GOOD_BLOCKS: u64 = 3;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use lapwing_wire::position::Offset;
     use lapwing_wire::report::Spans;
-    use std::num::NonZeroU64;
+
+    use super::super::sample::{self, spans};
+    use super::*;
 
     fn report(blocks: u64, total: f64, flags: Flags) -> Report {
         let spans = Spans {
-            count: blocks,
             total,
-            min: 0.0,
-            median: total / blocks as f64,
-            max: total,
+            ..spans(blocks, 0.0, total / blocks as f64, total)
         };
         Report {
-            topic: lapwing_wire::topic::TopicName::parse("arrays").expect("valid"),
-            epoch: None,
-            block_size: NonZeroU64::new(5).expect("not zero"),
-            first_block: 0,
-            last_block: blocks - 1,
-            blocks,
-            first: Offset::ZERO,
-            last: Offset::new(blocks * 5 - 1),
-            messages: blocks * 5,
-            bytes: 0,
             elapsed_ms: Some(spans),
             span_ms: Some(total),
             spread_ms: spans,
             flags,
-            reconnects: 0,
-            age_ms: None,
-            time: String::new(),
+            ..sample::report(0, blocks)
         }
     }
 

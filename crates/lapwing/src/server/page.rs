@@ -9,16 +9,17 @@ use http_body_util::Full;
 
 use super::front::{Answer, text};
 
-/// Whether the page has a file at `path`.
-#[must_use]
-pub fn has(path: &str) -> bool {
-    file(path).is_some()
+/// A file of the page.
+#[derive(Clone, Copy)]
+pub struct File {
+    kind: &'static str,
+    body: &'static str,
 }
 
-/// The file at `path`, if the page has one there; 304 without it for a browser that has it already.
+/// Answers with a file of the page; 304 without it for a browser that has it already.
 #[must_use]
-pub fn asset(path: &str, asked: &HeaderMap) -> Option<Answer> {
-    let (kind, body) = file(path)?;
+pub fn answer(file: File, asked: &HeaderMap) -> Answer {
+    let File { kind, body } = file;
     // Files of one release never change, and those of the next have other names for the browser: it asks each time, and is told.
     let tag = format!("\"{:08x}-{:x}\"", crc32c::crc32c(body.as_bytes()), body.len());
     let is_known =
@@ -42,10 +43,12 @@ pub fn asset(path: &str, asked: &HeaderMap) -> Option<Answer> {
         HeaderName::from_static("x-content-type-options"),
         HeaderValue::from_static("nosniff"),
     );
-    Some(answer)
+    answer
 }
 
-fn file(path: &str) -> Option<(&'static str, &'static str)> {
+/// The file at `path`, if the page has one there.
+#[must_use]
+pub fn file(path: &str) -> Option<File> {
     let (name, body) = FILES.iter().find(|(known, _)| *known == path)?;
     let kind = match name.rsplit_once('.').map(|(_, ending)| ending) {
         Some("js") => "text/javascript; charset=utf-8",
@@ -54,7 +57,7 @@ fn file(path: &str) -> Option<(&'static str, &'static str)> {
         Some("txt") => "text/plain; charset=utf-8",
         _ => "text/html; charset=utf-8",
     };
-    Some((kind, *body))
+    Some(File { kind, body })
 }
 
 /// Each file at the path where it lies in `page/`.
@@ -143,23 +146,23 @@ mod tests {
 
     #[test]
     fn a_file_that_is_known_already_is_not_sent_again() {
-        let first = asset("/page.js", &HeaderMap::new()).expect("it is there");
+        let first = answer(file("/page.js").expect("it is there"), &HeaderMap::new());
         assert_eq!(first.status(), StatusCode::OK);
         let tag = first.headers().get(ETAG).expect("it has a tag").clone();
         let asked = HeaderMap::from_iter([(IF_NONE_MATCH, tag.clone())]);
-        let again = asset("/page.js", &asked).expect("it is there");
+        let again = answer(file("/page.js").expect("it is there"), &asked);
         assert_eq!(
             (again.status(), again.headers().get(ETAG)),
             (StatusCode::NOT_MODIFIED, Some(&tag))
         );
-        let other = asset("/page.css", &asked).expect("it is there");
+        let other = answer(file("/page.css").expect("it is there"), &asked);
         assert_eq!(other.status(), StatusCode::OK);
     }
 
     #[test]
     fn the_library_for_charts_is_as_it_was_published() {
         // Version 1.6.32 from the npm registry, byte by byte: docs/dependencies.md has its SHA-256.
-        let (_, script) = file("/vendor/uplot-1.6.32.js").expect("it is there");
+        let script = file("/vendor/uplot-1.6.32.js").expect("it is there").body;
         assert_eq!((script.len(), crc32c::crc32c(script.as_bytes())), (51081, 0xd73e_1dff));
     }
 }

@@ -14,6 +14,7 @@ use lapwing_wire::position::Offset;
 use lapwing_wire::report::Report;
 use lapwing_wire::secret::Secret;
 use lapwing_wire::time::micros_text;
+use lapwing_wire::topic::TopicName;
 
 use super::access::pass::{Passes, Standing};
 use super::access::{Caller, Denied};
@@ -82,6 +83,8 @@ struct Notes {
     closed_in_answer: bool,
     /// Its messages go back.
     echo: Option<Echo>,
+    /// What it wants to follow, once it is known where that begins, and when it asked.
+    wishes: Vec<(Subscribe, Now)>,
 }
 
 impl Peer {
@@ -405,7 +408,7 @@ impl Peer {
             return;
         }
         match ClientMessage::parse(text) {
-            Ok(ClientMessage::Subscribe(wish)) => self.on_subscribe(&wish, common, feeds, passes),
+            Ok(ClientMessage::Subscribe(wish)) => self.on_subscribe(wish, Now::read(), common, feeds, passes),
             Ok(ClientMessage::Auth { token }) => self.on_auth(&token, common, passes),
             Ok(ClientMessage::Unsubscribe { topic }) => match common.topics.find(&topic) {
                 Some(found) if self.session.cursor(found.id.0).is_some() => {
@@ -435,7 +438,30 @@ impl Peer {
         });
     }
 
-    fn on_subscribe(&mut self, wish: &Subscribe, common: &Common, feeds: &mut Feeds, passes: &Passes) {
+    /// Something became known that it may have waited for.
+    pub fn on_settled(&mut self, common: &Common, feeds: &mut Feeds, passes: &Passes) {
+        let wishes = self.notes.as_mut().map(|notes| std::mem::take(&mut notes.wishes));
+        for (wish, asked) in wishes.unwrap_or_default() {
+            self.on_subscribe(wish, asked, common, feeds, passes);
+        }
+    }
+
+    /// It was further on another server than this one is: it waits until that is known of the stream that both copy.
+    fn wait_for(&mut self, topic: &Topic, wish: Subscribe, asked: Now, feeds: &mut Feeds) {
+        let waited = Duration::from_nanos(Now::read().mono.saturating_sub(asked.mono));
+        if waited < Limits::SETTLE_MAX {
+            feeds.unsettle(self.key);
+            self.notes().wishes.push((wish, asked));
+        } else {
+            let reason = format!(
+                "topic {} cannot be reached now retry={UNREACHED_RETRY_MS}",
+                topic.name()
+            );
+            self.session.close(CloseCode::TRY_LATER, &reason);
+        }
+    }
+
+    fn on_subscribe(&mut self, wish: Subscribe, asked: Now, common: &Common, feeds: &mut Feeds, passes: &Passes) {
         let start = match wish.start() {
             Ok(start) => start,
             Err(error) => return self.refuse("bad_command", error.to_string(), wish.topic.clone()),
@@ -473,12 +499,15 @@ impl Peer {
             return self.refuse("too_many_topics", message, wish.topic.clone());
         }
         self.live.on_subscribed();
+        if let Some(topic) = topics.iter().find(|topic| !topic.log.is_settled(start, asked.mono)) {
+            return self.wait_for(topic, wish, asked, feeds);
+        }
         for topic in topics {
             let (grant, pin) = topic.log.grant_pinned(start, Now::read());
             pin.into_iter().for_each(|pin| feeds.keep(topic.id, pin));
             let encoding = wish.encoding.unwrap_or(self.session.encoding());
             let before = self.session.view(topic.id.0);
-            self.session.follow(topic.cursor(grant.from, encoding));
+            self.session.follow(topic.cursor(&grant, encoding));
             let view = self.session.view(topic.id.0);
             if view != before {
                 feeds.unfollow(topic.id, before, self.key);
@@ -760,7 +789,23 @@ impl Peer {
         self.session.say(&ServerMessage::Heartbeat {
             time: micros_text(Now::read().wall),
             next,
+            stale: self.stale(common),
         });
+    }
+
+    /// The topics followed whose origin cannot be reached.
+    fn stale(&self, common: &Common) -> Vec<TopicName> {
+        let topics = self.session.cursors().iter();
+        let topics = topics.map(|cursor| common.topics.get(TopicId(cursor.topic)));
+        let stale = topics.filter(|topic| topic.log.is_stale());
+        stale.map(|topic| topic.name().clone()).collect()
+    }
+
+    /// A topic began a new history: the client comes back, and is told then what that means for what it has.
+    pub fn on_superseded(&mut self, topic: &Topic, share: Share) {
+        let (name, retry_ms) = (topic.name(), share.return_ms(self.key));
+        let reason = format!("topic {name} began a new history retry={retry_ms}");
+        self.session.close(CloseCode::RESTART, &reason);
     }
 
     /// The server stops: says so, and when to come back, and closes.
@@ -861,6 +906,8 @@ fn holds_token(text: &str) -> bool {
 const TOKEN_SAID: &str = "a token, which is not shown";
 /// Who is there answers a ping sooner, unless it is very far away.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
+/// Another server may reach what this one does not; with this one alone it is tried again soon.
+const UNREACHED_RETRY_MS: u64 = 1000;
 /// Who came too often may come back after so long.
 const RATE_RETRY_MS: u64 = 5000;
 

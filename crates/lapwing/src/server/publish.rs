@@ -1,10 +1,8 @@
 //! Publishing over HTTP: `POST /topics/NAME/messages`. One body is appended whole or not at all.
 
-use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CONNECTION, HeaderValue, RETRY_AFTER,
-};
+use http::header::{CONNECTION, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{Full, LengthLimitError};
+use http_body_util::LengthLimitError;
 use lapwing_wire::control::Level;
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::escape::escaped;
@@ -18,11 +16,12 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::breach::Breach;
-use super::front::{self, Answer, Body, Front, plain, quiet_refusal, refusal, text};
+use super::front::{self, Answer, Body, Front, quiet_refusal, refusal, text};
 use super::gate;
 use super::topics::Topic;
 use crate::clock::Now;
 use crate::config::Limits;
+use crate::log::origin::{Outbound, Taken};
 use crate::log::retries::{Named, RetryKey};
 use crate::log::{AppendError, Appended};
 use crate::source::payloads::Payloads;
@@ -38,30 +37,11 @@ pub async fn answer(front: &Front, topic: &str, request: &Request<()>, body: &mu
             front.common.counts.published.add(answer.status().as_u16());
             answer
         }
-        Method::OPTIONS => {
-            let mut answer = plain(StatusCode::NO_CONTENT, "");
-            *answer.body_mut() = Full::default();
-            let headers = answer.headers_mut();
-            headers.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
-            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
-            headers.insert(
-                ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static(
-                    "Authorization, Content-Type, Idempotency-Key, Lapwing-Source, Lapwing-Sequence, Lapwing-After",
-                ),
-            );
-            answer
-        }
-        _ => {
-            let mut answer = refusal(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "messages are published here with POST, and read as a stream at /",
-            );
-            answer
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
-            answer
-        }
+        Method::OPTIONS => front::preflight(METHODS, "POST", HEADERS),
+        _ => front::not_allowed(
+            METHODS,
+            "messages are published here with POST, and read as a stream at /",
+        ),
     }
 }
 
@@ -230,10 +210,16 @@ async fn append(
     named: Option<Named>,
     messages: &Payloads,
 ) -> Result<Answer, Box<Answer>> {
-    let appended = take(front, topic, named, messages).await;
-    let appended = appended.map_err(|error| not_kept(topic, &error))?;
-    let repeated = appended.repeated;
-    let offsets = appended.kept().await.map_err(|error| not_kept(topic, &error))?;
+    let taken = match topic.log.origin() {
+        Some(origin) => {
+            let messages = messages.messages(0..messages.len());
+            origin
+                .publish(named, messages.iter().map(Outbound::from).collect())
+                .await
+        }
+        None => keep(front, topic, named, messages).await,
+    };
+    let Taken { offsets, repeated } = taken.map_err(|error| not_kept(topic, &error))?;
     #[derive(Serialize)]
     struct Acknowledgement<'a> {
         topic: &'a TopicName,
@@ -254,6 +240,14 @@ async fn append(
     let mut answer = front::json(&acknowledgement);
     *answer.status_mut() = if repeated { StatusCode::OK } else { StatusCode::CREATED };
     Ok(answer)
+}
+
+/// Gives the messages to the log, and waits until they are kept.
+async fn keep(front: &Front, topic: &Topic, named: Option<Named>, messages: &Payloads) -> Result<Taken, AppendError> {
+    let appended = take(front, topic, named, messages).await?;
+    let repeated = appended.repeated;
+    let offsets = appended.kept().await?;
+    Ok(Taken { offsets, repeated })
 }
 
 /// Gives the messages to the log. Where it holds back its source this waits for room, and for a publish that must come before
@@ -316,6 +310,8 @@ fn not_kept(topic: &Topic, error: &AppendError) -> Box<Answer> {
             StatusCode::INSUFFICIENT_STORAGE,
             format!("topic {name}: {error}; nothing was appended, try again when there is room"),
         ),
+        AppendError::Unreachable { .. } => (StatusCode::SERVICE_UNAVAILABLE, format!("topic {name}: {error}")),
+        AppendError::Refused { .. } => (StatusCode::BAD_GATEWAY, format!("topic {name}: {error}")),
         AppendError::Stopped => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("{error}; nothing was appended"),
@@ -324,7 +320,7 @@ fn not_kept(topic: &Topic, error: &AppendError) -> Box<Answer> {
         AppendError::ReadOnly { .. } => (StatusCode::INTERNAL_SERVER_ERROR, format!("topic {name}: {error}")),
     };
     let mut answer = refuse(status, &sentence);
-    if *error == AppendError::Busy {
+    if matches!(error, AppendError::Busy | AppendError::Unreachable { .. }) {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     answer
@@ -421,3 +417,6 @@ const RETRY_TEXT_MAX: usize = 256;
 fn refuse(status: StatusCode, sentence: &str) -> Box<Answer> {
     Box::new(refusal(status, sentence))
 }
+const METHODS: &str = "POST, OPTIONS";
+/// What a publisher may send, in a browser too.
+const HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, Lapwing-Source, Lapwing-Sequence, Lapwing-After";

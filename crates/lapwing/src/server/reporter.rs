@@ -312,12 +312,9 @@ const OVERDUE_MIN: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU64;
-
-    use lapwing_wire::block::Flags;
     use lapwing_wire::report::Spans;
-    use lapwing_wire::topic::TopicName;
 
+    use super::super::sample::{self, spans};
     use super::*;
 
     const RATE: Rate = Rate {
@@ -328,30 +325,16 @@ mod tests {
     /// A report of block `block` of size 5, which took the client so long.
     fn report(block: u64, ms: f64) -> Report {
         let spans = Spans {
-            count: 1,
             total: ms,
-            min: ms,
-            median: ms,
-            max: ms,
+            ..spans(1, ms, ms, ms)
         };
         Report {
-            topic: TopicName::parse("arrays").expect("valid"),
-            epoch: None,
-            block_size: NonZeroU64::new(5).expect("not zero"),
-            first_block: block,
-            last_block: block,
-            blocks: 1,
-            first: Offset::new(block * 5),
-            last: Offset::new(block * 5 + 4),
-            messages: 5,
             bytes: 500,
             elapsed_ms: Some(spans),
             span_ms: Some(ms),
             spread_ms: spans,
-            flags: Flags::NONE,
-            reconnects: 0,
             age_ms: Some(1.0),
-            time: String::new(),
+            ..sample::report(block, 1)
         }
     }
 

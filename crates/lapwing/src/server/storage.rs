@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lapwing_wire::array::ArrayWriter;
 use lapwing_wire::control::Level;
 use lapwing_wire::escape::escaped;
 use lapwing_wire::position::Epoch;
@@ -46,9 +45,9 @@ impl Storage {
             let level = topic.source.keep.level(default);
             let retention = topic.source.keep.retention(level);
             let log = match level {
-                Level::None => {
-                    let log = Log::new(topic.name.clone(), random_epoch(), retention);
-                    storage.finished(log, &topic)
+                // Copies are opened by what they are copies of.
+                Level::None | Level::External => {
+                    Arc::new(Log::new(topic.name.clone(), random_epoch(), retention).with_lag(topic.source.on_lag))
                 }
                 Level::Os => storage.open_durable(&topic, store::Level::Os, retention)?,
                 Level::Fsync => storage.open_durable(&topic, store::Level::Fsync, retention)?,
@@ -56,6 +55,17 @@ impl Storage {
             storage.topics.push((topic, log));
         }
         Ok(storage)
+    }
+
+    /// Topics that are copies of streams elsewhere: nothing is written here.
+    #[must_use]
+    pub fn of_copies(topics: Vec<(TopicSpec, Arc<Log>)>) -> Self {
+        Self {
+            topics,
+            writers: Vec::new(),
+            notices: Vec::new(),
+            data: None,
+        }
     }
 
     /// Notes the topics that have files and are not served from them.
@@ -110,17 +120,9 @@ impl Storage {
             ..Retention::TAIL
         };
         let log = Log::durable(topic.clone(), opened.store, opened.retries, closed, tail);
-        let log = self.finished(log, spec);
+        let log = Arc::new(log.with_lag(spec.source.on_lag));
         self.writers.push((log.clone(), opened.writer));
         Ok(log)
-    }
-
-    /// The log of the next topic, with what was asked of it. Its number is its place, the one that a cursor names it by.
-    fn finished(&self, log: Log, spec: &TopicSpec) -> Arc<Log> {
-        let number = u32::try_from(self.topics.len()).expect("the number of topics is bounded");
-        let arrays = spec.source.dtype;
-        let arrays = arrays.map(|dtype| ArrayWriter::new(spec.name.clone(), number, dtype));
-        Arc::new(log.with_lag(spec.source.on_lag).with_arrays(arrays))
     }
 
     /// Takes the topics with their logs.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::Full;
@@ -17,6 +18,7 @@ use lapwing_wire::query::{Encoding, Envelope, StreamQuery, Topics as Asked};
 use lapwing_wire::start::Start;
 use lapwing_wire::topic::TopicName;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use super::access::pass::Pass;
@@ -32,6 +34,7 @@ use super::meter::Metered;
 use super::topics::{Topic, TopicId};
 use super::worker::Arrival;
 use crate::clock::Now;
+use crate::config::Limits;
 use crate::log::Grant;
 use crate::log::hold::Pin;
 use crate::session::Mode;
@@ -39,7 +42,12 @@ use crate::socket::tls::Tls;
 use crate::terminal::form;
 
 /// Answers a request for a stream: 101, or why not.
-pub fn answer(front: &Front, mut request: Request<()>) -> Answer {
+pub async fn answer(front: &Front, mut request: Request<()>) -> Answer {
+    if let Ok(query) = StreamQuery::parse(request.uri().query().unwrap_or(""))
+        && let Err(refusal) = settle(&front.common, |topic| query.start_of(topic)).await
+    {
+        return *refusal;
+    }
     let Decided {
         key,
         mode,
@@ -105,6 +113,28 @@ pub fn answer(front: &Front, mut request: Request<()>) -> Answer {
         });
     });
     switching(&key, protocol, agreed.as_deref())
+}
+
+/// Waits until it is known what each topic would grant: of a copy that is behind what a client had on another server only the
+/// stream behind it can tell.
+pub async fn settle(common: &Common, start_of: impl Fn(&TopicName) -> Start) -> Result<(), Box<Answer>> {
+    let asked = Instant::now();
+    let since = Now::read().mono;
+    for topic in common.topics.public() {
+        while !topic.log.is_settled(start_of(topic.name()), since) {
+            if asked.elapsed() >= Limits::SETTLE_MAX || common.is_stopping() {
+                let sentence = format!(
+                    "topic {} cannot be reached now, so it is not known whether your place is one of it; come again",
+                    topic.name()
+                );
+                let mut answer = refusal(StatusCode::SERVICE_UNAVAILABLE, &sentence);
+                answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                return Err(Box::new(answer));
+            }
+            tokio::time::sleep(SETTLE_INTERVAL).await;
+        }
+    }
+    Ok(())
 }
 
 /// What stands between HTTP and a socket.
@@ -365,5 +395,7 @@ fn refuse<T>(status: StatusCode, sentence: &str) -> Result<T, Box<Answer>> {
     Err(Box::new(refusal(status, sentence)))
 }
 
+/// The answer takes a round trip to the stream.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(5);
 /// The path where messages go back, where that is on.
 pub const ECHO: &str = "/echo";

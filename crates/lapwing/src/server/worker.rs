@@ -133,7 +133,7 @@ impl Worker {
             commands,
             sessions: sessions.clone(),
         };
-        let stored = common.topics.iter().any(|topic| topic.log.store().is_some());
+        let stored = common.topics.iter().any(|topic| topic.log.is_backed());
         let loader = stored
             .then(|| loader::start(share.number, common.clone(), hand.clone()))
             .transpose()?;

@@ -14,9 +14,9 @@ use lapwing_wire::topic::TopicName;
 use smallvec::SmallVec;
 
 use self::control::{Control, Due};
-use crate::log::Log;
 use crate::log::lag::OnLag;
 use crate::log::reader::{Next as Read, Reader, Run, Split, View};
+use crate::log::{Grant, Log};
 
 /// How a client wants its messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,20 +73,23 @@ pub struct Cursor {
     held_up: bool,
     /// What lies there is on its way from a file.
     loading: bool,
+    /// The generation of the log in which it was granted.
+    generation: u16,
     /// It reads arrays as binary frames.
     arrays: bool,
 }
 
 impl Cursor {
-    /// A cursor at `offset` of the topic with this number.
+    /// A cursor where the topic with this number granted it.
     #[must_use]
-    pub fn new(topic: u32, offset: Offset) -> Self {
+    pub fn new(topic: u32, grant: &Grant) -> Self {
         Self {
             topic,
-            offset,
+            offset: grant.from,
             sent: Offset::ZERO,
             held_up: false,
             loading: false,
+            generation: grant.generation,
             arrays: false,
         }
     }
@@ -101,6 +104,11 @@ impl Cursor {
     #[must_use]
     fn view(&self, text: View) -> View {
         if self.arrays { View::Arrays } else { text }
+    }
+
+    /// Whether the log that this reader reads has begun anew since it was granted.
+    fn is_superseded(&self, reader: &Reader) -> bool {
+        self.generation != reader.generation()
     }
 
     /// The last offset sent.
@@ -134,6 +142,8 @@ pub enum Next<'s, 'r> {
     Missed(Missed),
     /// A cursor was overtaken in a topic that closes its client then.
     Overtaken(Missed),
+    /// The topic of the cursor with this place began a new history: what the client has is no part of it.
+    Superseded(usize),
     /// What the cursor with this place wants must be brought from a file first.
     OnDisk(usize),
     /// Nothing before that has come.
@@ -229,7 +239,11 @@ impl Session {
     /// Follows a topic at a cursor; one that is followed already goes on there.
     pub fn follow(&mut self, new: Cursor) {
         match self.cursors.iter_mut().find(|cursor| cursor.topic == new.topic) {
-            Some(cursor) => (cursor.offset, cursor.arrays) = (new.offset, new.arrays),
+            Some(cursor) => {
+                cursor.offset = new.offset;
+                cursor.generation = new.generation;
+                cursor.arrays = new.arrays;
+            }
             None => self.cursors.push(new),
         }
     }
@@ -278,7 +292,7 @@ impl Session {
         for step in 0..self.cursors.len() {
             let nth = (usize::from(self.turn) + step) % self.cursors.len();
             let cursor = &self.cursors[nth];
-            if cursor.held_up {
+            if cursor.held_up || cursor.is_superseded(readers.reader(cursor.topic, cursor.view(self.text))) {
                 return None;
             }
             match self.read(cursor, readers, bytes_max) {
@@ -300,7 +314,7 @@ impl Session {
     pub fn has_more(&self, readers: &impl Readers) -> bool {
         let more = |cursor: &Cursor| {
             let log = readers.log(cursor.topic, cursor.view(self.text));
-            cursor.offset < log.next() || log.has_ended()
+            cursor.offset < log.next() || log.has_ended() || cursor.generation != log.generation()
         };
         !self.control.is_empty() || self.cursors.iter().any(more)
     }
@@ -455,6 +469,9 @@ fn next_of_log<'s, 'r>(
         let nth = (usize::from(turn) + step) % cursors.len();
         let cursor = &mut cursors[nth];
         let reader = readers.reader(cursor.topic, cursor.view(text));
+        if cursor.is_superseded(reader) {
+            return Next::Superseded(nth);
+        }
         if std::mem::take(&mut cursor.held_up)
             && let Some(range) = jump(cursor.offset, reader.log())
         {

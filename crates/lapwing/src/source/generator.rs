@@ -123,7 +123,7 @@ mod tests {
                 out.push(b'"');
             });
             let told = Arc::new(Told::default());
-            let inlet = Inlet::new(log, told.clone());
+            let inlet = Inlet::new(log, None, told.clone());
             let mut between = Vec::new();
             tokio::select! {
                 biased;

@@ -1,19 +1,24 @@
 //! A source's way into its log: it appends, and goes on when the messages are kept.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lapwing_wire::position::Offset;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::SourceEvents;
 use crate::clock::Now;
 use crate::log::batch::NewMessage;
+use crate::log::origin::{Outbound, Turn};
 use crate::log::{AppendError, Log};
 use crate::terminal::form;
 
 /// Where the messages of one source go.
 pub struct Inlet {
     log: Arc<Log>,
+    /// Where the log is a copy: this server's time to fill what it is a copy of.
+    turn: Option<Arc<dyn Turn>>,
     events: Arc<dyn SourceEvents>,
     /// When it was last told that the source is held back.
     told: Option<Instant>,
@@ -22,9 +27,10 @@ pub struct Inlet {
 impl Inlet {
     /// A way into this log; what people should know is told to `events`.
     #[must_use]
-    pub fn new(log: Arc<Log>, events: Arc<dyn SourceEvents>) -> Self {
+    pub fn new(log: Arc<Log>, turn: Option<Arc<dyn Turn>>, events: Arc<dyn SourceEvents>) -> Self {
         Self {
             log,
+            turn,
             events,
             told: None,
         }
@@ -39,11 +45,7 @@ impl Inlet {
         let mut rest = messages;
         let mut since = None;
         loop {
-            let appended = match self.log.append_fitting(rest, Now::read()) {
-                Ok(appended) => appended.kept().await,
-                Err(error) => Err(error),
-            };
-            match appended {
+            match self.put(rest).await {
                 Ok(offsets) => {
                     let count = usize::try_from(offsets.end.since(offsets.start)).unwrap_or(rest.len());
                     rest = &rest[count..];
@@ -57,15 +59,28 @@ impl Inlet {
                     since.get_or_insert_with(Instant::now);
                     self.wait().await;
                 }
-                Err(AppendError::Full { .. } | AppendError::Busy) => {
+                Err(AppendError::Full { .. } | AppendError::Busy | AppendError::Unreachable { .. }) => {
                     since.get_or_insert_with(Instant::now);
                     sleep(ROOM_INTERVAL).await;
                 }
                 Err(AppendError::ReadOnly { .. } | AppendError::Stopped) => std::future::pending().await,
-                Err(error @ (AppendError::Ended | AppendError::TooLarge { .. } | AppendError::Early)) => {
+                Err(
+                    error @ (AppendError::Ended
+                    | AppendError::TooLarge { .. }
+                    | AppendError::Early
+                    | AppendError::Refused { .. }),
+                ) => {
                     return Err(error);
                 }
             }
+        }
+    }
+
+    /// Appends the first of these messages, and waits until they are kept.
+    async fn put(&self, messages: &[NewMessage<'_>]) -> Result<Range<Offset>, AppendError> {
+        match &self.turn {
+            Some(turn) => turn.append(messages.iter().map(Outbound::from).collect()).await,
+            None => self.log.append_fitting(messages, Now::read())?.kept().await,
         }
     }
 

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::log::Log;
+use crate::log::origin::{Origin, Turn};
 use crate::reason::reason;
 use arrays::Arrays;
 use feeder::Feeder;
@@ -92,15 +93,10 @@ impl Run {
                 () = told(&mut stopped) => return,
             }
         }
-        // A command is stopped by its own source, which knows how; the others are simply dropped where they wait.
-        let ended = match &self.spec.feed {
-            Feed::Exec(command, restart) => {
-                exec::run(command, *restart, self.feeder(), self.events.clone(), stopped).await
-            }
-            _ => tokio::select! {
-                ended = self.fill() => ended,
-                () = told(&mut stopped) => Ended::Stopped,
-            },
+        let ended = match (self.log.origin(), &self.spec.feed) {
+            // Publishers on any server fill it.
+            (None, _) | (Some(_), Feed::Push | Feed::Own) => self.fill_until(None, stopped).await,
+            (Some(origin), _) => self.take_turns(origin, stopped).await,
         };
         if ended == Ended::OfItself {
             self.events.over();
@@ -110,31 +106,77 @@ impl Run {
         }
     }
 
-    async fn fill(&self) -> Ended {
+    /// Fills what several servers copy, whenever it is this one's turn.
+    async fn take_turns(&self, origin: &Arc<dyn Origin>, mut stopped: watch::Receiver<bool>) -> Ended {
+        loop {
+            let turn: Arc<dyn Turn> = tokio::select! {
+                turn = origin.turn() => turn.into(),
+                () = told(&mut stopped) => return Ended::Stopped,
+            };
+            let (stop, over) = watch::channel(false);
+            let filled = self.fill_until(Some(turn.clone()), over);
+            tokio::pin!(filled);
+            let stops = tokio::select! {
+                // While the turn lasts nobody else begins anew what has come to its end.
+                ended = &mut filled => {
+                    tokio::select! {
+                        () = turn.over() => {}
+                        () = told(&mut stopped) => {}
+                    }
+                    return ended;
+                }
+                () = turn.over() => false,
+                () = told(&mut stopped) => true,
+            };
+            // A command must be ended before another server starts its own, as far as that is in our hands.
+            let _ = stop.send(true);
+            filled.await;
+            if stops {
+                return Ended::Stopped;
+            }
+        }
+    }
+
+    /// Fills until it is told to stop, or there is nothing more.
+    async fn fill_until(&self, turn: Option<Arc<dyn Turn>>, mut stopped: watch::Receiver<bool>) -> Ended {
+        // A command is stopped by its own source, which knows how; the others are simply dropped where they wait.
+        match &self.spec.feed {
+            Feed::Exec(command, restart) => {
+                exec::run(command, *restart, self.feeder(turn), self.events.clone(), stopped).await
+            }
+            _ => tokio::select! {
+                ended = self.fill(turn) => ended,
+                () = told(&mut stopped) => Ended::Stopped,
+            },
+        }
+    }
+
+    async fn fill(&self, turn: Option<Arc<dyn Turn>>) -> Ended {
+        let seed = self.seed(turn.as_deref());
         let pace = self.spec.pace;
         match &self.spec.feed {
             Feed::Users(locale) => {
-                let mut people = People::new(*locale, self.seed, self.stream());
+                let mut people = People::new(*locale, seed, self.stream());
                 generate(
                     Generator::new(move |out| people.write_next(out)),
                     pace,
-                    self.inlet(),
+                    self.inlet(turn),
                     self.events.as_ref(),
                 )
                 .await
             }
             Feed::Arrays(spec) => {
-                let mut arrays = Arrays::new(spec, self.seed, self.stream());
+                let mut arrays = Arrays::new(spec, seed, self.stream());
                 generate(
                     Generator::new(move |out| arrays.write_next(out)),
                     pace,
-                    self.inlet(),
+                    self.inlet(turn),
                     self.events.as_ref(),
                 )
                 .await
             }
             Feed::Stdin => {
-                let ended = pump(tokio::io::stdin(), &mut self.feeder()).await;
+                let ended = pump(tokio::io::stdin(), &mut self.feeder(turn)).await;
                 self.events.tell(match ended {
                     Ok(lines) => format!(
                         "standard input has ended after {}",
@@ -144,21 +186,28 @@ impl Run {
                 });
                 Ended::OfItself
             }
-            Feed::Tail(path, from) => tail::run(path, *from, self.feeder(), self.events.as_ref()).await,
+            Feed::Tail(path, from) => tail::run(path, *from, self.feeder(turn), self.events.as_ref()).await,
             Feed::Replay(path, speed, only) => {
-                replay::run(path, *speed, only.as_ref(), self.inlet(), self.events.clone()).await
+                replay::run(path, *speed, only.as_ref(), self.inlet(turn), self.events.clone()).await
             }
             Feed::Push | Feed::Own => std::future::pending().await,
             Feed::Exec(..) => Ended::OfItself,
         }
     }
 
-    fn feeder(&self) -> Feeder {
-        Feeder::new(self.inlet(), self.spec.pace, self.events.clone())
+    fn feeder(&self, turn: Option<Arc<dyn Turn>>) -> Feeder {
+        Feeder::new(self.inlet(turn), self.spec.pace, self.events.clone())
     }
 
-    fn inlet(&self) -> Inlet {
-        Inlet::new(self.log.clone(), self.events.clone())
+    fn inlet(&self, turn: Option<Arc<dyn Turn>>) -> Inlet {
+        Inlet::new(self.log.clone(), turn, self.events.clone())
+    }
+
+    /// The seed of random numbers: the server's, and another one for whoever goes on where others have begun, so that nothing is made
+    /// again that is there already.
+    fn seed(&self, turn: Option<&dyn Turn>) -> u64 {
+        let begin = turn.map_or(0, |turn| turn.begin().get());
+        self.seed ^ begin.wrapping_mul(GOLDEN)
     }
 
     /// One stream of random numbers a topic, by its name: other topics and their order do not matter.
@@ -203,6 +252,8 @@ pub async fn pump(mut input: impl AsyncRead + Unpin, feeder: &mut Feeder) -> std
     }
 }
 
+/// An odd number without a pattern in its bits (2^64 by the golden ratio): seeds that differ by a little come to differ in all bits.
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// One read; its lines are appended together.
 const READ_BYTES: usize = 64 << 10;
 /// Longer than a command has between SIGTERM and SIGKILL.

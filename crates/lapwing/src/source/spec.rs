@@ -54,6 +54,19 @@ pub struct Keep {
     pub bytes: Option<u64>,
     /// Every message so long.
     pub age: Option<Duration>,
+    /// In a stream of a broker, how many replicas.
+    pub replicas: Option<u8>,
+    /// In a stream of a broker, where it lies.
+    pub storage: Option<StreamStorage>,
+}
+
+/// Where a broker keeps a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamStorage {
+    /// In files.
+    File,
+    /// In memory: gone when all its servers are.
+    Memory,
 }
 
 impl Keep {
@@ -68,7 +81,7 @@ impl Keep {
     pub fn retention(&self, level: Level) -> Retention {
         let default = match level {
             Level::None => Retention::DEFAULT,
-            Level::Os | Level::Fsync => Retention::DURABLE,
+            Level::Os | Level::Fsync | Level::External => Retention::DURABLE,
         };
         Retention {
             bytes: self.bytes.unwrap_or(default.bytes),
@@ -234,6 +247,15 @@ fn parse_source(text: &str) -> Result<SourceSpec, Wrong> {
             level: settings.take("durability", None, |value| parse_level(value).map(Some))?,
             bytes: settings.take("keep_bytes", None, |value| parse_keep_bytes(value).map(Some))?,
             age: settings.take("keep", None, |value| parse_span(value, KEEP_MIN, KEEP_MAX).map(Some))?,
+            replicas: settings.take("replicas", None, |value| match value.parse() {
+                Ok(replicas) if (1..=REPLICAS_MAX).contains(&replicas) => Ok(Some(replicas)),
+                _ => Err(format!("is out of range: 1 to {REPLICAS_MAX}")),
+            })?,
+            storage: settings.take("storage", None, |value| match value {
+                "file" => Ok(Some(StreamStorage::File)),
+                "memory" => Ok(Some(StreamStorage::Memory)),
+                _ => Err("is not one of file, memory".to_owned()),
+            })?,
         },
         on_lag: settings.take("slow", OnLag::default(), |value| {
             OnLag::ALL
@@ -528,13 +550,15 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 const SOURCES: [&str; 6] = ["users", "arrays", "stdin", "file", "exec", "push"];
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 21] = [
     "every",
     "burst",
     "rate",
     "keep",
     "keep_bytes",
     "durability",
+    "replicas",
+    "storage",
     "slow",
     "end",
     "start",
@@ -554,6 +578,8 @@ const EVERY_MAX: Duration = Duration::from_secs(24 * 3600);
 const KEEP_MIN: Duration = Duration::from_secs(1);
 const KEEP_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 const KEEP_BYTES_MAX: u64 = 1 << 40;
+/// What JetStream has at most.
+const REPLICAS_MAX: u8 = 5;
 /// A tick's messages are made and appended at once.
 const BURST_MAX: u32 = 100_000;
 

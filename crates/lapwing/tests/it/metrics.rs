@@ -11,6 +11,7 @@ use crate::support::client::{Client, Heard, follow, speak, speak_slowly};
 use crate::support::eventually;
 use crate::support::frames::{FIN, Raw, TEXT, masked, upgrade_request};
 use crate::support::http::{answer, ask, get, open, post, send};
+use crate::support::report::report;
 use crate::support::scrape::{Scrape, come_to};
 use crate::support::secure;
 use crate::support::server::{Plan, Server};
@@ -267,18 +268,7 @@ fn block_times_and_drift_are_counted_as_they_are_reported() {
     client.control("subscribed");
     publish(&server, "feed", 0..20);
     read_to(&mut client, 19);
-    let report = |first: u64, last: u64, elapsed_ms: f64| {
-        let blocks = last - first + 1;
-        let each = elapsed_ms / blocks as f64;
-        json!({
-            "type": "report", "topic": "feed", "block_size": 5, "first_block": first, "last_block": last, "blocks": blocks,
-            "first": first * 5, "last": last * 5 + 4, "messages": blocks * 5, "bytes": 500,
-            "elapsed_ms": {"count": blocks, "total": elapsed_ms, "min": each, "median": each, "max": each},
-            "span_ms": elapsed_ms,
-            "spread_ms": {"count": blocks, "total": 1.0, "min": 0.1, "median": 0.1, "max": 0.1},
-            "flags": [], "reconnects": 0, "time": "2026-11-21T19:00:00Z",
-        })
-    };
+    let report = |first, last, elapsed_ms| report("feed", first, last, elapsed_ms);
     client.command(&report(1, 1, 2000.0));
     client.command(&report(2, 3, 600.0));
     // These cannot be true, and count for nothing.

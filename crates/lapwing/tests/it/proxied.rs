@@ -21,6 +21,20 @@ fn ask(server: &Server, lines: &str) -> (Answer, TcpStream) {
     (answer(&mut stream).expect("an answer"), stream)
 }
 
+/// All of these come through the proxy at once, and stay; gives what each was told.
+fn crowd(server: &Server, clients: impl Iterator<Item = String>) -> (Vec<TcpStream>, Vec<Answer>) {
+    let ask = |client| {
+        let mut stream = open(server.address());
+        let line = format!("X-Forwarded-For: {client}\r\n");
+        stream.write_all(request(server, &line).as_bytes()).unwrap();
+        stream
+    };
+    let mut streams: Vec<_> = clients.map(ask).collect();
+    let answers = streams.iter_mut().map(|stream| answer(stream).expect("an answer"));
+    let answers = answers.collect();
+    (streams, answers)
+}
+
 fn request(server: &Server, lines: &str) -> String {
     let request = upgrade_request(&server.address().to_string(), "/?topics=quiet");
     request.replacen("\r\n", &format!("\r\n{lines}"), 1)
@@ -120,18 +134,7 @@ fn d11_a_connection_counts_for_whom_its_last_request_came_from() {
 #[test]
 fn a_crowd_behind_a_proxy_comes_in_at_the_rate_and_the_rest_is_503_with_a_time_to_retry() {
     let server = Server::start(&[TOPICS, &["--trust-proxy", "127.0.0.1", "--max-accept-rate", "1"]].concat());
-    let mut crowd: Vec<_> = (1..40)
-        .map(|client| {
-            let mut stream = open(server.address());
-            let line = format!("X-Forwarded-For: 192.0.2.{client}\r\n");
-            stream.write_all(request(&server, &line).as_bytes()).unwrap();
-            stream
-        })
-        .collect();
-    let answers: Vec<_> = crowd
-        .iter_mut()
-        .map(|stream| answer(stream).expect("an answer"))
-        .collect();
+    let (_crowd, answers) = crowd(&server, (1..40).map(|client| format!("192.0.2.{client}")));
     let count = |status| answers.iter().filter(|answer| answer.status == status).count();
     assert!(count(101) >= 2, "a burst of two comes in at once");
     assert!(count(503) >= 1, "who would wait longer than a second is told");
@@ -152,18 +155,7 @@ fn d11_a_network_that_comes_without_end_takes_its_share_and_newcomers_come_in() 
     // Ten a second and twenty at once; of that one network has two a second, and ten at once.
     let server = Server::start(&[TOPICS, &["--trust-proxy", "127.0.0.1", "--max-accept-rate", "10"]].concat());
     // Its addresses are many, and all of them one household's.
-    let mut crowd: Vec<_> = (0..200)
-        .map(|nth| {
-            let mut stream = open(server.address());
-            let line = format!("X-Forwarded-For: 2001:db8:1:2::{nth:x}\r\n");
-            stream.write_all(request(&server, &line).as_bytes()).unwrap();
-            stream
-        })
-        .collect();
-    let answers: Vec<_> = crowd
-        .iter_mut()
-        .map(|stream| answer(stream).expect("an answer"))
-        .collect();
+    let (_crowd, answers) = crowd(&server, (0..200).map(|nth| format!("2001:db8:1:2::{nth:x}")));
     let count = |status| answers.iter().filter(|answer| answer.status == status).count();
     assert!(count(101) >= 10, "ten come in at once");
     assert_eq!(
@@ -197,18 +189,7 @@ fn the_share_of_an_address_is_a_setting() {
         ]
         .concat(),
     );
-    let mut crowd: Vec<_> = (0..40)
-        .map(|_| {
-            let mut stream = open(server.address());
-            let line = "X-Forwarded-For: 192.0.2.7\r\n";
-            stream.write_all(request(&server, line).as_bytes()).unwrap();
-            stream
-        })
-        .collect();
-    let answers: Vec<_> = crowd
-        .iter_mut()
-        .map(|stream| answer(stream).expect("an answer"))
-        .collect();
+    let (_crowd, answers) = crowd(&server, (0..40).map(|_| "192.0.2.7".to_owned()));
     let count = |status| answers.iter().filter(|answer| answer.status == status).count();
     assert!(count(101) >= 5, "five come in at once");
     assert!(count(429) >= 1, "who would wait longer than a second is told");

@@ -6,6 +6,7 @@ use crate::support::bearer::{Secrets, ask_stream, ask_with, speak_with};
 use crate::support::client::{Client, follow, speak};
 use crate::support::eventually;
 use crate::support::http::{ask, get, post};
+use crate::support::report::report;
 use crate::support::server::{Plan, Server};
 
 const FEED: &[&str] = &["--topic", "feed=push"];
@@ -209,7 +210,7 @@ fn the_newest_reports_are_told_and_the_topic_goes_on_behind_them() {
     }
     client.messages(20);
     for topic in ["feed", "more", "feed"] {
-        client.command(&report(topic, 2000.0));
+        client.command(&report(topic, 1, 1, 2000.0));
     }
     eventually("all reports are kept", || reports(&server, "").len() == 3);
     assert_eq!(reports(&server, "?topic=feed").len(), 2);
@@ -230,7 +231,7 @@ fn the_newest_reports_are_told_and_the_topic_goes_on_behind_them() {
     assert_eq!(answer["position"]["offset"], 3);
     let at = format!("topics=$reports&from=$reports@{}:3", text(&answer["position"]["epoch"]));
     let mut watcher = follow(&server, &at);
-    client.command(&report("more", 1999.0));
+    client.command(&report("more", 1, 1, 1999.0));
     let next = watcher.message();
     assert_eq!((next.offset, &next.data["client"]), (3, &json!("sensor-1")));
 }
@@ -238,16 +239,6 @@ fn the_newest_reports_are_told_and_the_topic_goes_on_behind_them() {
 fn reports(server: &Server, query: &str) -> Vec<Value> {
     let answer = get(server, &format!("/api/reports{query}")).json();
     answer["reports"].as_array().expect("a list").clone()
-}
-
-/// Of block 1 of 5 messages.
-fn report(topic: &str, ms: f64) -> Value {
-    let spans = json!({"count": 1, "total": ms, "min": ms, "median": ms, "max": ms});
-    json!({
-        "type": "report", "topic": topic, "block_size": 5, "first_block": 1, "last_block": 1, "blocks": 1,
-        "first": 5, "last": 9, "messages": 5, "bytes": 500, "elapsed_ms": spans, "span_ms": ms, "spread_ms": spans,
-        "flags": [], "age_ms": 0.0, "time": "2026-11-21T19:00:00Z",
-    })
 }
 
 fn text(value: &Value) -> &str {

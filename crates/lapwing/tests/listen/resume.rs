@@ -347,6 +347,7 @@ fn a_last_message_that_does_not_come_shows_by_the_heartbeat_and_is_fetched() {
     let heartbeat = |next| lapwing_wire::control::ServerMessage::Heartbeat {
         time: "2026-11-21T19:00:00.123456Z".to_owned(),
         next: [(crate::feed::topic("users"), Offset::new(next))].into(),
+        stale: Vec::new(),
     };
     // What is under way when a heartbeat is made may come behind it.
     guest.control(&heartbeat(4));

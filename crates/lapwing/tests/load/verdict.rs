@@ -86,7 +86,11 @@ fn a_missing_tail_shows_by_the_heartbeat() {
     guest.messages("users", 10..15);
     let next = [(topic("users"), Offset::new(17))].into();
     let time = "2026-11-21T19:00:10.000000Z".to_owned();
-    guest.control(&ServerMessage::Heartbeat { time, next });
+    guest.control(&ServerMessage::Heartbeat {
+        time,
+        next,
+        stale: Vec::new(),
+    });
     assert_eq!(guest.until_closed().1, Some(1000));
     let found = object(&bench.finish().with_code(3));
     check_counts(&found, 2, 0, 0, 0);

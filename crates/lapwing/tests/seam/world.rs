@@ -275,7 +275,7 @@ impl World {
         let cursors = grants.iter().enumerate().map(|(topic, grant)| {
             // What `subscribed` tells.
             client.wanted[topic] = grant.from.get();
-            Cursor::new(id(topic).0, grant.from)
+            Cursor::new(id(topic).0, grant)
         });
         let limits = DecoderLimits {
             message_bytes_max: 1 << 20,
@@ -356,7 +356,9 @@ impl World {
                     false
                 }
                 Next::CaughtUp => return,
-                Next::Ended | Next::OnDisk(_) | Next::Loading => panic!("nobody ends it, and all is in memory"),
+                Next::Ended | Next::OnDisk(_) | Next::Loading | Next::Superseded(_) => {
+                    panic!("nobody ends it or begins it anew, and all is in memory")
+                }
                 // Our close frame is out: the client has what was on its way, and goes.
                 Next::Closed => {
                     self.arrive(key);

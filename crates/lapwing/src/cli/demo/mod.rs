@@ -99,6 +99,7 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
     let seed = args.seed.unwrap_or_else(crate::random::word);
     let config = Config {
         storage: None,
+        broker: None,
         listen: address,
         topics: default_topics(),
         access: AccessSpec::default(),

@@ -7,6 +7,7 @@ pub mod faults;
 pub mod frames;
 pub mod http;
 pub mod lines;
+pub mod report;
 pub mod scrape;
 pub mod secure;
 pub mod server;

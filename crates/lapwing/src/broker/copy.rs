@@ -1,0 +1,291 @@
+//! One topic's stream as its log sees it: what is known of it, and the ways in and back.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{Info, State};
+use lapwing_wire::control::Level;
+use lapwing_wire::position::Offset;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::archive::{self, offset_of};
+use super::desk::{self, Fate};
+use super::follower::Follower;
+use super::history::History;
+use super::link::Link;
+use super::message::PublishKey;
+use super::stream::{Identity, MakeError, StreamSpec};
+use super::turn::StreamTurn;
+use super::{BrokerError, News};
+use crate::log::origin::{Origin, Outbound, Pending, Taken, Turn};
+use crate::log::retention::Retention;
+use crate::log::retries::Named;
+use crate::log::store::Page;
+use crate::log::{AppendError, Log};
+use crate::source::spec::TopicSpec;
+
+/// A stream and the log that copies it.
+pub struct Copy {
+    /// The connection.
+    pub link: Arc<Link>,
+    /// The stream.
+    pub spec: StreamSpec,
+    /// How many replicas it has.
+    pub replicas: usize,
+    /// What is known of the stream.
+    pub known: Known,
+    /// Somebody asks for the stream's end.
+    pub asked: Notify,
+    /// Where news are told.
+    pub news: Arc<News>,
+    log: OnceLock<Weak<Log>>,
+    runtime: Handle,
+}
+
+/// What is known of a stream, by its newest answer.
+#[derive(Default)]
+pub struct Known {
+    first: AtomicU64,
+    end: AtomicU64,
+    bytes: AtomicU64,
+    /// When the question was asked, in nanoseconds of the monotonic clock.
+    asked: AtomicU64,
+    stale: AtomicBool,
+    bytes_max: u64,
+}
+
+impl Known {
+    /// The stream answered a question of that time.
+    pub fn update(&self, state: &State, asked: u64) {
+        self.first
+            .store(offset_of(state.first_sequence).get(), Ordering::Release);
+        self.end.store(state.last_sequence, Ordering::Release);
+        self.bytes.store(state.bytes, Ordering::Release);
+        // Last: whoever sees it sees the answer.
+        self.asked.store(asked, Ordering::Release);
+    }
+
+    /// Whether it cannot be reached; gives whether that is new.
+    pub fn set_stale(&self, stale: bool) -> bool {
+        self.stale.swap(stale, Ordering::AcqRel) != stale
+    }
+
+    fn end(&self) -> Offset {
+        Offset::new(self.end.load(Ordering::Acquire))
+    }
+}
+
+impl Copy {
+    /// Opens a topic's stream, and gives the log that copies it and what will fill that.
+    pub async fn open(link: Arc<Link>, topic: &TopicSpec) -> Result<(Arc<Log>, Follower), BrokerError> {
+        let spec = StreamSpec::new(&link, topic);
+        let info = found_or_made(&link, &spec).await?;
+        spec.check(&link, &info).await?;
+        let identity = Identity::of(&info);
+        let replicas = info.config.num_replicas;
+        let history = History::of(&link, &topic.name, &identity, replicas).await;
+        let history = history.map_err(|what| BrokerError::Refused { what })?;
+        let keep = topic.source.keep.retention(Level::External);
+        let copy = Arc::new(Self {
+            news: link.news_of(&topic.name),
+            link,
+            spec,
+            replicas,
+            known: Known {
+                bytes_max: keep.bytes,
+                ..Known::default()
+            },
+            asked: Notify::new(),
+            log: OnceLock::new(),
+            runtime: Handle::current(),
+        });
+        copy.known.update(&info.state, 0);
+        let tail = Retention {
+            bytes: Retention::TAIL.bytes.min(keep.bytes),
+            ..Retention::TAIL
+        };
+        let origin = Arc::new(CopyOrigin(copy.clone()));
+        let next = begin_of(&info.state, tail);
+        let log = Log::copy_of(topic.name.clone(), origin, history.lineage(), next, tail);
+        let log = Arc::new(log.with_lag(topic.source.on_lag));
+        // It is set once, here.
+        let _ = copy.log.set(Arc::downgrade(&log));
+        let follower = Follower::new(copy, log.clone(), identity, history, tail);
+        Ok((log, follower))
+    }
+
+    fn log(&self) -> Option<Arc<Log>> {
+        self.log.get()?.upgrade()
+    }
+
+    async fn publish(&self, named: Option<Named>, messages: &[Outbound]) -> Result<Taken, AppendError> {
+        if let Some(named) = named
+            && let Some(offsets) = self.recall(named).await?
+        {
+            return Ok(Taken {
+                offsets,
+                repeated: true,
+            });
+        }
+        if !self.link.is_up() {
+            return Err(AppendError::Unreachable {
+                why: "the broker cannot be reached; nothing was appended".to_owned(),
+            });
+        }
+        let key = named.map(|named| PublishKey::Publisher(named.key));
+        match desk::publish(&self.link, &self.spec.subject, key, None, messages).await {
+            Fate::Taken(taken) => Ok(taken),
+            Fate::Refused(why) => Err(why),
+            Fate::There => self.found(named).await,
+            Fate::Overtaken => Err(unknown("another publish came in between")),
+            Fate::Unknown(why) => Err(unknown(&why)),
+        }
+    }
+
+    /// The offsets of a publish that was taken before, as far as that is known here; an error when the one that it must come after
+    /// does not come.
+    async fn recall(&self, named: Named) -> Result<Option<std::ops::Range<Offset>>, AppendError> {
+        let Some(log) = self.log() else {
+            return Err(AppendError::Stopped);
+        };
+        let began = Instant::now();
+        loop {
+            if let Some(offsets) = log.recall(&named.key) {
+                return Ok(Some(offsets));
+            }
+            match named.after {
+                Some(after) if log.recall(&after).is_none() => {}
+                _ => return Ok(None),
+            }
+            if began.elapsed() >= EARLY_MAX {
+                return Err(AppendError::Early);
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// The stream has it under this name: the copy will have it soon, if it has not been let go there.
+    async fn found(&self, named: Option<Named>) -> Result<Taken, AppendError> {
+        let began = Instant::now();
+        while let Some((log, named)) = self.log().zip(named)
+            && began.elapsed() < EARLY_MAX
+        {
+            if let Some(offsets) = log.recall(&named.key) {
+                return Ok(Taken {
+                    offsets,
+                    repeated: true,
+                });
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        Err(unknown("these messages were published before, and are not found"))
+    }
+}
+
+/// How the log sees it.
+struct CopyOrigin(Arc<Copy>);
+
+impl Origin for CopyOrigin {
+    fn first(&self) -> Offset {
+        Offset::new(self.0.known.first.load(Ordering::Acquire))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.known.bytes.load(Ordering::Acquire)
+    }
+
+    fn bytes_max(&self) -> u64 {
+        self.0.known.bytes_max
+    }
+
+    fn end_since(&self, asked: u64) -> Option<Offset> {
+        if self.0.known.asked.load(Ordering::Acquire) >= asked {
+            return Some(self.0.known.end());
+        }
+        self.0.asked.notify_one();
+        None
+    }
+
+    fn end(&self) -> Offset {
+        self.0.known.end()
+    }
+
+    fn is_stale(&self) -> bool {
+        self.0.known.stale.load(Ordering::Acquire)
+    }
+
+    fn page(&self, cursor: Offset) -> io::Result<Page> {
+        let copy = &self.0;
+        let end = copy.log().map_or(cursor, |log| log.next());
+        let topic = &copy.spec.topic;
+        let page = archive::page(&copy.link, &copy.spec.name, topic, cursor, end);
+        // Only threads that may wait ask for pages.
+        copy.runtime.block_on(page)
+    }
+
+    fn publish(&self, named: Option<Named>, messages: Vec<Outbound>) -> Pending<Result<Taken, AppendError>> {
+        let copy = self.0.clone();
+        Box::pin(async move { copy.publish(named, &messages).await })
+    }
+
+    fn turn(&self) -> Pending<Box<dyn Turn>> {
+        let copy = self.0.clone();
+        Box::pin(async move { Box::new(StreamTurn::take(copy).await) as Box<dyn Turn> })
+    }
+}
+
+async fn found_or_made(link: &Link, spec: &StreamSpec) -> Result<Info, BrokerError> {
+    let began = Instant::now();
+    loop {
+        let why = match spec.look(link).await {
+            Ok(Some(info)) => return Ok(info),
+            Ok(None) => match spec.make(link).await {
+                Ok(info) => return Ok(info),
+                Err(MakeError::Refused(why)) => {
+                    return Err(BrokerError::Refused {
+                        what: format!("stream {} cannot be made: {why}", spec.name),
+                    });
+                }
+                Err(MakeError::Later(why)) => why,
+            },
+            Err(why) => why,
+        };
+        if began.elapsed() >= OPEN_MAX {
+            return Err(BrokerError::Refused {
+                what: format!("stream {} cannot be had: {why}", spec.name),
+            });
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Where a copy begins: so far back as its memory has room for, by the messages' mean length.
+pub fn begin_of(state: &State, tail: Retention) -> Offset {
+    let first = offset_of(state.first_sequence.max(1));
+    let mean = state.bytes.checked_div(state.messages).unwrap_or(0) + OVERHEAD_BYTES;
+    let room = (tail.bytes / mean).min(FILL_MESSAGES_MAX);
+    Offset::new(state.last_sequence.saturating_sub(room)).max(first)
+}
+
+fn unknown(why: &str) -> AppendError {
+    AppendError::Unreachable {
+        why: format!(
+            "the broker did not confirm it ({why}); whether the messages were taken is not known: send them again under the same name"
+        ),
+    }
+}
+
+/// Each message has an envelope and a row in the index here.
+const OVERHEAD_BYTES: u64 = 150;
+/// A start shall take no longer than a moment.
+const FILL_MESSAGES_MAX: u64 = 100_000;
+/// A publish that must come after another waits so long for it.
+const EARLY_MAX: Duration = crate::config::Limits::EARLY_PUBLISH_MAX;
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// A cluster has elected its leaders by then.
+const OPEN_MAX: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_millis(300);

@@ -1,0 +1,414 @@
+//! Copies one stream into its log: one ordered consumer, made anew at the right place whenever it ends, and a look at the stream once
+//! a second.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::pull::OrderedConfig;
+use async_nats::jetstream::stream::{Info, RawMessageErrorKind};
+use async_nats::jetstream::{self};
+use futures_util::StreamExt as _;
+use lapwing_wire::position::Offset;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::archive::{offset_of, sequence_of, wall_of};
+use super::copy::{Copy, begin_of};
+use super::history::{History, Loss};
+use super::message::{self, MessageId, PublishKey};
+use super::stream::{Identity, MakeError};
+use crate::clock::Now;
+use crate::log::Log;
+use crate::log::batch::NewMessage;
+use crate::log::retention::Retention;
+use crate::source::payloads::Payloads;
+use crate::terminal::form;
+
+/// What copies a stream.
+pub struct Follower {
+    copy: Arc<Copy>,
+    log: Arc<Log>,
+    identity: Identity,
+    history: History,
+    tail: Retention,
+    watch: Arc<Watch>,
+    /// The last message copied: its sequence, and the time that the stream gave it.
+    last: Option<(u64, i128)>,
+    payloads: Payloads,
+}
+
+/// What the two tasks of a follower tell each other.
+#[derive(Default)]
+struct Watch {
+    /// The stream is not what is being copied.
+    changed: Notify,
+    /// It is being copied.
+    following: AtomicBool,
+    /// Everything that was there at the start is here.
+    filled: Notify,
+    is_filled: AtomicBool,
+    /// Nothing lies below this that has not been copied.
+    settled: AtomicU64,
+}
+
+impl Watch {
+    fn on_filled(&self) {
+        self.is_filled.store(true, Ordering::Release);
+        self.filled.notify_waiters();
+    }
+}
+
+impl Follower {
+    /// Copies `copy` into `log`, once it is started.
+    #[must_use]
+    pub fn new(copy: Arc<Copy>, log: Arc<Log>, identity: Identity, history: History, tail: Retention) -> Self {
+        Self {
+            copy,
+            log,
+            identity,
+            history,
+            tail,
+            watch: Arc::default(),
+            last: None,
+            payloads: Payloads::default(),
+        }
+    }
+
+    /// Waits until everything is copied that was there at the start.
+    pub fn filled(&self) -> impl Future<Output = ()> + Send + use<> {
+        let watch = self.watch.clone();
+        async move {
+            loop {
+                let filled = watch.filled.notified();
+                if watch.is_filled.load(Ordering::Acquire) {
+                    return;
+                }
+                filled.await;
+            }
+        }
+    }
+
+    /// Starts its tasks; they go on until they are aborted.
+    pub fn start(self) -> [JoinHandle<()>; 2] {
+        let looking = look(
+            self.copy.clone(),
+            self.log.clone(),
+            self.watch.clone(),
+            self.identity.clone(),
+        );
+        [tokio::spawn(self.run()), tokio::spawn(looking)]
+    }
+
+    async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let began = Instant::now();
+            let end = self.follow().await;
+            self.watch.following.store(false, Ordering::Release);
+            if let Err(why) = &end {
+                tracing::warn!(target: TARGET, topic = self.log.topic().as_str(), why, "copying ended; it begins again");
+            }
+            failures = if began.elapsed() > SETTLED_AFTER {
+                0
+            } else {
+                failures + 1
+            };
+            let pause = AGAIN * u32::min(failures, 10);
+            tokio::time::sleep(pause + Duration::from_millis(crate::random::word() % 50)).await;
+        }
+    }
+
+    /// Copies until something changes.
+    async fn follow(&mut self) -> Result<(), String> {
+        let asked = Now::read().mono;
+        let info = self.found_or_made().await?;
+        self.agree(&info).await?;
+        self.copy.known.update(&info.state, asked);
+        let (link, from) = (&self.copy.link, self.log.next());
+        let stream = link
+            .context
+            .get_stream_no_info(&self.copy.spec.name)
+            .await
+            .map_err(text)?;
+        let config = OrderedConfig {
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: sequence_of(from),
+            },
+            ..OrderedConfig::default()
+        };
+        let consumer = stream.create_consumer(config).await.map_err(text)?;
+        let waiting = consumer.cached_info().num_pending;
+        if waiting == 0 {
+            self.watch.settled.store(info.state.last_sequence, Ordering::Release);
+            self.watch.on_filled();
+        }
+        let watch = self.watch.clone();
+        watch.following.store(true, Ordering::Release);
+        let filled_at = info.state.last_sequence;
+        let mut messages = consumer.messages().await.map_err(text)?.ready_chunks(CHUNK_MAX);
+        loop {
+            let chunk = tokio::select! {
+                chunk = messages.next() => chunk.ok_or("the consumer has ended")?,
+                () = watch.changed.notified() => return Ok(()),
+            };
+            self.take(chunk, filled_at)?;
+        }
+    }
+
+    /// Appends what came to the log: as long as offsets follow each other, at once.
+    fn take<E: std::fmt::Display>(
+        &mut self,
+        chunk: Vec<Result<jetstream::Message, E>>,
+        filled_at: u64,
+    ) -> Result<(), String> {
+        let now = Now::read();
+        let mut run = Run::default();
+        for message in chunk {
+            let message = message.map_err(text)?;
+            let info = message.info().map_err(text)?;
+            let (sequence, time) = (info.stream_sequence, info.published.unix_timestamp_nanos());
+            let offset = offset_of(sequence);
+            if run.end().is_some_and(|end| end != offset) {
+                self.append(&mut run, now);
+            }
+            if offset < self.log.next() {
+                // It was copied already.
+                continue;
+            }
+            message::take(&message.payload, message.headers.as_ref(), &mut self.payloads);
+            run.push(offset, moment(time, now, sequence <= filled_at));
+            if let Some(id) = MessageId::of(message.headers.as_ref())
+                && let PublishKey::Publisher(key) = id.publish
+                && id.at + 1 == id.of
+            {
+                let begin = offset.get().saturating_sub(u64::from(id.at));
+                run.keys.push((key, Offset::new(begin)..offset.next()));
+            }
+            self.last = Some((sequence, time));
+            if info.pending == 0 || sequence >= filled_at {
+                run.fills = true;
+            }
+        }
+        self.append(&mut run, now);
+        Ok(())
+    }
+
+    fn append(&mut self, run: &mut Run, now: Now) {
+        if let Some(begin) = run.begin {
+            let mut messages = self.payloads.messages(0..self.payloads.len());
+            for (message, at) in messages.iter_mut().zip(&run.moments) {
+                message.at = Some(*at);
+            }
+            self.copy_in(begin, &messages, now);
+            for (key, offsets) in run.keys.drain(..) {
+                self.log.remember(key, offsets);
+            }
+        }
+        if run.fills {
+            self.watch.on_filled();
+        }
+        self.payloads.clear();
+        *run = Run::default();
+    }
+
+    /// Appends a run; one that holds a message over the limit goes in one by one, and that one is a hole.
+    fn copy_in(&self, begin: Offset, messages: &[NewMessage<'_>], now: Now) {
+        if self.log.copy(begin, messages, now).is_ok() {
+            return;
+        }
+        let mut at = begin;
+        for message in messages {
+            if let Err(error) = self.log.copy(at, std::slice::from_ref(message), now) {
+                self.copy.news.tell(format!("offset {at} is left out: {error}"));
+            }
+            at = at.next();
+        }
+    }
+
+    async fn found_or_made(&self) -> Result<Info, String> {
+        let (link, spec) = (&self.copy.link, &self.copy.spec);
+        if let Some(info) = spec.look(link).await? {
+            return Ok(info);
+        }
+        match spec.make(link).await {
+            Ok(info) => Ok(info),
+            Err(MakeError::Later(why) | MakeError::Refused(why)) => Err(why),
+        }
+    }
+
+    /// Finds out whether the stream is what has been copied so far, and agrees with the other servers about what it is.
+    async fn agree(&mut self, info: &Info) -> Result<(), String> {
+        let (copy, topic) = (self.copy.clone(), self.log.topic().clone());
+        let identity = Identity::of(info);
+        let history = History::of(&copy.link, &topic, &identity, copy.replicas).await?;
+        if identity != self.identity {
+            self.begin_anew(history, identity, info, "the stream is another one".to_owned());
+            return Ok(());
+        }
+        if history.lineage() != self.history.lineage() {
+            let what = "the stream has lost messages, as another server found".to_owned();
+            self.begin_anew(history, identity, info, what);
+            return Ok(());
+        }
+        self.history = history;
+        let Some((loss, what)) = self.loss(info).await? else {
+            return Ok(());
+        };
+        match self.history.lost(&copy.link, &topic, loss, copy.replicas).await? {
+            Some(history) => {
+                self.begin_anew(history, identity, info, what);
+                Ok(())
+            }
+            None => Err("another server has found the same".to_owned()),
+        }
+    }
+
+    /// What the stream has lost of what was copied, if anything.
+    async fn loss(&self, info: &Info) -> Result<Option<(Loss, String)>, String> {
+        let (last, next) = (info.state.last_sequence, self.log.next().get());
+        if last < next && self.last.is_some_and(|(sequence, _)| sequence > last) {
+            let what = format!("the stream came back shorter: offsets {last} to {} are lost", next - 1);
+            return Ok(Some((Loss::From(Offset::new(last)), what)));
+        }
+        let Some((sequence, time)) = self.last else {
+            return Ok(None);
+        };
+        let stream = self
+            .copy
+            .link
+            .context
+            .get_stream_no_info(&self.copy.spec.name)
+            .await
+            .map_err(text)?;
+        match stream.get_raw_message(sequence).await {
+            Ok(message) if message.time.unix_timestamp_nanos() != time => {
+                let what = format!(
+                    "offset {} of the stream is another message than it was",
+                    offset_of(sequence)
+                );
+                Ok(Some((Loss::Unknown, what)))
+            }
+            Ok(_) => Ok(None),
+            // It was let go, or removed.
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn begin_anew(&mut self, history: History, identity: Identity, info: &Info, why: String) {
+        self.copy
+            .news
+            .tell(format!("{why}; a new history begins, and clients are told"));
+        self.log.begin_anew(history.lineage(), begin_of(&info.state, self.tail));
+        self.last = None;
+        self.history = history;
+        self.identity = identity;
+    }
+}
+
+/// Messages of consecutive offsets that have come and are not yet appended; their payloads lie beside.
+#[derive(Default)]
+struct Run {
+    begin: Option<Offset>,
+    moments: Vec<Now>,
+    keys: Vec<(crate::log::retries::RetryKey, std::ops::Range<Offset>)>,
+    /// With them everything is here that was there at the start.
+    fills: bool,
+}
+
+impl Run {
+    fn end(&self) -> Option<Offset> {
+        Some(self.begin?.plus(self.moments.len() as u64))
+    }
+
+    fn push(&mut self, offset: Offset, at: Now) {
+        self.begin.get_or_insert(offset);
+        self.moments.push(at);
+    }
+}
+
+/// When a message was appended: on the wall clock as the stream says; on ours when it came, or, of those that were there before, as long
+/// ago as the wall clocks say.
+fn moment(time: i128, now: Now, is_old: bool) -> Now {
+    let wall = wall_of(time);
+    let ago = if is_old {
+        now.wall.nanos().saturating_sub(wall.nanos()).max(0)
+    } else {
+        0
+    };
+    let mono = now.mono.saturating_sub(u64::try_from(ago).unwrap_or(0));
+    Now { wall, mono }
+}
+
+/// Looks at the stream once a second, and when somebody asks.
+async fn look(copy: Arc<Copy>, log: Arc<Log>, watch: Arc<Watch>, mut identity: Identity) {
+    let (mut failures, mut stuck, mut stale_since) = (0, None::<(Offset, Instant)>, None::<Instant>);
+    loop {
+        let was_asked = timeout(LOOK_INTERVAL, copy.asked.notified()).await.is_ok();
+        let asked = Now::read().mono;
+        let (next, generation) = (log.next(), log.generation());
+        match copy.spec.look(&copy.link).await {
+            Ok(Some(info)) => {
+                failures = 0;
+                let found = Identity::of(&info);
+                let is_shorter = info.state.last_sequence < next.get() && log.generation() == generation;
+                if std::mem::replace(&mut identity, found) != identity || is_shorter {
+                    watch.changed.notify_one();
+                } else {
+                    copy.known.update(&info.state, asked);
+                }
+                let behind = info.state.last_sequence > log.next().get().max(watch.settled.load(Ordering::Acquire));
+                stuck = match stuck {
+                    _ if !behind || !watch.following.load(Ordering::Acquire) => None,
+                    Some((at, since)) if at == log.next() => Some((at, since)),
+                    _ => Some((log.next(), Instant::now())),
+                };
+                if stuck.is_some_and(|(_, since)| since.elapsed() > STUCK_MAX) {
+                    stuck = None;
+                    watch.changed.notify_one();
+                }
+            }
+            Ok(None) => watch.changed.notify_one(),
+            Err(_) => failures += 1,
+        }
+        let stale = !copy.link.is_up() || failures > 1 || !watch.following.load(Ordering::Acquire);
+        if copy.known.set_stale(stale) {
+            let news = match (stale, stale_since.take()) {
+                (true, _) => {
+                    stale_since = Some(Instant::now());
+                    "the broker cannot be reached: clients get what is here, and are told that it may not be all"
+                        .to_owned()
+                }
+                (false, Some(since)) => {
+                    format!("the broker is there again after {}", form::short_span(since.elapsed()))
+                }
+                (false, None) => "the broker is there again".to_owned(),
+            };
+            // The first look may come before the copying has begun.
+            if watch.is_filled.load(Ordering::Acquire) {
+                copy.news.tell(news);
+            }
+        }
+        if was_asked {
+            log.on_origin_answered();
+        }
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// The name of this part in the operator's log.
+const TARGET: &str = "lapwing::broker";
+/// Appended at once at most: some hundred microseconds of work.
+const CHUNK_MAX: usize = 1024;
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Something is to come and does not: the consumer may be gone.
+const STUCK_MAX: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(100);
+const SETTLED_AFTER: Duration = Duration::from_secs(10);

@@ -1,0 +1,148 @@
+//! This server's time to fill a topic: every message is published behind the one before, and nothing else gets between.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::stream::RawMessageErrorKind;
+use lapwing_wire::position::Offset;
+use tokio::sync::Mutex;
+
+use super::copy::Copy;
+use super::desk::{self, Fate};
+use super::lease::Lease;
+use super::message::{MessageId, PublishKey};
+use crate::log::AppendError;
+use crate::log::origin::{Outbound, Pending, Turn};
+use crate::log::retries::RetryKey;
+
+/// A turn in one stream.
+pub struct StreamTurn(Arc<Holder>);
+
+struct Holder {
+    copy: Arc<Copy>,
+    lease: Lease,
+    begin: Offset,
+    /// Names what is published in this turn.
+    name: String,
+    place: Mutex<Place>,
+}
+
+/// Where the next message goes.
+struct Place {
+    /// The sequence of the last message in the stream, as far as is known here.
+    last: u64,
+    /// How many publishes there were in this turn.
+    count: u64,
+}
+
+impl StreamTurn {
+    /// Waits until it is this server's turn.
+    pub async fn take(copy: Arc<Copy>) -> Self {
+        loop {
+            let lease = Lease::take(copy.link.clone(), copy.spec.topic.clone(), copy.replicas).await;
+            if let Ok(last) = last(&copy).await {
+                return Self(Arc::new(Holder {
+                    name: format!("{}-{:016x}", copy.link.server, crate::random::word()),
+                    copy,
+                    lease,
+                    begin: Offset::new(last),
+                    place: Mutex::new(Place { last, count: 0 }),
+                }));
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+impl Turn for StreamTurn {
+    fn append(&self, messages: Vec<Outbound>) -> Pending<Result<Range<Offset>, AppendError>> {
+        let holder = self.0.clone();
+        Box::pin(async move { holder.append(&messages).await })
+    }
+
+    fn over(&self) -> Pending<()> {
+        Box::pin(self.0.lease.over())
+    }
+
+    fn begin(&self) -> Offset {
+        self.0.begin
+    }
+}
+
+impl Holder {
+    async fn append(&self, messages: &[Outbound]) -> Result<Range<Offset>, AppendError> {
+        let mut place = self.place.lock().await;
+        // As many at once as are taken all or none.
+        for messages in messages.chunks(BATCH_MAX) {
+            self.publish(&mut place, messages).await?;
+        }
+        let end = Offset::new(place.last);
+        Ok(Offset::new(end.get().saturating_sub(messages.len() as u64))..end)
+    }
+
+    /// Publishes these messages once, however often it takes.
+    async fn publish(&self, place: &mut Place, messages: &[Outbound]) -> Result<(), AppendError> {
+        place.count += 1;
+        let key = PublishKey::Server(RetryKey::of_source(&self.name, place.count));
+        loop {
+            if self.lease.is_over() {
+                return Err(AppendError::Stopped);
+            }
+            if !self.copy.link.is_up() {
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            let (link, subject) = (&self.copy.link, &self.copy.spec.subject);
+            let is_there = match desk::publish(link, subject, Some(key), Some(place.last), messages).await {
+                Fate::Taken(taken) => {
+                    place.last = taken.offsets.end.get();
+                    return Ok(());
+                }
+                Fate::Refused(why) => return Err(why),
+                Fate::There => Ok(true),
+                Fate::Overtaken => self.is_there(place.last, key).await,
+                Fate::Unknown(_) => {
+                    tokio::time::sleep(AGAIN).await;
+                    self.is_there(place.last, key).await
+                }
+            };
+            // While nothing is known, the same is tried again: it is taken once, under its name and at its place.
+            if let Ok(is_there) = is_there
+                && let Ok(last) = last(&self.copy).await
+            {
+                place.last = last;
+                if is_there {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Whether what was published behind `last` under this name is there.
+    async fn is_there(&self, last: u64, key: PublishKey) -> Result<bool, ()> {
+        let copy = &self.copy;
+        let stream = copy
+            .link
+            .context
+            .get_stream_no_info(&copy.spec.name)
+            .await
+            .map_err(drop)?;
+        match stream.get_raw_message(last + 1).await {
+            Ok(message) => Ok(MessageId::of(Some(&message.headers)).is_some_and(|id| id.publish == key)),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(false),
+            Err(_) => Err(()),
+        }
+    }
+}
+
+/// The sequence of a stream's last message.
+async fn last(copy: &Copy) -> Result<u64, String> {
+    let info = copy.spec.look(&copy.link).await?;
+    info.map(|info| info.state.last_sequence)
+        .ok_or_else(|| "there is no stream".to_owned())
+}
+
+/// What JetStream takes at most all or none.
+const BATCH_MAX: usize = 1000;
+const AGAIN: Duration = Duration::from_millis(100);
