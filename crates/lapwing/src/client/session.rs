@@ -45,6 +45,8 @@ pub struct Session {
     pub awaits_tail_since: Option<u64>,
     /// When the server said to come back.
     pub bye: Option<Duration>,
+    /// When it said to go to another server, where others have the same topics.
+    pub elsewhere: Option<Duration>,
     /// The token that the server knows of us.
     pub token: Option<Secret>,
     /// It ends soon, and the server was not shown another one yet.
@@ -93,6 +95,7 @@ impl Session {
             messages: 0,
             awaits_tail_since: None,
             bye: None,
+            elsewhere: None,
             token,
             expiring: false,
             outbox: Vec::new(),

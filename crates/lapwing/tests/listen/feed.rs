@@ -220,6 +220,7 @@ impl Guest {
         self.control(&ServerMessage::Bye {
             reason: "restart".to_owned(),
             retry_ms: Some(retry_ms),
+            elsewhere_ms: None,
             next: BTreeMap::new(),
         });
     }
