@@ -20,6 +20,12 @@ impl Backoff {
         self.attempt
     }
 
+    /// Whether no wait came before this one since the last connection that lived.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.round <= 1
+    }
+
     /// The wait before the next attempt at our own pace; `chance` is from 0 up to, not including, 1.
     pub fn next(&mut self, chance: f64) -> Duration {
         self.told_for_all(Duration::ZERO);

@@ -159,7 +159,7 @@ impl Servers {
         };
         let wait = match told {
             // The first end of a connection that lived; servers that send us to and fro are not asked ever faster.
-            Some(told) if self.backoff.attempt() == 1 => told,
+            Some(told) if self.backoff.is_fresh() => told,
             told => told.map_or(own, |told| told.max(own)),
         };
         self.shuffle(Some(left), chance);
