@@ -62,6 +62,8 @@ NEEDS = {
     "chromium": lambda: NEEDS["npm"]() and os.environ.get("LAPWING_CHROMIUM"),
     "curl": lambda: shutil.which("curl"),
     "openssl": lambda: shutil.which("openssl"),
+    "nats-server": lambda: os.environ.get("LAPWING_NATS_SERVER"),
+    "systemd-analyze": lambda: shutil.which("systemd-analyze"),
     "promtool": lambda: shutil.which(os.environ.get("LAPWING_PROMTOOL") or "promtool"),
 }
 

@@ -85,15 +85,28 @@ impl Abilities {
         self.listen.contains("--sync")
     }
 
-    /// Topics that several servers share.
-    pub fn has_broker(&self) -> bool {
-        self.serve.contains("--broker")
+    /// Topics that several servers share: its help has them always, and what it says to an address that is none tells whether it was
+    /// built with them.
+    pub async fn has_broker(&self, program: &Path) -> bool {
+        let mut command = Command::new(program);
+        command.args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--topic",
+            "t=push",
+            "--broker",
+            "nowhere",
+        ]);
+        let said = command.stdin(Stdio::null()).kill_on_drop(true).output();
+        let said = timeout(Duration::from_secs(END_SECONDS), said).await;
+        let names_address = |said: &[u8]| String::from_utf8_lossy(said).contains("nats://");
+        self.serve.contains("--broker") && said.is_ok_and(|said| said.is_ok_and(|said| names_address(&said.stderr)))
     }
 
     /// A listener that knows several servers.
     pub fn has_several_servers(&self) -> bool {
-        let argument = self.listen.split("Arguments:").nth(1).unwrap_or(&self.listen);
-        self.listen.contains("URL1,URL2") || argument.contains("separated by commas")
+        self.listen.contains("Several servers")
     }
 
     /// `lapwing log dump`.

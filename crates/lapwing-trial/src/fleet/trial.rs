@@ -131,7 +131,7 @@ impl Outcome {
 /// Why a trial of several servers cannot be run with this program; nothing if it can.
 pub async fn why_not(program: &Path) -> Result<Option<&'static str>, Trouble> {
     let abilities = Abilities::of(program).await?;
-    Ok(if !abilities.has_broker() {
+    Ok(if !abilities.has_broker(program).await {
         Some("the program has no --broker: build it with --features nats")
     } else if !abilities.has_several_servers() {
         Some("the program's listeners know no more than one server")

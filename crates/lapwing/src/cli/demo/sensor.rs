@@ -49,7 +49,7 @@ pub fn start(
     // A reader that is late must find it in its socket, not in a buffer that it filled in one go.
     let read_bytes = if slow.is_some() { SLOW_READ_BYTES } else { READ_BYTES };
     let options = Options {
-        dial: Dial {
+        dials: vec![Dial {
             compression: Compression::Off,
             target,
             name: ClientName::parse(name).ok(),
@@ -58,7 +58,7 @@ pub fn start(
             read_bytes,
             tls: None,
             token: TokenSource::Nowhere,
-        },
+        }],
         topics: None,
         encoding: Encoding::Json,
         start: Start::Earliest,
