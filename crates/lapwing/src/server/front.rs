@@ -328,7 +328,7 @@ impl Front {
             _ => page::asset(path, request.headers()).unwrap_or_else(|| {
                 refusal(
                     StatusCode::NOT_FOUND,
-                    "nothing is here; the page and the stream are at /, messages go to /topics/NAME/messages",
+                    "nothing is here; the page and the stream are at /, messages go to /topics/NAME/messages, and /openapi.json tells of the rest",
                 )
             }),
         }
