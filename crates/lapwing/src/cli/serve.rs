@@ -1556,13 +1556,19 @@ fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate
         );
     }
     let seed = config.seed;
-    let _ = match &config.storage {
-        None => writeln!(
+    let _ = match (&config.storage, &config.broker) {
+        (None, Some(broker)) => writeln!(
+            text,
+            "  {} NATS JetStream, streams {}_*: shared with every server that names them     Seed  {seed}",
+            label("Storage"),
+            broker.prefix
+        ),
+        (None, None) => writeln!(
             text,
             "  {} memory: a restart begins a new history     Seed  {seed}",
             label("Storage")
         ),
-        Some(storage) => writeln!(
+        (Some(storage), _) => writeln!(
             text,
             "  {} {}     Seed  {seed}",
             label("Storage"),

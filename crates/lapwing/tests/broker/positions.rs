@@ -141,3 +141,27 @@ fn events_and_bare_payloads_are_those_of_the_stream_too() {
     let mut bare = follow(&b, "topics=feed&from=earliest&envelope=off");
     assert_eq!(bare.text(), "{\"n\":0}");
 }
+
+/// Memory begins where the server did; what is asked for lies before that.
+#[test]
+fn the_last_so_many_seconds_are_found_in_the_stream_where_memory_does_not_go_back_so_far() {
+    let Some(stage) = Stage::set("ago", &Settings::one()) else {
+        return;
+    };
+    let spec = "feed=push?keep_bytes=1MiB";
+    let a = stage.serve(spec, &[]);
+    publish(&a, 0..30_000);
+    eventually("all is there", || topic(&a)["next"] == 30_000);
+    let first = topic(&a)["first"].as_u64().expect("an offset");
+    let message = follow(&a, "topics=feed&from=-1h").message();
+    assert!(
+        message.offset >= first && message.offset < first + 1_000,
+        "{} of {first}",
+        message.offset
+    );
+    let mut client = speak(&a, "");
+    client.command(&json!({"type": "subscribe", "topic": "feed", "from": "-1h"}));
+    let granted = client.find_control("subscribed");
+    let from = granted["from"].as_u64().expect("an offset");
+    assert!(from >= first && from < first + 1_000, "{granted}");
+}
