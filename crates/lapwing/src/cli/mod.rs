@@ -1,5 +1,6 @@
 //! The command line: what was typed. What it means is decided in `config.rs` and in each command.
 
+mod bar;
 pub mod bench;
 pub mod demo;
 pub mod listen;
@@ -8,6 +9,7 @@ pub mod manual;
 pub mod misuse;
 pub mod publish;
 pub mod reach;
+mod recorded;
 pub mod serve;
 pub mod stop;
 pub mod token;
