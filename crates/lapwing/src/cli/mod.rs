@@ -2,7 +2,9 @@
 
 mod bar;
 pub mod bench;
+mod columnar;
 pub mod demo;
+pub mod export;
 pub mod listen;
 pub mod log;
 pub mod manual;
@@ -57,6 +59,8 @@ pub enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Prove that a recording is complete and in order, or say what is wrong with it
     Verify(verify::VerifyArgs),
+    /// Make a recording into arrays, columns or rows: npy, npz, Parquet or CSV
+    Export(export::ExportArgs),
     /// Send lines from stdin into a topic of a running server
     Publish(publish::PublishArgs),
     /// Print what a data directory holds, or repair it
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Listen(args) => listen::run(args, color),
         Command::Bench(args) => bench::run(*args, color),
         Command::Verify(args) => verify::run(args, color),
+        Command::Export(args) => export::run(args, color),
         Command::Publish(args) => publish::run(args, color),
         Command::Log(args) => log::run(args),
         Command::Token(args) => token::run(args),

@@ -17,7 +17,7 @@ fn flags(command: &str) -> Vec<String> {
 #[test]
 fn completions_and_manual_pages_know_every_flag_of_the_help() {
     let bash = lapwing(&["completions", "bash"]).out.join("\n");
-    for command in ["serve", "listen", "verify", "publish", "demo"] {
+    for command in ["serve", "listen", "verify", "export", "publish", "demo"] {
         // The manual writes a dash as \-.
         let page = lapwing(&["man", command]).out.join("\n").replace("\\-", "-");
         for flag in flags(command) {
@@ -35,7 +35,7 @@ fn completions_and_manual_pages_know_every_flag_of_the_help() {
 
 #[test]
 fn the_short_help_fits_a_screen_and_every_flag_says_its_default() {
-    for command in ["serve", "listen", "verify", "publish", "demo"] {
+    for command in ["serve", "listen", "verify", "export", "publish", "demo"] {
         let short = lapwing(&[command, "-h"]).out;
         assert!(short.len() <= 60, "{command}: {} lines", short.len());
         assert!(short.iter().all(|line| line.chars().count() <= 100), "{command}");
