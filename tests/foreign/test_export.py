@@ -1,14 +1,18 @@
 """`lapwing export` read back by those it is for: NumPy, Arrow's reader of Parquet, and Python's `csv`."""
 
+import contextlib
 import csv
+import io
 import json
 import os
+import pty
+import subprocess
 
 import numpy
 import pyarrow.parquet
 import pytest
 
-from program import Program, Server
+from program import DEADLINE_S, Program, Server, until
 
 VALUES = {
     "ints": [[1, -2, 3], [4, 5, -9223372036854775808]],
@@ -152,3 +156,36 @@ def test_what_npz_has_no_array_for_is_said(recorded, tmp_path):
         told = export(recorded, tmp_path / "feed.npz", "--topic", topic, code=1)
         assert says in told["error"] and told["hint"]
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_on_a_terminal_there_is_a_bar_while_it_takes_long(recorded, tmp_path, flags):
+    """The recording is a pipe, so that a reading takes as long as is wanted; programs that read JSON see no bar."""
+    log, shown = tmp_path / "feed.ndjson", []
+    os.mkfifo(log)
+    terminal, end = pty.openpty()
+    command = [os.environ["LAPWING_BIN"], "export", log, "--topic", "ints", "--to", tmp_path / "feed.npy", *flags]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=end) as process, contextlib.ExitStack() as last:
+        last.callback(process.kill)
+        os.close(end)
+        os.set_blocking(terminal, False)
+
+        def look(part):
+            try:
+                shown.append(os.read(terminal, 65536).decode())
+            except (BlockingIOError, OSError):
+                pass
+            return part in "".join(shown)
+
+        with open(log, "wb", buffering=0) as pipe:
+            whole = io.BytesIO(recorded.read_bytes())
+            # It moves with what is read, and shows after a second.
+            if not flags:
+                until(lambda: pipe.write(whole.read(10)) and look("exporting"), "the bar")
+            pipe.write(whole.read())
+        until(lambda: len(os.listdir(tmp_path)) > 1, "the second reading")
+        log.write_bytes(recorded.read_bytes())
+        assert process.wait(DEADLINE_S) == 0
+        look("")
+    os.close(terminal)
+    assert ("exporting" in "".join(shown)) == (not flags), shown
