@@ -44,8 +44,17 @@ fn the_short_help_fits_a_screen_and_every_flag_says_its_default() {
             .iter()
             .filter(|flag| !["help", "color", "json"].contains(&flag.as_str()))
         {
-            let begin = long.find(&format!("--{flag}")).unwrap();
-            let about = &long[begin..];
+            // Where it is described: the usage line may name it, and another may begin with its name.
+            let named = |line: &str| {
+                let name = line.trim().strip_prefix("--").unwrap_or_default();
+                name.split([' ', '=']).next() == Some(flag)
+            };
+            let begin = long
+                .split_inclusive('\n')
+                .take_while(|line| !named(line))
+                .map(str::len)
+                .sum::<usize>();
+            let about = long[begin..].trim_start();
             let end = about[2..].find("\n      --").map_or(about.len(), |end| end + 2);
             assert!(about[..end].contains("[default:"), "{command} --{flag} says no default");
         }
