@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 use crate::reason::reason;
 use crate::recording::parts::sync_folder;
 
-/// The files of one export. What is not kept is removed when this is dropped, or by [`Drafts::discard`] of another thread.
+/// The files of one export. What is not kept is removed when this is dropped, or by another thread ([`Drafts::discarder`]).
 #[derive(Debug, Default)]
 pub struct Drafts {
     state: Arc<Mutex<State>>,
