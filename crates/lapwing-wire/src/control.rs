@@ -77,6 +77,9 @@ pub enum ServerMessage {
         /// When to come back, in milliseconds; without it the close code says whether, and the client when.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_ms: Option<u64>,
+        /// When to go to another server, in milliseconds, where the client knows one with the same topics.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        elsewhere_ms: Option<u64>,
         /// For every topic followed, the offset of its next message when the server stopped.
         next: BTreeMap<TopicName, Offset>,
     },

@@ -22,6 +22,7 @@ use lapwing::source::spec::parse_topic;
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::extension::Compression;
 use lapwing_wire::position::Epoch;
+use lapwing_wire::start::Start;
 
 fn main() {
     for (sessions, batch) in [(1, 1), (1, 100), (100, 1), (100, 100), (1000, 10)] {
@@ -47,7 +48,13 @@ fn round(mode: Mode, count: usize, batch: usize) -> f64 {
     let mut feeds = Feeds::new(&topics);
     let topic = TopicId(0);
     let mut sessions: Vec<Session> = (0..count)
-        .map(|_| Session::new(mode, Compression::Off, vec![Cursor::new(topic.0, log.next())]))
+        .map(|_| {
+            Session::new(
+                mode,
+                Compression::Off,
+                vec![Cursor::new(topic.0, &log.grant(Start::Latest, Now::read()))],
+            )
+        })
         .collect();
     (0..count).for_each(|key| feeds.follow(topic, mode.view(Compression::Off), Key::new(key)));
     let payload = format!("\"{}\"", "x".repeat(248));

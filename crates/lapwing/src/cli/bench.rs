@@ -14,7 +14,7 @@ use lapwing_wire::topic::TopicName;
 use rustls::pki_types::ServerName;
 use tokio_util::sync::CancellationToken;
 
-use super::listen::{tls_of, token_of, url_failure};
+use super::listen::{targets_of, tls_of, token_of};
 use super::misuse::Mistake;
 use super::stop;
 use super::value::{address, at_least_one, time};
@@ -330,7 +330,14 @@ fn plans(args: &BenchArgs, json: bool) -> Result<Vec<Plan>, Failure> {
 
 /// What the flags mean, or all that is wrong with them.
 fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
-    let target = Target::parse(&args.url).map_err(|error| url_failure(&error))?;
+    let targets = targets_of(&args.url, Target::parse)?;
+    if targets.all().len() > 1 {
+        return Err(Failure::usage(
+            format!("{} URLs, and a run measures one server", targets.all().len()),
+            "measure one after the other",
+        ));
+    }
+    let target = targets.first().clone();
     check(args, &target)?;
     let tls = tls_of(&target, args.ca.as_ref(), args.insecure)?;
     let token = token_of(args.token_file.as_ref())?;

@@ -29,6 +29,7 @@ use crate::client::picture::{Picture, PictureError};
 use crate::client::scribe::{Scribe, TextScribe};
 use crate::client::status::Goal;
 use crate::client::target::{Security, Target, TargetError};
+use crate::client::targets::Targets;
 use crate::client::text::{Talk, Tone};
 use crate::client::tls::{self, Trust};
 use crate::client::token::{TokenError, TokenSource};
@@ -47,7 +48,11 @@ use crate::terminal::paint::ColorChoice;
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES, after_long_help = DETAILS)]
 pub struct ListenArgs {
-    /// The server: ws://HOST:PORT, or wss:// for TLS; any WebSocket feed will do
+    /// The server: ws://HOST:PORT, or wss:// for TLS; any WebSocket feed will do. Or up to 16, separated by commas
+    ///
+    /// Several servers have the same topics: one is taken by chance, and when it goes or does not take us, another. Where they share a broker the
+    /// feed goes on with each offset once; otherwise another server is another history, and that is told. All begin with ws:// or all with wss://,
+    /// all have the same query, and all are shown the same token.
     #[arg(value_name = "URL", default_value = "ws://127.0.0.1:8765", help_heading = "What")]
     url: String,
     /// The topics, separated by commas, at most 100 [default: all]
@@ -190,7 +195,8 @@ fn is_json(args: &ListenArgs) -> bool {
 }
 
 fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
-    let mut options = options(args)?;
+    let targets = targets_of(&args.url, Target::parse)?;
+    let mut options = options(args, &targets)?;
     let built_in = args.tui.then(tui::is_built_in).transpose()?;
     let picture = args.plot.as_deref().map(picture_at).transpose()?;
     // Before the first write, so that a limit of the file's length is an error and no end.
@@ -198,17 +204,17 @@ fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
     let opened = args
         .log
         .as_deref()
-        .map(|path| open_log(path, args, &options))
+        .map(|path| open_log(path, args, &targets))
         .transpose()?;
     let (log, found) = opened.unzip();
     let found = found.unwrap_or_default();
     let said = args
         .log
         .as_deref()
-        .map_or(Vec::new(), |path| found_said(path, &found, &options));
+        .map_or(Vec::new(), |path| found_said(path, &found, &targets));
     options.resume = found.checkpoint.marks.clone();
-    let talk = || Talk::new(options.dial.target.to_string(), options.start);
-    let overlay = built_in.map(|built_in| tui::begin(built_in, &options.dial.target, talk(), goal(args), color, &stop));
+    let talk = || Talk::new(targets.to_string(), options.start);
+    let overlay = built_in.map(|built_in| tui::begin(built_in, &targets, talk(), goal(args), color, &stop));
     let screen = match (json, &overlay) {
         (true, _) => Screen::json(),
         (false, Some(Ok(_))) => Screen::Console(Box::new(Console::behind(talk(), color, greeting(args)))),
@@ -220,7 +226,7 @@ fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
     };
     let start = note::Start {
         version: concat!("lapwing/", env!("CARGO_PKG_VERSION")).to_owned(),
-        url: options.dial.target.to_string(),
+        url: targets.to_string(),
         name: args.name.as_ref().map(|name| name.as_str().to_owned()),
         block_size: args.block.get(),
         boot: boot(),
@@ -233,7 +239,7 @@ fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
         Err(Halt::Failed(failure)) => return Err(failure),
     };
     if picture.is_some() {
-        watch.draw_at_the_end(Graph::new(options.dial.target.to_string(), args.block, now));
+        watch.draw_at_the_end(Graph::new(targets.short(), args.block, now));
     }
     match overlay {
         Some(Ok(overlay)) => watch.cover(overlay),
@@ -371,10 +377,9 @@ fn picture_failure(path: &str, error: &PictureError, failure: fn(String, String)
 }
 
 /// What the flags mean, or all that is wrong with them.
-fn options(args: &ListenArgs) -> Result<Options, Failure> {
-    let target = Target::parse(&args.url).map_err(|error| url_failure(&error))?;
+fn options(args: &ListenArgs, targets: &Targets) -> Result<Options, Failure> {
     let mut wrong = Vec::new();
-    let own_wish = target.own_wish();
+    let own_wish = targets.first().own_wish();
     if let Some(key) = own_wish
         && (args.topics.is_some() || args.from != Start::Latest)
     {
@@ -405,22 +410,24 @@ fn options(args: &ListenArgs) -> Result<Options, Failure> {
         ));
     }
     Failure::all(wrong)?;
-    let tls = tls_of(&target, args.ca.as_ref(), args.insecure)?;
-    Ok(Options {
-        dial: Dial {
-            target,
-            name: args.name.clone(),
-            // A URL with wishes of its own is used as it stands: plain, as any other client would.
-            protocols: if own_wish.is_some() { &[] } else { &[SUBPROTOCOL] },
-            compression: args.compression.into(),
-            limits: DecoderLimits {
-                message_bytes_max: MESSAGE_BYTES_MAX,
-                fragments_max: FRAGMENTS_MAX,
-            },
-            read_bytes: READ_BYTES,
-            tls,
-            token: token_of(args.token_file.as_ref())?,
+    let tls = tls_of(targets.first(), args.ca.as_ref(), args.insecure)?;
+    let token = token_of(args.token_file.as_ref())?;
+    let dial = |target: &Target| Dial {
+        target: target.clone(),
+        name: args.name.clone(),
+        // A URL with wishes of its own is used as it stands: plain, as any other client would.
+        protocols: if own_wish.is_some() { &[] } else { &[SUBPROTOCOL] },
+        compression: args.compression.into(),
+        limits: DecoderLimits {
+            message_bytes_max: MESSAGE_BYTES_MAX,
+            fragments_max: FRAGMENTS_MAX,
         },
+        read_bytes: READ_BYTES,
+        tls: tls.clone(),
+        token: token.clone(),
+    };
+    Ok(Options {
+        dials: targets.all().iter().map(dial).collect(),
         topics: args.topics.clone(),
         start: args.from,
         resume: Marks::default(),
@@ -439,7 +446,7 @@ fn log_format(path: &Path, format: Option<LogFormat>) -> LogFormat {
     })
 }
 
-fn open_log(path: &Path, args: &ListenArgs, options: &Options) -> Result<(Log, Found), Failure> {
+fn open_log(path: &Path, args: &ListenArgs, targets: &Targets) -> Result<(Log, Found), Failure> {
     let sync = match args.sync {
         SyncWhen::None => Sync::None,
         SyncWhen::Interval => Sync::Interval,
@@ -452,7 +459,7 @@ fn open_log(path: &Path, args: &ListenArgs, options: &Options) -> Result<(Log, F
     };
     let opened = match log_format(path, args.format) {
         LogFormat::Text => Recorder::open_text(path, sync).map(|recorder| {
-            let talk = Talk::new(options.dial.target.to_string(), options.start);
+            let talk = Talk::new(targets.to_string(), args.from);
             let form = Form::Text(Box::new(TextScribe::new(talk)));
             (recorder, form, Found::default())
         }),
@@ -497,7 +504,7 @@ fn open_log(path: &Path, args: &ListenArgs, options: &Options) -> Result<(Log, F
 }
 
 /// What is to be told of a recording that is gone on with.
-fn found_said(path: &Path, found: &Found, options: &Options) -> Vec<Said> {
+fn found_said(path: &Path, found: &Found, targets: &Targets) -> Vec<Said> {
     let path = escaped(&path.display().to_string());
     let checkpoint = &found.checkpoint;
     let mut said = Vec::new();
@@ -520,7 +527,7 @@ fn found_said(path: &Path, found: &Found, options: &Options) -> Vec<Said> {
         );
     }
     if !checkpoint.marks.is_empty() {
-        let target = options.dial.target.to_string();
+        let target = targets.to_string();
         let other = checkpoint.url.as_ref().filter(|url| **url != target);
         let from = other
             .map(|url| format!(", which came from {},", escaped(url)))
@@ -594,9 +601,14 @@ pub(super) fn token_of(file: Option<&PathBuf>) -> Result<TokenSource, Failure> {
     Ok(source)
 }
 
-/// A wrong URL, as it is told.
-pub(super) fn url_failure(error: &TargetError) -> Failure {
-    Failure::usage(error.to_string(), error.hint())
+/// The servers that were typed, or all that is wrong with them.
+pub(super) fn targets_of(text: &str, parse: fn(&str) -> Result<Target, TargetError>) -> Result<Targets, Failure> {
+    Targets::parse(text, parse).map_err(|wrong| {
+        let each = wrong
+            .iter()
+            .map(|error| Failure::usage(error.to_string(), error.hint()));
+        Failure::all(each.collect()).expect_err("what is wrong is told")
+    })
 }
 
 /// A size, an age, or one of each.

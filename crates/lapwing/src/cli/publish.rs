@@ -7,7 +7,7 @@ use std::time::Duration;
 use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
 
-use super::listen::{tls_of, token_of, url_failure};
+use super::listen::{targets_of, tls_of, token_of};
 use super::stop;
 use super::value::time;
 use super::{End, in_form};
@@ -20,6 +20,7 @@ use crate::client::post::{Ack, Letterbox};
 use crate::client::publisher::{self, Finish, Onlooker};
 use crate::client::status::Status;
 use crate::client::target::Target;
+use crate::client::targets::Targets;
 use crate::client::text::Symbols;
 use crate::clock::Now;
 use crate::failure::{Exit, Failure};
@@ -31,7 +32,11 @@ use crate::terminal::paint::{ColorChoice, Painter, Role};
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES, allow_missing_positional = true)]
 pub struct PublishArgs {
-    /// The server: ws:// or http://, wss:// or https:// [default: ws://127.0.0.1:8765]
+    /// The server: ws:// or http://, wss:// or https://; or up to 16, separated by commas [default: ws://127.0.0.1:8765]
+    ///
+    /// Several servers have the same topic: one is taken by chance, and what it does not take goes to the next at once. What it did not answer may be
+    /// there already. Servers that share a broker recognise that; of others each knows only what it was posted itself, so that such messages may
+    /// stand in the topics of two servers. All begin with ws:// or http://, or all with wss:// or https://, and all are shown the same token.
     #[arg(value_name = "URL", display_order = 1, help_heading = "What")]
     url: Option<String>,
     /// The topic, whose source must be push; or server and topic in one: http://HOST:PORT/topics/TOPIC/messages
@@ -73,9 +78,10 @@ pub fn run(args: PublishArgs, color: ColorChoice) -> End {
 }
 
 fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
-    let to = letterbox(args)?;
+    let to = letterboxes(args)?;
+    let topic = &to[0].topic;
     if std::io::stdin().is_terminal() && !json {
-        say(&format!("each line becomes a message of {}; Ctrl-D ends", to.topic));
+        say(&format!("each line becomes a message of {topic}; Ctrl-D ends"));
     }
     let stop = stop::on_signals()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -90,7 +96,10 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
     let mut teller = Teller {
         paint: Painter::stderr(color),
         json,
-        target: to.target.to_string(),
+        target: match to.as_slice() {
+            [to] => to.target.to_string(),
+            to => format!("any of {} places", to.len()),
+        },
         status: Status::new(false, Symbols::Ascii, None),
         told: false,
         trouble: None,
@@ -123,7 +132,7 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
     };
     // Whatever the end was, what is on the server is told.
     if !json && ((finish.is_ok() && unsent == 0) || teller.has_sent(finish.as_ref().ok())) {
-        say(&teller.summary(&to.topic, finish.as_ref().ok()));
+        say(&teller.summary(topic, finish.as_ref().ok()));
     }
     finish?;
     match (unsent, teller.skipped + unknown) {
@@ -133,33 +142,37 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
     }
 }
 
-fn letterbox(args: &PublishArgs) -> Result<Letterbox, Failure> {
-    let (target, topic) = place(args)?;
-    let tls = tls_of(&target, args.ca.as_ref(), args.insecure)?;
-    Ok(Letterbox {
-        target,
-        tls,
-        token: token_of(args.token_file.as_ref())?,
-        topic,
-        source: format!("{:032x}", u128::from_ne_bytes(Entropy::from_system().bytes())),
-    })
+/// One for each server, at least one: they differ in where they are and in nothing else.
+fn letterboxes(args: &PublishArgs) -> Result<Vec<Letterbox>, Failure> {
+    let (targets, topic) = place(args)?;
+    let tls = tls_of(targets.first(), args.ca.as_ref(), args.insecure)?;
+    let token = token_of(args.token_file.as_ref())?;
+    let source = format!("{:032x}", u128::from_ne_bytes(Entropy::from_system().bytes()));
+    let letterbox = |target: &Target| Letterbox {
+        target: target.clone(),
+        tls: tls.clone(),
+        token: token.clone(),
+        topic: topic.clone(),
+        source: source.clone(),
+    };
+    Ok(targets.all().iter().map(letterbox).collect())
 }
 
-/// The server and the topic, which one URL may name together.
-fn place(args: &PublishArgs) -> Result<(Target, TopicName), Failure> {
+/// The servers and the topic, which URLs may name together.
+fn place(args: &PublishArgs) -> Result<(Targets, TopicName), Failure> {
     // In the other order both are told apart all the same: no topic can look like a URL.
     let (url, topic) = match &args.url {
         Some(first) if args.topic.contains("://") && !first.contains("://") => (Some(&args.topic), first),
         url => (url.as_ref(), &args.topic),
     };
-    let server = |url: &str| Target::parse_server(url).map_err(|error| url_failure(&error));
+    let servers = |urls: &str| targets_of(urls, Target::parse_server);
     if url.is_none()
         && topic.contains("://")
-        && let Some(place) = server(topic)?.split_topic()
+        && let Some(place) = servers(topic)?.split_topic()
     {
         return Ok(place);
     }
-    let target = server(url.map_or("ws://127.0.0.1:8765", String::as_str))?;
+    let targets = servers(url.map_or("ws://127.0.0.1:8765", String::as_str))?;
     let topic = TopicName::parse(topic).map_err(|error| {
         let topic = lapwing_wire::escape::escaped_cut(topic, 100).0;
         let hint = match topic.contains("://") {
@@ -168,7 +181,7 @@ fn place(args: &PublishArgs) -> Result<(Target, TopicName), Failure> {
         };
         Failure::usage(format!("\"{topic}\" is no topic: {error}"), hint)
     })?;
-    Ok((target, topic))
+    Ok((targets, topic))
 }
 
 /// Tells people how it goes.
@@ -269,6 +282,10 @@ impl Onlooker for Teller {
         self.warn(&format!("line {} {why}: skipped", form::count(number)));
     }
 
+    fn on_passed_over(&mut self, server: &str, error: &DialError) {
+        self.warn(&format!("{server} is passed over: {error}"));
+    }
+
     fn on_retry(&mut self, error: &DialError, retry: &Retry<'_>) {
         let now = Now::read();
         let (what, until, hint) = match error {
@@ -299,11 +316,11 @@ impl Onlooker for Teller {
         }
     }
 
-    fn on_back(&mut self) {
+    fn on_back(&mut self, server: Option<&str>) {
         self.told = false;
         self.trouble = None;
         if !self.json {
-            say("the server takes messages again");
+            say(&format!("{} takes messages again", server.unwrap_or("the server")));
         }
     }
 }

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::log::Said;
 use crate::client::status::Goal;
-use crate::client::target::Target;
+use crate::client::targets::Targets;
 use crate::client::text::Talk;
 use crate::client::watch::Overlay;
 use crate::failure::Failure;
@@ -20,7 +20,7 @@ pub(super) enum BuiltIn {}
 #[cfg(feature = "tui")]
 pub(super) fn begin(
     _: BuiltIn,
-    target: &Target,
+    targets: &Targets,
     talk: Talk,
     goal: Option<Goal>,
     color: ColorChoice,
@@ -32,7 +32,7 @@ pub(super) fn begin(
     use crate::clock::Now;
     use crate::terminal::paint::Painter;
 
-    let view = View::new(target.to_string(), talk, symbols(true), Now::read()).towards(goal);
+    let view = View::new(targets.short(), talk, symbols(true), Now::read()).towards(goal);
     match Tui::begin(view, Painter::stdout(color), stop.clone()) {
         Ok(tui) => Ok(Box::new(tui)),
         Err(error) => Err(Said {
@@ -47,7 +47,7 @@ pub(super) fn begin(
 #[cfg(not(feature = "tui"))]
 pub(super) fn begin(
     never: BuiltIn,
-    _: &Target,
+    _: &Targets,
     _: Talk,
     _: Option<Goal>,
     _: ColorChoice,

@@ -43,12 +43,21 @@ pub enum Halt {
 /// What happened.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The first attempt to connect failed; it goes on until a server takes us.
+    /// The first attempt to connect failed, with each server; it goes on until a server takes us.
     NoServer {
         /// Why.
         why: &'a str,
         /// The HTTP status with which a server said no, if there is one.
         status: Option<u16>,
+        /// How many servers there are; of several `why` names the last that was tried.
+        of: usize,
+    },
+    /// Of several servers one does not take us, and the next is tried; told once, until it does.
+    PassedOver {
+        /// Its URL.
+        server: &'a str,
+        /// Why; escaped.
+        why: &'a str,
     },
     /// A wait before an attempt begins.
     Retry(Retry<'a>),
@@ -176,6 +185,8 @@ pub enum Whence {
 pub struct Retry<'a> {
     /// The attempt's number, from 1.
     pub attempt: u32,
+    /// Which server is tried, where there are several.
+    pub server: Option<&'a str>,
     /// How long until it.
     pub wait: Duration,
     /// When the connection was lost, or the first attempt was made; on the monotonic clock.
@@ -189,6 +200,8 @@ pub struct Retry<'a> {
 pub struct Connected<'a> {
     /// What kind of feed it is.
     pub mode: Mode,
+    /// Which server it is, where there are several.
+    pub server: Option<&'a str>,
     /// How the server calls us; not escaped.
     pub name: Option<&'a str>,
     /// Every topic and its first offset; empty on a plain feed.
@@ -200,6 +213,8 @@ pub struct Connected<'a> {
 pub struct Back<'a> {
     /// What kind of feed it is.
     pub mode: Mode,
+    /// Which server it is, where there are several.
+    pub server: Option<&'a str>,
     /// For how long we were away.
     pub down: Duration,
     /// Which attempt it was.

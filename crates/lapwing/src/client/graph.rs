@@ -545,6 +545,7 @@ mod tests {
         let mut graph = Graph::new(url, NonZeroU64::new(5).expect("not zero"), at(0));
         let connected = Connected {
             mode: Mode::Lapwing,
+            server: None,
             name: Some("<script>\u{1b}"),
             grants: &[],
         };
@@ -589,6 +590,7 @@ mod tests {
     fn back() -> Event<'static> {
         Event::Back(Back {
             mode: Mode::Lapwing,
+            server: None,
             down: Duration::from_secs(1),
             attempt: 1,
             why: "",

@@ -16,12 +16,12 @@ use lapwing_wire::topic::TopicName;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::connection::{Connection, Turn};
 use super::dial::{Dial, DialError, Dialed, Purpose, Verdict, io_reason, token_sentence};
 use super::entropy::Entropy;
 use super::event::{Back, Connected, Event, Halt, MissedMeanwhile, Mode, Observer, Retry, Whence};
 use super::feed::{self, OFFSET_MAX, Said};
+use super::servers::{Failed, Next, Parting, Servers};
 use super::session::{HEARTBEAT_MAX, HEARTBEAT_MIN, Session, SessionEnd};
 use super::ticks::Ticks;
 use super::track::{Grant, Place, Track};
@@ -34,8 +34,8 @@ use crate::recording::note::Missed;
 /// What to listen to, and until when.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The server.
-    pub dial: Dial,
+    /// The servers, at least one: they have the same topics, and differ in where they are and in nothing else.
+    pub dials: Vec<Dial>,
     /// The topics; none means all that the server names.
     pub topics: Option<Vec<TopicName>>,
     /// Where to begin in each.
@@ -96,7 +96,7 @@ struct Listener<'a, O> {
     stop: &'a CancellationToken,
     observer: &'a mut O,
     entropy: Entropy,
-    backoff: Backoff,
+    servers: Servers,
     tracks: Vec<Track>,
     /// What a feed without topics is recorded under.
     nameless: TopicName,
@@ -113,19 +113,25 @@ struct Listener<'a, O> {
 struct Loss {
     why: String,
     since: Now,
-    told: Option<Duration>,
+    /// How long until the next attempt.
+    wait: Duration,
+    /// Whether people know of it.
+    is_told: bool,
     /// The HTTP status with which the server said no, if that was it.
     status: Option<u16>,
 }
 
 impl<'a, O: Observer> Listener<'a, O> {
     fn new(options: &'a Options, stop: &'a CancellationToken, observer: &'a mut O) -> Self {
+        let mut entropy = Entropy::from_system();
+        let urls = options.dials.iter().map(|dial| dial.target.to_string()).collect();
+        let servers = Servers::new(urls, &mut || entropy.fraction());
         Self {
             options,
             stop,
             observer,
-            entropy: Entropy::from_system(),
-            backoff: Backoff::default(),
+            entropy,
+            servers,
             tracks: Vec::new(),
             nameless: TopicName::parse("-").expect("a dash is a valid name"),
             messages: 0,
@@ -153,7 +159,7 @@ impl<'a, O: Observer> Listener<'a, O> {
                 }
             };
             let lived = Duration::from_nanos(Now::read().mono.saturating_sub(session.opened.mono));
-            self.backoff.on_connection(lived, session.messages);
+            self.servers.on_connection(lived, session.messages);
             if let Some(ending) = self.after(end, &session)? {
                 self.wait_for_room().await?;
                 return Ok(ending);
@@ -163,56 +169,84 @@ impl<'a, O: Observer> Listener<'a, O> {
 
     /// Tries until there is a connection; the inner error is an end before there was one.
     async fn reach(&mut self) -> Result<Result<Dialed, Ending>, Halt> {
-        let mut wait = match &self.loss {
-            Some(loss) => self.backoff.next(loss.told, self.entropy.fraction()),
-            None => Duration::ZERO,
-        };
         loop {
             if let Some(loss) = &self.loss {
                 let retry = Retry {
-                    attempt: self.backoff.attempt(),
-                    wait,
+                    attempt: self.servers.attempt(),
+                    server: self.servers.named(),
+                    wait: loss.wait,
                     since: Duration::from_nanos(loss.since.mono),
                     why: &loss.why,
                 };
                 self.observer.on_event(&Event::Retry(retry), Now::read())?;
-                if let Some(ending) = self.pause(wait).await? {
+                if let Some(ending) = self.pause(loss.wait).await? {
                     return self.give_up(ending).map(Err);
                 }
             }
-            let error = match self.dial().await? {
+            match self.dial().await? {
                 Ok(Ok(dialed)) => return Ok(Ok(dialed)),
-                Ok(Err(error)) => error,
+                Ok(Err(error)) => self.on_failed_attempt(&error)?,
                 Err(ending) => return self.give_up(ending).map(Err),
-            };
-            let Verdict::Retry(told) = error.verdict() else {
-                return Err(Halt::Failed(error.failure(&self.options.dial.target, Purpose::Listen)));
-            };
-            self.on_failed_attempt(error.to_string(), error.status())?;
-            wait = self.backoff.next(told, self.entropy.fraction());
+            }
         }
     }
 
-    fn on_failed_attempt(&mut self, why: String, status: Option<u16>) -> Result<(), Halt> {
+    fn on_failed_attempt(&mut self, error: &DialError) -> Result<(), Halt> {
         let now = Now::read();
-        match &mut self.loss {
-            Some(loss) => (loss.why, loss.status) = (why, status),
-            None => {
-                self.observer.on_event(&Event::NoServer { why: &why, status }, now)?;
-                self.loss = Some(Loss {
-                    why,
-                    since: now,
-                    told: None,
-                    status,
-                });
-            }
+        let failure = || error.failure(&self.here().target, Purpose::Listen);
+        let failed = match error.verdict() {
+            Verdict::Retry(told) => Failed::ForNow(told),
+            // What we show is the same for all servers.
+            Verdict::Stop if matches!(error, DialError::Token(_)) => return Err(Halt::Failed(failure())),
+            Verdict::Stop => Failed::ForGood(failure()),
+        };
+        let (mut why, mut status) = (error.to_string(), error.status());
+        let passed = self.servers.news();
+        if let Some(server) = self.servers.named() {
+            (why, status) = (format!("{server}: {why}"), None);
+        }
+        let chance = &mut || self.entropy.fraction();
+        let next = self
+            .servers
+            .after_failure(failed, Duration::from_nanos(now.mono), chance);
+        let Next { wait, begins_round } = next.map_err(Halt::Failed)?;
+        self.pass_over(passed, &error.to_string(), now)?;
+        let loss = self.loss.get_or_insert_with(|| Loss {
+            why: String::new(),
+            since: now,
+            wait,
+            is_told: false,
+            status: None,
+        });
+        (loss.why, loss.status, loss.wait) = (why, status, wait);
+        // With several servers each was told above, and there is none when none of them is.
+        if begins_round && !std::mem::replace(&mut loss.is_told, true) {
+            let event = Event::NoServer {
+                why: &loss.why,
+                status,
+                of: self.servers.count(),
+            };
+            self.observer.on_event(&event, now)?;
         }
         Ok(())
     }
 
+    /// Tells once of several servers that this one does not take us.
+    fn pass_over(&mut self, server: Option<String>, why: &str, now: Now) -> Result<(), Halt> {
+        match &server {
+            Some(server) => self.observer.on_event(&Event::PassedOver { server, why }, now),
+            None => Ok(()),
+        }
+    }
+
+    /// The server that is tried or used now.
+    fn here(&self) -> &Dial {
+        &self.options.dials[self.servers.current()]
+    }
+
     /// Connects once, unless it is time to end.
     async fn dial(&mut self) -> Result<Result<Result<Dialed, DialError>, Ending>, Halt> {
-        let dial = &self.options.dial;
+        let dial = &self.options.dials[self.servers.current()];
         let mut attempt = std::pin::pin!(dial.connect(&mut self.entropy));
         loop {
             tokio::select! {
@@ -247,15 +281,16 @@ impl<'a, O: Observer> Listener<'a, O> {
         match (&ending, &self.loss, self.was_connected) {
             // Nothing at all in the given time is no success.
             (Ending::TimeOver, Some(loss), false) => {
-                let target = &self.options.dial.target;
                 let (what, hint) = match loss.status {
                     None => ("no server at", "start one with: lapwing serve"),
                     Some(_) => ("not taken in time by", "try again later, or longer with --for"),
                 };
-                Err(Halt::Failed(Failure::failed(
-                    format!("{what} {target}: {}", loss.why),
-                    hint,
-                )))
+                let at = match self.servers.count() {
+                    1 => self.here().target.to_string(),
+                    count => format!("any of {count} places, the last of them"),
+                };
+                let sentence = format!("{what} {at}: {}", loss.why);
+                Err(Halt::Failed(Failure::failed(sentence, hint)))
             }
             _ => Ok(ending),
         }
@@ -345,7 +380,11 @@ impl<'a, O: Observer> Listener<'a, O> {
 
     /// Decides what follows the end of a connection: an ending, or none to come back.
     fn after(&mut self, end: SessionEnd, session: &Session) -> Result<Option<Ending>, Halt> {
-        let (why, told) = match end {
+        let mut parting = Parting {
+            retry: session.bye,
+            elsewhere: session.elsewhere,
+        };
+        let why = match end {
             SessionEnd::Over(ending) => return Ok(Some(ending)),
             SessionEnd::Broken(error) => {
                 return Err(Halt::Failed(Failure::failed(
@@ -353,17 +392,19 @@ impl<'a, O: Observer> Listener<'a, O> {
                     "this is a mistake of the server or of something between; what came before is kept",
                 )));
             }
-            SessionEnd::Lost { why } => (why, session.bye),
+            SessionEnd::Lost { why } => why,
             SessionEnd::Closed { code, reason } => {
-                let told = retry_after_ms(&reason).map(Duration::from_millis).or(session.bye);
+                parting.retry = match code.retry() {
+                    AfterClose::AsTold => retry_after_ms(&reason).map(Duration::from_millis).or(session.bye),
+                    AfterClose::Stop | AfterClose::Backoff => None,
+                };
                 let (reason, _) = escaped_cut(&reason, 200);
                 match code.retry() {
                     AfterClose::Stop if code == CloseCode::NORMAL => {
                         return self.give_up(Ending::FeedEnded { reason }).map(Some);
                     }
                     AfterClose::Stop => return self.give_up(Ending::Stopped { code, reason }).map(Some),
-                    AfterClose::AsTold => (close_text(code, &reason), told),
-                    AfterClose::Backoff => (close_text(code, &reason), None),
+                    AfterClose::AsTold | AfterClose::Backoff => close_text(code, &reason),
                 }
             }
         };
@@ -373,22 +414,31 @@ impl<'a, O: Observer> Listener<'a, O> {
             Some(loss) if !session.ready => loss.since,
             _ => now,
         };
+        let mut is_told = self.loss.as_ref().is_none_or(|loss| loss.is_told);
         if self.was_connected && session.ready {
             self.observer.on_event(&Event::Lost { why: &why }, now)?;
+        } else if self.servers.count() > 1 {
+            is_told &= self.loss.is_some();
+            let passed = self.servers.news();
+            self.pass_over(passed, &why, now)?;
         } else if self.loss.is_none() {
             let event = Event::NoServer {
                 why: &why,
                 status: None,
+                of: 1,
             };
             self.observer.on_event(&event, now)?;
         }
         if session.mode == Mode::Plain {
             self.tracks.iter_mut().for_each(Track::on_lost);
         }
+        let chance = &mut || self.entropy.fraction();
+        let next = self.servers.after_loss(parting, Duration::from_nanos(now.mono), chance);
         self.loss = Some(Loss {
             why,
             since,
-            told,
+            wait: next.wait,
+            is_told,
             status: None,
         });
         Ok(None)
@@ -617,8 +667,11 @@ impl<'a, O: Observer> Listener<'a, O> {
                     self.observer.on_event(&event, now)?;
                 }
             }
-            ServerMessage::Bye { retry_ms, .. } => {
-                session.bye = retry_ms.map(|ms| Duration::from_millis(ms.min(RETRY_MS_MAX)));
+            ServerMessage::Bye {
+                retry_ms, elsewhere_ms, ..
+            } => {
+                let time = |ms: u64| Duration::from_millis(ms.min(RETRY_MS_MAX));
+                (session.bye, session.elsewhere) = (retry_ms.map(time), elsewhere_ms.map(time));
             }
             ServerMessage::Error { code, message, .. }
                 if matches!(code.as_str(), "bad_report" | "too_many_reports") =>
@@ -647,7 +700,7 @@ impl<'a, O: Observer> Listener<'a, O> {
         if !session.expiring {
             return;
         }
-        let Ok(Some(token)) = self.options.dial.token.read() else {
+        let Ok(Some(token)) = self.here().token.read() else {
             return;
         };
         if session.token.as_ref() != Some(&token) {
@@ -884,18 +937,22 @@ impl<'a, O: Observer> Listener<'a, O> {
             return Ok(());
         }
         let loss = self.loss.take();
+        self.servers.on_connected();
+        let server = self.servers.named();
         if self.was_connected {
             let loss = loss.unwrap_or(Loss {
                 why: String::new(),
                 since: now,
-                told: None,
+                wait: Duration::ZERO,
+                is_told: true,
                 status: None,
             });
             self.reconnects += 1;
             let back = Back {
                 mode: session.mode,
+                server,
                 down: Duration::from_nanos(now.mono.saturating_sub(loss.since.mono)),
-                attempt: self.backoff.attempt(),
+                attempt: self.servers.attempt(),
                 why: &loss.why,
                 grants: &session.grants,
                 missed: session.missed,
@@ -906,6 +963,7 @@ impl<'a, O: Observer> Listener<'a, O> {
         self.deadline = self.options.time.map(|time| Instant::now() + time);
         let connected = Connected {
             mode: session.mode,
+            server,
             name: session.name.as_deref(),
             grants: &session.grants,
         };

@@ -7,13 +7,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::dial::{DialError, Purpose, Verdict, io_reason};
 use super::entropy::Entropy;
 use super::event::Retry;
 use super::gatherer::{Gathered, Gatherer, Rest};
 use super::lines::LineError;
 use super::post::{Ack, Letterbox, Post};
+use super::servers::{Failed, Next, Servers};
 use super::window::{Parcel, WINDOW_MAX, Window};
 use crate::clock::Now;
 use crate::failure::Failure;
@@ -24,10 +24,12 @@ pub trait Onlooker {
     fn on_ack(&mut self, ack: &Ack);
     /// A line was skipped.
     fn on_skipped(&mut self, number: u64, why: LineError);
-    /// A post failed, and another attempt follows.
+    /// Of several servers this one does not take it, and another is tried at once; told once, until it does.
+    fn on_passed_over(&mut self, server: &str, error: &DialError);
+    /// A post failed, and another attempt follows. With several servers all were tried.
     fn on_retry(&mut self, error: &DialError, retry: &Retry<'_>);
-    /// The server has lines again after [`Onlooker::on_retry`].
-    fn on_back(&mut self);
+    /// A server has lines again after [`Onlooker::on_retry`]; of several it is `server`.
+    fn on_back(&mut self, server: Option<&str>);
 }
 
 /// How publishing ended.
@@ -46,29 +48,34 @@ pub enum Finish {
     },
 }
 
-/// Publishes the lines of stdin until it ends, or until told to stop.
+/// Publishes the lines of stdin to one of these servers, at least one, until it ends, or until told to stop.
+///
+/// What one does not answer goes to the next under the same source and sequence.
 pub async fn publish(
-    to: &Letterbox,
+    to: &[Letterbox],
     stop: &CancellationToken,
     onlooker: &mut impl Onlooker,
 ) -> Result<Finish, Failure> {
+    let mut entropy = Entropy::from_system();
+    let urls = to.iter().map(|to| to.target.to_string()).collect();
+    let servers = Servers::new(urls, &mut || entropy.fraction());
     let publisher = Publisher {
-        to: Arc::new(to.clone()),
+        to: to.iter().cloned().map(Arc::new).collect(),
         onlooker,
         gatherer: Gatherer::of_stdin(),
         end: None,
         window: Window::default(),
         posts: JoinSet::new(),
         idle: Vec::new(),
-        backoff: Backoff::default(),
-        entropy: Entropy::from_system(),
+        servers,
+        entropy,
         trouble: None,
     };
     publisher.run(stop).await
 }
 
 struct Publisher<'a, L> {
-    to: Arc<Letterbox>,
+    to: Vec<Arc<Letterbox>>,
     onlooker: &'a mut L,
     gatherer: Gatherer,
     /// Nothing more is gathered, and how publishing ends when all of it is on the server.
@@ -78,7 +85,7 @@ struct Publisher<'a, L> {
     posts: JoinSet<Posted>,
     /// Connections on which nothing is on its way.
     idle: Vec<Post>,
-    backoff: Backoff,
+    servers: Servers,
     entropy: Entropy,
     /// The server does not take it at the moment.
     trouble: Option<Trouble>,
@@ -93,6 +100,8 @@ struct Posted {
 
 struct Trouble {
     since: Duration,
+    /// Whether people know of it.
+    is_told: bool,
     /// When it is tried again; none while that is under way.
     again: Option<Instant>,
 }
@@ -141,7 +150,7 @@ impl<L: Onlooker> Publisher<'_, L> {
         };
         while let Some(Parcel { batch, after }) = self.window.post(most) {
             let mut post = self.idle.pop().unwrap_or_default();
-            let to = self.to.clone();
+            let to = self.to[self.servers.current()].clone();
             self.posts.spawn(async move {
                 let answer = post.send(&to, &batch, after).await;
                 Posted {
@@ -185,9 +194,9 @@ impl<L: Onlooker> Publisher<'_, L> {
     }
 
     fn on_ack(&mut self, ack: &Ack) {
-        self.backoff = Backoff::default();
-        if self.trouble.take().is_some() {
-            self.onlooker.on_back();
+        self.servers.on_success();
+        if self.trouble.take().is_some_and(|trouble| trouble.is_told) {
+            self.onlooker.on_back(self.servers.named());
         }
         self.onlooker.on_ack(ack);
     }
@@ -201,26 +210,45 @@ impl<L: Onlooker> Publisher<'_, L> {
             Some(500) => Verdict::Stop,
             _ => error.verdict(),
         };
-        let Verdict::Retry(told) = verdict else {
-            return Err(error.failure(&self.to.target, Purpose::Publish));
+        let to = &self.to[self.servers.current()];
+        let failed = match verdict {
+            Verdict::Retry(told) => Failed::ForNow(told),
+            Verdict::Stop => {
+                let failure = error.failure(&to.target, Purpose::Publish);
+                // What we show is the same for all servers.
+                if matches!(error, DialError::Token(_)) {
+                    return Err(failure);
+                }
+                Failed::ForGood(failure)
+            }
         };
-        let since = match &self.trouble {
-            Some(trouble) => trouble.since,
-            None => Duration::from_nanos(Now::read().mono),
+        let now = Duration::from_nanos(Now::read().mono);
+        let passed = self.servers.news();
+        let chance = &mut || self.entropy.fraction();
+        let Next { wait, begins_round } = self.servers.after_failure(failed, now, chance)?;
+        if let Some(passed) = passed {
+            self.onlooker.on_passed_over(&passed, error);
+        }
+        let (since, was_told) = match &self.trouble {
+            Some(trouble) => (trouble.since, trouble.is_told),
+            None => (now, false),
         };
-        let wait = self.backoff.next(told, self.entropy.fraction());
         self.trouble = Some(Trouble {
             since,
+            is_told: was_told || begins_round,
             again: Some(Instant::now() + wait),
         });
-        let why = error.to_string();
-        let retry = Retry {
-            attempt: self.backoff.attempt(),
-            wait,
-            since,
-            why: &why,
-        };
-        self.onlooker.on_retry(error, &retry);
+        if begins_round {
+            let why = error.to_string();
+            let retry = Retry {
+                attempt: self.servers.attempt(),
+                server: self.servers.named(),
+                wait,
+                since,
+                why: &why,
+            };
+            self.onlooker.on_retry(error, &retry);
+        }
         Ok(())
     }
 

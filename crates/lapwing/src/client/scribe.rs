@@ -40,7 +40,12 @@ impl Scribe {
         match *event {
             Event::Message(arrival) => self.encoder.message(arrival, out),
             Event::Granted { topic, epoch, from, .. } => self.encoder.mark(topic, Some(epoch), from),
-            Event::Connected(_) => self.encoder.positions(now, out),
+            Event::Connected(connected) => {
+                if let Some(url) = connected.server.map(str::to_owned) {
+                    self.encoder.note(&Note::Connect { url }, now, out);
+                }
+                self.encoder.positions(now, out);
+            }
             _ => {
                 if let Some(note) = note(event) {
                     self.encoder.note(&note, now, out);
@@ -92,6 +97,7 @@ fn note(event: &Event<'_>) -> Option<Note> {
             down_ms: back.down.as_micros() as f64 / 1000.0,
             attempts: back.attempt,
             why: back.why.to_owned(),
+            url: back.server.map(str::to_owned),
         },
         Event::ClockStep { ms } => Note::ClockStep { ms },
         _ => return None,

@@ -47,6 +47,8 @@ pub struct Session {
     pub bye: Option<Duration>,
     /// Topics that may have newer messages than the server knows of.
     pub stale: Vec<TopicName>,
+    /// When it said to go to another server, where others have the same topics.
+    pub elsewhere: Option<Duration>,
     /// The token that the server knows of us.
     pub token: Option<Secret>,
     /// It ends soon, and the server was not shown another one yet.
@@ -96,6 +98,7 @@ impl Session {
             awaits_tail_since: None,
             bye: None,
             stale: Vec::new(),
+            elsewhere: None,
             token,
             expiring: false,
             outbox: Vec::new(),

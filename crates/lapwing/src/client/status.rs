@@ -40,6 +40,7 @@ struct Waiting {
     since: Duration,
     until: Duration,
     why: String,
+    server: Option<String>,
 }
 
 impl Status {
@@ -84,6 +85,7 @@ impl Status {
             since: retry.since,
             until: mono + retry.wait,
             why: retry.why.to_owned(),
+            server: retry.server.map(str::to_owned),
         });
         if self.bar.is_some() {
             self.draw(now, 0);
@@ -141,6 +143,7 @@ impl Status {
         };
         let retry = Retry {
             attempt: waiting.attempt,
+            server: waiting.server.as_deref(),
             wait: Duration::ZERO,
             since: waiting.since,
             why: &waiting.why,
@@ -207,6 +210,7 @@ mod tests {
             .filter(|&attempt| {
                 let retry = Retry {
                     attempt,
+                    server: None,
                     wait: Duration::from_secs(20),
                     since: Duration::ZERO,
                     why: "",
@@ -222,6 +226,7 @@ mod tests {
         let told = |status: &mut Status, attempt, wait| {
             let retry = Retry {
                 attempt,
+                server: None,
                 wait: Duration::from_millis(wait),
                 since: Duration::ZERO,
                 why: "",
@@ -245,6 +250,7 @@ mod tests {
         status.on_loss("reset");
         let retry = Retry {
             attempt: 2,
+            server: None,
             wait: Duration::from_millis(800),
             since: Duration::from_millis(9_500),
             why: "connection refused",

@@ -28,6 +28,10 @@ pub struct Summary {
     down: Duration,
     topics: Vec<(TopicName, Tally)>,
     untimed: BTreeMap<Untimed, u64>,
+    /// Of several servers those that were connected, and how many messages came from each.
+    servers: Vec<(String, u64)>,
+    /// Which of them it is now.
+    server: usize,
     /// The connection is lost now.
     away: bool,
 }
@@ -89,12 +93,16 @@ impl Summary {
         match event {
             Event::Connected(connected) => {
                 self.name = connected.name.map(escaped);
+                self.on_server(connected.server);
                 for (topic, _) in connected.grants {
                     self.tally(topic);
                 }
             }
             Event::Message(arrival) => {
                 self.messages += 1;
+                if let Some((_, messages)) = self.servers.get_mut(self.server) {
+                    *messages += 1;
+                }
                 self.bytes += arrival.bytes;
                 self.binary |= matches!(arrival.value, Value::Bytes(_));
                 let tally = self.tally(arrival.topic);
@@ -119,6 +127,7 @@ impl Summary {
             Event::Lost { .. } => self.away = true,
             Event::Back(back) => {
                 self.away = false;
+                self.on_server(back.server);
                 self.reconnects += 1;
                 self.down += back.down;
             }
@@ -150,6 +159,7 @@ impl Summary {
         }
         lines.extend(self.table(width));
         lines.extend(self.not_timed().map(wrapped));
+        lines.extend(self.by_server().map(wrapped));
         lines.push(wrapped(self.verdict()));
         lines
     }
@@ -188,6 +198,14 @@ impl Summary {
             ]);
         }
         fitted(&rows, width.unwrap_or(usize::MAX))
+    }
+
+    /// How much came from which of several servers.
+    fn by_server(&self) -> Option<String> {
+        let servers = self.servers.iter();
+        let each = servers.map(|(server, messages)| format!("{} from {server}", form::count(*messages)));
+        let each: Vec<_> = each.collect();
+        (!each.is_empty()).then(|| format!("messages: {}", each.join(", ")))
     }
 
     fn not_timed(&self) -> Option<String> {
@@ -237,6 +255,15 @@ impl Summary {
             true => "nothing lost: each offset once, in order".to_owned(),
             false => "not checked for loss: this feed has no offsets".to_owned(),
         }
+    }
+
+    fn on_server(&mut self, server: Option<&str>) {
+        let Some(server) = server else { return };
+        let known = self.servers.iter().position(|(known, _)| known == server);
+        self.server = known.unwrap_or_else(|| {
+            self.servers.push((server.to_owned(), 0));
+            self.servers.len() - 1
+        });
     }
 
     fn on_block(&mut self, topic: &TopicName, timing: &BlockTiming) {
@@ -461,6 +488,7 @@ mod tests {
         track.on_lost();
         summary.on_event(&Event::Back(Back {
             mode: Mode::Lapwing,
+            server: None,
             down: Duration::from_millis(1302),
             attempt: 2,
             why: "reset",

@@ -95,6 +95,12 @@ impl Target {
         &self.path
     }
 
+    /// What stands behind the `?`, if there is one.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
     /// Server and topic of a URL to which messages are posted: `http://HOST:PORT/topics/TOPIC/messages`.
     #[must_use]
     pub fn split_topic(&self) -> Option<(Self, TopicName)> {

@@ -213,6 +213,8 @@ impl Sentence {
 #[derive(Clone, Debug)]
 pub struct Talk {
     target: String,
+    /// Which of several servers was connected last.
+    server: Option<String>,
     start: Start,
     /// Connected once, and lost since.
     away: bool,
@@ -226,6 +228,7 @@ impl Talk {
     pub fn new(target: String, start: Start) -> Self {
         Self {
             target,
+            server: None,
             start,
             away: false,
             histories: Vec::new(),
@@ -235,21 +238,29 @@ impl Talk {
     /// What is to be said of an event, if anything is. Messages have lines of their own, retries a line that is rewritten.
     pub fn sentence(&mut self, event: &Event<'_>) -> Option<Sentence> {
         let sentence = match event {
-            Event::NoServer { why, status } => Sentence {
+            Event::NoServer { why, status, of } => Sentence {
                 timed: false,
                 tone: Tone::Bad,
-                text: self.no_server(why, *status),
+                text: self.no_server(why, *status, *of),
                 hint: None,
             },
-            Event::Connected(connected) => Sentence {
-                timed: false,
-                tone: Tone::Plain,
-                text: self.connected(connected),
-                hint: None,
-            },
+            Event::PassedOver { server, why } => Sentence::warning(format!("{server} is passed over: {why}"), None),
+            Event::Connected(connected) => {
+                self.server = connected.server.map(str::to_owned);
+                Sentence {
+                    timed: false,
+                    tone: Tone::Plain,
+                    text: self.connected(connected),
+                    hint: None,
+                }
+            }
             Event::Lost { why } => {
                 self.away = true;
-                Sentence::timed(Tone::Bad, format!("lost the connection: {why}"))
+                let to = self
+                    .server
+                    .as_ref()
+                    .map_or(String::new(), |server| format!(" to {server}"));
+                Sentence::timed(Tone::Bad, format!("lost the connection{to}: {why}"))
             }
             Event::Back(back) => {
                 self.away = false;
@@ -313,9 +324,10 @@ impl Talk {
         Some(sentence)
     }
 
-    fn no_server(&self, why: &str, status: Option<u16>) -> String {
+    fn no_server(&self, why: &str, status: Option<u16>, of: usize) -> String {
         let target = &self.target;
         match status {
+            _ if of > 1 => format!("none of {of} servers takes us, the last of them {why}; trying until one does"),
             None => format!("no server at {target} ({why}); trying until it comes"),
             Some(503) => format!("the server at {target} has no place for us now (503); trying until it has"),
             Some(_) => format!("the server at {target} does not take us now ({why}); trying until it does"),
@@ -323,7 +335,7 @@ impl Talk {
     }
 
     fn connected(&self, connected: &Connected<'_>) -> String {
-        let target = &self.target;
+        let target = connected.server.unwrap_or(&self.target);
         if connected.mode == Mode::Plain {
             return format!("connected to {target}: a plain feed, nothing to resume from and no reports");
         }
@@ -344,7 +356,20 @@ impl Talk {
     }
 
     fn back(&mut self, back: &Back<'_>) -> String {
-        let begin = format!("back after {} (attempt {})", form::short_span(back.down), back.attempt);
+        let at = back.server.map_or(String::new(), |server| format!(" at {server}"));
+        let begin = format!(
+            "back after {} (attempt {}){at}",
+            form::short_span(back.down),
+            back.attempt
+        );
+        let before = std::mem::replace(&mut self.server, back.server.map(str::to_owned));
+        // Two servers that have the same topics of one origin have the same histories.
+        let apart = match (before.as_deref(), back.server) {
+            (Some(before), Some(server)) if before != server => {
+                format!("; {server} and {before} do not have the same history")
+            }
+            _ => String::new(),
+        };
         let resumed = || {
             let mut first = true;
             listed(back.grants, |(topic, from)| match std::mem::take(&mut first) {
@@ -364,11 +389,11 @@ impl Talk {
                     .collect();
                 match known.is_empty() {
                     // What became of it was told at once.
-                    true if histories.is_empty() => format!("{begin}: {}", resumed()),
-                    true => format!("{begin}: new history, {}", resumed()),
+                    true if histories.is_empty() => format!("{begin}: {}{apart}", resumed()),
+                    true => format!("{begin}: new history, {}{apart}", resumed()),
                     false => {
                         let after = listed(&known, |(topic, last)| format!("{topic} {last}"));
-                        format!("{begin}: new history, what came after {after} is unknown")
+                        format!("{begin}: new history, what came after {after} is unknown{apart}")
                     }
                 }
             }
@@ -406,9 +431,10 @@ pub fn retry(retry: &Retry<'_>, left: Duration, now: Now, symbols: Symbols, was_
         Symbols::Unicode => "⟳ ",
         Symbols::Ascii => "",
     };
+    let at = retry.server.map_or(String::new(), |server| format!(" at {server}"));
     let state = if was_connected { "down" } else { "waiting" };
     format!(
-        "{mark}attempt {} in {:.1} s, {state} for {}",
+        "{mark}attempt {}{at} in {:.1} s, {state} for {}",
         retry.attempt,
         left.as_secs_f64(),
         long_span(down)
@@ -627,6 +653,7 @@ mod tests {
         let grants = [(topic("users"), Offset::new(13)), (topic("arrays"), Offset::new(35))];
         let connected = Connected {
             mode: Mode::Lapwing,
+            server: None,
             name: Some("sensor-1"),
             grants: &grants,
         };
@@ -642,6 +669,7 @@ mod tests {
         let back = |missed| {
             Event::Back(Back {
                 mode: Mode::Lapwing,
+                server: None,
                 down: Duration::from_millis(1302),
                 attempt: 2,
                 why: "reset",

@@ -47,14 +47,14 @@ pub enum Screen {
     /// Text for people.
     Console(Box<Console>),
     /// The lines of a recording.
-    Json(Output, Status),
+    Json(Output, Box<Status>),
 }
 
 impl Screen {
     /// The lines of a recording on stdout.
     #[must_use]
     pub fn json() -> Self {
-        Self::Json(Output::new(), Status::new(false, Symbols::Ascii, None))
+        Self::Json(Output::new(), Box::new(Status::new(false, Symbols::Ascii, None)))
     }
 }
 

@@ -36,7 +36,11 @@ impl Marks {
             Note::Positions { topics } => self
                 .0
                 .extend(topics.iter().map(|(topic, wanted)| (topic.clone(), wanted.clone()))),
-            Note::Start(_) | Note::Reconnect { .. } | Note::Block(_) | Note::ClockStep { .. } => {}
+            Note::Start(_)
+            | Note::Connect { .. }
+            | Note::Reconnect { .. }
+            | Note::Block(_)
+            | Note::ClockStep { .. } => {}
         }
     }
 

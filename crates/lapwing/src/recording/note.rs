@@ -66,6 +66,11 @@ pub enum Note {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<Offset>,
     },
+    /// The first connection of a run that knows several servers.
+    Connect {
+        /// Which of them, without secrets.
+        url: String,
+    },
     /// The connection was lost and is back.
     Reconnect {
         /// For how long.
@@ -74,6 +79,9 @@ pub enum Note {
         attempts: u32,
         /// Why it was lost.
         why: String,
+        /// Which of several servers it is now, without secrets.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url: Option<String>,
     },
     /// The timing of one block.
     Block(Block),
@@ -89,7 +97,7 @@ pub enum Note {
 pub struct Start {
     /// Program and version.
     pub version: String,
-    /// Where the feed comes from, without secrets.
+    /// Where the feed comes from, without secrets; of several servers all, separated by commas.
     pub url: String,
     /// How the listener called itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

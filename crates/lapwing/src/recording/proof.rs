@@ -177,7 +177,7 @@ impl Proof {
 
     fn on_note(&mut self, note: Note) {
         match note {
-            Note::Start(_) | Note::Block(_) => {}
+            Note::Start(_) | Note::Connect { .. } | Note::Block(_) => {}
             Note::Reconnect { .. } => self.tally.reconnects += 1,
             Note::ClockStep { ms } => {
                 self.tally.clock_steps += 1;

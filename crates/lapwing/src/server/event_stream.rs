@@ -364,6 +364,8 @@ impl Stream {
                 let bye = ServerMessage::Bye {
                     reason: reason.to_owned(),
                     retry_ms,
+                    // An EventSource knows of no other server.
+                    elsewhere_ms: None,
                     next: self.peer.ends(common).to_map(),
                 };
                 if let Some(retry_ms) = retry_ms {

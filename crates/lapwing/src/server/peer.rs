@@ -807,6 +807,7 @@ impl Peer {
             self.session.say(&ServerMessage::Bye {
                 reason: why.to_owned(),
                 retry_ms,
+                elsewhere_ms: Some(share.leave_ms(self.key)),
                 next: ends.to_map(),
             });
         }

@@ -47,8 +47,14 @@ impl Share {
     /// time, all threads together.
     #[must_use]
     pub fn return_ms(self, key: Key) -> u64 {
+        1000 + self.leave_ms(key)
+    }
+
+    /// When it goes to another server, if it knows one: spread over time in the same way, so that the others take it.
+    #[must_use]
+    pub fn leave_ms(self, key: Key) -> u64 {
         let place = (key.place() * self.of + self.number) as u64;
-        1000 + place * 1000 / Limits::RETURNS_PER_SECOND
+        place * 1000 / Limits::RETURNS_PER_SECOND
     }
 }
 

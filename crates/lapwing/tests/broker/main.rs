@@ -1,5 +1,20 @@
 //! Servers that share topics through NATS, with a real nats-server behind them: one, or a cluster of three.
 
+#[path = "../it/support/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "what other stories are told with is more than these need"
+)]
+mod support;
+
 mod cluster;
 mod credentials;
 mod stage;
+
+mod histories;
+mod outage;
+mod positions;
+mod publishing;
+mod refusal;
+mod turns;

@@ -5,6 +5,8 @@ use std::io::Write as _;
 use nats_cluster::{Cluster, Settings};
 use tempfile::TempDir;
 
+use crate::support::server::{Plan, Server};
+
 /// Servers of NATS, which end with the story.
 pub struct Stage {
     /// They.
@@ -27,6 +29,14 @@ impl Stage {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let nats = Cluster::start(&program, folder.path(), settings).unwrap_or_else(|trouble| panic!("{trouble}"));
         Some(Self { nats, folder })
+    }
+
+    /// A server of ours with this topic, which these servers share with all others of them.
+    #[track_caller]
+    pub fn serve(&self, topic: &str, args: &[&str]) -> Server {
+        let url = self.nats.url();
+        let shared = ["--broker", &url, "--topic", topic];
+        Plan::new(&[&shared[..], args].concat()).start()
     }
 }
 

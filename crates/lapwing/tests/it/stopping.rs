@@ -27,6 +27,10 @@ fn item_7_ctrl_c_tells_every_client_that_the_server_goes_and_exits_with_0() {
     let bye = speaks.find_control("bye");
     assert_eq!(bye["reason"], "server stopped");
     assert!(bye.get("retry_ms").is_none() && bye["next"]["users"].is_u64(), "{bye}");
+    assert!(
+        bye["elsewhere_ms"].is_u64(),
+        "nobody is asked back, and others take turns: {bye}"
+    );
     assert_eq!(speaks.closed().0, 1001);
     idle.control("welcome");
     idle.control("bye");
@@ -49,6 +53,7 @@ fn a13_sigterm_tells_every_client_when_to_come_back_and_exits_with_0() {
     let bye = speaks.find_control("bye");
     assert_eq!(bye["reason"], "server restarts");
     let told = bye["retry_ms"].as_u64().unwrap();
+    assert_eq!(bye["elsewhere_ms"].as_u64(), Some(told - 1000), "{bye}");
     let (code, reason) = speaks.closed();
     assert_eq!((code, self::retry(&reason)), (1012, told), "both ways say the same");
     assert_eq!(server.wait().code(), Some(0));

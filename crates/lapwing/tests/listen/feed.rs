@@ -217,9 +217,15 @@ impl Guest {
     }
 
     pub fn bye(&mut self, retry_ms: u64) {
+        self.goodbye(Some(retry_ms), None);
+    }
+
+    /// Says when to come back, and when to go elsewhere.
+    pub fn goodbye(&mut self, retry_ms: Option<u64>, elsewhere_ms: Option<u64>) {
         self.control(&ServerMessage::Bye {
             reason: "restart".to_owned(),
-            retry_ms: Some(retry_ms),
+            retry_ms,
+            elsewhere_ms,
             next: BTreeMap::new(),
         });
     }

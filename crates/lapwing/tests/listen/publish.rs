@@ -10,13 +10,13 @@ use crate::feed::{Feed, read_head};
 use crate::program::{Program, lapwing, serve, serve_at};
 
 /// One request and its body.
-struct Posted {
-    head: String,
-    body: String,
+pub struct Posted {
+    pub head: String,
+    pub body: String,
 }
 
 impl Posted {
-    fn read(stream: &mut TcpStream) -> Self {
+    pub fn read(stream: &mut TcpStream) -> Self {
         let head = read_head(stream);
         let mut body = vec![0; Self::header_in(&head, "content-length").parse().expect("a length")];
         stream.read_exact(&mut body).expect("the body");
@@ -26,12 +26,12 @@ impl Posted {
         }
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         Self::header_in(&self.head, name)
     }
 
     /// The number of the body that must come before it.
-    fn after(&self) -> Option<&str> {
+    pub fn after(&self) -> Option<&str> {
         let has = self.head.to_ascii_lowercase().contains("\r\nlapwing-after:");
         has.then(|| self.header("lapwing-after"))
     }
@@ -48,12 +48,12 @@ impl Posted {
     }
 }
 
-fn answer(stream: &mut TcpStream, status: &str, body: &str) {
+pub fn answer(stream: &mut TcpStream, status: &str, body: &str) {
     let text = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(text.as_bytes()).expect("it reads");
 }
 
-fn ack(first: u64, count: u64) -> String {
+pub fn ack(first: u64, count: u64) -> String {
     let last = first + count - 1;
     format!(
         "{{\"topic\":\"orders\",\"epoch\":\"{:032x}\",\"first\":{first},\"last\":{last},\"count\":{count}}}",

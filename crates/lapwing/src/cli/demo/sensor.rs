@@ -48,7 +48,7 @@ pub fn start(
     // A reader that is late must find it in its socket, not in a buffer that it filled in one go.
     let read_bytes = if slow.is_some() { SLOW_READ_BYTES } else { READ_BYTES };
     let options = Options {
-        dial: Dial {
+        dials: vec![Dial {
             compression: Compression::Off,
             target,
             name: ClientName::parse(name).ok(),
@@ -57,7 +57,7 @@ pub fn start(
             read_bytes,
             tls: None,
             token: TokenSource::Nowhere,
-        },
+        }],
         topics: None,
         start: Start::Earliest,
         resume: Marks::default(),

@@ -29,7 +29,7 @@ use crate::terminal::form;
 pub struct View {
     /// How the server calls us.
     pub name: Option<String>,
-    /// The server.
+    /// The server; of several the one that is connected, or was last.
     pub url: String,
     /// Whether there is a connection.
     pub state: State,
@@ -166,6 +166,7 @@ impl View {
             Event::Retry(retry) => self.on_retry(retry, now),
             Event::Connected(connected) => {
                 self.name = connected.name.map(escaped);
+                self.on_server(connected.server);
                 self.connected = Some(now);
                 self.state = State::Live;
                 let second = self.second(now);
@@ -173,7 +174,8 @@ impl View {
                     self.topic(topic).on_followed(*offset, second);
                 }
             }
-            Event::Back(_) => {
+            Event::Back(back) => {
+                self.on_server(back.server);
                 self.reconnects += 1;
                 self.state = State::Live;
             }
@@ -255,6 +257,13 @@ impl View {
 
     fn second(&self, now: Now) -> u64 {
         now.mono.saturating_sub(self.began.mono) / 1_000_000_000
+    }
+
+    /// Of several servers it is this one now.
+    fn on_server(&mut self, server: Option<&str>) {
+        if let Some(server) = server {
+            self.url = server.to_owned();
+        }
     }
 
     fn on_retry(&mut self, retry: &Retry<'_>, now: Now) {
@@ -364,6 +373,7 @@ pub(in crate::client) mod tests {
         }
         let connected = Connected {
             mode: Mode::Lapwing,
+            server: None,
             name: Some(name),
             grants: &grants,
         };
@@ -465,6 +475,7 @@ pub(in crate::client) mod tests {
         view.on_event(&Event::Lost { why: "reset" }, at(5000));
         let retry = Retry {
             attempt: 2,
+            server: None,
             wait: Duration::from_secs(3),
             since: Duration::from_secs(5),
             why: "connection refused",
@@ -477,6 +488,7 @@ pub(in crate::client) mod tests {
         assert_eq!(view.state, State::Lost(outage));
         let back = Back {
             mode: Mode::Lapwing,
+            server: None,
             down: Duration::from_secs(5),
             attempt: 2,
             why: "reset",

@@ -1,0 +1,100 @@
+//! The broker is away: clients keep what is here and are told, publishers are told to come again, and everything goes on by itself.
+
+use nats_cluster::Settings;
+use serde_json::{Value, json};
+
+use crate::positions::{publish, topic};
+use crate::stage::Stage;
+use crate::support::client::{follow, speak};
+use crate::support::eventually;
+use crate::support::http::post;
+
+#[test]
+fn h5_while_the_broker_is_away_clients_have_what_is_here_and_are_told() {
+    let Some(mut stage) = Stage::set("h5", &Settings::one()) else {
+        return;
+    };
+    let a = stage.serve("feed=push", &["--heartbeat", "100ms"]);
+    publish(&a, 0..5);
+    let (mut told, mut live) = (speak(&a, "topics=feed"), follow(&a, "topics=feed&from=earliest"));
+    live.messages(5);
+    stage.nats.node(0).kill();
+    let stale = |client: &mut crate::support::client::Client, stale: bool| {
+        let expected = if stale { json!(["feed"]) } else { Value::Null };
+        eventually("a heartbeat says so", || {
+            client.find_control("heartbeat")["stale"] == expected
+        });
+    };
+    stale(&mut told, true);
+    // Who comes now gets what is here.
+    let late = follow(&a, "topics=feed&from=earliest").messages(5);
+    assert!(late.iter().map(|message| message.offset).eq(0..5));
+    let refused = post(&a, "/topics/feed/messages", "application/json", "1");
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(refused.body.contains("nothing was appended"), "{}", refused.body);
+    a.source_says("the broker cannot be reached");
+    stage.nats.start_all().expect("it comes back");
+    stale(&mut told, false);
+    eventually("publishing goes on", || {
+        post(&a, "/topics/feed/messages", "application/json", "1").status == 201
+    });
+    assert_eq!(live.message().offset, 5);
+}
+
+#[test]
+fn h1_a_source_goes_on_where_it_was_when_the_broker_was_killed() {
+    let Some(mut stage) = Stage::set("h1", &Settings::one()) else {
+        return;
+    };
+    let a = stage.serve("arrays=arrays?every=10ms&burst=3", &[]);
+    let mut client = follow(&a, "topics=arrays&from=earliest");
+    let mut offsets: Vec<u64> = client.messages(60).iter().map(|message| message.offset).collect();
+    for _ in 0..3 {
+        stage.nats.node(0).kill();
+        stage.nats.start_all().expect("it comes back");
+        offsets.extend(client.messages(60).iter().map(|message| message.offset));
+    }
+    assert!(offsets.into_iter().eq(0..240));
+}
+
+#[test]
+fn a_consumer_that_vanishes_is_made_again_at_its_place() {
+    let Some(stage) = Stage::set("vanished", &Settings::one()) else {
+        return;
+    };
+    let a = stage.serve("feed=push", &[]);
+    let mut client = follow(&a, "topics=feed");
+    publish(&a, 0..3);
+    client.messages(3);
+    let mut nats = stage.nats.client().expect("it answers");
+    let names = nats.api("CONSUMER.NAMES.lapwing_feed", &json!({})).expect("it answers");
+    let consumers = names["consumers"].as_array().expect("a list").clone();
+    assert_eq!(consumers.len(), 1, "one consumer a topic and server: {names}");
+    for name in consumers.iter().filter_map(Value::as_str) {
+        nats.api(&format!("CONSUMER.DELETE.lapwing_feed.{name}"), &json!({}))
+            .expect("it is deleted");
+    }
+    publish(&a, 3..6);
+    let messages = client.messages(3);
+    assert!(messages.iter().map(|message| message.offset).eq(3..6));
+    assert_eq!(topic(&a)["next"], 6);
+}
+
+#[test]
+fn however_many_follow_there_is_one_consumer() {
+    let Some(stage) = Stage::set("one_consumer", &Settings::one()) else {
+        return;
+    };
+    let a = stage.serve("feed=push", &[]);
+    let mut clients: Vec<_> = (0..30).map(|_| follow(&a, "topics=feed")).collect();
+    publish(&a, 0..2);
+    clients.iter_mut().for_each(|client| drop(client.messages(2)));
+    let info = stage
+        .nats
+        .client()
+        .expect("it answers")
+        .stream("lapwing_feed")
+        .expect("it answers");
+    assert_eq!(info.expect("a stream")["state"]["consumer_count"], 1);
+}

@@ -1,0 +1,140 @@
+//! Publishers are told what JetStream has, and a repeated publish is taken once, on whichever server.
+
+use nats_cluster::Settings;
+use serde_json::{Value, json};
+
+use crate::stage::Stage;
+use crate::support::client::follow;
+use crate::support::http::{Answer, ask, post};
+use crate::support::server::Server;
+
+fn named(server: &Server, key: &str, body: &str) -> Answer {
+    let headers = [("Content-Type", "application/x-ndjson"), ("Idempotency-Key", key)];
+    ask(server, "POST", "/topics/feed/messages", &headers, body.as_bytes())
+}
+
+fn ordered(server: &Server, sequence: u64, after: Option<u64>, body: &str) -> Answer {
+    let (sequence, after) = (sequence.to_string(), after.map(|after| after.to_string()));
+    let mut headers = vec![
+        ("Content-Type", "application/x-ndjson"),
+        ("Lapwing-Source", "s"),
+        ("Lapwing-Sequence", sequence.as_str()),
+    ];
+    headers.extend(after.as_deref().map(|after| ("Lapwing-After", after)));
+    ask(server, "POST", "/topics/feed/messages", &headers, body.as_bytes())
+}
+
+fn places(answer: &Answer) -> (Value, Value) {
+    let said = answer.json();
+    (said["first"].clone(), said["last"].clone())
+}
+
+#[test]
+fn a_publish_tried_again_on_another_server_is_taken_once() {
+    let Some(stage) = Stage::set("once", &Settings::one()) else {
+        return;
+    };
+    let (a, b) = (stage.serve("feed=push", &[]), stage.serve("feed=push", &[]));
+    for (key, body) in [("one", "1\n"), ("three", "1\n2\n3\n")] {
+        let first = named(&a, key, body);
+        assert_eq!(first.status, 201, "{}", first.body);
+        for server in [&b, &a, &b] {
+            let again = named(server, key, body);
+            assert_eq!((again.status, places(&again)), (200, places(&first)), "{}", again.body);
+        }
+    }
+    assert_eq!(
+        places(&named(&b, "next", "4\n")),
+        (json!(4), json!(4)),
+        "nothing is there twice"
+    );
+    let data = follow(&a, "topics=feed&from=earliest").data(5);
+    assert_eq!(data, [json!(1), json!(1), json!(2), json!(3), json!(4)]);
+}
+
+/// Both servers are asked at the same time, again and again: each body is there once, whole, and both say where.
+#[test]
+fn the_same_body_on_two_servers_at_once_is_there_once_and_whole() {
+    let Some(stage) = Stage::set("at_once", &Settings::one()) else {
+        return;
+    };
+    let (a, b) = (stage.serve("feed=push", &[]), stage.serve("feed=push", &[]));
+    for round in 0..20 {
+        let (key, body) = (format!("r{round}"), format!("{round}\n{round}\n{round}\n"));
+        let (left, right) = std::thread::scope(|scope| {
+            let left = scope.spawn(|| named(&a, &key, &body));
+            let right = scope.spawn(|| named(&b, &key, &body));
+            (left.join().expect("no panic"), right.join().expect("no panic"))
+        });
+        let statuses = [left.status, right.status];
+        assert!(
+            statuses == [201, 200] || statuses == [200, 201],
+            "{statuses:?}: {} {}",
+            left.body,
+            right.body
+        );
+        assert_eq!(places(&left), places(&right));
+        assert_eq!(
+            places(&left),
+            (json!(round * 3), json!(round * 3 + 2)),
+            "a body is in one piece"
+        );
+    }
+}
+
+#[test]
+fn one_that_must_come_after_another_waits_for_it_on_another_server() {
+    let Some(stage) = Stage::set("after", &Settings::one()) else {
+        return;
+    };
+    let (a, b) = (stage.serve("feed=push", &[]), stage.serve("feed=push", &[]));
+    assert_eq!(ordered(&b, 2, Some(1), "2\n").status, 412, "the first is not there");
+    assert_eq!(ordered(&a, 1, None, "1\n").status, 201);
+    let second = ordered(&b, 2, Some(1), "2\n");
+    assert_eq!(
+        (second.status, places(&second)),
+        (201, (json!(1), json!(1))),
+        "{}",
+        second.body
+    );
+}
+
+#[test]
+fn every_kind_of_message_comes_back_as_it_was() {
+    let Some(stage) = Stage::set("kinds", &Settings::one()) else {
+        return;
+    };
+    let (a, b) = (stage.serve("feed=push", &[]), stage.serve("feed=push", &[]));
+    for (kind, body) in [
+        ("application/json", &b"{ \"a\" : [1, 2] }"[..]),
+        ("text/plain", b"not json \xc3\xa4"),
+        ("text/plain", b"17"),
+        ("application/octet-stream", b"\x00\xff\x10"),
+    ] {
+        assert_eq!(post(&a, "/topics/feed/messages", kind, body).status, 201);
+    }
+    // What somebody else puts into the stream is a message, too.
+    let mut client = stage.nats.client().expect("it answers");
+    client.put("lapwing.feed", None, b"plain").expect("it is taken");
+    client.put("lapwing.feed", None, b"\xff\xfe").expect("it is taken");
+    let messages = follow(&b, "topics=feed&from=earliest").messages(6);
+    assert_eq!(messages[0].data, json!({"a": [1, 2]}));
+    assert_eq!(messages[1].data, json!("not json \u{e4}"));
+    assert_eq!(messages[2].data, json!(17));
+    assert_eq!(messages[3].data_base64.as_deref(), Some("AP8Q"));
+    assert_eq!(messages[4].data, json!("plain"));
+    assert_eq!(messages[5].data_base64.as_deref(), Some("//4="));
+}
+
+#[test]
+fn a_message_larger_than_the_broker_takes_is_refused_with_its_limit() {
+    let Some(stage) = Stage::set("large", &Settings::one()) else {
+        return;
+    };
+    let a = stage.serve("feed=push", &["--max-body", "4MiB"]);
+    let body = format!("\"{}\"", "x".repeat(2 << 20));
+    let answer = post(&a, "/topics/feed/messages", "application/json", body);
+    assert_eq!(answer.status, 502, "{}", answer.body);
+    assert!(answer.body.contains("1048576"), "it names the limit: {}", answer.body);
+    assert_eq!(post(&a, "/topics/feed/messages", "application/json", "1").status, 201);
+}
