@@ -16,8 +16,6 @@ use lapwing_wire::secret::Secret;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-#[cfg(feature = "nats")]
-use super::broker;
 use super::broker::BrokerArgs;
 use super::misuse::quoted;
 use super::value::Typed;
@@ -655,7 +653,7 @@ async fn share(
         BrokerError::Refused { .. } | BrokerError::Slow => Failure::failed(error.to_string(), error.hint()),
     };
     let opened = async {
-        let mut broker = Broker::connect(spec, broker::tell).await?;
+        let mut broker = Broker::connect(spec, super::broker::tell).await?;
         let mut topics = Vec::new();
         for topic in &config.topics {
             topics.push((topic.clone(), broker.open(topic).await?));
