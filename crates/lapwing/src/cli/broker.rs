@@ -26,7 +26,7 @@ pub struct BrokerArgs {
     /// How the names of streams and subjects begin: a topic's stream is PREFIX_TOPIC, its subject PREFIX.TOPIC [default: lapwing]
     #[arg(long, value_name = "NAME", help_heading = "Storage", hide_short_help = true)]
     pub broker_prefix: Option<String>,
-    /// Take streams that are there with other settings as they are
+    /// Take streams that are there with other settings as they are [default: off]
     #[arg(long, help_heading = "Storage", hide_short_help = true)]
     pub adopt: bool,
 }
