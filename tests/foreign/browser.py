@@ -9,10 +9,12 @@ from program import until
 
 
 class Browser:
-    def __init__(self, chromium, modules, profile):
+    def __init__(self, chromium, modules, profile, prepare=None):
+        """`prepare`: what its process does before it begins."""
         script = pathlib.Path(__file__).with_name("browser.mjs")
         self._process = subprocess.Popen(
-            ["node", script, chromium, modules, profile], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ["node", script, chromium, modules, profile], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            preexec_fn=prepare,
         )
         self._pages = itertools.count(1)
 

@@ -1,11 +1,13 @@
 """The page at /, with everything that a server can have to tell. A fake server plays the scenes; what the program itself tells
 is in test_browser.py."""
 
+import contextlib
 import json
 import os
 import pathlib
 import re
 import subprocess
+import sys
 import urllib.parse
 import urllib.request
 
@@ -74,6 +76,40 @@ def test_every_colour_of_the_page_can_be_told_from_what_is_behind_it():
             for name in texts:
                 assert contrast(colours[name][theme], colours[behind][theme]) >= 4.5, (name, behind, theme)
             assert contrast(colours["edge"][theme], colours[behind][theme]) >= 3, ("edge", behind, theme)
+
+
+@NEEDS_BROWSER
+def test_the_follower_of_the_benchmark_asks_for_what_the_page_asks_for(browser):
+    asked = []
+    for ask in (opened_by_chromium, opened_by_the_follower):
+        with Fake(scenes.Staged()) as server, ask(browser, server):
+            until(lambda: len(server.commands) >= 5, "five topics followed")
+            until(lambda: server.paths.count("/api/topics") >= 3, "the topics asked for again and again")
+            epochs = {log.epoch for log in server.logs.values()}
+            assert all(command.pop("epoch", None) in epochs | {None} for command in server.commands)
+            # How much there is to begin behind depends on when it came.
+            commands = [{**command, **({"offset": "its end"} if "offset" in command else {})} for command in server.commands]
+            # Chromium shows no icon when there is nobody to see it.
+            asked.append((set(server.paths) - {"/icon.svg"}, sorted(commands, key=lambda command: command["topic"])))
+    assert asked[0] == asked[1]
+
+
+@contextlib.contextmanager
+def opened_by_chromium(browser, server):
+    with browser.open(server.http(), width=1440, height=1200) as page:
+        ready(page)
+        yield
+
+
+@contextlib.contextmanager
+def opened_by_the_follower(_, server):
+    command = [sys.executable, PAGE.parents[2] / "bench/page/follower.py", str(server.port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert len(json.loads(process.stdout.readline())["followed"]) == 5
+        yield
+        process.stdin.close()
+        assert json.loads(process.stdout.readline())["frames"] > 0
+    assert process.returncode == 0
 
 
 @NEEDS_BROWSER

@@ -314,6 +314,7 @@ mod tests {
         let heartbeat = ServerMessage::Heartbeat {
             time: "2026-11-21T19:00:00Z".to_owned(),
             next,
+            stale: vec![topic("users")],
         };
         let text = heartbeat.to_text();
         assert!(text.starts_with(CONTROL_PREFIX), "{text}");

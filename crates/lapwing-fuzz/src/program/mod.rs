@@ -1,5 +1,6 @@
 //! The places in `lapwing`.
 
+mod accept;
 mod access;
 mod disk;
 mod feed;
@@ -16,6 +17,7 @@ use crate::Entry;
 
 /// All of them.
 pub const ENTRIES: &[Entry] = &[
+    accept::ENTRY,
     access::CREDENTIAL,
     access::JWT,
     access::KEYS,

@@ -16,7 +16,7 @@ use lapwing_wire::secret::Secret;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::broker::{self, BrokerArgs};
+use super::broker::BrokerArgs;
 use super::misuse::quoted;
 use super::value::Typed;
 use super::{End, in_form, reach, stop};
@@ -653,7 +653,7 @@ async fn share(
         BrokerError::Refused { .. } | BrokerError::Slow => Failure::failed(error.to_string(), error.hint()),
     };
     let opened = async {
-        let mut broker = Broker::connect(spec, broker::tell).await?;
+        let mut broker = Broker::connect(spec, super::broker::tell).await?;
         let mut topics = Vec::new();
         for topic in &config.topics {
             topics.push((topic.clone(), broker.open(topic).await?));
@@ -1554,13 +1554,19 @@ fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate
         );
     }
     let seed = config.seed;
-    let _ = match &config.storage {
-        None => writeln!(
+    let _ = match (&config.storage, &config.broker) {
+        (None, Some(broker)) => writeln!(
+            text,
+            "  {} NATS JetStream, streams {}_*: shared with every server that names them     Seed  {seed}",
+            label("Storage"),
+            broker.prefix
+        ),
+        (None, None) => writeln!(
             text,
             "  {} memory: a restart begins a new history     Seed  {seed}",
             label("Storage")
         ),
-        Some(storage) => writeln!(
+        (Some(storage), _) => writeln!(
             text,
             "  {} {}     Seed  {seed}",
             label("Storage"),

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use lapwing_wire::control::Level;
 use lapwing_wire::envelope::Kind;
@@ -39,6 +40,13 @@ pub trait Origin: Send + Sync {
 
     /// Whether it cannot be reached, so that it may have more than anybody here knows.
     fn is_stale(&self) -> bool;
+
+    /// The offset of the first message appended within the last `ago`, by an answer of the last few seconds; otherwise it is asked now,
+    /// and the log rings when there is an answer.
+    fn since(&self, ago: Duration) -> Option<Offset>;
+
+    /// How long a publish is recognised when it comes again.
+    fn retry_window(&self) -> Duration;
 
     /// What lies at `cursor`. Blocks while it is brought.
     fn page(&self, cursor: Offset) -> io::Result<Page>;
@@ -101,7 +109,8 @@ impl Log {
         let (epoch, offset) = match start {
             Start::Position(Position { epoch, offset }) => (Some(epoch), offset),
             Start::Offset(offset) => (None, offset),
-            Start::Latest | Start::Earliest | Start::Last(_) | Start::Ago(_) => return true,
+            Start::Ago(ago) => return self.is_remembered(Now::read(), ago) || origin.since(ago).is_some(),
+            Start::Latest | Start::Earliest | Start::Last(_) => return true,
         };
         if epoch.is_some_and(|epoch| epoch != self.epoch()) {
             return true;

@@ -824,7 +824,8 @@ fn code_number<S: serde::Serializer>(code: &CloseCode, serializer: S) -> Result<
 
 /// Milliseconds with one digit: finer than anything that was measured.
 pub fn tenth<S: serde::Serializer>(ms: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64((ms * 10.0).round() / 10.0)
+    // Adding 0 leaves no -0.0, which reads like a number that was cut.
+    serializer.serialize_f64((ms * 10.0).round() / 10.0 + 0.0)
 }
 
 /// Milliseconds with two digits: for what lasts microseconds.
@@ -985,7 +986,7 @@ mod tests {
         );
         let json = serde_json::to_string(&report(1, Flags::NONE, Some(1999.96))).expect("serializable");
         assert!(
-            json.contains("\"elapsed_ms\":2000.0,\"spread_ms\":0.1,\"server_ms\":2000.0,\"drift_ms\":-0.0"),
+            json.contains("\"elapsed_ms\":2000.0,\"spread_ms\":0.1,\"server_ms\":2000.0,\"drift_ms\":0.0"),
             "{json}"
         );
     }

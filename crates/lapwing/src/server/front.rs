@@ -317,7 +317,7 @@ impl Front {
     /// Answers at the paths that are only to be read.
     async fn read(&self, path: &str, request: &Request<()>) -> Answer {
         let Some(place) = Place::at(path) else {
-            let sentence = "nothing is here; the page and the stream are at /, messages go to /topics/NAME/messages";
+            let sentence = "nothing is here; the page and the stream are at /, messages go to /topics/NAME/messages, and /openapi.json tells of the rest";
             return refusal(StatusCode::NOT_FOUND, sentence);
         };
         if !reads(request) {

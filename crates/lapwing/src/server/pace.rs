@@ -96,6 +96,12 @@ impl Pace {
         self.drifts
     }
 
+    /// Whether its newest report that counts was slow, which alone is not told.
+    #[must_use]
+    pub fn may_drift(&self) -> bool {
+        self.slow_reports > 0
+    }
+
     fn change(&mut self, most_are_slow: bool) -> Option<Change> {
         let agreed = most_are_slow || self.slow_reports >= SLOW_REPORTS;
         if !self.drifts && self.slow_blocks >= SLOW_BLOCKS && agreed {

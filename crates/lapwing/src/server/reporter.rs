@@ -41,6 +41,8 @@ pub struct Reporter {
     slow_since: Option<WallTime>,
     /// It was asked whether it is there since its last report.
     asked: bool,
+    /// It was silent, and what became of that is not told yet.
+    was_silent: bool,
     /// It is counted among those that fall behind.
     counted: bool,
 }
@@ -138,6 +140,7 @@ impl Reporter {
             last: None,
             slow_since: None,
             asked: false,
+            was_silent: false,
             counted: false,
         }
     }
@@ -174,6 +177,7 @@ impl Reporter {
         let before = self.judgement;
         let judged = self.judge(sight, now);
         self.settle(judged, change.is_some());
+        let was_silent = std::mem::take(&mut self.was_silent);
         match change {
             Some(Change::Slow(blocks)) => {
                 self.slow_since = Some(now.wall);
@@ -183,7 +187,12 @@ impl Reporter {
                 self.slow_since = None;
                 Some(News::KeepsUp)
             }
-            None if before == Judgement::NoAnswer && !self.pace.drifts() => {
+            // One slow block is told of nobody; but that it keeps up would be wrong of this one.
+            None if was_silent && !self.pace.drifts() && self.pace.may_drift() => {
+                self.was_silent = true;
+                None
+            }
+            None if was_silent && !self.pace.drifts() => {
                 self.slow_since = None;
                 Some(News::KeepsUp)
             }
@@ -251,6 +260,7 @@ impl Reporter {
     pub fn on_silent(&mut self, now: Now) -> bool {
         let news = self.judgement != Judgement::NoAnswer;
         self.is_judged(Judgement::NoAnswer);
+        self.was_silent = true;
         self.slow_since.get_or_insert(now.wall);
         news
     }
@@ -496,6 +506,30 @@ mod tests {
         assert_eq!(one.slow_since(), Some(at(9000).wall));
         let news = one.on_report(&report(2, 2000.0), &sight(), at(10_000));
         assert_eq!((news, one.slow_since()), (Some(News::KeepsUp), None));
+    }
+
+    /// Who takes so long for a block that it owes a report, and answers no ping as it reads that late too.
+    #[test]
+    fn who_was_silent_and_is_slow_is_not_told_to_keep_up() {
+        for (after, expect) in [
+            ([6000.0, 6000.0, 6000.0], [None, Some(News::Slow(2)), None]),
+            ([6000.0, 2000.0, 2000.0], [None, Some(News::KeepsUp), None]),
+            (
+                [2000.0, 6000.0, 6000.0],
+                [Some(News::KeepsUp), None, Some(News::Slow(2))],
+            ),
+        ] {
+            let mut one = reporter(&Arc::default());
+            one.on_report(&report(1, 2000.0), &sight(), at(2000));
+            assert!(one.on_silent(at(9000)));
+            let mut block = 1;
+            let told = after.map(|ms| {
+                block += 1;
+                one.on_report(&report(block, ms), &sight(), at(10_000 + block * 2000))
+            });
+            assert_eq!(told, expect, "{after:?}");
+            assert_eq!(one.slow_since().is_some(), one.pace.drifts(), "{after:?}");
+        }
     }
 
     /// A report whose blocks do not count gives no drift, which is not a drift of nothing.

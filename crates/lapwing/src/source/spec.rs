@@ -170,11 +170,21 @@ pub enum StartWhen {
 
 /// `--topic NAME=SOURCE` as it was typed.
 pub fn parse_topic(text: &str) -> Result<TopicSpec, Failure> {
-    let Some((name, source)) = text.split_once('=') else {
-        return Err(Failure::usage(
-            format!("--topic {text:?} names no source"),
-            "write --topic NAME=SOURCE, such as --topic vm=stdin or --topic orders=push",
-        ));
+    // A source without a name before it, settings and all.
+    let nameless = ["users", "arrays"].into_iter().find(|source| {
+        let settings = text.strip_prefix(source);
+        settings.is_some_and(|settings| settings.is_empty() || settings.starts_with('?'))
+    });
+    let Some((name, source)) = text.split_once('=').filter(|_| nameless.is_none()) else {
+        let hint = nameless.map_or_else(
+            || "write --topic NAME=SOURCE, such as --topic vm=stdin or --topic orders=push".to_owned(),
+            |source| {
+                escaped(&format!(
+                    "write --topic NAME=SOURCE: did you mean --topic '{source}={text}'?"
+                ))
+            },
+        );
+        return Err(Failure::usage(format!("--topic {text:?} names no source"), hint));
     };
     // It may stand in a file that somebody else wrote, and the sentence is printed on a terminal.
     let wrong = |what: String, hint| Failure::usage(escaped(&format!("{what} in --topic {text}")), hint);

@@ -4,6 +4,7 @@
 #[allow(
     dead_code,
     unused_imports,
+    clippy::unwrap_used,
     reason = "what other stories are told with is more than these need"
 )]
 mod support;

@@ -1,6 +1,7 @@
 //! A topic as server-sent events: what comes, where it goes on, what a slow client is told, and how it ends.
 
 use std::net::TcpStream;
+use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -213,6 +214,62 @@ fn a_history_that_is_unknown_is_told_as_a_reset_and_begins_anew() {
         );
         assert_eq!(client.id, format!("{epoch}:0"));
         assert_eq!(client.offsets(3), [0, 1, 2]);
+    }
+}
+
+#[test]
+fn who_holds_what_the_server_lost_is_told_where_the_histories_part_and_goes_on_there() {
+    let (dir, older) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let serve = |dir: &Path| Server::start(&["--data", dir.to_str().unwrap(), "--topic", "orders=push?durability=os"]);
+    let mut server = serve(dir.path());
+    let epoch = publish(&server, 0..5)["epoch"].as_str().unwrap().to_owned();
+    // A backup: what comes after it is lost when it is played back.
+    copy(dir.path(), older.path());
+    publish(&server, 5..10);
+    let mut client = events(&server, &format!("{ORDERS}?from=earliest"));
+    assert_eq!(client.offsets(10), (0..10).collect::<Vec<_>>());
+    assert_eq!(client.id, format!("{epoch}:10"));
+    server.signal(Signal::KILL);
+    server.wait();
+
+    let server = serve(older.path());
+    // Who holds no more than both histories have in common goes on without a word.
+    assert_eq!(resume(&server, ORDERS, &format!("{epoch}:3")).offsets(2), [3, 4]);
+    for (id, target) in [
+        (client.id.as_str(), ORDERS.to_owned()),
+        ("", format!("{ORDERS}?from=@{epoch}:6")),
+    ] {
+        let mut client = resume(&server, &target, id);
+        let told = client.named("diverged");
+        let other = told["epoch"].as_str().unwrap();
+        assert_ne!(other, epoch, "another history");
+        assert_eq!(
+            told,
+            json!({
+                "type": "subscribed", "topic": "orders", "epoch": other, "first": 0, "next": 5, "durable": 5, "level": "os",
+                "from": 5, "answer": "diverged", "diverged_at": 5,
+            }),
+            "{target}"
+        );
+        assert_eq!(client.id, format!("{other}:5"), "who comes back is not told again");
+    }
+    let mut client = resume(&server, ORDERS, &client.id);
+    client.named("diverged");
+    publish(&server, 50..52);
+    assert_eq!(client.offsets(2), [5, 6]);
+}
+
+/// A directory, as it is at this moment.
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).unwrap();
+        }
     }
 }
 

@@ -268,11 +268,10 @@ fn block_times_and_drift_are_counted_as_they_are_reported() {
     client.control("subscribed");
     publish(&server, "feed", 0..20);
     read_to(&mut client, 19);
-    let report = |first, last, elapsed_ms| report("feed", first, last, elapsed_ms);
-    client.command(&report(1, 1, 2000.0));
-    client.command(&report(2, 3, 600.0));
+    client.command(&report("feed", 1, 1, 2000.0));
+    client.command(&report("feed", 2, 3, 600.0));
     // These cannot be true, and count for nothing.
-    client.command(&report(2, 9, 600.0));
+    client.command(&report("feed", 2, 9, 600.0));
     client.find_control("error");
     let scrape = Scrape::of(&server);
     for (series, expected) in [
@@ -713,6 +712,89 @@ fn every_metric_that_dashboard_and_alerts_name_is_there() {
         .filter(|name| !used.contains(*name) && !name.ends_with("_sum") && !name.ends_with("_count"))
         .collect();
     assert!(unused.len() <= 3, "neither dashboard nor alerts show {unused:?}");
+}
+
+#[test]
+fn every_label_that_dashboard_and_alerts_ask_for_is_there() {
+    let server = Server::start(FEED);
+    let mut client = speak(&server, "topics=feed");
+    client.control("welcome");
+    client.control("subscribed");
+    publish(&server, "feed", 0..20);
+    read_to(&mut client, 19);
+    client.command(&report("feed", 1, 1, 2000.0));
+    eventually("the report is counted", || {
+        let scrape = Scrape::of(&server);
+        scrape.find("lapwing_reports_total{topic=\"feed\"}") == Some(1.0)
+    });
+    let scrape = Scrape::of(&server);
+    let mut there = BTreeSet::new();
+    for (name, labels) in scrape.series().filter_map(|series| series.split_once('{')) {
+        there.extend(matchers(labels).into_iter().map(|(label, value)| (name, label, value)));
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // What this server has not met yet is told here.
+    let documented = std::fs::read_to_string(root.join("docs/metrics.md")).expect("the document is there");
+    let (families, documented) = documented.split_once("## Labels").expect("it tells of labels");
+    for file in ["alerts.yml", "grafana-dashboard.json"] {
+        let text = std::fs::read_to_string(root.join("deploy").join(file)).expect("the file is there");
+        let text = text.replace("\\\"", "\"");
+        let mut asked = 0;
+        for (before, rest) in text.match_indices('{').map(|(at, _)| text.split_at(at)) {
+            let name = before
+                .rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .next()
+                .unwrap();
+            if !name.starts_with("lapwing_") {
+                continue;
+            }
+            for (label, values) in matchers(&rest[1..]) {
+                // Whose it is belongs to the scraper.
+                if ["job", "instance"].contains(&label) {
+                    continue;
+                }
+                asked += 1;
+                let family = ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .find_map(|end| name.strip_suffix(end));
+                let row = format!("| `{}` |", family.unwrap_or(name));
+                let row = families.lines().find(|line| line.starts_with(&row));
+                let row = row.unwrap_or_else(|| panic!("{file} asks for {name}, which is not documented"));
+                assert!(
+                    label == "le" || row.contains(&format!("`{label}`")),
+                    "{file}: {name} has no {label}"
+                );
+                // What begins so is chosen by who looks.
+                if values.starts_with('$') {
+                    continue;
+                }
+                for value in values.split('|') {
+                    let row = documented
+                        .lines()
+                        .find(|line| line.starts_with(&format!("| `{label}` |")));
+                    let is_told = row.is_some_and(|row| row.contains(&format!("`{value}`")));
+                    assert!(
+                        is_told || there.contains(&(name, label, value)),
+                        "{file} asks for {name} with {label}={value:?}, which there is not"
+                    );
+                }
+            }
+        }
+        assert!(asked >= 4, "{file} asks for {asked} labels");
+    }
+}
+
+/// Labels with what they are compared to, up to the brace that ends them.
+fn matchers(text: &str) -> Vec<(&str, &str)> {
+    let (labels, _) = text.split_once('}').expect("they end");
+    let each = labels.split("\",").filter_map(|one| one.split_once('"'));
+    each.map(|(label, value)| {
+        (
+            label.trim().trim_end_matches(['=', '~', '!']),
+            value.trim_end_matches('"'),
+        )
+    })
+    .collect()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! When there is no room, and when a session breaks inside.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use serde_json::json;
@@ -37,6 +38,27 @@ fn as_many_connections_as_allowed_are_served_and_one_more_is_503_with_a_time_to_
         Raw::try_on(TcpStream::connect(server.address()).unwrap(), "topics=users", b"").is_ok()
     });
     served[0].messages(3);
+}
+
+#[test]
+fn who_is_refused_in_the_middle_of_a_body_reads_why_and_is_not_reset() {
+    let server = Server::start(&[LIVELY, &["--max-connections", "1"]].concat());
+    let _served = follow(&server, "topics=users");
+    // More than one read takes: what is unread at an end resets the connection.
+    let body = "x".repeat(1 << 20);
+    let head = format!(
+        "POST /topics/users/messages HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+        server.address(),
+        body.len()
+    );
+    let mut stream = open(server.address());
+    stream
+        .write_all(format!("{head}{body}").as_bytes())
+        .expect("all of it is taken");
+    let refused = answer(&mut stream).expect("an answer comes");
+    assert_eq!(refused.status, 503);
+    assert!(refused.body.contains("no place for another connection"), "{refused:?}");
+    assert_eq!(stream.read(&mut [0]).expect("no reset"), 0);
 }
 
 #[test]

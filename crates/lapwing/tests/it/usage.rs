@@ -101,7 +101,17 @@ fn item_7_an_unknown_source_is_told_with_the_one_that_was_meant() {
     check(
         &["--topic", "users"],
         &["--topic \"users\" names no source"],
-        &["write --topic NAME=SOURCE"],
+        &["write --topic NAME=SOURCE: did you mean --topic 'users=users'?"],
+    );
+    check(
+        &["--topic", "arrays?every=1s"],
+        &["--topic \"arrays?every=1s\" names no source"],
+        &["did you mean --topic 'arrays=arrays?every=1s'?"],
+    );
+    check(
+        &["--topic", "orders"],
+        &["--topic \"orders\" names no source"],
+        &["write --topic NAME=SOURCE, such as --topic vm=stdin or --topic orders=push"],
     );
 }
 

@@ -48,7 +48,7 @@ pub fn of_server(now: Now, event: &Event) -> Option<Told> {
     let arrays = |topic: &TopicName| topic.as_str() == "arrays";
     let belongs = match event {
         Event::Report { topic, drift_ms, .. } => arrays(topic) && drift_ms.is_some(),
-        Event::Slow { topic, .. } | Event::KeepsUp { topic, .. } => arrays(topic),
+        Event::Slow { topic, .. } | Event::Silent { topic, .. } | Event::KeepsUp { topic, .. } => arrays(topic),
         Event::Missed { .. } | Event::Limit { .. } | Event::Source { .. } => true,
         _ => false,
     };

@@ -23,7 +23,15 @@ impl Format {
             let (mut quality, mut version) = (1.0, None);
             for (key, value) in parts.filter_map(|part| part.split_once('=')) {
                 match key.trim().to_ascii_lowercase().as_str() {
-                    "q" => quality = value.trim().parse().unwrap_or(0.0),
+                    // What is no weight refuses, as 0 does.
+                    "q" => {
+                        quality = value
+                            .trim()
+                            .parse()
+                            .ok()
+                            .filter(|q| (0.0..=1.0).contains(q))
+                            .unwrap_or(0.0)
+                    }
                     "version" => version = Some(value.trim().trim_matches('"')),
                     _ => {}
                 }
@@ -108,6 +116,9 @@ mod tests {
             ("application/openmetrics-text; version=2.0.0", Prometheus),
             ("application/openmetrics-text;q=0", Prometheus),
             ("application/openmetrics-text;q=0.3,text/plain;q=0.5", Prometheus),
+            ("application/openmetrics-text;q=nan", Prometheus),
+            ("application/openmetrics-text;q=1.1", Prometheus),
+            ("application/openmetrics-text,text/plain;q=inf", OpenMetrics),
             ("text/plain;q=0.5,application/openmetrics-text;q=0.5", OpenMetrics),
             // What Prometheus 2 sends, and what 3 does.
             (
