@@ -47,8 +47,12 @@ const WIDE_BYTES: u64 = 256 << 20;
 /// Bytes that the small topic keeps: less than a listener misses that is away for long.
 const SMALL_BYTES: u64 = 1 << 20;
 
-/// Publishers of the wide topic: several, so that bodies of several servers meet.
-const PUBLISHERS: u32 = 3;
+/// Publishers of the wide topic: several, so that bodies of several servers meet, and more the more messages a second there are to be.
+const PUBLISHERS_MIN: u32 = 3;
+const PUBLISHERS_MAX: u32 = 24;
+
+/// What a publisher sends in a second that waits for each answer, with time to spare.
+const RATE_OF_ONE: f64 = 250.0;
 
 /// Topics that publishers fill.
 const WIDE: &str = "wide";
@@ -357,8 +361,9 @@ impl Trial {
     }
 
     fn publishers(&self) -> Vec<Plan> {
-        let rate = self.order.rate / f64::from(PUBLISHERS + 1);
-        let topics = (0..PUBLISHERS).map(|_| WIDE).chain([SMALL]);
+        let count = ((self.order.rate / RATE_OF_ONE) as u32).clamp(PUBLISHERS_MIN, PUBLISHERS_MAX);
+        let rate = self.order.rate / f64::from(count + 1);
+        let topics = (0..count).map(|_| WIDE).chain([SMALL]);
         let plan = |(source, topic): (u32, &str)| Plan {
             source,
             topic: topic.to_owned(),
