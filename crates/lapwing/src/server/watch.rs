@@ -2,13 +2,13 @@
 //!
 //! Nothing is kept for a client, and nobody is looked at, while nobody watches.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_wire::position::{Epoch, Offset};
-use serde::Serialize;
 use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard, mpsc};
 use tokio::time::Instant;
 
@@ -182,6 +182,13 @@ impl Counts {
     #[must_use]
     pub fn clients(&self) -> u64 {
         self.0.iter().sum()
+    }
+}
+
+impl<'de> Deserialize<'de> for Counts {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let told = BTreeMap::<Cause, u64>::deserialize(deserializer)?;
+        Ok(Self(Cause::ALL.map(|cause| told.get(&cause).copied().unwrap_or(0))))
     }
 }
 
