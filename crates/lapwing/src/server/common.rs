@@ -76,7 +76,8 @@ impl Common {
         console: Console,
         fleet: Option<Fleet>,
     ) -> io::Result<Arc<Self>> {
-        let chronicle = Chronicle::start()?;
+        let fleet = fleet.map(Arc::new);
+        let chronicle = Chronicle::start(fleet.clone())?;
         let body_room = Semaphore::new(limits.bodies_bytes_max.div_ceil(1024));
         let topics = Topics::new(topics, chronicle.topics());
         Ok(Arc::new(Self {
@@ -89,7 +90,7 @@ impl Common {
             access,
             refusals: Refusals::default(),
             console,
-            fleet: fleet.map(Arc::new),
+            fleet,
             chronicle,
             roster: Roster::default(),
             open: AtomicUsize::new(0),

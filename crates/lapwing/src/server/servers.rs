@@ -66,7 +66,7 @@ fn rows(front: &Front, fleet: &Fleet, now: Now) -> Vec<Row> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started: micros_text(front.started.wall),
         clients: front.clients(),
-        counts: None,
+        counts: fleet.counts(),
         topics: front.common.topics.public().filter_map(copied).collect(),
     }];
     let others = fleet.others();

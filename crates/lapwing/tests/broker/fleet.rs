@@ -8,9 +8,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
-use crate::support::client::follow;
+use crate::support::client::{follow, speak};
 use crate::support::eventually;
 use crate::support::http::{get, post};
+use crate::support::report::report;
 use crate::support::scrape::Scrape;
 use crate::support::server::Server;
 
@@ -152,4 +153,124 @@ fn what_others_write_where_servers_tell_each_other_is_counted_and_harms_nobody()
         get(&a, "/api/servers").json()["servers"].as_array().map(Vec::len),
         Some(2)
     );
+}
+
+/// The row of a client, as this server tells it.
+fn row_of(server: &Server, client: &str) -> Option<Value> {
+    let answer = get(server, "/api/clients").json();
+    let mut rows = answer["rows"].as_array()?.iter();
+    rows.find(|row| row["client"] == client).cloned()
+}
+
+#[test]
+fn clients_of_all_servers_are_told_by_each_and_leave_with_their_server() {
+    let Some(stage) = Stage::set("clients_of_all_servers", &Settings::one()) else {
+        return;
+    };
+    let (a, b) = (named(&stage, "a"), named(&stage, "b"));
+    let (on_a, _on_b) = (follow(&a, "name=on-a"), follow(&b, "name=on-b"));
+    for server in [&a, &b] {
+        eventually("both are told by both", || {
+            let of = |client| row_of(server, client).map(|row| row["server"].clone());
+            of("on-a") == Some(json!("a")) && of("on-b") == Some(json!("b"))
+        });
+    }
+    let (row, other) = (row_of(&a, "on-a").expect("there"), row_of(&a, "on-b").expect("there"));
+    assert_eq!(row["session"], other["session"], "the number alone tells nothing");
+    assert_eq!(other["topics"], json!([{"topic": "feed", "next": 0, "lag": 0}]));
+    let answer = get(&a, "/api/clients").json();
+    assert_eq!(
+        (&answer["clients"], &answer["counts"]["unclear"]),
+        (&json!(2), &json!(2))
+    );
+    for (query, found) in [
+        ("server=b", 1),
+        ("server=a", 1),
+        ("server=c", 0),
+        ("search=ON-B", 1),
+        ("search=127.0.0.1", 2),
+        ("limit=1", 1),
+    ] {
+        let answer = get(&a, &format!("/api/clients?{query}")).json();
+        assert_eq!(answer["rows"].as_array().map(Vec::len), Some(found), "{query}");
+    }
+    let position = &answer["position"];
+    let at = format!(
+        "$clients@{}:{}",
+        position["epoch"].as_str().expect("an epoch"),
+        position["offset"]
+    );
+    let mut changes = follow(&a, &format!("topics=$clients&from={at}"));
+    let late = follow(&b, "name=late");
+    let came = told(&mut changes, |data| data["client"] == "late");
+    assert_eq!(came["server"], "b");
+    late.close(1000, "bye");
+    let left = told(&mut changes, |data| {
+        data["left"] == true && data["session"] == came["session"]
+    });
+    assert_eq!(left["server"], "b");
+    b.signal(Signal::KILL);
+    let gone = told(&mut changes, |data| data["left"] == true && data["server"] == "b");
+    assert_eq!(gone["session"], other["session"]);
+    assert!(row_of(&a, "on-b").is_none() && row_of(&a, "on-a").is_some());
+    let again = named(&stage, "b");
+    let _back = follow(&again, "name=back");
+    let back = told(&mut changes, |data| data["client"] == "back");
+    assert_eq!(back["server"], "b");
+    drop(on_a);
+}
+
+#[test]
+fn a_client_that_is_slow_on_one_server_is_told_by_the_other() {
+    let Some(stage) = Stage::set("a_client_that_is_slow", &Settings::one()) else {
+        return;
+    };
+    let (a, b) = (
+        named(&stage, "a"),
+        stage.serve(FEED, &["--server-name", "b", "--max-report-rate", "100"]),
+    );
+    let mut client = speak(&b, "topics=feed&name=sleeps");
+    client.control("welcome");
+    client.control("subscribed");
+    let mut watched = follow(&a, "topics=$clients,$reports,$events");
+    eventually("the watcher sees it", || row_of(&a, "sleeps").is_some());
+    let body = (1..=10).map(|n| format!("{n}\n")).collect::<String>();
+    assert_eq!(
+        post(&b, "/topics/feed/messages", "application/x-ndjson", body).status,
+        201
+    );
+    client.messages(10);
+    (0..2).for_each(|_| client.command(&report("feed", 1, 1, 2000.0)));
+    let (mut slow, mut reported, mut row) = (Value::Null, Value::Null, Value::Null);
+    while [&slow, &reported, &row].iter().any(|found| found.is_null()) {
+        let message = watched.message();
+        let data = message.data;
+        match message.topic.as_str() {
+            "$events" if data["event"] == "slow" => slow = data,
+            "$reports" if data["cause"] == "client slow" => reported = data,
+            "$clients" if data["cause"] == "client slow" => row = data,
+            _ => {}
+        }
+    }
+    for found in [&slow, &reported, &row] {
+        assert_eq!(
+            (&found["server"], &found["client"]),
+            (&json!("b"), &json!("sleeps")),
+            "{found}"
+        );
+    }
+    let reports = |query: &str| {
+        let answer = get(&a, &format!("/api/reports?{query}")).json();
+        answer["reports"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!((reports("server=b"), reports("server=a")), (2, 0));
+    let own = follow(&a, "name=here");
+    let joined = loop {
+        let message = watched.message();
+        if message.topic == "$events" && message.data["client"] == "here" {
+            break message.data;
+        }
+    };
+    assert_eq!((&joined["event"], &joined["server"]), (&json!("joined"), &json!("a")));
+    drop(own);
 }

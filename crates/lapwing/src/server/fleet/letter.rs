@@ -184,6 +184,39 @@ pub fn signed(line: &str, server: &str) -> Option<String> {
     glance.server.is_none().then(|| format!("{{\"server\":{server},{rest}"))
 }
 
+/// An event of another server, with who tells it; none when it is none.
+#[must_use]
+pub fn event(line: &str, server: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Glance {
+        event: String,
+        #[serde(rename = "time")]
+        _time: String,
+    }
+    let glance: Glance = serde_json::from_str(line).ok()?;
+    (glance.event != REPORT).then(|| signed(line, server))?
+}
+
+/// A report of a client of another server, with who tells it; none when it is none.
+#[must_use]
+pub fn report(line: &str, server: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Glance {
+        event: String,
+        #[serde(rename = "time")]
+        _time: String,
+        #[serde(rename = "session")]
+        _session: u64,
+        #[serde(rename = "client")]
+        _client: String,
+        #[serde(rename = "topic")]
+        _topic: TopicName,
+    }
+    let glance: Glance = serde_json::from_str(line).ok()?;
+    (glance.event == REPORT).then(|| signed(line, server))?
+}
+
+const REPORT: &str = "report";
 /// Rises when a server that knows only the form before would misunderstand.
 const FORM: u32 = 1;
 /// What a server says of itself in one place.
@@ -289,6 +322,17 @@ mod tests {
         ] {
             assert_eq!(signed(bad, "b"), None, "{bad:.40}");
         }
+    }
+
+    #[test]
+    fn an_event_is_no_report_and_a_report_no_event() {
+        let joined = "{\"event\":\"joined\",\"time\":\"2026\",\"session\":1}";
+        let reported = "{\"event\":\"report\",\"time\":\"2026\",\"session\":1,\"client\":\"c\",\"topic\":\"users\"}";
+        assert!(event(joined, "b").is_some_and(|line| line.starts_with("{\"server\":\"b\",\"event\":\"joined\"")));
+        assert!(report(reported, "b").is_some());
+        assert_eq!((event(reported, "b"), report(joined, "b")), (None, None));
+        assert_eq!(report(&reported.replace(":1", ":\"1\""), "b"), None);
+        assert_eq!(event("{\"event\":5,\"time\":\"2026\"}", "b"), None);
     }
 
     #[test]

@@ -2,10 +2,13 @@
 //!
 //! Nobody waits for a letter: one that finds no room is lost, and what does not parse is counted and dropped.
 
+pub mod allowance;
 pub mod letter;
 pub mod others;
+pub mod rows;
+pub mod telling;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,11 +17,14 @@ use lapwing_wire::escape::escaped;
 use lapwing_wire::name::ClientName;
 use lapwing_wire::time::micros_text;
 
+use self::allowance::Allowance;
 use self::letter::{Copied, Head, Here, What};
-use self::others::{Change, Others, Why};
+use self::others::{Change, OTHERS_MAX, Others, Why};
+use self::rows::Rows;
 use super::event::Event;
 use super::front::Front;
 use super::topics::Topic;
+use super::watch::Counts;
 use crate::clock::Now;
 use crate::mail::{Circle, Letter, Mailbox};
 
@@ -38,19 +44,29 @@ pub struct Fleet {
     /// The name, harmless.
     called: String,
     others: Mutex<Others>,
+    rows: Mutex<Rows>,
+    /// Somebody watches this server.
+    is_watching: AtomicBool,
+    /// Another one wants to be told of all clients of this one.
+    is_wanted: AtomicBool,
+    /// This server's clients by cause, while they are looked at.
+    counts: Mutex<Option<Counts>>,
+    /// What may still be told in this second of what happened, and of reports.
+    events: Mutex<Allowance>,
+    reports: Mutex<Allowance>,
     losses: [AtomicU64; Loss::ALL.len()],
 }
 
-/// Why something that one server told another was dropped here.
+/// Why something that one server told another was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// It is not of a form that is known.
     Form,
     /// Nobody knows who sent it, or there are as many servers as may be.
     Stranger,
-    /// Its server sent more in a second than it may.
+    /// It is more than one server may tell in a second.
     Rate,
-    /// There was no room on the way out.
+    /// There was no room for it.
     Room,
 }
 
@@ -76,6 +92,12 @@ impl Fleet {
             others: Mutex::new(Others::new(called.clone(), now())),
             called,
             membership,
+            rows: Mutex::default(),
+            is_watching: AtomicBool::new(false),
+            is_wanted: AtomicBool::new(false),
+            counts: Mutex::default(),
+            events: Mutex::new(Allowance::new(EVENT_BYTES_PER_SECOND)),
+            reports: Mutex::new(Allowance::new(REPORT_BYTES_PER_SECOND)),
             losses: Default::default(),
         }
     }
@@ -95,6 +117,82 @@ impl Fleet {
     /// The others, as they are known now.
     pub fn others(&self) -> MutexGuard<'_, Others> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clients of the others, as far as they are told.
+    pub fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A line of this server's own with its name.
+    #[must_use]
+    pub fn signed(&self, line: &str) -> String {
+        letter::signed(line, &self.called).unwrap_or_else(|| line.to_owned())
+    }
+
+    /// Whether somebody watches another server, and so wants to know of the clients of this one.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.others().there().any(|other| other.here.watches)
+    }
+
+    /// Whether another server wants to be told of all clients of this one.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted.load(Ordering::Relaxed)
+    }
+
+    /// From now on all are being told.
+    pub fn on_all_told(&self) {
+        self.is_wanted.store(false, Ordering::Relaxed);
+    }
+
+    /// Somebody watches this server, or nobody does any more: then the clients of the others are forgotten.
+    pub fn set_watching(&self, watching: bool) {
+        self.membership.mailbox.set_watching(watching);
+        if self.is_watching.swap(watching, Ordering::Relaxed) && !watching {
+            self.rows().forget();
+        }
+    }
+
+    /// This server's clients by cause, where they are looked at.
+    pub fn set_counts(&self, counts: Option<Counts>) {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// The same, for whoever asks.
+    #[must_use]
+    pub fn counts(&self) -> Option<Counts> {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells others these lines, at most as many as fit a letter; false when there was no room for it.
+    pub fn tell(&self, circle: Circle, what: What, lines: &[String]) -> bool {
+        self.send(
+            circle,
+            Head::new(self.id(), what).text(lines.iter().map(String::as_str)),
+        )
+    }
+
+    /// Tells all others what happened here, as far as that fits into the second; how much did not is told with what comes next.
+    pub fn tell_events(&self, lines: Vec<String>) {
+        let (mut lines, lost) = self.within(&self.events, lines);
+        if let Some(lines_lost) = lost {
+            let event = Event::NotShown {
+                lines: lines_lost,
+                client: None,
+            };
+            lines.push(event.to_json(Now::read()));
+        }
+        self.tell_lines(Circle::All, What::Events, lines);
+    }
+
+    /// Tells those who are watched what clients reported here, as far as that fits into the second.
+    pub fn tell_reports(&self, lines: Vec<String>) {
+        if self.is_watched() {
+            let (lines, _) = self.within(&self.reports, lines);
+            self.tell_lines(Circle::Watchers, What::Reports, lines);
+        }
     }
 
     /// What was dropped so far, by the name of the reason.
@@ -135,61 +233,143 @@ impl Fleet {
     }
 
     fn on_letter(&self, front: &Front, letter: &Bytes) {
-        let Some((head, _lines)) = Head::read(letter) else {
+        let Some((head, lines)) = Head::read(letter) else {
             return self.lose(Loss::Form, 1);
         };
-        if head.from == self.id() {
+        let from = head.from.as_str();
+        if from == self.id() {
             self.others().on_echo(now());
             return;
         }
-        let change = match head.what {
-            What::Here(here) => match self.others().on_here(&head.from, *here, now()) {
-                Ok(change) => change,
-                Err(others::Full) => return self.lose(Loss::Stranger, 1),
-            },
-            What::Leaves => self.others().on_leaves(&head.from, now()),
-            What::Clients(_) | What::Events | What::Reports if self.others().find(&head.from).is_none() => {
-                return self.lose(Loss::Stranger, 1);
+        match head.what {
+            What::Here(here) => self.on_here(front, from, *here),
+            What::Leaves => {
+                let change = self.others().on_leaves(from, now());
+                self.on_changes(front, change);
             }
-            What::Clients(_) | What::Events | What::Reports => None,
-        };
-        self.on_changes(front, change);
+            What::Clients(_) | What::Events | What::Reports => {
+                let Some(server) = self.others().find(from).map(|other| other.called.clone()) else {
+                    return self.lose(Loss::Stranger, 1);
+                };
+                if !self.others().take_bytes(from, letter.len()) {
+                    return self.lose(Loss::Rate, 1);
+                }
+                match head.what {
+                    What::Clients(part) if self.is_watching.load(Ordering::Relaxed) => {
+                        let taken = self.rows().take(from, part, lines);
+                        self.lose(Loss::Form, taken.bad);
+                        self.lose(Loss::Room, taken.no_room);
+                    }
+                    What::Events => self.on_lines(
+                        lines,
+                        |line| letter::event(line, &server),
+                        |lines| front.common.chronicle.keep_events(lines),
+                    ),
+                    What::Reports => self.on_lines(
+                        lines,
+                        |line| letter::report(line, &server),
+                        |lines| front.common.chronicle.keep_reports(lines),
+                    ),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn on_here(&self, front: &Front, from: &str, here: Here) {
+        if here.wants.len() > OTHERS_MAX {
+            return self.lose(Loss::Form, 1);
+        }
+        let wants = here.wants.iter().any(|id| id == self.id());
+        let change = self.others().on_here(from, here, now());
+        match change {
+            Ok(change) => {
+                if wants {
+                    self.is_wanted.store(true, Ordering::Relaxed);
+                }
+                self.on_changes(front, change);
+            }
+            Err(others::Full) => self.lose(Loss::Stranger, 1),
+        }
+    }
+
+    /// Keeps those of these lines that are what they should be.
+    fn on_lines<'l>(
+        &self,
+        lines: impl Iterator<Item = &'l str>,
+        read: impl Fn(&str) -> Option<String>,
+        keep: impl FnOnce(&[String]),
+    ) {
+        let (mut good, mut bad) = (Vec::new(), 0);
+        for line in lines {
+            match read(line) {
+                Some(line) => good.push(line),
+                None => bad += 1,
+            }
+        }
+        keep(&good);
+        self.lose(Loss::Form, bad);
     }
 
     fn on_changes(&self, front: &Front, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
-            let event = match change {
-                Change::There(_, server) => Event::Peer {
-                    peer: server,
-                    state: "there",
-                    silent: None,
-                },
-                Change::Gone(_, server, why) => Event::Peer {
-                    peer: server,
-                    state: "gone",
-                    silent: match why {
+            let (peer, state, silent) = match change {
+                Change::There(id, server) => {
+                    self.rows().add(&id, &server);
+                    (server, "there", None)
+                }
+                Change::Gone(id, server, why) => {
+                    self.rows().remove(&id);
+                    let silent = match why {
                         Why::Left => None,
                         Why::Silent(silent) => Some(silent),
-                    },
-                },
-                Change::Renamed(_) => continue,
+                    };
+                    (server, "gone", silent)
+                }
+                Change::Renamed(id) => {
+                    let server = self.others().find(&id).map(|other| other.called.clone());
+                    if let Some(server) = server {
+                        self.rows().add(&id, &server);
+                    }
+                    continue;
+                }
             };
-            front.common.tell(event);
+            front.common.tell(Event::Peer { peer, state, silent });
         }
     }
 
     /// How this server is.
     fn here(&self, front: &Front) -> Here {
+        let watches = self.is_watching.load(Ordering::Relaxed);
         Here {
             name: self.membership.name.as_str().to_owned(),
             address: front.address.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: micros_text(front.started.wall),
             clients: front.clients(),
-            counts: None,
-            watches: false,
-            wants: Vec::new(),
+            counts: self.counts(),
+            watches,
+            wants: if watches { self.rows().wants() } else { Vec::new() },
             topics: front.common.topics.public().filter_map(copied).collect(),
+        }
+    }
+
+    /// As many of these lines as this second has room for; where there is room again, how many there was none for.
+    fn within(&self, allowance: &Mutex<Allowance>, mut lines: Vec<String>) -> (Vec<String>, Option<u64>) {
+        let mut allowance = allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = lines.len();
+        let at = now();
+        lines.retain(|line| allowance.take(line.len(), at));
+        self.lose(Loss::Rate, (before - lines.len()) as u64);
+        let lost = if lines.is_empty() { None } else { allowance.lost() };
+        (lines, lost)
+    }
+
+    fn tell_lines(&self, circle: Circle, what: What, lines: Vec<String>) {
+        let (pieces, too_long) = letter::pieces(lines);
+        self.lose(Loss::Form, too_long);
+        for piece in pieces {
+            self.tell(circle, what.clone(), &piece);
         }
     }
 
@@ -227,3 +407,7 @@ fn now() -> Duration {
 }
 
 const BEAT: Duration = Duration::from_secs(1);
+/// Some 2,000 events.
+const EVENT_BYTES_PER_SECOND: usize = 512 << 10;
+/// Some 3,000 reports: clients report each topic at most once a second.
+const REPORT_BYTES_PER_SECOND: usize = 1 << 20;
