@@ -30,7 +30,7 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "NAME", help_heading = "Storage")]
     pub broker_prefix: Option<String>,
     /// How this server is called where several are shown, 1 to 64 characters [default: the address that it listens on, or HOST:PORT where that is every one]
-    #[arg(long, value_name = "NAME", help_heading = "Storage")]
+    #[arg(long, value_name = "NAME", help_heading = "Storage", hide_short_help = true)]
     pub server_name: Option<String>,
     /// Take streams that are there with other settings as they are
     #[arg(long, help_heading = "Storage")]

@@ -17,7 +17,7 @@ use crate::support::server::Server;
 
 const FEED: &str = "feed=push";
 
-fn named<'s>(stage: &'s Stage, name: &str) -> Server {
+fn named(stage: &Stage, name: &str) -> Server {
     stage.serve(FEED, &["--server-name", name])
 }
 
