@@ -11,6 +11,7 @@ pub mod failure;
 pub mod load;
 pub mod lock;
 pub mod log;
+pub mod mail;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod plot;

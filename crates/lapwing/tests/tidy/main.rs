@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 /// Which part may use which; a part that is not listed uses no other.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("broker", &["clock", "config", "log", "random", "source", "terminal"]),
+    (
+        "broker",
+        &["clock", "config", "log", "mail", "random", "source", "terminal"],
+    ),
     (
         "cli",
         &[
@@ -17,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "failure",
             "load",
             "log",
+            "mail",
             "random",
             "reason",
             "recording",
@@ -39,7 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "clock", "config", "log", "random", "reason", "session", "socket", "source", "terminal",
+            "clock", "config", "log", "mail", "random", "reason", "session", "socket", "source", "terminal",
         ],
     ),
     ("session", &["log"]),
