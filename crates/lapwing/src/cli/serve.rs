@@ -673,7 +673,10 @@ async fn share(
     let address = listener.local_addr().unwrap_or(config.listen);
     let (mailbox, carrier) = mail();
     let membership = Membership {
-        name: spec.name.clone().unwrap_or_else(|| broker::default_name(address)),
+        name: spec
+            .name
+            .clone()
+            .unwrap_or_else(|| super::broker::default_name(address)),
         id: broker.server().to_owned(),
         mailbox,
     };
