@@ -32,8 +32,8 @@ pub struct BrokerArgs {
     /// How this server is called where several are shown, 1 to 64 characters [default: the address that it listens on, or HOST:PORT where that is every one]
     #[arg(long, value_name = "NAME", help_heading = "Storage", hide_short_help = true)]
     pub server_name: Option<String>,
-    /// Take streams that are there with other settings as they are
-    #[arg(long, help_heading = "Storage")]
+    /// Take streams that are there with other settings as they are [default: off]
+    #[arg(long, help_heading = "Storage", hide_short_help = true)]
     pub adopt: bool,
 }
 

@@ -16,7 +16,9 @@ use lapwing_wire::secret::Secret;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::broker::{self, BrokerArgs};
+#[cfg(feature = "nats")]
+use super::broker;
+use super::broker::BrokerArgs;
 use super::misuse::quoted;
 use super::value::Typed;
 use super::{End, in_form, reach, stop};
