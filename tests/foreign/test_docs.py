@@ -51,7 +51,7 @@ def received(lines, topic):
 
 
 def test_the_client_of_the_protocol_page_resumes_after_a_cut_and_is_told_of_a_new_history():
-    (code,) = blocks("PROTOCOL.md", "python")
+    (code,) = (block for block in blocks("PROTOCOL.md", "python") if "asyncio.run" in block)
     topics = ["--topic", "users=users?every=20ms", "--topic", "arrays=arrays?every=20ms"]
     with Server(*topics) as server, Relay(server.port) as way:
         with python(at(code, f"127.0.0.1:{way.port}")) as lines:
@@ -106,9 +106,9 @@ def test_the_commands_of_the_readme_publish(pushed):
     assert data == [{"id": 1, "total": 12.5}, 1, 2, 3]
 
 
-@pytest.mark.parametrize("page", ["README.md", "PROTOCOL.md", "examples/README.md", "docs/recording.md"])
+@pytest.mark.parametrize("page", ["README.md", "PROTOCOL.md", "examples/README.md", "docs/recording.md", "docs/export.md"])
 def test_every_flag_that_a_page_shows_is_in_the_help(page):
-    shown = re.findall(r"\blapwing (serve|listen|publish|demo)\b([^\n`|]*)", (ROOT / page).read_text())
+    shown = re.findall(r"\blapwing (serve|listen|publish|export|demo)\b([^\n`|]*)", (ROOT / page).read_text())
     for command, rest in shown:
         asked = subprocess.run([os.environ["LAPWING_BIN"], command, "--help"], capture_output=True, text=True, check=True)
         for flag in re.findall(r"(?<=\s)--[a-z][a-z-]*", rest):

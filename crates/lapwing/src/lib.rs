@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod export;
 pub mod failure;
 pub mod load;
 pub mod lock;

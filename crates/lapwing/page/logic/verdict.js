@@ -74,15 +74,17 @@ export function chain({ watch, roster, topics, lateMs }) {
   };
   const unknown = [{ mark: "?", colour: "muted", text: "not known" }];
   const nobody = [{ mark: "?", colour: "muted", text: "nobody" }];
-  const judged = (found, words) => (!sees ? unknown : total === 0 ? nobody : found.length > 0 ? found : well(words));
   const well = (text) => [{ mark: "●", colour: "good", text }];
+  // Where nobody reports, that nobody was found slow says nothing.
+  const isKnown = (counts.unclear ?? 0) < total;
+  const judged = (found, rest) => (!sees ? unknown : total === 0 ? nobody : found.length > 0 ? found : rest);
   const network = many("network slow", "slow");
   const clients = [...many("client slow", "slow"), ...many("silent", "silent")];
   return [
     { name: "Source", items: sourceItems(topics) },
     { name: "Server", items: serverItems(counts, lateMs) },
-    { name: "Network", items: judged(network, "clear") },
-    { name: "Clients", items: judged(clients, clientsWord(total, counts)) },
+    { name: "Network", items: judged(network, isKnown ? well("clear") : unknown) },
+    { name: "Clients", items: judged(clients, isKnown ? well(clientsWord(total, counts)) : [{ ...unknown[0], text: clientsWord(total, counts) }]) },
   ];
 }
 

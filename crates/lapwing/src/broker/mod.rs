@@ -12,6 +12,7 @@ mod history;
 mod lease;
 mod link;
 mod message;
+mod past;
 mod stream;
 mod turn;
 

@@ -21,13 +21,13 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "URL,…", env = "LAPWING_BROKER", hide_env = true, hide_env_values = true, value_parser = secret, help_heading = "Storage")]
     pub broker: Option<Secret>,
     /// A file of credentials for the broker, as nsc writes it [default: none]
-    #[arg(long, value_name = "FILE", help_heading = "Storage")]
+    #[arg(long, value_name = "FILE", help_heading = "Storage", hide_short_help = true)]
     pub broker_credentials: Option<PathBuf>,
     /// A file of certificates (PEM), to one of which the broker's must lead; with it the way there is always encrypted [default: those of the system]
-    #[arg(long, value_name = "FILE", help_heading = "Storage")]
+    #[arg(long, value_name = "FILE", help_heading = "Storage", hide_short_help = true)]
     pub broker_ca: Option<PathBuf>,
     /// How the names of streams and subjects begin: a topic's stream is PREFIX_TOPIC, its subject PREFIX.TOPIC [default: lapwing]
-    #[arg(long, value_name = "NAME", help_heading = "Storage")]
+    #[arg(long, value_name = "NAME", help_heading = "Storage", hide_short_help = true)]
     pub broker_prefix: Option<String>,
     /// How this server is called where several are shown, 1 to 64 characters [default: the address that it listens on, or HOST:PORT where that is every one]
     #[arg(long, value_name = "NAME", help_heading = "Storage", hide_short_help = true)]

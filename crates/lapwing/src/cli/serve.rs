@@ -16,8 +16,6 @@ use lapwing_wire::secret::Secret;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-#[cfg(feature = "nats")]
-use super::broker;
 use super::broker::BrokerArgs;
 use super::misuse::quoted;
 use super::value::Typed;
@@ -659,7 +657,7 @@ async fn share(
         BrokerError::Refused { .. } | BrokerError::Slow => Failure::failed(error.to_string(), error.hint()),
     };
     let opened = async {
-        let mut broker = Broker::connect(spec, broker::tell).await?;
+        let mut broker = Broker::connect(spec, super::broker::tell).await?;
         let mut topics = Vec::new();
         for topic in &config.topics {
             topics.push((topic.clone(), broker.open(topic).await?));
@@ -675,7 +673,10 @@ async fn share(
     let address = listener.local_addr().unwrap_or(config.listen);
     let (mailbox, carrier) = mail();
     let membership = Membership {
-        name: spec.name.clone().unwrap_or_else(|| broker::default_name(address)),
+        name: spec
+            .name
+            .clone()
+            .unwrap_or_else(|| super::broker::default_name(address)),
         id: broker.server().to_owned(),
         mailbox,
     };
@@ -1589,13 +1590,19 @@ fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate
         );
     }
     let seed = config.seed;
-    let _ = match &config.storage {
-        None => writeln!(
+    let _ = match (&config.storage, &config.broker) {
+        (None, Some(broker)) => writeln!(
+            text,
+            "  {} NATS JetStream, streams {}_*: shared with every server that names them     Seed  {seed}",
+            label("Storage"),
+            broker.prefix
+        ),
+        (None, None) => writeln!(
             text,
             "  {} memory: a restart begins a new history     Seed  {seed}",
             label("Storage")
         ),
-        Some(storage) => writeln!(
+        (Some(storage), _) => writeln!(
             text,
             "  {} {}     Seed  {seed}",
             label("Storage"),
@@ -1714,6 +1721,8 @@ Settings of every source:
   every=1s burst=1, or rate=1000/s    the pace: 1ms to 24h, 1 to 100000 messages a tick
   keep=60s keep_bytes=64MiB           what is kept, whichever comes first; on disk 1GiB of any age
   durability=fsync (os, none)         with --data: when a message counts as kept
+  dtype=float32                       stdin, file, exec, push: messages are arrays of this type, which
+                                      clients may have as binary frames (encoding=binary)
   slow=skip                           a client that is slower than what is kept misses some, and is told
                                       close: it is closed, and comes back; latest: once its socket
                                       was full it goes on with the newest; wait: nothing is missed,

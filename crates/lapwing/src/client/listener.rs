@@ -11,11 +11,13 @@ use lapwing_wire::decoder::Event as Frame;
 use lapwing_wire::envelope::Message;
 use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::position::Offset;
+use lapwing_wire::query::Encoding;
 use lapwing_wire::start::Start;
 use lapwing_wire::topic::TopicName;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::array_text::ArrayText;
 use super::connection::{Connection, Turn};
 use super::dial::{Dial, DialError, Dialed, Purpose, Verdict, io_reason, token_sentence};
 use super::entropy::Entropy;
@@ -40,6 +42,8 @@ pub struct Options {
     pub topics: Option<Vec<TopicName>>,
     /// Where to begin in each.
     pub start: Start,
+    /// In which form arrays are asked for; they are told as text in either.
+    pub encoding: Encoding,
     /// What a recording ends with that is gone on with: it comes before `start`.
     pub resume: Marks,
     /// How many messages make a block.
@@ -98,6 +102,7 @@ struct Listener<'a, O> {
     entropy: Entropy,
     servers: Servers,
     tracks: Vec<Track>,
+    arrays: ArrayText,
     /// What a feed without topics is recorded under.
     nameless: TopicName,
     messages: u64,
@@ -133,6 +138,7 @@ impl<'a, O: Observer> Listener<'a, O> {
             entropy,
             servers,
             tracks: Vec::new(),
+            arrays: ArrayText::default(),
             nameless: TopicName::parse("-").expect("a dash is a valid name"),
             messages: 0,
             reconnects: 0,
@@ -192,7 +198,6 @@ impl<'a, O: Observer> Listener<'a, O> {
     }
 
     fn on_failed_attempt(&mut self, error: &DialError) -> Result<(), Halt> {
-        let now = Now::read();
         let failure = || error.failure(&self.here().target, Purpose::Listen);
         let failed = match error.verdict() {
             Verdict::Retry(told) => Failed::ForNow(told),
@@ -200,17 +205,23 @@ impl<'a, O: Observer> Listener<'a, O> {
             Verdict::Stop if matches!(error, DialError::Token(_)) => return Err(Halt::Failed(failure())),
             Verdict::Stop => Failed::ForGood(failure()),
         };
-        let (mut why, mut status) = (error.to_string(), error.status());
+        self.on_not_taken(failed, error.to_string(), error.status())
+    }
+
+    /// The server does not take us, or has not what we want: which is next, and when, or that there is none.
+    fn on_not_taken(&mut self, failed: Failed, said: String, status: Option<u16>) -> Result<(), Halt> {
+        let now = Now::read();
         let passed = self.servers.news();
-        if let Some(server) = self.servers.named() {
-            (why, status) = (format!("{server}: {why}"), None);
-        }
+        let (why, status) = match self.servers.named() {
+            Some(server) => (format!("{server}: {said}"), None),
+            None => (said.clone(), status),
+        };
         let chance = &mut || self.entropy.fraction();
         let next = self
             .servers
             .after_failure(failed, Duration::from_nanos(now.mono), chance);
         let Next { wait, begins_round } = next.map_err(Halt::Failed)?;
-        self.pass_over(passed, &error.to_string(), now)?;
+        self.pass_over(passed, &said, now)?;
         let loss = self.loss.get_or_insert_with(|| Loss {
             why: String::new(),
             since: now,
@@ -392,6 +403,10 @@ impl<'a, O: Observer> Listener<'a, O> {
                     "this is a mistake of the server or of something between; what came before is kept",
                 )));
             }
+            SessionEnd::Refused { failed, why } => {
+                self.on_not_taken(failed, why, None)?;
+                return Ok(None);
+            }
             SessionEnd::Lost { why } => why,
             SessionEnd::Closed { code, reason } => {
                 parting.retry = match code.retry() {
@@ -466,6 +481,7 @@ impl<'a, O: Observer> Listener<'a, O> {
                     connection.send_close(Some(*code).filter(|code| code.may_be_sent()), "");
                 }
                 SessionEnd::Broken(error) => connection.send_close(Some(error.close_code()), &error.to_string()),
+                SessionEnd::Refused { .. } => connection.send_close(Some(CloseCode::NORMAL), ""),
                 SessionEnd::Over(_) | SessionEnd::Lost { .. } => {}
             }
             return Ok(Some(end));
@@ -491,7 +507,7 @@ impl<'a, O: Observer> Listener<'a, O> {
                 Said::Json(json) => self.on_foreign(session, Value::Json(&json), text.len(), now),
                 Said::Text(text) => self.on_foreign(session, Value::Text(text), text.len(), now),
             },
-            Frame::Binary(bytes) => self.on_foreign(session, Value::Bytes(bytes), bytes.len(), now),
+            Frame::Binary(bytes) => self.on_binary(session, bytes, now),
             // A compressed message cannot come: that is not offered.
             Frame::Ping(_) | Frame::Pong(_) | Frame::Deflated(_) => Ok(None),
             Frame::Close(close) => {
@@ -502,6 +518,17 @@ impl<'a, O: Observer> Listener<'a, O> {
                 }))
             }
         }
+    }
+
+    fn on_binary(&mut self, session: &mut Session, bytes: &[u8], now: Now) -> Result<Option<SessionEnd>, Halt> {
+        // Beside the listener while the message that is in it is told.
+        let mut arrays = std::mem::take(&mut self.arrays);
+        let end = match arrays.read(bytes) {
+            Some(message) => self.on_message(session, &message, bytes.len(), now),
+            None => self.on_foreign(session, Value::Bytes(bytes), bytes.len(), now),
+        };
+        self.arrays = arrays;
+        end
     }
 
     fn on_message(
@@ -679,7 +706,7 @@ impl<'a, O: Observer> Listener<'a, O> {
                 // Of what we said, and not of what we wait for.
                 self.observer.on_event(&Event::Warned { message: &message }, now)?;
             }
-            ServerMessage::Error { message, topic, .. } => self.on_error(session, &message, topic, now)?,
+            ServerMessage::Error { message, topic, .. } => return self.on_error(session, &message, topic, now),
             ServerMessage::Heartbeat { next, stale, .. } => {
                 self.on_stale(session, stale, now)?;
                 self.observer.on_event(&Event::Heartbeat { ends: &next }, now)?;
@@ -765,7 +792,7 @@ impl<'a, O: Observer> Listener<'a, O> {
             let start = track
                 .and_then(Track::position)
                 .map_or(self.options.start, Start::Position);
-            let wish = Subscribe::new(Some(topic.clone()), start);
+            let wish = self.wish(&topic, start);
             session.outbox.push(ClientMessage::Subscribe(wish).to_text());
             session.awaited.push(topic);
         }
@@ -773,6 +800,14 @@ impl<'a, O: Observer> Listener<'a, O> {
             self.ready(session, now)?;
         }
         Ok(())
+    }
+
+    /// What is said to follow a topic. JSON is not asked for, since it comes anyway.
+    fn wish(&self, topic: &TopicName, start: Start) -> Subscribe {
+        Subscribe {
+            encoding: (self.options.encoding == Encoding::Binary).then_some(Encoding::Binary),
+            ..Subscribe::new(Some(topic.clone()), start)
+        }
     }
 
     fn on_subscribed(&mut self, session: &mut Session, granted: &Subscribed, now: Now) -> Result<(), Halt> {
@@ -810,7 +845,7 @@ impl<'a, O: Observer> Listener<'a, O> {
         self.observer.on_event(&event, now)?;
         let awaited = session.awaited.iter().position(|topic| *topic == granted.topic);
         if let Some(wanted) = self.tracks[at].position().filter(|_| self.tracks[at].asks()) {
-            let wish = Subscribe::new(Some(granted.topic.clone()), Start::Position(wanted));
+            let wish = self.wish(&granted.topic, Start::Position(wanted));
             session.outbox.push(ClientMessage::Subscribe(wish).to_text());
             return Ok(());
         }
@@ -901,7 +936,7 @@ impl<'a, O: Observer> Listener<'a, O> {
         message: &str,
         topic: Option<TopicName>,
         now: Now,
-    ) -> Result<(), Halt> {
+    ) -> Result<Option<SessionEnd>, Halt> {
         if let Some(track) = self
             .tracks
             .iter_mut()
@@ -911,24 +946,31 @@ impl<'a, O: Observer> Listener<'a, O> {
         }
         let awaited = topic.filter(|topic| session.awaited.contains(topic));
         let Some(topic) = awaited else {
-            return self.observer.on_event(&Event::Warned { message }, now);
+            self.observer.on_event(&Event::Warned { message }, now)?;
+            return Ok(None);
         };
+        let several = self.servers.count() > 1;
         if !self.was_connected {
-            let (message, _) = escaped_cut(message, 400);
-            if let Some((sentence, hint)) = token_sentence(&message, Purpose::Listen) {
-                return Err(Halt::Failed(Failure::failed(sentence, hint)));
+            let failure = topic_failure(&topic, message);
+            if !several {
+                return Err(Halt::Failed(failure));
             }
-            return Err(Halt::Failed(Failure::failed(
-                format!("the server refused topic \"{topic}\": {message}"),
-                "leave it out of --topics, or name one that exists",
-            )));
+            let why = failure.sentences[0].0.clone();
+            let failed = Failed::ForGood(failure);
+            return Ok(Some(SessionEnd::Refused { failed, why }));
+        }
+        session.awaited.retain(|awaited| *awaited != topic);
+        let has_none = session.awaited.is_empty() && session.grants.is_empty();
+        if several && (has_none || self.servers.has_more(Duration::from_nanos(now.mono))) {
+            let why = topic_failure(&topic, message).sentences[0].0.clone();
+            let failed = Failed::ForNow(None);
+            return Ok(Some(SessionEnd::Refused { failed, why }));
         }
         self.observer.on_event(&Event::Warned { message }, now)?;
-        session.awaited.retain(|awaited| *awaited != topic);
         if session.awaited.is_empty() {
             self.ready(session, now)?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Everything asked for is granted, or there is nothing to ask for.
@@ -1028,6 +1070,18 @@ impl<'a, O: Observer> Listener<'a, O> {
             }
         }
         Ok(())
+    }
+}
+
+/// A server that refuses a topic that is asked for, in its own words.
+fn topic_failure(topic: &TopicName, message: &str) -> Failure {
+    let (message, _) = escaped_cut(message, 400);
+    match token_sentence(&message, Purpose::Listen) {
+        Some((sentence, hint)) => Failure::failed(sentence, hint),
+        None => Failure::failed(
+            format!("the server refused topic \"{topic}\": {message}"),
+            "leave it out of --topics, or name one that exists",
+        ),
     }
 }
 

@@ -3,10 +3,12 @@
 mod feed;
 mod program;
 
+mod arrays;
 mod checkpoint;
 mod clock;
 mod compression;
 mod crash;
+mod export;
 mod failover;
 mod file;
 mod foreign;
