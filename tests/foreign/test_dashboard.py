@@ -589,7 +589,7 @@ def test_a_screen_reader_hears_at_most_one_sentence_in_ten_seconds(browser):
             .observe(document.getElementById("spoken"), { childList: true }), true)""")
 
         def flap():
-            client = server.rows[5]
+            client = server.rows[None, 5]
             client.cause = "client slow" if client.cause == "source-limited" else "source-limited"
             server.tell("row", client)
             return page.run("heard.length") >= 2

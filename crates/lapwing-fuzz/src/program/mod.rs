@@ -6,6 +6,7 @@ mod disk;
 mod feed;
 mod forwarded;
 mod grants;
+mod letters;
 mod origin;
 mod publish;
 mod recording;
@@ -25,6 +26,7 @@ pub const ENTRIES: &[Entry] = &[
     feed::ENTRY,
     forwarded::ENTRY,
     grants::ENTRY,
+    letters::ENTRY,
     origin::ENTRY,
     publish::ENTRY,
     recording::READ,

@@ -175,7 +175,7 @@ impl Writer {
                     .iter()
                     .filter(|entry| !matches!(entry.event, Event::Peer { .. } | Event::Report { .. }));
                 fleet.tell_events(shared.map(|entry| entry.event.to_json(entry.at)).collect());
-                fleet.tell_reports(reports.clone());
+                fleet.tell_reports(&reports);
                 for line in reports.iter_mut().chain(&mut events) {
                     *line = fleet.signed(line);
                 }

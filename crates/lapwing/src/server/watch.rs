@@ -234,13 +234,11 @@ impl View {
             self.telling = None;
             return;
         }
+        // Who wants all says so each second: what is on its way already is not told again for that.
+        let is_wanted = fleet.take_wanted();
         let is_old = |begun: &Instant| begun.elapsed() >= ANEW_AFTER;
-        let is_wanted = self
-            .telling
-            .as_ref()
-            .is_none_or(|(_, begun)| is_old(begun) && fleet.is_wanted());
-        if is_wanted {
-            fleet.on_all_told();
+        let telling = self.telling.as_ref();
+        if telling.is_none_or(|(_, begun)| is_wanted && is_old(begun)) {
             let telling = Telling::new(crate::random::word(), self.rows.keys().copied());
             self.telling = Some((telling, Instant::now()));
         }

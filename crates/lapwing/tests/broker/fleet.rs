@@ -274,3 +274,41 @@ fn a_client_that_is_slow_on_one_server_is_told_by_the_other() {
     assert_eq!((&joined["event"], &joined["server"]), (&json!("joined"), &json!("a")));
     drop(own);
 }
+
+#[test]
+fn while_the_broker_is_away_no_server_calls_another_gone() {
+    let Some(mut stage) = Stage::set("while_the_broker_is_away", &Settings::one()) else {
+        return;
+    };
+    let (a, b) = (named(&stage, "a"), named(&stage, "b"));
+    let _on_b = follow(&b, "name=on-b");
+    eventually("the other and its client are there", || row_of(&a, "on-b").is_some());
+    stage.nats.node(0).kill();
+    eventually("it is told that nothing is heard", || {
+        state_of(&a, "b").as_deref() == Some("unknown")
+    });
+    eventually("the stream is out of reach", || {
+        told_of(&a, "a").is_some_and(|row| row["topics"][0]["stale"] == true)
+    });
+    // Longer than one that is heard may be silent.
+    eventually("it was not heard for 6 s", || {
+        told_of(&a, "b").is_some_and(|row| row["heard_ms"].as_u64() > Some(6000))
+    });
+    assert!(row_of(&a, "on-b").is_some(), "what is known of it stays");
+    stage.nats.start_all().expect("it comes back");
+    for server in [&a, &b] {
+        eventually("each hears the other again", || {
+            let other = if std::ptr::eq(server, &a) { "b" } else { "a" };
+            state_of(server, other).as_deref() == Some("there")
+        });
+    }
+    let _late = follow(&b, "name=late");
+    eventually("and of clients that come", || row_of(&a, "late").is_some());
+    for server in [&a, &b] {
+        let peers = server.events("peer");
+        assert!(
+            !peers.is_empty() && peers.iter().all(|event| event["state"] == "there"),
+            "nobody went: {peers:?}"
+        );
+    }
+}

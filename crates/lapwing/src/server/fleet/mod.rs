@@ -136,15 +136,10 @@ impl Fleet {
         self.others().there().any(|other| other.here.watches)
     }
 
-    /// Whether another server wants to be told of all clients of this one.
+    /// Whether another server wants to be told of all clients of this one, and has said so since this was asked last.
     #[must_use]
-    pub fn is_wanted(&self) -> bool {
-        self.is_wanted.load(Ordering::Relaxed)
-    }
-
-    /// From now on all are being told.
-    pub fn on_all_told(&self) {
-        self.is_wanted.store(false, Ordering::Relaxed);
+    pub fn take_wanted(&self) -> bool {
+        self.is_wanted.swap(false, Ordering::Relaxed)
     }
 
     /// Somebody watches this server, or nobody does any more: then the clients of the others are forgotten.
@@ -188,9 +183,9 @@ impl Fleet {
     }
 
     /// Tells those who are watched what clients reported here, as far as that fits into the second.
-    pub fn tell_reports(&self, lines: Vec<String>) {
+    pub fn tell_reports(&self, lines: &[String]) {
         if self.is_watched() {
-            let (lines, _) = self.within(&self.reports, lines);
+            let (lines, _) = self.within(&self.reports, lines.to_vec());
             self.tell_lines(Circle::Watchers, What::Reports, lines);
         }
     }
