@@ -17,7 +17,7 @@ use crate::source::spec::{OnEnd, StartWhen, TopicSpec};
 /// How the broker is reached; the settings file has the same names.
 #[derive(Args, Debug, Default)]
 pub struct BrokerArgs {
-    /// Share the topics with other servers through NATS JetStream: nats://[USER:PASSWORD@]HOST[:PORT] or tls://…, several with commas between [default: none]
+    /// Share the topics with other servers through NATS JetStream: nats://HOST:PORT, nats://USER:PASSWORD@HOST:PORT or tls://…, several with commas between [default: none]
     #[arg(long, value_name = "URL,…", env = "LAPWING_BROKER", hide_env = true, hide_env_values = true, value_parser = secret, help_heading = "Storage")]
     pub broker: Option<Secret>,
     /// A file of credentials for the broker, as nsc writes it [default: none]
