@@ -51,7 +51,7 @@ def received(lines, topic):
 
 
 def test_the_client_of_the_protocol_page_resumes_after_a_cut_and_is_told_of_a_new_history():
-    (code,) = blocks("PROTOCOL.md", "python")
+    (code,) = (block for block in blocks("PROTOCOL.md", "python") if "asyncio.run" in block)
     topics = ["--topic", "users=users?every=20ms", "--topic", "arrays=arrays?every=20ms"]
     with Server(*topics) as server, Relay(server.port) as way:
         with python(at(code, f"127.0.0.1:{way.port}")) as lines:

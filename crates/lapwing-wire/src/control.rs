@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dtype::Dtype;
 use crate::position::{Epoch, Offset, Position};
+use crate::query::Encoding;
 use crate::report::Report;
 use crate::secret::Secret;
 use crate::start::{Start, StartError};
@@ -128,6 +130,12 @@ pub struct Subscribed {
     /// With `diverged`: from this offset on the client holds messages that the server has lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diverged_at: Option<Offset>,
+    /// The number that binary frames of this topic carry; none when all its messages are text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+    /// Of what type the elements in them are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<Dtype>,
 }
 
 /// How a grant relates to what was asked.
@@ -227,6 +235,9 @@ pub struct Subscribe {
     /// Where to begin, as in the URL's `from=`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// The form of arrays; none for what the URL says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
 }
 
 impl Subscribe {
@@ -238,7 +249,7 @@ impl Subscribe {
                 topic,
                 epoch: Some(epoch),
                 offset: Some(offset),
-                from: None,
+                ..Self::default()
             },
             Start::Latest => Self {
                 topic,
@@ -344,6 +355,20 @@ mod tests {
             };
             assert_eq!(back.start(), Ok(start));
         }
+    }
+
+    #[test]
+    fn a_subscribe_may_say_in_which_form_arrays_come() {
+        let wish = ClientMessage::Subscribe(Subscribe {
+            topic: Some(topic("arrays")),
+            encoding: Some(Encoding::Binary),
+            ..Subscribe::default()
+        });
+        let text = r#"{"type":"subscribe","topic":"arrays","encoding":"binary"}"#;
+        assert_eq!(wish.to_text(), text);
+        assert_eq!(ClientMessage::parse(text), Ok(wish));
+        let error = ClientMessage::parse(&text.replace("binary", "msgpack")).expect_err("there is none");
+        assert!(error.contains("`json` or `binary`"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The query of a stream's URL: which topics, from where, in which form, for whom.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::name::{ClientName, ClientNameError};
@@ -46,7 +47,8 @@ pub enum Envelope {
 }
 
 /// The form of arrays.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// JSON text.
     #[default]

@@ -3,15 +3,18 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use lapwing::client::array_text::ArrayText;
 use lapwing::client::event::Mode;
 use lapwing::client::feed::{self, OFFSET_MAX, Said};
 use lapwing::client::track::{Place, Track};
-use lapwing::load::glance;
+use lapwing::load::glance::{self, Time};
+use lapwing_wire::array::ArrayWriter;
 use lapwing_wire::control::ServerMessage;
+use lapwing_wire::dtype::Dtype;
 use lapwing_wire::envelope::Message;
 use lapwing_wire::json::compact;
 use lapwing_wire::position::Offset;
-use lapwing_wire::time::WallTime;
+use lapwing_wire::time::{WallTime, micros_text};
 use lapwing_wire::topic::TopicName;
 
 use crate::Entry;
@@ -60,6 +63,7 @@ pub const ENTRY: Entry = Entry {
                 ),
             ),
             ("later-control", frames("\0", &[r#"{"type":"telegram"}"#.into()])),
+            ("array", array_frame()),
             (
                 "other-layout",
                 frames(
@@ -73,7 +77,16 @@ pub const ENTRY: Entry = Entry {
     },
 };
 
+fn array_frame() -> Vec<u8> {
+    let mut frame = Vec::new();
+    let writer = ArrayWriter::new(TopicName::parse("t").expect("valid"), 0, Dtype::Float64);
+    let is_array = writer.write(Offset::new(5), WallTime::default(), b"[[1.5],[-2.0]]", &mut frame);
+    assert!(is_array, "it is one");
+    frame
+}
+
 fn take(data: &[u8]) {
+    array(data);
     let mut input = Input::new(data);
     let mode = if input.byte() == 0 { Mode::Lapwing } else { Mode::Plain };
     let topic = TopicName::parse("t").expect("valid");
@@ -148,13 +161,25 @@ fn arrives(track: &mut Track, offset: Offset, at: Duration, bytes: u64) -> bool 
     true
 }
 
+/// A binary frame is the same message to both, and one whose value is a line of JSON.
+fn array(frame: &[u8]) {
+    let mut text = ArrayText::default();
+    let (Some(message), Some(glance)) = (text.read(frame), glance::array(frame)) else {
+        return assert!(glance::array(frame).is_none());
+    };
+    assert_eq!((glance.topic, glance.offset), (message.topic, message.offset.get()));
+    assert!(matches!(glance.time, Time::Wall(time) if micros_text(time) == message.time));
+    assert!(glance.offset < OFFSET_MAX && compact(message.value).is_some());
+    assert_eq!(feed::one_line(message.value), message.value);
+}
+
 /// Reading by layout says what the parser says.
 fn glances(frame: &str) {
     let (Some(glance), Ok(message)) = (glance::message(frame), Message::parse(frame)) else {
         return;
     };
     assert_eq!((glance.topic, glance.offset), (message.topic, message.offset.get()));
-    assert_eq!(glance.time, message.time);
+    assert_eq!(glance.time, Time::Text(message.time));
     // White space before a value is no part of it; a server of ours writes none.
     let value = glance.value.trim_ascii_start();
     assert!(value.starts_with(message.value.as_bytes()));

@@ -1,5 +1,6 @@
 //! The places in `lapwing-wire`.
 
+mod arrays;
 mod envelope;
 mod frames;
 mod handshake;
@@ -28,6 +29,8 @@ pub const ENTRIES: &[Entry] = &[
     places::ENTRY,
     json::ENTRY,
     envelope::ENTRY,
+    arrays::READ,
+    arrays::WRITTEN,
     lines::ENTRY,
     text::ENTRY,
 ];

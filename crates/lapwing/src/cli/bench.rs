@@ -14,10 +14,10 @@ use lapwing_wire::topic::TopicName;
 use rustls::pki_types::ServerName;
 use tokio_util::sync::CancellationToken;
 
-use super::listen::{targets_of, tls_of, token_of};
+use super::listen::{asked_twice, targets_of, tls_of, token_of};
 use super::misuse::Mistake;
 use super::stop;
-use super::value::{address, at_least_one, time};
+use super::value::{ArraysAs, address, at_least_one, time};
 use super::{End, in_form};
 use crate::client::dial::{CONNECT_WAIT, DialError, Purpose, io_reason};
 use crate::client::display::width;
@@ -48,6 +48,16 @@ pub struct BenchArgs {
     /// The topics, separated by commas, at most 100 [default: the one that is published to, otherwise all]
     #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "What")]
     topics: Option<Vec<TopicName>>,
+    /// Ask for arrays as text or as binary frames
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORM",
+        default_value_t,
+        help_heading = "What",
+        hide_short_help = true
+    )]
+    encoding: ArraysAs,
     /// Also trust the certificates in this PEM file, for wss:// [default: whom the system trusts]
     #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "What")]
     ca: Option<PathBuf>,
@@ -364,6 +374,7 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
         tls,
         token,
         topics: args.topics.as_deref().map(once),
+        encoding: args.encoding.into(),
         clients,
         threads,
         ramp: args.ramp.unwrap_or_default(),
@@ -401,6 +412,7 @@ fn check(args: &BenchArgs, target: &Target) -> Result<(), Failure> {
             "leave one of them out",
         ));
     }
+    wrong.extend(asked_twice(target.own_wish(), args.encoding));
     if args.topics.as_ref().is_some_and(|topics| topics.len() > 100) {
         wrong.push(Failure::usage(
             "more than 100 topics in --topics",

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::misuse::Mistake;
 use super::serve::Compress;
-use super::value::{at_least_one, time};
+use super::value::{ArraysAs, at_least_one, time};
 use super::{End, in_form, stop, tui};
 use crate::client::connection::READ_BYTES;
 use crate::client::dial::{Dial, io_reason};
@@ -89,6 +89,16 @@ pub struct ListenArgs {
         hide_short_help = true
     )]
     compression: Compress,
+    /// Ask for arrays as text or as binary frames; they are shown and recorded as text in either
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORM",
+        default_value_t,
+        help_heading = "What",
+        hide_short_help = true
+    )]
+    encoding: ArraysAs,
     /// How many messages make a block, at least 1
     #[arg(long, allow_negative_numbers = true, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Measure")]
     block: NonZeroU64,
@@ -388,6 +398,7 @@ fn options(args: &ListenArgs, targets: &Targets) -> Result<Options, Failure> {
             "leave one of them out",
         ));
     }
+    wrong.extend(asked_twice(own_wish, args.encoding));
     // Not by clap, which knows of two flags and not of two ways to write one.
     if args.tui && is_json(args) {
         wrong.push(Failure::usage(
@@ -429,6 +440,7 @@ fn options(args: &ListenArgs, targets: &Targets) -> Result<Options, Failure> {
     Ok(Options {
         dials: targets.all().iter().map(dial).collect(),
         topics: args.topics.clone(),
+        encoding: args.encoding.into(),
         start: args.from,
         resume: Marks::default(),
         block: args.block,
@@ -436,6 +448,15 @@ fn options(args: &ListenArgs, targets: &Targets) -> Result<Options, Failure> {
         time: args.time,
         reports: !args.no_report,
     })
+}
+
+/// A URL with wishes of its own is used as it stands, and the flag would say nothing.
+pub(super) fn asked_twice(own_wish: Option<&str>, encoding: ArraysAs) -> Option<Failure> {
+    let key = own_wish.filter(|_| encoding == ArraysAs::Binary)?;
+    Some(Failure::usage(
+        format!("{key}= in the URL says what to ask for, and then --encoding says nothing"),
+        "leave one of them out; encoding=binary may stand in the URL, too",
+    ))
 }
 
 /// The form of a file, by its name where nothing else is said.

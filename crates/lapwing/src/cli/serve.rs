@@ -16,7 +16,9 @@ use lapwing_wire::secret::Secret;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::broker::{self, BrokerArgs};
+#[cfg(feature = "nats")]
+use super::broker;
+use super::broker::BrokerArgs;
 use super::misuse::quoted;
 use super::value::Typed;
 use super::{End, in_form, reach, stop};
@@ -1679,6 +1681,8 @@ Settings of every source:
   every=1s burst=1, or rate=1000/s    the pace: 1ms to 24h, 1 to 100000 messages a tick
   keep=60s keep_bytes=64MiB           what is kept, whichever comes first; on disk 1GiB of any age
   durability=fsync (os, none)         with --data: when a message counts as kept
+  dtype=float32                       stdin, file, exec, push: messages are arrays of this type, which
+                                      clients may have as binary frames (encoding=binary)
   slow=skip                           a client that is slower than what is kept misses some, and is told
                                       close: it is closed, and comes back; latest: once its socket
                                       was full it goes on with the newest; wait: nothing is missed,

@@ -7,6 +7,7 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
+use lapwing_wire::query::Encoding;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
@@ -59,6 +60,25 @@ impl<T: FromStr> Visitor<'_> for TextOrNumber<T> {
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
         self.visit_str(&number.to_string())
+    }
+}
+
+/// In which form arrays are asked for.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ArraysAs {
+    /// As text.
+    #[default]
+    Json,
+    /// As binary frames.
+    Binary,
+}
+
+impl From<ArraysAs> for Encoding {
+    fn from(asked: ArraysAs) -> Self {
+        match asked {
+            ArraysAs::Json => Self::Json,
+            ArraysAs::Binary => Self::Binary,
+        }
     }
 }
 

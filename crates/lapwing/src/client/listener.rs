@@ -11,11 +11,13 @@ use lapwing_wire::decoder::Event as Frame;
 use lapwing_wire::envelope::Message;
 use lapwing_wire::escape::escaped_cut;
 use lapwing_wire::position::Offset;
+use lapwing_wire::query::Encoding;
 use lapwing_wire::start::Start;
 use lapwing_wire::topic::TopicName;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::array_text::ArrayText;
 use super::connection::{Connection, Turn};
 use super::dial::{Dial, DialError, Dialed, Purpose, Verdict, io_reason, token_sentence};
 use super::entropy::Entropy;
@@ -40,6 +42,8 @@ pub struct Options {
     pub topics: Option<Vec<TopicName>>,
     /// Where to begin in each.
     pub start: Start,
+    /// In which form arrays are asked for; they are told as text in either.
+    pub encoding: Encoding,
     /// What a recording ends with that is gone on with: it comes before `start`.
     pub resume: Marks,
     /// How many messages make a block.
@@ -98,6 +102,7 @@ struct Listener<'a, O> {
     entropy: Entropy,
     servers: Servers,
     tracks: Vec<Track>,
+    arrays: ArrayText,
     /// What a feed without topics is recorded under.
     nameless: TopicName,
     messages: u64,
@@ -133,6 +138,7 @@ impl<'a, O: Observer> Listener<'a, O> {
             entropy,
             servers,
             tracks: Vec::new(),
+            arrays: ArrayText::default(),
             nameless: TopicName::parse("-").expect("a dash is a valid name"),
             messages: 0,
             reconnects: 0,
@@ -491,7 +497,7 @@ impl<'a, O: Observer> Listener<'a, O> {
                 Said::Json(json) => self.on_foreign(session, Value::Json(&json), text.len(), now),
                 Said::Text(text) => self.on_foreign(session, Value::Text(text), text.len(), now),
             },
-            Frame::Binary(bytes) => self.on_foreign(session, Value::Bytes(bytes), bytes.len(), now),
+            Frame::Binary(bytes) => self.on_binary(session, bytes, now),
             // A compressed message cannot come: that is not offered.
             Frame::Ping(_) | Frame::Pong(_) | Frame::Deflated(_) => Ok(None),
             Frame::Close(close) => {
@@ -502,6 +508,17 @@ impl<'a, O: Observer> Listener<'a, O> {
                 }))
             }
         }
+    }
+
+    fn on_binary(&mut self, session: &mut Session, bytes: &[u8], now: Now) -> Result<Option<SessionEnd>, Halt> {
+        // Beside the listener while the message that is in it is told.
+        let mut arrays = std::mem::take(&mut self.arrays);
+        let end = match arrays.read(bytes) {
+            Some(message) => self.on_message(session, &message, bytes.len(), now),
+            None => self.on_foreign(session, Value::Bytes(bytes), bytes.len(), now),
+        };
+        self.arrays = arrays;
+        end
     }
 
     fn on_message(
@@ -765,7 +782,7 @@ impl<'a, O: Observer> Listener<'a, O> {
             let start = track
                 .and_then(Track::position)
                 .map_or(self.options.start, Start::Position);
-            let wish = Subscribe::new(Some(topic.clone()), start);
+            let wish = self.wish(&topic, start);
             session.outbox.push(ClientMessage::Subscribe(wish).to_text());
             session.awaited.push(topic);
         }
@@ -773,6 +790,14 @@ impl<'a, O: Observer> Listener<'a, O> {
             self.ready(session, now)?;
         }
         Ok(())
+    }
+
+    /// What is said to follow a topic. JSON is not asked for, since it comes anyway.
+    fn wish(&self, topic: &TopicName, start: Start) -> Subscribe {
+        Subscribe {
+            encoding: (self.options.encoding == Encoding::Binary).then_some(Encoding::Binary),
+            ..Subscribe::new(Some(topic.clone()), start)
+        }
     }
 
     fn on_subscribed(&mut self, session: &mut Session, granted: &Subscribed, now: Now) -> Result<(), Halt> {
@@ -810,7 +835,7 @@ impl<'a, O: Observer> Listener<'a, O> {
         self.observer.on_event(&event, now)?;
         let awaited = session.awaited.iter().position(|topic| *topic == granted.topic);
         if let Some(wanted) = self.tracks[at].position().filter(|_| self.tracks[at].asks()) {
-            let wish = Subscribe::new(Some(granted.topic.clone()), Start::Position(wanted));
+            let wish = self.wish(&granted.topic, Start::Position(wanted));
             session.outbox.push(ClientMessage::Subscribe(wish).to_text());
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! The receiving side: a connection, the listener over it, what people see of it; and the publisher.
 
+pub mod array_text;
 pub mod backoff;
 pub mod batch;
 pub mod connection;

@@ -374,6 +374,8 @@ mod tests {
             answer,
             missing_from: None,
             diverged_at: None,
+            number: None,
+            dtype: None,
         }
     }
 

@@ -13,7 +13,7 @@ use super::books::Books;
 use super::core_time::CoreTime;
 use super::course::Course;
 use super::crowd::{Crowd, is_watched};
-use super::glance::{self, Glance};
+use super::glance::{self, Glance, Time};
 use super::plan::Plan;
 use super::slice::Slice;
 use super::stamp::Stamps;
@@ -121,11 +121,14 @@ impl Ear {
         }
     }
 
-    /// Takes a binary frame.
-    pub fn binary(&mut self, tracks: &mut Vec<Track>, bytes: usize) {
+    /// Takes a binary frame: an array, or anything.
+    pub fn binary(&mut self, tracks: &mut Vec<Track>, bytes: &[u8]) {
         self.slice.messages += 1;
-        self.slice.bytes += bytes as u64;
-        self.foreign(tracks);
+        self.slice.bytes += bytes.len() as u64;
+        match glance::array(bytes).and_then(|glance| Some((glance, self.topic(glance.topic)?))) {
+            Some((glance, number)) => self.message(tracks, number, &glance),
+            None => self.foreign(tracks),
+        }
     }
 
     /// A listener is gone, and follows nothing any more.
@@ -197,7 +200,10 @@ impl Ear {
             let since = i64::try_from(intended.saturating_sub(self.origin.mono)).unwrap_or(i64::MAX);
             return u64::try_from(self.origin.wall.nanos().saturating_add(since)).ok();
         }
-        let made = self.times.read(glance.time)?.nanos();
+        let made = match glance.time {
+            Time::Text(text) => self.times.read(text)?.nanos(),
+            Time::Wall(time) => time.nanos(),
+        };
         if self.stamps.is_none() {
             let counts = (from..until).contains(&mono);
             match u64::try_from(wall.nanos().saturating_sub(made)) {

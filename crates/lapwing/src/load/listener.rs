@@ -244,7 +244,7 @@ impl Listener {
                 Some(Event::Close(_)) if leaving => return Err(End::Left),
                 Some(_) if leaving => {}
                 Some(Event::Text(text)) => ear.text(&mut self.tracks, self.lapwing, text),
-                Some(Event::Binary(bytes)) => ear.binary(&mut self.tracks, bytes.len()),
+                Some(Event::Binary(bytes)) => ear.binary(&mut self.tracks, bytes),
                 // Who takes no pongs needs no more of them.
                 Some(Event::Ping(_)) if self.output.len() > OUTPUT_BYTES_MAX => {}
                 Some(Event::Ping(payload)) => {

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lapwing_wire::query::Encoding;
 use lapwing_wire::topic::TopicName;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -25,6 +26,8 @@ pub struct Plan {
     pub token: TokenSource,
     /// The topics to follow; none is every public one.
     pub topics: Option<Vec<TopicName>>,
+    /// In which form arrays are asked for.
+    pub encoding: Encoding,
     /// How many listeners.
     pub clients: usize,
     /// How many threads they share.

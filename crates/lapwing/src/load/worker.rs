@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use lapwing_wire::control::{ClientMessage, SUBPROTOCOL, Subscribe};
 use lapwing_wire::handshake;
+use lapwing_wire::query::Encoding;
 use lapwing_wire::start::Start;
 use mio::{Events, Poll, Token};
 use slab::Slab;
@@ -52,7 +53,14 @@ pub struct Worker {
 impl Worker {
     /// A thread that has every so-many-th client.
     pub fn new(plan: Arc<Plan>, course: Arc<Course>, ear: Ear, thread: usize, origin: u64) -> io::Result<Self> {
-        let wish = |topic| ClientMessage::Subscribe(Subscribe::new(topic, Start::Latest)).to_text();
+        let encoding = (plan.encoding == Encoding::Binary).then_some(Encoding::Binary);
+        let wish = |topic| {
+            let wish = Subscribe {
+                encoding,
+                ..Subscribe::new(topic, Start::Latest)
+            };
+            ClientMessage::Subscribe(wish).to_text()
+        };
         let commands = match plan.wanted() {
             Some(topics) => topics.into_iter().map(|topic| wish(Some(topic))).collect(),
             None => vec![wish(None)],

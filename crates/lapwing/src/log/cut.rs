@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use lapwing_wire::array::ArrayWriter;
 use lapwing_wire::deflate::Deflater;
 use lapwing_wire::envelope::{Kind, write_payload};
 use lapwing_wire::frame::{self, Opcode};
@@ -11,7 +12,7 @@ use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::sse;
 
 use super::Log;
-use super::deflated::Newest;
+use super::newest::Newest;
 use super::reader::{Run, View, fitting};
 use super::segment::Entry;
 
@@ -25,13 +26,18 @@ pub struct Cuts {
     cuts: VecDeque<Cut>,
 }
 
-/// What makes frames of a view out of canonical ones.
-struct Knife {
-    is_bare: bool,
-    /// The history that ids of server-sent events name, where they are those.
-    events: Option<Epoch>,
-    /// Where compressed ones are found, and added to.
-    newest: Option<Arc<Newest>>,
+/// What makes frames of a view out of canonical ones. Those that take time are found where other threads left them.
+enum Knife {
+    /// As they are.
+    Canonical,
+    /// Bare payloads.
+    Payload,
+    /// Compressed ones, or compressed bare payloads.
+    Deflated { is_bare: bool, newest: Arc<Newest> },
+    /// Server-sent events, whose ids name this history.
+    Events(Epoch),
+    /// Binary frames, of what is an array.
+    Arrays { writer: ArrayWriter, newest: Arc<Newest> },
 }
 
 /// Frames of consecutive offsets.
@@ -43,15 +49,11 @@ struct Cut {
 }
 
 impl Cuts {
-    /// Of this view, nothing cut yet.
+    /// Of this view of this generation of a log, nothing cut yet.
     #[must_use]
-    pub fn new(log: &Log, view: View) -> Self {
+    pub fn new(log: &Log, view: View, generation: u16) -> Self {
         Self {
-            knife: Knife {
-                is_bare: view.is_bare(),
-                events: (view == View::Events).then(|| log.epoch()),
-                newest: log.deflated(view).map(|deflated| deflated.join(log.next())),
-            },
+            knife: Knife::new(log, view, generation),
             cuts: VecDeque::new(),
         }
     }
@@ -167,23 +169,60 @@ impl Cut {
 }
 
 impl Knife {
+    fn new(log: &Log, view: View, generation: u16) -> Self {
+        let newest = log.shared(view).map(|shared| shared.join(generation, log.next()));
+        match (view, newest, log.arrays()) {
+            (View::Payload, ..) => Self::Payload,
+            (View::Events, ..) => Self::Events(log.epoch()),
+            (View::Deflated | View::DeflatedPayload, Some(newest), _) => Self::Deflated {
+                is_bare: view == View::DeflatedPayload,
+                newest,
+            },
+            (View::Arrays, Some(newest), Some(writer)) => Self::Arrays {
+                writer: writer.clone(),
+                newest,
+            },
+            _ => Self::Canonical,
+        }
+    }
+
     /// Appends what becomes of a canonical frame.
     fn cut(&self, canonical: &[u8], entry: &Entry, deflater: &mut Deflater, out: &mut Vec<u8>) {
-        if let Some(epoch) = self.events {
-            let (_, envelope) = frame::parts(canonical);
-            return sse::write_message(epoch, entry.offset.next(), envelope, out);
-        }
         let value = &canonical[entry.value_begin as usize..entry.value_end as usize];
-        match &self.newest {
-            None => write_frame(entry.kind, value, out),
-            Some(newest) if self.is_bare => {
+        match self {
+            Self::Canonical => out.extend_from_slice(canonical),
+            Self::Payload => write_frame(entry.kind, value, out),
+            Self::Deflated { is_bare: true, newest } => {
                 let mut bare = Vec::with_capacity(frame::HEADER_BYTES_MAX + value.len());
                 write_frame(entry.kind, value, &mut bare);
                 newest.push(entry.offset, &bare, deflater, out);
             }
-            Some(newest) => newest.push(entry.offset, canonical, deflater, out),
+            Self::Deflated { is_bare: false, newest } => newest.push(entry.offset, canonical, deflater, out),
+            Self::Events(epoch) => {
+                let (_, envelope) = frame::parts(canonical);
+                sse::write_message(*epoch, entry.offset.next(), envelope, out);
+            }
+            Self::Arrays { writer, newest } => newest.push_made(entry.offset, out, |out| {
+                if !write_array(writer, entry, value, out) {
+                    out.extend_from_slice(canonical);
+                }
+            }),
         }
     }
+}
+
+/// Appends the binary frame of a message; false, and nothing appended, when it is no array of its topic's type.
+fn write_array(arrays: &ArrayWriter, entry: &Entry, value: &[u8], out: &mut Vec<u8>) -> bool {
+    let begin = out.len();
+    let message = begin + frame::HEADER_BYTES_MAX;
+    out.resize(message, 0);
+    if !arrays.write(entry.offset, entry.wall, value, out) {
+        out.truncate(begin);
+        return false;
+    }
+    let header = frame::server_header(Opcode::Binary, out.len() - message);
+    frame::place_header(out, begin, header);
+    true
 }
 
 /// Appends the frame of the payload that a value of an envelope stands for.
@@ -249,7 +288,7 @@ mod tests {
     #[test]
     fn what_follows_is_cut_behind_what_is_there_and_a_few_places_stay() {
         let reader = reader((0..1000).map(|_| 10));
-        let mut cuts = Cuts::new(reader.log(), View::Payload);
+        let mut cuts = Cuts::new(reader.log(), View::Payload, 0);
         assert_eq!(push(&mut cuts, &reader, 0, 1), Some(Offset::new(1)));
         assert_eq!(push(&mut cuts, &reader, 1, 1), Some(Offset::new(2)));
         assert_eq!(cuts.read(Offset::ZERO, 1 << 20).map(|run| run.entries().len()), Some(2));
@@ -269,7 +308,7 @@ mod tests {
             .into_iter()
             .chain((0..20_000).map(|n| n % 500));
         let reader = reader(sizes);
-        let mut cuts = Cuts::new(reader.log(), View::Payload);
+        let mut cuts = Cuts::new(reader.log(), View::Payload, 0);
         for at in (0..15_000).step_by(3) {
             push(&mut cuts, &reader, at % 7000, CUT_BYTES);
             let large = cuts.cuts.iter().map(|cut| cut.frames.len()).max().unwrap_or(0);

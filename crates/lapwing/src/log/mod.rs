@@ -7,12 +7,12 @@ pub mod batch;
 pub mod bell;
 pub mod committer;
 pub mod cut;
-pub mod deflated;
 mod grant;
 pub mod hold;
 pub mod lag;
 pub mod lineage;
 pub mod memory;
+pub mod newest;
 pub mod origin;
 pub mod queue;
 pub mod reader;
@@ -22,8 +22,9 @@ pub mod segment;
 pub mod store;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 
+use lapwing_wire::array::ArrayWriter;
 use lapwing_wire::control::Level;
 use lapwing_wire::envelope::EnvelopeWriter;
 use lapwing_wire::position::{Epoch, Offset};
@@ -34,12 +35,12 @@ use appender::Appender;
 pub use appender::{AppendError, Appended, MESSAGE_BYTES_MAX};
 use batch::Batch;
 use bell::Ring;
-use deflated::Deflated;
 pub use grant::Grant;
 use hold::Hold;
 use lag::OnLag;
 use lineage::Lineage;
 use memory::{Memory, MemoryWriter};
+use newest::Shared;
 use origin::{Backing, Origin};
 use queue::Queue;
 use reader::View;
@@ -65,8 +66,10 @@ pub struct Log {
     next: AtomicU64,
     ended: AtomicBool,
     bells: RwLock<Vec<Arc<dyn Ring>>>,
-    /// Of envelopes, and of bare payloads.
-    deflated: [Deflated; 2],
+    /// What its messages are as binary frames, where they are arrays.
+    arrays: OnceLock<ArrayWriter>,
+    /// Of compressed envelopes, of compressed bare payloads, and of arrays.
+    shared: [Shared; 3],
     /// Connections that follow this topic now.
     followers: AtomicUsize,
     joined: tokio::sync::Notify,
@@ -142,7 +145,8 @@ impl Log {
             next: AtomicU64::new(next.get()),
             ended: AtomicBool::new(false),
             bells: RwLock::default(),
-            deflated: Default::default(),
+            arrays: OnceLock::new(),
+            shared: Default::default(),
             followers: AtomicUsize::new(0),
             joined: tokio::sync::Notify::new(),
         }
@@ -156,6 +160,17 @@ impl Log {
             self.memory.never_age();
         }
         self
+    }
+
+    /// From now on its messages are arrays, and can be had as binary frames. It is told once, before anybody reads it.
+    pub fn on_arrays(&self, arrays: ArrayWriter) {
+        let _ = self.arrays.set(arrays);
+    }
+
+    /// What its messages are as binary frames, where they are arrays.
+    #[must_use]
+    pub fn arrays(&self) -> Option<&ArrayWriter> {
+        self.arrays.get()
     }
 
     /// How many bytes the topic keeps at most: in files if it is durable, in the stream that it is a copy of, otherwise in memory.
@@ -216,13 +231,14 @@ impl Log {
         self.origin().is_some_and(|origin| origin.is_stale())
     }
 
-    /// What the readers of this view share that is compressed; none for a view that is not.
+    /// What the threads that read this view share; none for a view whose frames cost too little to share them.
     #[must_use]
-    pub fn deflated(&self, view: View) -> Option<&Deflated> {
+    pub fn shared(&self, view: View) -> Option<&Shared> {
         match view {
             View::Canonical | View::Payload | View::Events => None,
-            View::Deflated => Some(&self.deflated[0]),
-            View::DeflatedPayload => Some(&self.deflated[1]),
+            View::Deflated => Some(&self.shared[0]),
+            View::DeflatedPayload => Some(&self.shared[1]),
+            View::Arrays => Some(&self.shared[2]),
         }
     }
 

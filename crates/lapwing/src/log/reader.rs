@@ -27,14 +27,8 @@ pub enum View {
     DeflatedPayload,
     /// Envelopes as server-sent events: text, and no frames.
     Events,
-}
-
-impl View {
-    /// Whether its frames carry bare payloads.
-    #[must_use]
-    pub fn is_bare(self) -> bool {
-        matches!(self, Self::Payload | Self::DeflatedPayload)
-    }
+    /// Binary frames of the messages that are arrays, and envelopes of all others.
+    Arrays,
 }
 
 /// One thread's way to read one view of one log; any number of cursors share it.
@@ -85,13 +79,14 @@ impl Reader {
     /// A reader of one view.
     #[must_use]
     pub fn new(log: Arc<Log>, view: View) -> Self {
+        let generation = log.generation();
         let mut reader = Self {
             view,
-            cuts: (view != View::Canonical).then(|| Cuts::new(&log, view)),
+            cuts: (view != View::Canonical).then(|| Cuts::new(&log, view, generation)),
             held: Held {
                 log,
                 version: u64::MAX,
-                generation: 0,
+                generation,
                 segments: VecDeque::new(),
                 pages: VecDeque::new(),
             },
@@ -127,7 +122,7 @@ impl Reader {
             held.version = version;
             if std::mem::replace(&mut held.generation, generation) != generation {
                 held.pages.clear();
-                self.cuts = (self.view != View::Canonical).then(|| Cuts::new(&held.log, self.view));
+                self.cuts = (self.view != View::Canonical).then(|| Cuts::new(&held.log, self.view, generation));
             }
         }
         (next, ended)

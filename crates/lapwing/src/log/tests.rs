@@ -2,9 +2,11 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
+use lapwing_wire::array::{Array, ArrayWriter};
 use lapwing_wire::control::Answer;
 use lapwing_wire::decoder::{Decoder, DecoderLimits, Event};
 use lapwing_wire::deflate::{Deflater, Inflater, Room};
+use lapwing_wire::dtype::Dtype;
 use lapwing_wire::envelope::Kind;
 use lapwing_wire::extension::Compression;
 use lapwing_wire::frame::{self, Opcode, Role};
@@ -282,13 +284,71 @@ fn bare_payloads_are_the_same_from_every_offset_and_however_they_are_cut() {
     }
     let canonical = &mut Reader::new(log.clone(), View::Canonical);
     let first = log.first().get();
-    for view in [View::Payload, View::Deflated, View::DeflatedPayload, View::Events] {
+    for view in [
+        View::Payload,
+        View::Deflated,
+        View::DeflatedPayload,
+        View::Events,
+        View::Arrays,
+    ] {
         let other = &mut Reader::new(log.clone(), view);
         for begin in (first..log.next().get()).step_by(97) {
             for bytes_max in [1, 5000, 1 << 20] {
                 let begin = Offset::new(begin);
                 assert_eq!(drain(other, begin, bytes_max), drain(canonical, begin, 1 << 20));
             }
+        }
+    }
+}
+
+#[test]
+fn arrays_are_binary_frames_and_all_else_is_as_it_is() {
+    let writer = ArrayWriter::new(TopicName::parse("t").expect("valid"), 7, Dtype::Uint16);
+    let log = Log::new(writer.topic().clone(), Epoch::from_bits(1), Retention::DEFAULT);
+    log.on_arrays(writer);
+    let log = Arc::new(log);
+    let payload = |n: u64| match n % 5 {
+        0 => "[70000]".to_owned(),
+        1 => "{\"a\":[1]}".to_owned(),
+        _ => format!("[{}{n}]", format!("{n},").repeat(usize::try_from(n).expect("small"))),
+    };
+    for n in 0..100 {
+        append(&log, &payload(n), at(0));
+    }
+    // Of two threads; history is made by each for itself, and what is new once.
+    let mut readers = [View::Arrays, View::Arrays].map(|view| Reader::new(log.clone(), view));
+    for n in 100..200 {
+        append(&log, &payload(n), at(0));
+    }
+    append(&log, &format!("[{}1]", "1,".repeat(1 << 20)), at(0));
+    log.append(&[NewMessage::new(Kind::Text, b"[1,2]")], at(0))
+        .expect("open");
+    let canonical = &mut Reader::new(log.clone(), View::Canonical);
+    for reader in &mut readers {
+        reader.refresh();
+        let mut cursor = Offset::ZERO;
+        while cursor < log.next() {
+            reader.prepare(cursor, &mut Deflater::default());
+            let (Next::Frames(run), Next::Frames(text)) = (reader.read(cursor, 1), canonical.read(cursor, 1)) else {
+                panic!("there is more at {cursor}")
+            };
+            let (opcode, message) = lapwing_wire::frame::parts(run.bytes());
+            let entry = text.entries()[0];
+            let value = &text.bytes()[entry.value_begin as usize..entry.value_end as usize];
+            match Array::parse(message) {
+                Ok(array) => {
+                    let mut back = Vec::new();
+                    array.write_value(&mut back);
+                    assert_eq!((back.as_slice(), array.offset, array.number), (value, cursor, 7));
+                    assert_eq!((opcode, array.topic), (Opcode::Binary, "t"));
+                    assert!(cursor.get() >= 200 || cursor.get() % 5 > 1, "{cursor}");
+                }
+                Err(_) => {
+                    assert_eq!(run.bytes(), text.bytes());
+                    assert!(cursor.get() == 201 || cursor.get() % 5 < 2, "{cursor}");
+                }
+            }
+            cursor = cursor.next();
         }
     }
 }

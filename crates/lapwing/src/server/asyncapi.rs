@@ -77,6 +77,7 @@ fn stream(name: &str) -> Value {
             "properties": {
                 "topics": {"type": "string", "const": name},
                 "from": {"type": "string", "default": "latest"},
+                "encoding": {"enum": ["json", "binary"], "default": "json"},
                 "name": {"type": "string", "minLength": 1, "maxLength": 64},
             },
         }}},

@@ -34,7 +34,7 @@ use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::bell::Bell;
 use crate::reason::reason;
-use crate::session::{Cursor, Mode, Session};
+use crate::session::{Mode, Session};
 use crate::socket::Socket;
 
 /// The thread's own side.
@@ -219,6 +219,7 @@ impl Delivery {
             label,
             address,
             mode,
+            encoding,
             compression,
             deflation,
             grants,
@@ -233,11 +234,11 @@ impl Delivery {
         let limits = &self.around.common.limits;
         let cursors = grants
             .iter()
-            .map(|(topic, grant)| Cursor::new(topic.0, grant))
+            .map(|(topic, grant)| self.around.common.topics.get(*topic).cursor(grant, encoding))
             .collect();
         let entry = self.connections.vacant_entry();
         let key = entry.key();
-        let session = Session::new(mode, compression, cursors);
+        let session = Session::new(mode, compression, cursors).with_encoding(encoding);
         let mut peer = Peer::new(label, address, session, Key::new(key), watches, limits, self.around.now);
         if mode == Mode::Echo {
             peer.echo_messages(Echo::new(deflation));
@@ -253,10 +254,10 @@ impl Delivery {
             self.poll
                 .registry()
                 .register(socket.stream(), Token(key), Interest::READABLE | Interest::WRITABLE);
-        let view = peer.session.view();
         self.around.common.counts.on_came(mode);
         entry.insert(Connection::new(peer, socket, leftover, compression, limits, seat));
         for (topic, grant) in &grants {
+            let view = self.connections[key].peer.session.view(topic.0);
             self.around.feeds.follow(*topic, view, Key::new(key));
             self.connections[key]
                 .peer
@@ -381,7 +382,7 @@ impl Delivery {
 
     /// Has something brought from a file; meanwhile the connection goes on with its other topics.
     fn load(&mut self, key: usize, topic: TopicId, offset: Offset) {
-        let view = self.connections[key].peer.session.view();
+        let view = self.connections[key].peer.session.view(topic.0);
         let wanted = Wanted {
             key,
             topic,
@@ -445,9 +446,8 @@ impl Delivery {
         let mut connection = self.connections.remove(key);
         self.around.feeds.settle(Key::new(key));
         for cursor in connection.peer.session.cursors() {
-            self.around
-                .feeds
-                .unfollow(TopicId(cursor.topic), connection.peer.session.view(), Key::new(key));
+            let view = connection.peer.session.view(cursor.topic);
+            self.around.feeds.unfollow(TopicId(cursor.topic), view, Key::new(key));
         }
         self.around.common.counts.on_gone(connection.peer.session.mode());
         connection

@@ -40,7 +40,7 @@ use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::Grant;
 use crate::log::hold::Pin as Hold;
-use crate::log::reader::{Fetched, fetch};
+use crate::log::reader::{Fetched, View, fetch};
 use crate::session::{Cursor, Mode, Next, Session};
 use crate::socket::{Held, RestsFull};
 
@@ -288,13 +288,18 @@ impl Stream {
                 }
             }
             Answer::Reset => {
-                sse::write_event("reset", Some(at(grant.from)), &subscribed(topic, grant), &mut self.own);
+                sse::write_event(
+                    "reset",
+                    Some(at(grant.from)),
+                    &subscribed(topic, grant, View::Events),
+                    &mut self.own,
+                );
             }
             Answer::Diverged => {
                 sse::write_event(
                     "diverged",
                     Some(at(grant.from)),
-                    &subscribed(topic, grant),
+                    &subscribed(topic, grant, View::Events),
                     &mut self.own,
                 );
             }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use lapwing_wire::array::ArrayWriter;
 use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::{ClientMessage, GapReason, ServerMessage, Subscribe, Subscribed, Welcome};
 use lapwing_wire::decoder::{Deflated, Event as Frame};
@@ -37,6 +38,7 @@ use super::worker::{Share, Stop};
 use crate::clock::Now;
 use crate::config::Limits;
 use crate::log::Grant;
+use crate::log::reader::View;
 use crate::reason::reason;
 use crate::session::{Missed, Mode, Readers, Session};
 use crate::socket::Socket;
@@ -148,7 +150,8 @@ impl Peer {
         }));
         for (id, grant) in grants {
             let topic = common.topics.get(*id);
-            self.session.say(&subscribed(topic, grant));
+            let view = self.session.view(id.0);
+            self.session.say(&subscribed(topic, grant, view));
         }
     }
 
@@ -187,7 +190,7 @@ impl Peer {
             .filter_map(|c| Some((common.topics.get(TopicId(c.topic)).name().clone(), c.last()?)));
         let (mut behind, mut gone) = (Tally::default(), Tally::default());
         for cursor in self.session.cursors() {
-            let log = feeds.log(cursor.topic, self.session.view());
+            let log = feeds.log(cursor.topic, self.session.view(cursor.topic));
             behind.add(log.topic(), log.next().since(cursor.offset));
             gone.add(log.topic(), log.first().since(cursor.offset));
         }
@@ -408,8 +411,9 @@ impl Peer {
             Ok(ClientMessage::Subscribe(wish)) => self.on_subscribe(wish, Now::read(), common, feeds, passes),
             Ok(ClientMessage::Auth { token }) => self.on_auth(&token, common, passes),
             Ok(ClientMessage::Unsubscribe { topic }) => match common.topics.find(&topic) {
-                Some(found) if self.session.unfollow(found.id.0) => {
-                    feeds.unfollow(found.id, self.session.view(), self.key);
+                Some(found) if self.session.cursor(found.id.0).is_some() => {
+                    feeds.unfollow(found.id, self.session.view(found.id.0), self.key);
+                    self.session.unfollow(found.id.0);
                     if let Some(notes) = &mut self.notes {
                         notes.reporters.retain(|reporter| reporter.topic != found.id);
                     }
@@ -501,11 +505,17 @@ impl Peer {
         for topic in topics {
             let (grant, pin) = topic.log.grant_pinned(start, Now::read());
             pin.into_iter().for_each(|pin| feeds.keep(topic.id, pin));
-            self.session.follow(topic.id.0, &grant);
+            let encoding = wish.encoding.unwrap_or(self.session.encoding());
+            let before = self.session.view(topic.id.0);
+            self.session.follow(topic.cursor(&grant, encoding));
+            let view = self.session.view(topic.id.0);
+            if view != before {
+                feeds.unfollow(topic.id, before, self.key);
+            }
             let (session, from) = (self.label.session(), grant.from.get());
             tracing::debug!(target: SESSION, session, topic = topic.name().as_str(), from, "subscribed");
-            feeds.follow(topic.id, self.session.view(), self.key);
-            self.session.say(&subscribed(topic, &grant));
+            feeds.follow(topic.id, view, self.key);
+            self.session.say(&subscribed(topic, &grant, view));
             if grant.missing_from.is_some() {
                 self.tell_joined(common, feeds, passes);
             }
@@ -747,7 +757,10 @@ impl Peer {
             TopicRow {
                 topic: common.topics.get(TopicId(cursor.topic)).name().clone(),
                 next: cursor.offset,
-                lag: feeds.log(cursor.topic, self.session.view()).next().since(cursor.offset),
+                lag: feeds
+                    .log(cursor.topic, self.session.view(cursor.topic))
+                    .next()
+                    .since(cursor.offset),
                 report: reporter.and_then(ReportRow::of),
             }
         });
@@ -843,7 +856,7 @@ fn sight(topic: &Topic, report: &Report, session: &Session, common: &Common, fee
     let instants = |before| memory.instants(before, report.last);
     let spanned = report.first.previous().and_then(instants);
     let sent = session.cursor(topic.id.0).map_or(Offset::ZERO, |cursor| cursor.offset);
-    let waiting = feeds.log(topic.id.0, session.view()).next().since(sent);
+    let waiting = feeds.log(topic.id.0, session.view(topic.id.0)).next().since(sent);
     // What is not in memory any more was made long ago.
     let waited = || match memory.instants(sent, sent) {
         Some((made, _)) => Duration::from_nanos(Now::read().mono.saturating_sub(made)),
@@ -865,8 +878,9 @@ fn sight(topic: &Topic, report: &Report, session: &Session, common: &Common, fee
     }
 }
 
-/// What is said of a place that was granted.
-pub fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
+/// What is said of a place that was granted, to one who reads this view of the topic.
+pub fn subscribed(topic: &Topic, grant: &Grant, view: View) -> ServerMessage {
+    let arrays = topic.log.arrays().filter(|_| view == View::Arrays);
     ServerMessage::Subscribed(Subscribed {
         topic: topic.name().clone(),
         epoch: topic.log.epoch(),
@@ -878,6 +892,8 @@ pub fn subscribed(topic: &Topic, grant: &Grant) -> ServerMessage {
         answer: grant.answer,
         missing_from: grant.missing_from,
         diverged_at: grant.diverged_at,
+        number: arrays.map(ArrayWriter::number),
+        dtype: arrays.map(ArrayWriter::dtype),
     })
 }
 

@@ -102,6 +102,7 @@ pub async fn answer(front: &Front, mut request: Request<()>) -> Answer {
             label,
             address,
             mode,
+            encoding: query.encoding,
             compression,
             deflation,
             grants,
@@ -266,10 +267,10 @@ pub fn no_place(common: &Common, full: &NoPlace) -> Box<Answer> {
 }
 
 fn mode(query: &StreamQuery, subprotocol: bool) -> Result<Mode, Box<Answer>> {
-    if query.encoding == Encoding::Binary {
+    if (query.encoding, query.envelope) == (Encoding::Binary, Envelope::Off) {
         return refuse(
             StatusCode::BAD_REQUEST,
-            "encoding=binary is not there in this version; leave it out for JSON",
+            "envelope=off leaves out what encoding=binary needs, the header that says what an array is; leave one of them out",
         );
     }
     match (query.envelope, subprotocol) {

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use lapwing_wire::array::ArrayWriter;
+use lapwing_wire::query::Encoding;
 use lapwing_wire::topic::TopicName;
 use tokio::sync::Notify;
 
 use super::reporter::Crowd;
-use crate::log::Log;
+use crate::log::{Grant, Log};
+use crate::session::Cursor;
 use crate::source::spec::{Feed, TopicSpec};
 
 /// A topic's place in the list: what a session's cursor names.
@@ -37,6 +40,16 @@ impl Topic {
         &self.config.name
     }
 
+    /// A cursor where it was granted, with its arrays in this form.
+    #[must_use]
+    pub fn cursor(&self, grant: &Grant, encoding: Encoding) -> Cursor {
+        let cursor = Cursor::new(self.id.0, grant);
+        match encoding {
+            Encoding::Binary if self.log.arrays().is_some() => cursor.with_arrays(),
+            Encoding::Binary | Encoding::Json => cursor,
+        }
+    }
+
     /// Whether publishers fill it.
     #[must_use]
     pub fn takes_pushes(&self) -> bool {
@@ -52,13 +65,19 @@ impl Topics {
     #[must_use]
     pub fn new(mut topics: Vec<(TopicSpec, Arc<Log>)>, own: Vec<(TopicSpec, Arc<Log>)>) -> Self {
         topics.extend(own);
-        let topic = |(at, (config, log)): (usize, (TopicSpec, Arc<Log>))| Topic {
-            id: TopicId(u32::try_from(at).expect("the number of topics is bounded")),
-            log,
-            missed: AtomicU64::new(0),
-            crowd: Arc::default(),
-            published: Notify::new(),
-            config,
+        let topic = |(at, (config, log)): (usize, (TopicSpec, Arc<Log>))| {
+            let number = u32::try_from(at).expect("the number of topics is bounded");
+            if let Some(dtype) = config.source.dtype {
+                log.on_arrays(ArrayWriter::new(config.name.clone(), number, dtype));
+            }
+            Topic {
+                id: TopicId(number),
+                log,
+                missed: AtomicU64::new(0),
+                crowd: Arc::default(),
+                published: Notify::new(),
+                config,
+            }
         };
         Self(topics.into_iter().enumerate().map(topic).collect())
     }

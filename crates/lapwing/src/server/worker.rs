@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lapwing_wire::close::CloseCode;
 use lapwing_wire::extension::{Compression, Deflation};
+use lapwing_wire::query::Encoding;
 use mio::{Poll, Waker};
 
 use super::access::pass::Pass;
@@ -80,6 +81,8 @@ pub struct Arrival {
     pub address: std::net::SocketAddr,
     /// How it wants its messages.
     pub mode: Mode,
+    /// The form of arrays.
+    pub encoding: Encoding,
     /// Whether messages may be compressed.
     pub compression: Compression,
     /// How, where that is this connection's own affair.

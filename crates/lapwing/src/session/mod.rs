@@ -9,6 +9,7 @@ use lapwing_wire::close::CloseCode;
 use lapwing_wire::control::{Gap, GapReason, ServerMessage};
 use lapwing_wire::extension::Compression;
 use lapwing_wire::position::Offset;
+use lapwing_wire::query::Encoding;
 use lapwing_wire::topic::TopicName;
 use smallvec::SmallVec;
 
@@ -74,6 +75,8 @@ pub struct Cursor {
     loading: bool,
     /// The generation of the log in which it was granted.
     generation: u16,
+    /// It reads arrays as binary frames.
+    arrays: bool,
 }
 
 impl Cursor {
@@ -87,7 +90,20 @@ impl Cursor {
             held_up: false,
             loading: false,
             generation: grant.generation,
+            arrays: false,
         }
+    }
+
+    /// The same cursor, which reads arrays as binary frames.
+    #[must_use]
+    pub fn with_arrays(self) -> Self {
+        Self { arrays: true, ..self }
+    }
+
+    /// The view that it reads in a session that reads `text` where no array is wanted.
+    #[must_use]
+    fn view(&self, text: View) -> View {
+        if self.arrays { View::Arrays } else { text }
     }
 
     /// Whether the log that this reader reads has begun anew since it was granted.
@@ -154,7 +170,9 @@ pub struct Missed {
 /// One subscriber.
 pub struct Session {
     mode: Mode,
-    view: View,
+    /// The view of its logs that it reads, where that is not arrays.
+    text: View,
+    encoding: Encoding,
     /// The cursor whose turn it is: topics take turns, so that a busy one does not starve a quiet one.
     turn: u16,
     /// Most sessions follow one topic, and tens of thousands of them are to be cheap.
@@ -172,7 +190,8 @@ impl Session {
     pub fn new(mode: Mode, compression: Compression, cursors: Vec<Cursor>) -> Self {
         Self {
             mode,
-            view: mode.view(compression),
+            text: mode.view(compression),
+            encoding: Encoding::Json,
             turn: 0,
             cursors: cursors.into_iter().collect(),
             control: Control::default(),
@@ -181,16 +200,28 @@ impl Session {
         }
     }
 
+    /// The same session, with this form of arrays where nothing else is asked.
+    #[must_use]
+    pub fn with_encoding(self, encoding: Encoding) -> Self {
+        Self { encoding, ..self }
+    }
+
+    /// The form of arrays where nothing else is asked.
+    #[must_use]
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
     /// How the client wants its messages.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// The view of its logs that it reads.
+    /// The view that it reads of a topic.
     #[must_use]
-    pub fn view(&self) -> View {
-        self.view
+    pub fn view(&self, topic: u32) -> View {
+        self.cursor(topic).map_or(self.text, |cursor| cursor.view(self.text))
     }
 
     /// Its cursors.
@@ -205,14 +236,15 @@ impl Session {
         self.cursors.iter().find(|cursor| cursor.topic == topic)
     }
 
-    /// Follows a topic from where it was granted; one that is followed already goes on there.
-    pub fn follow(&mut self, topic: u32, grant: &Grant) {
-        match self.cursors.iter_mut().find(|cursor| cursor.topic == topic) {
+    /// Follows a topic at a cursor; one that is followed already goes on there.
+    pub fn follow(&mut self, new: Cursor) {
+        match self.cursors.iter_mut().find(|cursor| cursor.topic == new.topic) {
             Some(cursor) => {
-                cursor.offset = grant.from;
-                cursor.generation = grant.generation;
+                cursor.offset = new.offset;
+                cursor.generation = new.generation;
+                cursor.arrays = new.arrays;
             }
-            None => self.cursors.push(Cursor::new(topic, grant)),
+            None => self.cursors.push(new),
         }
     }
 
@@ -230,8 +262,8 @@ impl Session {
             Due::Frames(frames) => Next::Control(frames),
             Due::Closed => Next::Closed,
             Due::Nothing => {
-                prepare(self.view, &self.cursors, readers);
-                next_of_log(self.view, &mut self.cursors, self.turn, readers, bytes_max)
+                prepare(self.text, &self.cursors, readers);
+                next_of_log(self.text, &mut self.cursors, self.turn, readers, bytes_max)
             }
         }
     }
@@ -244,7 +276,7 @@ impl Session {
 
     /// Makes the frames that [`Session::frames`] will give, in a view that the log does not hold.
     pub fn prepare(&self, readers: &mut impl Readers) {
-        prepare(self.view, &self.cursors, readers);
+        prepare(self.text, &self.cursors, readers);
     }
 
     /// The frames that [`Session::next`] would give, and of which cursor, when it would give frames of the log and nothing has to be
@@ -260,7 +292,7 @@ impl Session {
         for step in 0..self.cursors.len() {
             let nth = (usize::from(self.turn) + step) % self.cursors.len();
             let cursor = &self.cursors[nth];
-            if cursor.held_up || cursor.is_superseded(readers.reader(cursor.topic, self.view)) {
+            if cursor.held_up || cursor.is_superseded(readers.reader(cursor.topic, cursor.view(self.text))) {
                 return None;
             }
             match self.read(cursor, readers, bytes_max) {
@@ -273,7 +305,7 @@ impl Session {
     }
 
     fn read<'r>(&self, cursor: &Cursor, readers: &'r impl Readers, bytes_max: usize) -> Read<'r> {
-        let reader = readers.reader(cursor.topic, self.view);
+        let reader = readers.reader(cursor.topic, cursor.view(self.text));
         reader.read(cursor.offset, bytes_max)
     }
 
@@ -281,7 +313,7 @@ impl Session {
     #[must_use]
     pub fn has_more(&self, readers: &impl Readers) -> bool {
         let more = |cursor: &Cursor| {
-            let log = readers.log(cursor.topic, self.view);
+            let log = readers.log(cursor.topic, cursor.view(self.text));
             cursor.offset < log.next() || log.has_ended() || cursor.generation != log.generation()
         };
         !self.control.is_empty() || self.cursors.iter().any(more)
@@ -292,7 +324,7 @@ impl Session {
     #[must_use]
     pub fn overtaken(&self, readers: &impl Readers) -> Option<Missed> {
         self.cursors.iter().enumerate().find_map(|(nth, cursor)| {
-            let log = readers.log(cursor.topic, self.view);
+            let log = readers.log(cursor.topic, cursor.view(self.text));
             let range = cursor.offset..log.let_go();
             let reason = GapReason::Retention;
             (log.on_lag() == OnLag::Close && !range.is_empty()).then_some(Missed { nth, range, reason })
@@ -403,15 +435,21 @@ impl Session {
     pub fn waiting(&self, readers: &impl Readers) -> u64 {
         self.cursors
             .iter()
-            .map(|cursor| readers.log(cursor.topic, self.view).next().since(cursor.offset))
+            .map(|cursor| {
+                readers
+                    .log(cursor.topic, cursor.view(self.text))
+                    .next()
+                    .since(cursor.offset)
+            })
             .sum()
     }
 }
 
 /// Has what lies at these cursors made, in a view that the log does not hold.
-fn prepare(view: View, cursors: &[Cursor], readers: &mut impl Readers) {
-    if view != View::Canonical {
-        for cursor in cursors {
+fn prepare(text: View, cursors: &[Cursor], readers: &mut impl Readers) {
+    for cursor in cursors {
+        let view = cursor.view(text);
+        if view != View::Canonical {
             readers.prepare(cursor.topic, view, cursor.offset);
         }
     }
@@ -419,7 +457,7 @@ fn prepare(view: View, cursors: &[Cursor], readers: &mut impl Readers) {
 
 /// What the cursors' logs have, beginning with the cursor whose turn it is.
 fn next_of_log<'s, 'r>(
-    view: View,
+    text: View,
     cursors: &mut [Cursor],
     turn: u16,
     readers: &'r impl Readers,
@@ -430,7 +468,7 @@ fn next_of_log<'s, 'r>(
     for step in 0..cursors.len() {
         let nth = (usize::from(turn) + step) % cursors.len();
         let cursor = &mut cursors[nth];
-        let reader = readers.reader(cursor.topic, view);
+        let reader = readers.reader(cursor.topic, cursor.view(text));
         if cursor.is_superseded(reader) {
             return Next::Superseded(nth);
         }

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+pub use lapwing_wire::dtype::Dtype;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use thiserror::Error;
@@ -398,95 +399,6 @@ pub enum ShapeError {
         /// How many lengths were given.
         axes: usize,
     },
-}
-
-/// The type of an element, called as NumPy calls it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Dtype {
-    Int8,
-    Int16,
-    Int32,
-    #[default]
-    Int64,
-    Uint8,
-    Uint16,
-    Uint32,
-    Uint64,
-    Float32,
-    Float64,
-}
-
-impl Dtype {
-    /// Every type, in the order in which they are listed to people.
-    pub const ALL: [Self; 10] = [
-        Self::Int8,
-        Self::Int16,
-        Self::Int32,
-        Self::Int64,
-        Self::Uint8,
-        Self::Uint16,
-        Self::Uint32,
-        Self::Uint64,
-        Self::Float32,
-        Self::Float64,
-    ];
-
-    /// The name that people type.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Int8 => "int8",
-            Self::Int16 => "int16",
-            Self::Int32 => "int32",
-            Self::Int64 => "int64",
-            Self::Uint8 => "uint8",
-            Self::Uint16 => "uint16",
-            Self::Uint32 => "uint32",
-            Self::Uint64 => "uint64",
-            Self::Float32 => "float32",
-            Self::Float64 => "float64",
-        }
-    }
-
-    /// The smallest and the largest integer of the type; nothing for floats.
-    #[must_use]
-    pub fn bounds(self) -> Option<(i128, i128)> {
-        match self {
-            Self::Int8 => Some((i8::MIN.into(), i8::MAX.into())),
-            Self::Int16 => Some((i16::MIN.into(), i16::MAX.into())),
-            Self::Int32 => Some((i32::MIN.into(), i32::MAX.into())),
-            Self::Int64 => Some((i64::MIN.into(), i64::MAX.into())),
-            Self::Uint8 => Some((u8::MIN.into(), u8::MAX.into())),
-            Self::Uint16 => Some((u16::MIN.into(), u16::MAX.into())),
-            Self::Uint32 => Some((u32::MIN.into(), u32::MAX.into())),
-            Self::Uint64 => Some((u64::MIN.into(), u64::MAX.into())),
-            Self::Float32 | Self::Float64 => None,
-        }
-    }
-}
-
-impl fmt::Display for Dtype {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Dtype {
-    type Err = DtypeError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = Self::ALL.into_iter().find(|dtype| dtype.as_str() == text);
-        known.ok_or_else(|| DtypeError { found: text.into() })
-    }
-}
-
-/// A text that names no element type.
-#[derive(Debug, Error, Clone, PartialEq, Eq)]
-#[error("unknown dtype {found:?}; dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64")]
-pub struct DtypeError {
-    /// What was typed.
-    pub found: String,
 }
 
 /// The integers from `low` on, `span` of them; a span of 0 stands for 2^64.

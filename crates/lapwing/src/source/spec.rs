@@ -31,6 +31,8 @@ pub struct SourceSpec {
     pub text: String,
     /// Where messages come from.
     pub feed: Feed,
+    /// Of what type the elements are, where messages are arrays.
+    pub dtype: Option<Dtype>,
     /// How fast, when it is held to a pace.
     pub pace: Option<Pace>,
     /// What is kept.
@@ -207,6 +209,7 @@ impl TopicSpec {
             source: SourceSpec {
                 text: "own".to_owned(),
                 feed: Feed::Own,
+                dtype: None,
                 pace: None,
                 keep: Keep::default(),
                 on_lag: OnLag::default(),
@@ -248,6 +251,7 @@ fn parse_source(text: &str) -> Result<SourceSpec, Wrong> {
     let pace = parse_pace(&feed, &mut settings)?;
     let spec = SourceSpec {
         text: text.to_owned(),
+        dtype: parse_dtype(&feed, &mut settings)?,
         pace,
         keep: Keep {
             level: settings.take("durability", None, |value| parse_level(value).map(Some))?,
@@ -378,6 +382,17 @@ fn parse_arrays(settings: &mut Settings<'_>) -> Result<ArraySpec, Wrong> {
             "as in NumPy's integers(low, high, shape, dtype): high itself is left out",
         )
     })
+}
+
+/// What arrays are made of is a setting of theirs; of messages from elsewhere it says that they are arrays.
+fn parse_dtype(feed: &Feed, settings: &mut Settings<'_>) -> Result<Option<Dtype>, Wrong> {
+    match feed {
+        Feed::Arrays(spec) => Ok(Some(spec.dtype())),
+        Feed::Users(_) | Feed::Own => Ok(None),
+        Feed::Stdin | Feed::Tail(..) | Feed::Replay(..) | Feed::Exec(..) | Feed::Push => {
+            settings.take("dtype", None, |value| value.parse().map(Some).map_err(in_words))
+        }
+    }
 }
 
 /// `every` and `burst`, or `rate`; generators have a pace of their own without them, other sources none.
@@ -626,6 +641,32 @@ mod tests {
         assert_eq!(
             source("stdin?rate=1000/s").pace,
             Some(Pace::every(Duration::from_millis(1), 1))
+        );
+    }
+
+    #[test]
+    fn messages_from_elsewhere_may_be_arrays() {
+        assert_eq!(source("arrays").dtype, Some(Dtype::Int64));
+        assert_eq!(source("arrays?dtype=uint8").dtype, Some(Dtype::Uint8));
+        for from in ["push", "stdin", "file:a.ndjson", "exec:seq 5"] {
+            assert_eq!(source(from).dtype, None, "{from}");
+            assert_eq!(
+                source(&format!("{from}?dtype=float32")).dtype,
+                Some(Dtype::Float32),
+                "{from}"
+            );
+        }
+        assert_eq!(source("file:a.ndjson?speed=max&dtype=int8").dtype, Some(Dtype::Int8));
+        assert_eq!(source("users").dtype, None);
+        check_wrong(
+            "x=push?dtype=float16",
+            "dtype=float16 is wrong: unknown dtype \"float16\"; dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float32, float64 in --topic x=push?dtype=float16",
+            "see lapwing serve --help for the settings of each source",
+        );
+        check_wrong(
+            "x=users?dtype=int8",
+            "dtype= means nothing for the source \"users\" in --topic x=users?dtype=int8",
+            "leave it out",
         );
     }
 

@@ -10,6 +10,7 @@
 
 mod abuse;
 mod access;
+mod arrays;
 mod batches;
 mod bearers;
 mod causes;

@@ -308,6 +308,8 @@ pub fn granted(name: &str, epoch: u128, next: u64) -> Subscribed {
         answer: Answer::Ok,
         missing_from: None,
         diverged_at: None,
+        number: None,
+        dtype: None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod feed;
 mod program;
 
+mod arrays;
 mod checkpoint;
 mod clock;
 mod compression;

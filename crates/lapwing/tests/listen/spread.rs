@@ -16,6 +16,7 @@ use lapwing::recording::marks::Marks;
 use lapwing_wire::control::SUBPROTOCOL;
 use lapwing_wire::decoder::DecoderLimits;
 use lapwing_wire::extension::Compression;
+use lapwing_wire::query::Encoding;
 use lapwing_wire::start::Start;
 use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +82,7 @@ fn options(urls: &[&str]) -> Options {
     Options {
         dials: urls.iter().map(dial).collect(),
         topics: None,
+        encoding: Encoding::Json,
         start: Start::Latest,
         resume: Marks::default(),
         block: NonZeroU64::new(5).expect("not zero"),

@@ -35,6 +35,27 @@ fn a_server_is_loaded_and_each_client_is_proven_to_have_everything() {
 }
 
 #[test]
+fn arrays_as_binary_frames_are_messages_like_others() {
+    let server = Server::start(&[
+        "--topic",
+        "users=users?rate=50/s",
+        "--topic",
+        "arrays=arrays?rate=50/s&shape=1000",
+    ]);
+    let found = bench(&server.url, 0, &["--clients", "5", "--encoding", "binary"]);
+    assert_eq!(
+        (&found["verdict"], &found["foreign_frames"]),
+        (&"proven".into(), &0.into()),
+        "{found:#}"
+    );
+    let latencies = found["latency"]["count"].as_u64().expect("a count");
+    assert!(found["messages"] == latencies && latencies > 0, "{found:#}");
+    let (bytes, messages) = (found["bytes"].as_u64(), found["messages"].as_u64());
+    // A thousand integers below 100 have 2,900 bytes of text.
+    assert!(bytes > messages.map(|messages| messages * 3500), "{found:#}");
+}
+
+#[test]
 fn a_server_that_asks_for_a_token_is_loaded_with_one() {
     let folder = tempfile::tempdir().expect("a directory");
     let file = |name: &str, text: &str| {

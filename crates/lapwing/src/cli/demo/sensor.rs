@@ -11,6 +11,7 @@ use lapwing_wire::control::SUBPROTOCOL;
 use lapwing_wire::decoder::DecoderLimits;
 use lapwing_wire::extension::Compression;
 use lapwing_wire::name::ClientName;
+use lapwing_wire::query::Encoding;
 use lapwing_wire::start::Start;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +60,7 @@ pub fn start(
             token: TokenSource::Nowhere,
         }],
         topics: None,
+        encoding: Encoding::Json,
         start: Start::Earliest,
         resume: Marks::default(),
         block: NonZeroU64::new(5).expect("five is not zero"),

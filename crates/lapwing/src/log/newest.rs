@@ -1,4 +1,4 @@
-//! Compressed frames of what a log got last, made once for all threads whose clients want them.
+//! Frames of another form of what a log got last, made once for all threads whose clients want them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -6,33 +6,38 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use lapwing_wire::deflate::Deflater;
 use lapwing_wire::position::Offset;
 
-/// What the readers of one view share. It takes memory while there are readers.
+/// What the readers of one view share, with the generation of the log that it is of. It takes memory while there are readers.
 #[derive(Default)]
-pub struct Deflated(Mutex<Weak<Newest>>);
+pub struct Shared(Mutex<(u16, Weak<Newest>)>);
 
-impl Deflated {
-    /// What they share, for a further reader of a log that ends at `next` now. What is below is not compressed.
+impl Shared {
+    /// What they share, for a further reader of this generation of a log that ends at `next` now. What is below is old.
+    ///
+    /// In another generation other messages have the same offsets; whoever still reads an earlier one shares no more.
     #[must_use]
-    pub fn join(&self, next: Offset) -> Arc<Newest> {
-        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.upgrade().unwrap_or_else(|| {
+    pub fn join(&self, generation: u16, next: Offset) -> Arc<Newest> {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of, newest) = &*shared;
+        let known = newest.upgrade().filter(|_| *of == generation);
+        known.unwrap_or_else(|| {
             let made = Arc::new(Newest::new(next));
-            *newest = Arc::downgrade(&made);
+            *shared = (generation, Arc::downgrade(&made));
             made
         })
     }
 }
 
-/// The newest frames that were compressed.
+/// The newest frames that were made.
 ///
 /// A message is compressed when the first thread reads it, and never again: whoever comes so late that it is no longer here
-/// gets it as the log holds it. So the work is bounded by what the log takes, whatever its readers do.
+/// gets it as the log holds it. So the work is bounded by what the log takes, whatever its readers do. An array that is old is made
+/// again, which takes about as long as to send it as it is.
 pub struct Newest(Mutex<Frames>);
 
 struct Frames {
-    /// Everything below was tried.
+    /// Everything below was looked at.
     end: Offset,
-    /// What got shorter, by rising offset.
+    /// What was made, by rising offset.
     frames: VecDeque<(Offset, Box<[u8]>)>,
     bytes: usize,
 }
@@ -64,6 +69,25 @@ impl Newest {
         }
         frames.end = frames.end.max(offset.next());
     }
+
+    /// Appends to `out` what `make` makes of a message: once for all threads while it is new, and of an old one each time.
+    pub fn push_made(&self, offset: Offset, out: &mut Vec<u8>, make: impl FnOnce(&mut Vec<u8>)) {
+        let mut frames = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = frames.find(offset) {
+            return out.extend_from_slice(made);
+        }
+        if offset < frames.end {
+            drop(frames);
+            return make(out);
+        }
+        let begin = out.len();
+        make(out);
+        // One that is longer would leave no room for others.
+        if out.len() - begin <= FRAME_BYTES_MAX {
+            frames.add(offset, &out[begin..]);
+        }
+        frames.end = offset.next();
+    }
 }
 
 impl Frames {
@@ -85,7 +109,7 @@ impl Frames {
 
 /// Little is saved in a shorter frame: an eighth of one of 100 bytes.
 const FRAME_BYTES_MIN: usize = 128;
-/// A longer one would hold up the clients of its thread for more than 20 ms.
+/// To compress a longer one would hold up the clients of its thread for more than 20 ms.
 const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Of one view of a topic: threads are a few messages apart, and a client on a slow line some more.
 const NEWEST_BYTES_MAX: usize = 1 << 20;
@@ -117,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_message_is_compressed_once_for_all_threads() {
-        let newest = Deflated::default().join(Offset::new(5));
+        let newest = Shared::default().join(0, Offset::new(5));
         let first = push(&newest, 5, &frame('a', 500));
         assert!(is_deflated(&first) && first.len() < 50);
         // Another thread is given the same bytes, whatever it would have compressed.
@@ -126,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_is_short_or_long_or_gets_no_shorter_goes_as_it_is() {
-        let newest = Deflated::default().join(Offset::ZERO);
+        let newest = Shared::default().join(0, Offset::ZERO);
         let noise: Vec<u8> = (0..200_u8).map(|n| n.wrapping_mul(77)).collect();
         let mut random = Vec::new();
         frame::write_frame(&mut random, Opcode::Binary, &noise, None);
@@ -139,21 +163,60 @@ mod tests {
 
     #[test]
     fn history_goes_as_it_is_and_is_compressed_by_nobody() {
-        let deflated = Deflated::default();
-        let newest = deflated.join(Offset::new(100));
+        let deflated = Shared::default();
+        let newest = deflated.join(0, Offset::new(100));
         let old = frame('a', 500);
         assert_eq!(push(&newest, 99, &old), old);
         assert!(is_deflated(&push(&newest, 110, &old)));
         assert_eq!(push(&newest, 105, &old), old, "jumped over");
         // The next reader of the view shares it; one that comes when all are gone begins at the end again.
-        assert!(is_deflated(&push(&deflated.join(Offset::new(111)), 110, &old)));
+        assert!(is_deflated(&push(&deflated.join(0, Offset::new(111)), 110, &old)));
         drop(newest);
-        assert_eq!(push(&deflated.join(Offset::new(111)), 110, &old), old);
+        assert_eq!(push(&deflated.join(0, Offset::new(111)), 110, &old), old);
+    }
+
+    #[test]
+    fn what_is_made_is_made_once_while_it_is_new_and_of_old_messages_each_time() {
+        let newest = Shared::default().join(0, Offset::new(5));
+        let made = std::cell::Cell::new(0);
+        let push = |offset, bytes| {
+            let mut out = b"before".to_vec();
+            newest.push_made(Offset::new(offset), &mut out, |out| {
+                made.set(made.get() + 1);
+                out.resize(out.len() + bytes, made.get());
+            });
+            out.split_off(6)
+        };
+        assert_eq!(
+            (push(5, 3), push(7, 3), push(5, 3)),
+            (vec![1; 3], vec![2; 3], vec![1; 3])
+        );
+        // Jumped over, or there before anybody came.
+        assert_eq!((push(6, 1), push(6, 1), push(4, 1)), (vec![3], vec![4], vec![5]));
+        assert_eq!((push(8, FRAME_BYTES_MAX)[0], push(8, FRAME_BYTES_MAX)[0]), (6, 6));
+        assert_eq!(
+            (push(9, FRAME_BYTES_MAX + 1)[0], push(9, FRAME_BYTES_MAX + 1)[0]),
+            (7, 8)
+        );
+    }
+
+    #[test]
+    fn messages_of_another_generation_are_others() {
+        let shared = Shared::default();
+        let before = shared.join(0, Offset::new(5));
+        let first = push(&before, 5, &frame('a', 500));
+        let after = shared.join(1, Offset::new(5));
+        assert_ne!(push(&after, 5, &frame('b', 500)), first);
+        // Who comes later shares with those of its own.
+        assert_eq!(
+            push(&shared.join(1, Offset::new(9)), 5, &frame('a', 500)),
+            push(&after, 5, &frame('b', 500))
+        );
     }
 
     #[test]
     fn a_megabyte_is_held() {
-        let newest = Deflated::default().join(Offset::ZERO);
+        let newest = Shared::default().join(0, Offset::ZERO);
         let digits: String = (0..60_000)
             .map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 7).to_string())
             .collect();
