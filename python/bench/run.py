@@ -11,6 +11,7 @@ its own; its CPU is that of all its threads. Rounds go through all clients in tu
 
 import asyncio
 import base64
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -33,7 +34,8 @@ sys.path.insert(0, os.fspath(pathlib.Path(__file__).parents[2] / "examples"))
 from binary import decode  # noqa: E402
 
 MESSAGES, BLOCK = 1_000_000, 1000
-ARRAYS, ARRAY_BYTES, ARRAY_BLOCK = 1024, 1 << 20, 16
+#: Of each kind of array: what it is called, its bytes, how many there are, how many make a block.
+LARGE, SMALL = ("1 MiB", 1 << 20, 1024, 16), ("800 bytes", 800, 200_000, 1000)
 #: The baseline is slower, and gets as many messages as fill a second or so.
 BASELINE_MESSAGES = 200_000
 
@@ -103,29 +105,32 @@ def websockets_objects(url):
         return sum("text" in json.loads(feed.recv())["data"] for _ in range(BASELINE_MESSAGES))
 
 
-def arrays(url):
+def arrays(kind, url):
+    _, size, most, block = kind
     count = 0
-    feed = lapwing.listen(url, topics=["arrays"], block=ARRAY_BLOCK, count=ARRAYS, report=False)
-    with feed:
+    with lapwing.listen(url, topics=["arrays"], block=block, count=most, report=False) as feed:
         for block in feed:
             array = block.array
-            assert array.shape[1:] == (ARRAY_BYTES // 8,) and array[0, 0] == block.first
+            assert array.shape[1:] == (size // 8,) and array[0, 0] == block.first
             count += len(array)
     return count
 
 
-def websockets_arrays(url):
+def websockets_arrays(kind, url):
+    _, size, most, _ = kind
     with connect(f"{url}/?topics=arrays&encoding=binary", max_size=None, compression=None) as feed:
-        return sum(decode(feed.recv())[3].shape == (ARRAY_BYTES // 8,) for _ in range(ARRAYS))
+        return sum(decode(feed.recv())[3].shape == (size // 8,) for _ in range(most))
 
 
-def websockets_asyncio_arrays(url):
+def websockets_asyncio_arrays(kind, url):
+    _, size, most, _ = kind
+
     async def main():
         async with connect_async(f"{url}/?topics=arrays&encoding=binary", max_size=None, compression=None) as feed:
             count = 0
             async for frame in feed:
-                count += decode(frame)[3].shape == (ARRAY_BYTES // 8,)
-                if count == ARRAYS:
+                count += decode(frame)[3].shape == (size // 8,)
+                if count == most:
                     return count
 
     return asyncio.run(main())
@@ -148,19 +153,22 @@ def measure(client, url):
     return result
 
 
-def feeder():
+def feeder(kind):
     """A server of prepared frames for one client after the other, in a process of its own; gives its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    process = multiprocessing.get_context("fork").Process(target=feed, args=(listener,), daemon=True)
+    process = multiprocessing.get_context("fork").Process(target=feed, args=(listener, *kind[1:3]), daemon=True)
     process.start()
     return f"ws://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def feed(listener):
-    header = b"LWA\x01f8" + bytes([1, 6]) + struct.pack("<II", 0, 48) + bytes(16) + struct.pack("<I", ARRAY_BYTES // 8) + b"arrays"
-    elements = numpy.random.default_rng(1).normal(size=ARRAY_BYTES // 8).tobytes()
+def feed(listener, size, count):
+    header = b"LWA\x01f8" + bytes([1, 6]) + struct.pack("<II", 0, 48) + bytes(16) + struct.pack("<I", size // 8) + b"arrays"
+    elements = numpy.random.default_rng(1).normal(size=size // 8).tobytes()
     message = header.ljust(48, b"\0") + elements
-    frame = bytearray(b"\x82\x7f" + struct.pack(">Q", len(message)) + message)
+    length = struct.pack(">BH", 126, len(message)) if len(message) < 65536 else struct.pack(">BQ", 127, len(message))
+    begin, together = 1 + len(length), max(1, 65536 // size)
+    frame = b"\x82" + length + message
+    frames = bytearray(frame * together)
     control = {
         "type": "welcome", "session": 1, "name": "bench", "server": "bench", "topics": ["arrays"],
         "report_interval_ms": 1000, "heartbeat_ms": 10000,
@@ -189,10 +197,12 @@ def feed(listener):
                     client.sendall(b"\x81\x7e" + struct.pack(">H", len(text)) + text)
                     if said is control:
                         client.recv(65536)
-            for offset in range(ARRAYS):
-                struct.pack_into("<qq", frame, 10 + 16, offset, time.time_ns() // 1000)
-                struct.pack_into("<d", frame, 10 + 48, float(offset))
-                client.sendall(frame)
+            for offset in range(0, count, together):
+                for at in range(together):
+                    place = at * len(frame) + begin
+                    struct.pack_into("<qq", frames, place + 16, offset + at, time.time_ns() // 1000)
+                    struct.pack_into("<d", frames, place + 48, float(offset + at))
+                client.sendall(frames)
             while client.recv(65536):
                 pass
         except OSError:
@@ -232,12 +242,14 @@ def main():
                 ("websockets with asyncio, each as text", websockets_asyncio_text, messages, 0),
                 ("websockets, each as an object", websockets_objects, messages, 0),
             ]
-            prepared = feeder()
-            rows += [
-                ("arrays in blocks", arrays, prepared, ARRAY_BYTES),
-                ("websockets, arrays", websockets_arrays, prepared, ARRAY_BYTES),
-                ("websockets with asyncio, arrays", websockets_asyncio_arrays, prepared, ARRAY_BYTES),
-            ]
+            for kind in (LARGE, SMALL):
+                url = feeder(kind)
+                for name, client in [
+                    ("blocks of arrays", arrays),
+                    ("websockets, arrays", websockets_arrays),
+                    ("websockets with asyncio, arrays", websockets_asyncio_arrays),
+                ]:
+                    rows.append((f"{name} of {kind[0]}", functools.partial(client, kind), url, kind[1]))
             results = {name: [] for name, *_ in rows}
             for _ in range(rounds):
                 for name, client, url, _ in rows:
@@ -245,13 +257,13 @@ def main():
         finally:
             server.terminate()
             server.communicate(timeout=30)
-    print(f"{'':40} {'a CPU second':>28} {'by the clock':>14}")
+    print(f"{'':48} {'a CPU second':>28} {'by the clock':>14}")
     for name, _, _, each in rows:
         scale, unit = (each / 1e9, "GB") if each else (1e-6, "M")
         cpu = sorted(count * scale / cpu for count, _, cpu in results[name])
         clock = statistics.median(count * scale / clock for count, clock, _ in results[name])
         spread = f"{statistics.median(cpu):.2f} {unit} ({cpu[0]:.2f}–{cpu[-1]:.2f})"
-        print(f"{name:40} {spread:>28} {clock:>11.2f} {unit}")
+        print(f"{name:48} {spread:>28} {clock:>11.2f} {unit}")
 
 
 if __name__ == "__main__":

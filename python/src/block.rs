@@ -7,6 +7,7 @@ use lapwing_wire::block::BlockTiming;
 use numpy::IntoPyArray as _;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt as _;
 use pyo3::types::{PyList, PyTuple};
 
 use crate::chunk::{Chunk, Form, Run};
@@ -37,7 +38,10 @@ impl Block {
     }
 
     fn run<'py>(&self, py: Python<'py>, at: usize) -> PyResult<Bound<'py, PyAny>> {
-        let mut held = self.runs[at].lock().unwrap_or_else(PoisonError::into_inner);
+        // Who waits here gives the interpreter to whoever holds it, who needs that to go on.
+        let mut held = self.runs[at]
+            .lock_py_attached(py)
+            .unwrap_or_else(PoisonError::into_inner);
         if let Held::Array(array) = &*held {
             return Ok(array.bind(py).clone());
         }

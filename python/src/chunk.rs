@@ -169,3 +169,65 @@ pub struct Size {
 
 /// 64 MiB: what is expected is not always what comes.
 const AHEAD_BYTES_MAX: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use lapwing_wire::array::ArrayWriter;
+    use lapwing_wire::position::Offset;
+    use lapwing_wire::time::WallTime;
+
+    use super::*;
+
+    fn topic() -> TopicName {
+        TopicName::parse("t").expect("valid")
+    }
+
+    fn frame(value: &str, dtype: Dtype) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let writer = ArrayWriter::new(topic(), 0, dtype);
+        assert!(writer.write(Offset::ZERO, WallTime::from_nanos(0), value.as_bytes(), &mut frame));
+        frame
+    }
+
+    fn push(chunk: &mut Chunk, value: Value<'_>) {
+        let topic = topic();
+        let arrival = Arrival {
+            topic: &topic,
+            offset: Some(Offset::new(chunk.entries.len() as u64)),
+            epoch: None,
+            time: Some("2026-11-21T19:00:00.123456Z"),
+            received: Now::default(),
+            value,
+            bytes: 0,
+        };
+        chunk.push(&arrival, &mut TimeReader::default(), 2);
+    }
+
+    #[test]
+    fn what_each_message_says_is_found_again() {
+        let (small, wide) = (frame("[1,2]", Dtype::Int8), frame("[3,4]", Dtype::Int64));
+        let [small, wide] = [&small, &wide].map(|frame| Array::parse(frame).expect("an array"));
+        let mut chunk = Chunk::new(topic(), None, None);
+        for value in [
+            Value::Json("{}"),
+            Value::Array(&small),
+            Value::Array(&small),
+            Value::Text(""),
+            Value::Array(&wide),
+            Value::Bytes(b"\xff"),
+            Value::Array(&small),
+        ] {
+            push(&mut chunk, value);
+        }
+        let said: Vec<_> = (0..chunk.entries.len()).map(|at| chunk.said(at)).collect();
+        assert_eq!(said, [&b"{}"[..], b"", b"", b"", b"", b"\xff", b""]);
+        let forms: Vec<_> = chunk.entries.iter().map(|entry| entry.form).collect();
+        assert_eq!(forms[2], Form::Array { run: 0, at: 1 });
+        assert_eq!(forms[4], Form::Array { run: 1, at: 0 });
+        assert_eq!(forms[6], Form::Array { run: 2, at: 0 });
+        assert_eq!(chunk.runs[0].elements, Elements::Int8(vec![1, 2, 1, 2]));
+        assert_eq!(chunk.runs[1].elements, Elements::Int64(vec![3, 4]));
+        let bytes = 7 * size_of::<Entry>() + 3 + 4 + 16 + 2;
+        assert_eq!(chunk.memory(), bytes);
+    }
+}

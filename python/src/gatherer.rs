@@ -28,7 +28,7 @@ pub struct Gatherer {
     topics: HashMap<TopicName, Topic>,
     times: TimeReader,
     /// Chunks that found no room.
-    waiting: VecDeque<Chunk>,
+    waiting: VecDeque<Box<Chunk>>,
     watch: Option<Watch>,
     messages: u64,
     began: Now,
@@ -178,6 +178,7 @@ impl Gatherer {
     }
 
     fn hand_over(&mut self, chunk: Chunk) {
+        let chunk = Box::new(chunk);
         if !self.waiting.is_empty() {
             return self.waiting.push_back(chunk);
         }
@@ -320,3 +321,69 @@ const ROOM_WAIT: Duration = Duration::from_millis(150);
 
 /// 1 GiB: what is gathered of one block before anybody sees it.
 const BLOCK_BYTES_MAX: usize = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use lapwing::recording::arrival::Value;
+    use lapwing_wire::block::{BlockTimer, Flags};
+    use lapwing_wire::position::Offset;
+
+    use super::*;
+    use crate::ring::Next;
+
+    /// Tells messages with these offsets as a listener does, and gives the offsets of the chunks that come of it.
+    fn chunks(wish: Wish, offsets: &[u64]) -> Vec<(Vec<u64>, Option<Flags>)> {
+        let topic = TopicName::parse("t").expect("valid");
+        let size = NonZeroU64::new(4).expect("not zero");
+        let ring = Arc::new(Ring::new().expect("a pipe"));
+        let mut gatherer = Gatherer::new(ring.clone(), Arc::new(wish), size, None);
+        let mut timer = BlockTimer::new(size, Offset::ZERO);
+        for offset in offsets {
+            let arrival = Arrival {
+                topic: &topic,
+                offset: Some(Offset::new(*offset)),
+                epoch: None,
+                time: None,
+                received: Now::default(),
+                value: Value::Json("1"),
+                bytes: 1,
+            };
+            let event = Event::Message(&arrival);
+            gatherer.on_event(&event, Now::default()).expect("no end");
+            for timing in timer.on_message(Offset::new(*offset), Duration::ZERO, 1) {
+                let topic = &topic;
+                let event = Event::Block { topic, timing: &timing };
+                gatherer.on_event(&event, Now::default()).expect("no end");
+            }
+        }
+        gatherer.on_pause().expect("no end");
+        let mut found = Vec::new();
+        while let Next::Chunk(chunk) = ring.take() {
+            let offsets = chunk.entries.iter().filter_map(|entry| entry.offset).collect();
+            found.push((offsets, chunk.timing.map(|timing| timing.flags)));
+        }
+        found
+    }
+
+    #[test]
+    fn a_block_that_is_cut_short_has_its_own_messages_and_no_others() {
+        let found = chunks(Wish::default(), &[2, 3, 4, 5, 9, 10, 11, 12]);
+        let first = Flags::FIRST.with(Flags::PARTIAL);
+        let expect = [
+            (vec![2, 3], Some(first)),
+            (vec![4, 5], Some(Flags::PARTIAL)),
+            (vec![9, 10, 11], Some(Flags::PARTIAL)),
+        ];
+        assert_eq!(found, expect);
+    }
+
+    #[test]
+    fn a_reader_of_messages_gets_all_that_came_without_blocks() {
+        let wish = Wish {
+            messages: AtomicBool::new(true),
+            ..Wish::default()
+        };
+        let offsets = [2, 3, 4, 5, 9, 10, 11, 12];
+        assert_eq!(chunks(wish, &offsets), [(offsets.to_vec(), None)]);
+    }
+}

@@ -20,7 +20,7 @@ pub struct Ring {
 
 #[derive(Default)]
 struct State {
-    chunks: VecDeque<Chunk>,
+    chunks: VecDeque<Box<Chunk>>,
     bytes: usize,
     known: Known,
     notes: VecDeque<Note>,
@@ -81,7 +81,7 @@ impl Ring {
     }
 
     /// Takes a chunk as soon as there is room; gives it back when there is none for so long.
-    pub fn push(&self, chunk: Chunk, wait: Duration) -> Result<(), Chunk> {
+    pub fn push(&self, chunk: Box<Chunk>, wait: Duration) -> Result<(), Box<Chunk>> {
         let until = Instant::now() + wait;
         let bytes = chunk.memory();
         let mut state = self.state();
@@ -204,7 +204,7 @@ impl Ring {
         if let Some(chunk) = state.chunks.pop_front() {
             state.bytes = state.bytes.saturating_sub(chunk.memory());
             self.room.notify_one();
-            return Next::Chunk(Box::new(chunk));
+            return Next::Chunk(chunk);
         }
         match &state.end {
             Some(end) => Next::End(end.clone()),
@@ -268,10 +268,10 @@ mod tests {
 
     use super::*;
 
-    fn chunk(bytes: usize) -> Chunk {
+    fn chunk(bytes: usize) -> Box<Chunk> {
         let mut chunk = Chunk::new(TopicName::parse("t").expect("valid"), None, None);
         chunk.bytes = vec![0; bytes];
-        chunk
+        Box::new(chunk)
     }
 
     fn push(ring: &Ring, bytes: usize) -> bool {
