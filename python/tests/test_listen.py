@@ -253,8 +253,8 @@ def test_others_run_while_it_waits(pushed):
 WAITS = """
 import lapwing, sys
 with lapwing.listen(sys.argv[1], topics=["t"]) as feed:
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         next(feed)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
