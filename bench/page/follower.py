@@ -147,6 +147,7 @@ class Follower:
 
     def watch(self):
         """Clients and reports: what there is already, then what changes."""
+        self.ask("/api/servers")
         for path, topic in (("/api/clients?limit=1000", "$clients"), ("/api/reports?limit=10000", "$reports")):
             position = json.loads(self.ask(path))["position"]
             self.follow(topic, epoch=position["epoch"], offset=position["offset"])

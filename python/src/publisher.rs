@@ -61,6 +61,8 @@ struct State {
     epoch: Option<String>,
     /// Since when the server takes nothing, and why.
     trouble: Option<(Instant, String)>,
+    /// What may be there twice, as of the last time.
+    unsure: Option<String>,
     end: Option<Result<(), Trouble>>,
 }
 
@@ -137,6 +139,7 @@ impl Publisher {
             let ended = py.detach(|| self.post.wait(SIGNALS_EVERY));
             if let Some(end) = ended {
                 end?;
+                self.tell(py)?;
                 let state = self.post.state();
                 return Ok((state.count, state.first, state.last, state.epoch.clone()));
             }
@@ -162,6 +165,16 @@ impl Publisher {
 impl Publisher {
     fn lock(&self) -> MutexGuard<'_, Outlet> {
         self.outlet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives what is to be told to the logger `lapwing`.
+    fn tell(&self, py: Python<'_>) -> PyResult<()> {
+        let unsure = self.post.state().unsure.take();
+        if let Some(text) = unsure {
+            let logger = py.import("logging")?.call_method1("getLogger", ("lapwing",))?;
+            logger.call_method1("warning", ("%s", text))?;
+        }
+        Ok(())
     }
 
     fn take(&self, py: Python<'_>, value: &str) -> PyResult<()> {
@@ -283,6 +296,17 @@ impl Onlooker for Teller<'_> {
         state.last = Some(ack.last.get());
         state.epoch = ack.epoch.map(|epoch| epoch.to_string());
         state.trouble = None;
+    }
+
+    fn on_unsure(&mut self, away: Duration, window: Duration, ack: &Ack) {
+        let text = format!(
+            "tried for {:.1} s, and a repeated message is recognised for {:.1} s: {} messages from offset {} on may be there twice",
+            away.as_secs_f64(),
+            window.as_secs_f64(),
+            ack.count,
+            ack.first
+        );
+        self.0.state().unsure = Some(text);
     }
 
     fn on_skipped(&mut self, _: u64, _: LineError) {}

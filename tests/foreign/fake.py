@@ -73,7 +73,7 @@ class Fake:
         self.lock = threading.RLock()
         self.logs = {name: Log(name) for name in (*scene.topics, "$clients", "$reports", "$events")}
         self.started, self.number, self.delivered = clock(), 0, 0
-        self.rows = {client.session: client for client in scene.clients()}
+        self.rows = {client.place: client for client in scene.clients()}
         self.followers = {}
         self.commands, self.paths = [], []
         self.failing = set()
@@ -140,11 +140,11 @@ class Fake:
                 self._append(rest[0], rest[1], ago)
             case "row":
                 (client,) = rest
-                self.rows[client.session] = client
+                self.rows[client.place] = client
                 if ago < 30:
                     self._append("$clients", client.row(lambda back: clock(back + ago)), ago)
             case "left":
-                self.rows.pop(rest[0], None)
+                self.rows.pop((None, rest[0]), None)
                 self.scene.leave(rest[0])
                 self._append("$clients", {"session": rest[0], "left": True}, ago)
                 self._append("$clients", {"summary": self.counts()}, ago)
@@ -181,7 +181,7 @@ class Fake:
         return respond(200, place.read_bytes(), KINDS[place.suffix], {"Content-Security-Policy": policy(), "Referrer-Policy": "no-referrer"})
 
     def _told(self, path, query):
-        if path not in ("/api/topics", "/api/clients", "/api/reports"):
+        if path not in ("/api/topics", "/api/clients", "/api/reports", "/api/servers"):
             return respond(404, b"nothing is here\n", "text/plain")
         if path in self.failing:
             return respond(503, b"not now\n", "text/plain")
@@ -189,6 +189,8 @@ class Fake:
             told = self._topics()
         elif not self.scene.may_watch:
             return respond(403, b"this is for the server's own machine\n", "text/plain")
+        elif path == "/api/servers":
+            told = {"time": clock(), "servers": self.scene.servers(clock)}
         elif path == "/api/clients":
             found = [row for row in (client.row(clock) for client in self.rows.values()) if query.get("search", "") in row["client"]]
             found.sort(key=lambda row: (row["cause"] in ("source-limited", "unclear"), -row.get("behind_ms", -1)))

@@ -27,12 +27,19 @@ class Client:
         self.rtt_ms, self.waits, self.lag = more.get("rtt_ms", 0.2), more.get("waits", 0), more.get("lag", 0)
         self.age_s, self.quiet_s = more.get("age_s", 7440), more.get("quiet_s", 24)
         self.mode = more.get("mode", "lapwing.v1")
+        self.server = {"server": more["server"]} if "server" in more else {}
+        """Where it is, where several servers are shown."""
+
+    @property
+    def place(self):
+        """What tells it from all others."""
+        return self.server.get("server"), self.session
 
     def row(self, clock):
         """A row of `/api/clients`. `clock(seconds ago)` gives a time as text."""
         topic = {"topic": self.topic, "next": 105, "lag": self.lag}
         row = {
-            "session": self.session, "client": self.name, "address": self.address, "mode": self.mode, "since": clock(self.age_s),
+            **self.server, "session": self.session, "client": self.name, "address": self.address, "mode": self.mode, "since": clock(self.age_s),
             "cause": self.cause, "why": WHY[self.cause], "messages": 205, "bytes": 21299, "waits_bytes": self.waits,
             "rtt_ms": self.rtt_ms, "rtt_min_ms": 0.1, "retransmits": 0, "topics": [topic],
         }
@@ -52,7 +59,7 @@ class Client:
         """One report of it, as `$reports` has it."""
         counts = not flags
         return {
-            "event": "report", "time": time, "session": self.session, "client": self.name, "topic": self.topic, "block": block, "blocks": 1,
+            **self.server, "event": "report", "time": time, "session": self.session, "client": self.name, "topic": self.topic, "block": block, "blocks": 1,
             "block_size": 5, "first": block * 5, "last": block * 5 + 4, "messages": 5, "elapsed_ms": self.elapsed_ms if counts else None,
             "spread_ms": 0.1, "server_ms": self.server_ms, "drift_ms": self.elapsed_ms - self.server_ms if counts else None,
             "behind_ms": self.behind_ms, "cause": self.cause, "flags": list(flags),
@@ -69,6 +76,10 @@ class Scene:
     history_s = 0
 
     def clients(self):
+        return []
+
+    def servers(self, clock):
+        """The servers that share the topics, as `/api/servers` has them."""
         return []
 
     def leave(self, session):
@@ -120,6 +131,39 @@ class Staged(Scene):
             yield "event", {"event": "joined", "session": 1, "client": "sensor-2", "address": "127.0.0.1:40001", "mode": "lapwing.v1", "from": {"arrays": 35}, "waiting": 0}
             yield "event", {"event": "slow", "session": 1, "client": "sensor-2", "topic": "arrays", "behind_ms": 8800.0, "blocks": 2, "waiting": 0, "cause": "client slow"}
             yield "event", {"event": "left", "session": 99, "client": "gone", "code": 1000, "by": "client", "reason": "", "stayed_ms": 1463.0, "messages": 5, "bytes": 520, "last": {"arrays": 54}}
+
+
+class Fleet(Staged):
+    """Three servers: the page's own, one that is behind a stream, and one that is gone. Each numbers its clients from 1."""
+
+    def __init__(self):
+        names = ("sensor-2", "attic", "probe-9", "curl")
+        self.here = [
+            Client(1, names[0], "client slow", 8800.0, 6000.1, server="lapwing-2"),
+            Client(1, names[1], "network slow", 800.0, 2400.0, rtt_ms=480.0, waits=1638, lag=3, server="lapwing-1"),
+            Client(2, names[2], "silent", 0.0, age_s=720, server="lapwing-2"),
+            *(Client(2 + place, f"sensor-{5 + place}", server="lapwing-1") for place in range(4)),
+            *(Client(3 + place, f"sensor-{9 + place}", server="lapwing-2") for place in range(4)),
+        ]
+
+    def servers(self, clock):
+        def server(name, lag=0, **more):
+            topics = [{"topic": topic, "next": 1400 - lag, "end": 1400, "lag": lag if topic == "arrays" else 0, "stale": False} for topic in self.topics]
+            clients = sum(client.server["server"] == name for client in self.here)
+            return {
+                "server": name, "id": f"{hash(name) % 16**16:016x}", "self": False, "state": "there", "heard_ms": 204, "address": f"192.0.2.{name[-1]}:8765",
+                "version": "0.1.0", "started": clock(7440), "clients": clients, "topics": topics, **more,
+            }
+
+        return [server("lapwing-1", self=True, heard_ms=0), server("lapwing-2", lag=1204), server("lapwing-3", state="gone", heard_ms=62_000)]
+
+    def second(self, number):
+        for what in super().second(number):
+            if what[0] != "event":
+                yield what
+        if number == 2:
+            yield "event", {"server": "lapwing-1", "event": "peer", "peer": "lapwing-3", "state": "gone", "silent_ms": 6004.0}
+            yield "event", {"server": "lapwing-2", "event": "slow", "session": 1, "client": "sensor-2", "topic": "arrays", "behind_ms": 8800.0, "blocks": 2, "waiting": 0, "cause": "client slow"}
 
 
 class Crowd(Scene):

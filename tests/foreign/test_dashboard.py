@@ -130,6 +130,46 @@ def test_the_sentence_names_who_is_slow_and_whose_fault_it_is(browser):
         check_quiet(page, server.address)
 
 
+SERVERS = "Array.from(document.querySelectorAll('#servers tr'), (row) => Array.from(row.cells, (cell) => cell.innerText.trim()))"
+
+
+@NEEDS_BROWSER
+def test_with_several_servers_it_is_shown_who_is_where_and_how_far_behind_each_is(browser):
+    with Fake(scenes.Fleet()) as server, browser.open(server.http(), width=1440, height=1200) as page:
+        ready(page)
+        page.until(f"{SERVERS}.length === 3")
+        assert [row[:4] for row in page.run(SERVERS)] == [
+            ["lapwing-1 this one", "● well", "5", "0"],
+            ["lapwing-2", "▲ behind", "6", "1,204 of arrays"],
+            ["lapwing-3", "✕ gone for 1 m 2 s", "-", "-"],
+        ]
+        assert page.run("document.getElementById('servers-note').textContent") == "3 servers, 2 not well"
+        # Two clients have the number 1, each on its server.
+        page.until(f"{SENTENCE}.includes('8 of 11 clients keep up. 3 do not: sensor-2 (client slow')")
+        page.until(f"{SENTENCE}.endsWith('Of 3 servers 1 is behind or cut off, 1 is gone.')")
+        cells = page.run(CELLS)
+        assert [(row[0], row[-1]) for row in cells[:3]] == [("▲sensor-2", "lapwing-2"), ("◆attic", "lapwing-1"), ("◇probe-9", "lapwing-2")]
+        page.until("document.getElementById('events').innerText.includes('lapwing-1 server lapwing-3 is gone: nothing was heard of it for 6 s')")
+        page.until("document.getElementById('events').innerText.includes('lapwing-2 sensor-2 is 8.8 s behind')")
+        # Its details are its own, and so is what it reported.
+        page.run("document.querySelectorAll('#clients-rows .name')[1].click()")
+        page.until("document.getElementById('details').innerText.includes('on lapwing-1')")
+        assert page.run("document.getElementById('details').innerText.includes('attic')")
+        assert page.run("document.querySelectorAll('#details figure').length") == 1
+        page.run("document.getElementById('details').close()")
+        page.run("(document.getElementById('search').value = 'LAPWING-2', document.getElementById('search').dispatchEvent(new Event('input')), true)")
+        page.until(f"{NAMES}.length === 6 && !{NAMES}.includes('attic')")
+        check_quiet(page, server.address)
+
+
+@NEEDS_BROWSER
+def test_without_other_servers_nothing_is_said_of_any(browser):
+    with Fake(scenes.Staged()) as server, browser.open(server.http(), width=1440) as page:
+        ready(page)
+        assert page.run("[document.getElementById('servers-region').hidden, document.querySelectorAll('#rows .c-server').length > 0]") == [True, True]
+        assert page.run("Array.from(document.querySelectorAll('#rows .c-server')).some((cell) => cell.checkVisibility())") is False
+
+
 @NEEDS_BROWSER
 def test_a_slow_source_and_a_late_server_are_told_as_such(browser):
     with Fake(scenes.Stalled()) as server, browser.open(server.http(), width=1440) as page:
@@ -272,7 +312,7 @@ def test_no_row_moves_under_the_pointer_or_the_focus(browser):
         page.hover("#clients-rows tr.row:nth-child(5)")
         page.until("document.getElementById('order').textContent.includes('order held')")
         before = page.run(NAMES)
-        last = server.rows[12]
+        last = server.rows[None, 12]
         last.cause, last.behind_ms = "client slow", 99_000.0
         server.tell("row", last)
         server.tell("left", 6)
@@ -588,7 +628,7 @@ EMPTY = "Array.from(document.querySelectorAll('section .body')).filter((one) => 
 # What has most on it in all forms, the others in the two that differ most.
 FORMS = [("Staged", width, dark) for width in (360, 800, 1440) for dark in (False, True)] + [
     (scene, width, dark) for scene in ("Crowd", "Hostile", "Nobody", "Stranger", "Waiting", "Stalled") for width, dark in ((360, True), (800, False))
-]
+] + [("Fleet", width, dark) for width, dark in ((360, True), (800, False), (1440, False), (1440, True))]
 
 
 @NEEDS_BROWSER
@@ -642,14 +682,15 @@ def keys(value):
             return None
 
 
-@pytest.mark.parametrize("path", ["/api/topics", "/api/clients"])
+@pytest.mark.parametrize("path", ["/api/topics", "/api/clients", "/api/servers"])
 def test_what_the_fake_tells_is_what_the_protocol_says(path):
-    with Fake(scenes.Staged()) as server, urllib.request.urlopen(server.http(path), timeout=30) as answer:
+    scene = scenes.Fleet() if path == "/api/servers" else scenes.Staged()
+    with Fake(scene) as server, urllib.request.urlopen(server.http(path), timeout=30) as answer:
         assert keys(json.load(answer)) == keys(example(path))
 
 
-@pytest.mark.parametrize("path", ["/api/topics", "/api/clients", "/api/reports"])
-@pytest.mark.parametrize("scene", [scenes.Staged, scenes.Crowd, scenes.Hostile, scenes.Waiting])
+@pytest.mark.parametrize("path", ["/api/topics", "/api/clients", "/api/reports", "/api/servers"])
+@pytest.mark.parametrize("scene", [scenes.Staged, scenes.Fleet, scenes.Crowd, scenes.Hostile, scenes.Waiting])
 def test_what_the_fake_tells_is_as_it_is_described(path, scene):
     document = json.loads((PAGE.parents[2] / "docs/openapi.json").read_text())
     schema = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]

@@ -71,7 +71,7 @@ def test_answers_are_as_openapi_has_them(described):
         of_answer(document, "/topics/{topic}/messages", "post", status).validate(json.loads(body))
 
 
-@pytest.mark.parametrize("path", ["/api/topics", "/api/clients"])
+@pytest.mark.parametrize("path", ["/api/topics", "/api/clients", "/api/servers"])
 def test_the_protocol_shows_answers_as_openapi_has_them(described, path):
     (shown,) = re.findall(rf"^### `{path}`\n.*?^```json\n(.*?)^```$", PROTOCOL.read_text(), re.MULTILINE | re.DOTALL)
     of_answer(get(described, "/openapi.json"), path, "get", 200).validate(json.loads(shown))

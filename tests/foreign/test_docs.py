@@ -106,9 +106,9 @@ def test_the_commands_of_the_readme_publish(pushed):
     assert data == [{"id": 1, "total": 12.5}, 1, 2, 3]
 
 
-@pytest.mark.parametrize("page", ["README.md", "PROTOCOL.md", "examples/README.md", "docs/recording.md"])
+@pytest.mark.parametrize("page", ["README.md", "PROTOCOL.md", "examples/README.md", "docs/recording.md", "docs/export.md"])
 def test_every_flag_that_a_page_shows_is_in_the_help(page):
-    shown = re.findall(r"\blapwing (serve|listen|publish|demo)\b([^\n`|]*)", (ROOT / page).read_text())
+    shown = re.findall(r"\blapwing (serve|listen|publish|export|demo)\b([^\n`|]*)", (ROOT / page).read_text())
     for command, rest in shown:
         asked = subprocess.run([os.environ["LAPWING_BIN"], command, "--help"], capture_output=True, text=True, check=True)
         for flag in re.findall(r"(?<=\s)--[a-z][a-z-]*", rest):

@@ -7,6 +7,7 @@ use clap::Args;
 use lapwing_trial::fleet::schedule::Kind;
 use lapwing_trial::fleet::trial::{Order, Outcome, Trial, why_not};
 use lapwing_trial::trouble::Trouble;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::{DIFFERS, PROVEN, empty_folder, parse_time, program, say, seed_of, tell_verdict};
 
@@ -28,6 +29,10 @@ pub struct Cluster {
     /// Listeners, each with a file of its own; all know all servers
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..=200))]
     listeners: u16,
+
+    /// Listeners beside them that keep no file, and check as they go; they follow what most publishers fill
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    crowd: u16,
 
     /// Servers of Lapwing
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u16).range(1..=8))]
@@ -82,6 +87,7 @@ pub fn run(typed: &Cluster) -> Result<u8, Trouble> {
         what: "start the runtime",
         error,
     };
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -101,6 +107,7 @@ pub fn run(typed: &Cluster) -> Result<u8, Trouble> {
         lasts: typed.lasts,
         rate: typed.rate,
         listeners: usize::from(typed.listeners),
+        crowd: usize::from(typed.crowd),
         servers: usize::from(typed.servers),
         nodes: if typed.nodes == "1" { 1 } else { 3 },
         kinds: typed.faults.0.clone(),
@@ -115,9 +122,10 @@ pub fn run(typed: &Cluster) -> Result<u8, Trouble> {
             say(&format!("seed {seed}"));
             let seconds = typed.lasts.as_secs();
             say(&format!(
-                "{servers} servers behind {nodes} of NATS, {seconds} s, {} messages a second, {} listeners; in {}",
+                "{servers} servers behind {nodes} of NATS, {seconds} s, {} messages a second, {} listeners and {} that keep no file; in {}",
                 typed.rate,
                 typed.listeners,
+                typed.crowd,
                 folder.display()
             ));
             say("schedule, from the end of the warm-up on:");
@@ -150,7 +158,13 @@ fn tell(outcome: &Outcome) {
         "generated     {} messages, {} copies compared; {} turns, the longest silence between two {:.1} s while NATS was well",
         generated.messages, generated.compared, generated.turns, generated.longest_takeover_seconds
     ));
-    for said in generated.differences.iter().chain(&outcome.differences) {
+    let crowd = &outcome.crowd;
+    say(&format!(
+        "crowd         {} listeners: {} messages, {} reconnects, {} offsets told as missing, {} differences",
+        crowd.listeners, crowd.messages, crowd.reconnects, crowd.missing, crowd.wrong
+    ));
+    let differences = generated.differences.iter().chain(&outcome.differences);
+    for said in differences.chain(&crowd.differences) {
         say(&format!("difference: {said}"));
     }
     for accident in &outcome.accidents {
@@ -161,4 +175,12 @@ fn tell(outcome: &Outcome) {
     } else {
         "verdict: DIFFERENCES"
     });
+}
+
+/// As many open files as this process may have: each of a crowd takes one.
+fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it may not, a large crowd says so itself.
+    let _ = setrlimit(Resource::Nofile, limit);
 }

@@ -82,8 +82,10 @@ pub enum Line<'a> {
     },
     /// The connection was lost and is back.
     Reconnect {
-        /// When it was back.
+        /// When it was back with everything.
         mono: Option<u64>,
+        /// When it was lost.
+        lost: Option<u64>,
     },
     /// The timing of a block.
     Block(Block),
@@ -233,6 +235,7 @@ enum WireRecord {
     },
     Reconnect {
         mono: Option<u64>,
+        down_ms: Option<f64>,
     },
     Block(Block),
     Lineage {
@@ -288,7 +291,12 @@ fn read_record(line: &[u8]) -> Option<Line<'static>> {
         },
         WireRecord::Continued { topic, epoch, at, mono } => Line::Continued { topic, epoch, at, mono },
         WireRecord::Diverged { topic, epoch, at, mono } => Line::Diverged { topic, epoch, at, mono },
-        WireRecord::Reconnect { mono } => Line::Reconnect { mono },
+        WireRecord::Reconnect { mono, down_ms } => Line::Reconnect {
+            mono,
+            lost: mono
+                .zip(down_ms)
+                .map(|(mono, down)| mono.saturating_sub((down * 1e6) as u64)),
+        },
         WireRecord::Block(block) => Line::Block(block),
         WireRecord::Lineage {
             topic,
@@ -366,7 +374,7 @@ impl Line<'_> {
             },
             Self::Continued { topic, epoch, at, mono } => Line::Continued { topic, epoch, at, mono },
             Self::Diverged { topic, epoch, at, mono } => Line::Diverged { topic, epoch, at, mono },
-            Self::Reconnect { mono } => Line::Reconnect { mono },
+            Self::Reconnect { mono, lost } => Line::Reconnect { mono, lost },
             Self::Block(block) => Line::Block(block),
             Self::Lineage {
                 topic,

@@ -524,7 +524,7 @@ impl Model {
                 first
             }
             Some((theirs, mut wanted)) => {
-                told.push(Line::Reconnect { mono });
+                told.push(Line::Reconnect { mono, lost: mono });
                 if self.has(Bug::CursorBehind) && has_restarted {
                     wanted = wanted.saturating_sub(1);
                 }

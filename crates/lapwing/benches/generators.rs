@@ -1,8 +1,12 @@
-//! How fast people and arrays are made, on one core: `cargo bench --bench generators`; the figure is `thrpt`.
+//! How fast people and arrays are made, and arrays of their text, on one core: `cargo bench --bench generators`; the figure is `thrpt`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lapwing::source::arrays::{ArraySpec, Arrays, Dtype};
 use lapwing::source::people::{Locale, People};
+use lapwing_wire::array::ArrayWriter;
+use lapwing_wire::position::Offset;
+use lapwing_wire::time::WallTime;
+use lapwing_wire::topic::TopicName;
 
 fn people(c: &mut Criterion) {
     let mut group = c.benchmark_group("people");
@@ -45,6 +49,20 @@ fn arrays(c: &mut Criterion) {
             bencher.iter(|| {
                 out.clear();
                 arrays.write_next(&mut out);
+                out.len()
+            });
+        });
+    }
+    for (name, dtype, high) in cases {
+        let shape = ELEMENTS.to_string().parse().expect("a number is a shape");
+        let spec = ArraySpec::new(shape, dtype, None, high, 1).expect("1,000 elements fit a message");
+        group.bench_function(format!("{name}, JSON to a binary frame"), |bencher| {
+            let writer = ArrayWriter::new(TopicName::parse("arrays").expect("valid"), 0, dtype);
+            let (mut json, mut out) = (Vec::new(), Vec::new());
+            Arrays::new(&spec, 1, 0).write_next(&mut json);
+            bencher.iter(|| {
+                out.clear();
+                assert!(writer.write(Offset::ZERO, WallTime::default(), &json, &mut out));
                 out.len()
             });
         });

@@ -10,6 +10,7 @@ import { Order, SORTS } from "./logic/order.js";
 import { Outages } from "./logic/outages.js";
 import { Positions } from "./logic/positions.js";
 import { Roster } from "./logic/roster.js";
+import { areSeveral } from "./logic/servers.js";
 import { Link } from "./link.js";
 import { BlockCharts } from "./view/blocks.js";
 import { Clients } from "./view/clients.js";
@@ -21,6 +22,7 @@ import { Filters } from "./view/filters.js";
 import { Keys } from "./view/keys.js";
 import { Messages } from "./view/messages.js";
 import { startTheme, turnTheme } from "./view/theme.js";
+import { Servers } from "./view/servers.js";
 import { Topics } from "./view/topics.js";
 import { Verdict } from "./view/verdict.js";
 
@@ -58,6 +60,9 @@ let isSuspended = false;
 // How far the server's clock is ahead of this one's.
 let aheadMs = 0;
 let server = {};
+// The servers that share the topics; none where there is one alone.
+let servers = [];
+let serversAt = 0;
 let topicsAt = 0;
 let isAskingTopics = false;
 let clientsAt = 0;
@@ -73,6 +78,7 @@ let measuredRates = new Map();
 
 const link = new Link({ onState, onFrame });
 const verdict = new Verdict((session) => openDetails(session));
+const serversView = new Servers();
 const topicsView = new Topics(() => draw());
 const deliveryPlot = new DeliveryPlot(delivery);
 const clients = new Clients({ onOpen: (session) => openDetails(session), onSort: sortBy });
@@ -189,8 +195,10 @@ function onError(error) {
 
 // Clients and reports: what there is already, then what changes.
 async function watch() {
-  watchClients();
   const mine = generation;
+  await askServers();
+  if (mine !== generation) return;
+  watchClients();
   if (positions.request("$reports").epoch === undefined) {
     const answer = await link.ask(`/api/reports?limit=${REPORTS_MAX}`);
     if (mine !== generation) return;
@@ -254,6 +262,19 @@ async function askTopics() {
   if (names.length > 0) messages.offer(names);
 }
 
+// Who else has these topics, and how far each is behind. A server that does not tell has no others.
+async function askServers() {
+  serversAt = Date.now();
+  const mine = generation;
+  const answer = await link.ask("/api/servers");
+  if (mine !== generation) return;
+  // One that shares its topics with nobody never will.
+  if (answer?.servers.length === 0) serversAt = Infinity;
+  servers = answer?.servers ?? [];
+  state.servers = servers;
+  roster.home = servers.find(({ self }) => self)?.server;
+}
+
 // A search beyond the rows that are here.
 function searchServer(search) {
   clearTimeout(searchTimer);
@@ -310,7 +331,7 @@ function sortBy(column) {
 }
 
 function nextSort() {
-  const columns = [...SORTS.keys()];
+  const columns = [...SORTS.keys()].filter((column) => column !== "server" || areSeveral(servers));
   ask({ sort: columns[(columns.indexOf(asked.sort) + 1) % columns.length], turned: false });
 }
 
@@ -345,6 +366,7 @@ function tick() {
   if (document.hidden) return;
   if (link.state === "live") {
     askTopics();
+    if (state.watch === "allowed" && Date.now() - serversAt >= (servers.length > 0 ? TICK_MS - 100 : AGAIN_MS)) askServers();
     if (state.watch === "allowed" && !followed.has("$clients") && Date.now() - clientsAt > AGAIN_MS) watchClients();
   }
   requestAnimationFrame(draw);
@@ -357,6 +379,7 @@ function draw() {
   setClass(document.querySelector("main"), !isLive && link.heardAt > 0 ? "stale" : "");
   verdict.draw(state, link, Date.now());
   drawTopics();
+  serversView.draw(servers);
   const why = state.watch === "denied" ? "Shown only to those who may watch." : state.watch === "absent" ? "This server does not tell." : undefined;
   drawClients(isLive, why);
   drawCharts(why);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lapwing_wire::control::Level;
 use lapwing_wire::extension::Compression;
+use lapwing_wire::name::ClientName;
 use lapwing_wire::secret::Secret;
 use thiserror::Error;
 
@@ -96,6 +97,8 @@ pub struct BrokerSpec {
     pub ca: Option<PathBuf>,
     /// How names of streams and subjects begin.
     pub prefix: String,
+    /// How this server is called among all that share the streams; none for its address.
+    pub name: Option<ClientName>,
     /// Whether a stream that is there with other settings is taken as it is.
     pub adopt: bool,
 }

@@ -6,10 +6,12 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod export;
 pub mod failure;
 pub mod load;
 pub mod lock;
 pub mod log;
+pub mod mail;
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod plot;

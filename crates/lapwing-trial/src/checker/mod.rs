@@ -687,7 +687,7 @@ impl Checker {
             Line::Start { mono } => {
                 reader.mono = mono;
                 reader.began = reader.began.or(mono);
-                self.on_disturbance(reader);
+                self.on_disturbance(reader, None);
             }
             Line::Positions(wanted) => self.on_positions(reader, &wanted, place(None)),
             Line::Gap {
@@ -702,10 +702,10 @@ impl Checker {
             } => self.on_reset(reader, topic, epoch, first, last, place(mono)),
             Line::Continued { epoch, at, mono, .. } => self.on_continued(reader, topic, epoch, at, place(mono)),
             Line::Diverged { epoch, at, mono, .. } => self.on_diverged(reader, topic, epoch, at, place(mono)),
-            Line::Reconnect { mono } => {
+            Line::Reconnect { mono, lost } => {
                 self.verdict.figures.reconnects += 1;
                 self.on_time(reader, topic, mono, place(mono));
-                self.on_disturbance(reader);
+                self.on_disturbance(reader, lost);
             }
             Line::Block(block) => self.on_block(reader, topic, &block, place(block.mono)),
             Line::Damaged(why) => {
@@ -736,9 +736,13 @@ impl Checker {
         reader.mono = Some(now);
     }
 
-    fn on_disturbance(&mut self, reader: &mut Reader) {
+    /// A topic of which something came after `since` was back before the others, and disturbed at a place that the file does not tell.
+    fn on_disturbance(&mut self, reader: &mut Reader, since: Option<u64>) {
         for track in reader.tracks.values_mut() {
-            track.disturbed = track.expected;
+            let was_back = since.is_some_and(|since| track.latest.is_some_and(|latest| latest > since));
+            if !was_back {
+                track.disturbed = track.expected;
+            }
             track.let_go = None;
         }
     }
@@ -815,6 +819,7 @@ impl Checker {
             track.expected = Some(offset + 1);
         }
         track.history = Some(history);
+        track.latest = place.at.or(track.latest);
         track.has_now(owner, offset);
     }
 

@@ -15,6 +15,8 @@ pub struct Track {
     spans: Vec<(usize, u64, u64)>,
     /// The offset before which the connection was lost, or something else came between, latest last.
     pub disturbed: Option<u64>,
+    /// When its latest message came.
+    pub latest: Option<u64>,
     /// Nanoseconds of the blocks that count.
     pub clean_ns: f64,
     /// What a topic that holds back its source let go, until something says that the listener had been away: whoever comes

@@ -434,7 +434,7 @@ fn i15_a_block_that_counts_though_the_connection_was_lost_in_it() {
     };
     let with = |block: Line<'static>| {
         move |file: &mut Vec<Line<'static>>| {
-            file.insert(7, Line::Reconnect { mono: None });
+            file.insert(7, Line::Reconnect { mono: None, lost: None });
             file.push(block);
         }
     };
@@ -487,7 +487,7 @@ fn i16_a_file_that_was_not_told_of_what_the_server_lost() {
 #[test]
 fn i17_what_a_topic_lets_go_while_its_listener_is_there() {
     let mono = Some(1002);
-    let back = Line::Reconnect { mono };
+    let back = Line::Reconnect { mono, lost: mono };
     let case = |slow: &str, before: Option<&Line<'static>>, after: Option<&Line<'static>>| {
         let mut case = Case::new(Level::Fsync).dump(|dump| {
             dump.drain(1..8);

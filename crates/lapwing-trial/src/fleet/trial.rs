@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::arena::Arena;
+use super::crowd::{Crowd, Seen};
 use super::generated::Generated;
 use super::schedule::{self, Fault, Kind, Lane, Wish};
 use super::server::{Plan as ServerPlan, Server};
@@ -46,8 +47,12 @@ const WIDE_BYTES: u64 = 256 << 20;
 /// Bytes that the small topic keeps: less than a listener misses that is away for long.
 const SMALL_BYTES: u64 = 1 << 20;
 
-/// Publishers of the wide topic: several, so that bodies of several servers meet.
-const PUBLISHERS: u32 = 3;
+/// Publishers of the wide topic: several, so that bodies of several servers meet, and more the more messages a second there are to be.
+const PUBLISHERS_MIN: u32 = 3;
+const PUBLISHERS_MAX: u32 = 24;
+
+/// What a publisher sends in a second that waits for each answer, with time to spare.
+const RATE_OF_ONE: f64 = 250.0;
 
 /// Topics that publishers fill.
 const WIDE: &str = "wide";
@@ -79,6 +84,8 @@ pub struct Order {
     pub rate: f64,
     /// Listeners.
     pub listeners: usize,
+    /// Listeners that keep no file, and check as they go.
+    pub crowd: usize,
     /// Servers.
     pub servers: usize,
     /// Servers of NATS.
@@ -116,6 +123,8 @@ pub struct Outcome {
     pub differences: Vec<String>,
     /// What came of the generated topics.
     pub generated: Generated,
+    /// What the crowd has seen.
+    pub crowd: Seen,
     /// What the checker found.
     pub verdict: Verdict,
 }
@@ -123,7 +132,7 @@ pub struct Outcome {
 impl Outcome {
     /// No difference was found.
     pub fn is_proven(&self) -> bool {
-        let are_same = self.differences.is_empty() && self.generated.differences.is_empty();
+        let are_same = self.differences.is_empty() && self.generated.differences.is_empty() && self.crowd.wrong == 0;
         self.verdict.is_proven() && self.accidents.is_empty() && are_same
     }
 }
@@ -281,6 +290,8 @@ impl Trial {
 
     async fn run_in(&self, arena: &Arena) -> Result<Outcome, Trouble> {
         self.wait_for_listeners(arena).await?;
+        let addresses: Vec<SocketAddr> = arena.servers.iter().map(|server| server.address).collect();
+        let crowd = Crowd::gather(self.order.crowd, &addresses, WIDE, self.order.seed);
         let (stop, stopped) = watch::channel(false);
         let mut publishers = JoinSet::new();
         for plan in self.publishers() {
@@ -318,6 +329,12 @@ impl Trial {
         let healed = Instant::now();
         let mut differences = self.compare(arena).await?;
         self.drain(arena, healed).await?;
+        let wide = self.read(arena, WIDE).await?;
+        while crowd.behind(wide.next) > 0 && healed.elapsed() < DRAIN {
+            sleep(LOOK).await;
+        }
+        let epoch = stream::told(arena.servers[0].address, WIDE).await?.0;
+        let crowd = crowd.dismiss(&wide, Some(epoch)).await;
         let drain_seconds = healed.elapsed().as_secs_f64();
         arena.note_usage(true).await;
         arena.end().await;
@@ -338,13 +355,15 @@ impl Trial {
             accidents: arena.accidents(),
             differences,
             generated,
+            crowd,
             verdict: verdict.map_err(error)??,
         })
     }
 
     fn publishers(&self) -> Vec<Plan> {
-        let rate = self.order.rate / f64::from(PUBLISHERS + 1);
-        let topics = (0..PUBLISHERS).map(|_| WIDE).chain([SMALL]);
+        let count = ((self.order.rate / RATE_OF_ONE) as u32).clamp(PUBLISHERS_MIN, PUBLISHERS_MAX);
+        let rate = self.order.rate / f64::from(count + 1);
+        let topics = (0..count).map(|_| WIDE).chain([SMALL]);
         let plan = |(source, topic): (u32, &str)| Plan {
             source,
             topic: topic.to_owned(),

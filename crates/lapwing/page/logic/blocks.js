@@ -2,6 +2,7 @@
 
 import { SLOW } from "./cause.js";
 import { lateness, worst } from "./client.js";
+import { byPlace, placed } from "./place.js";
 
 export const KEPT_MS = 300_000;
 export const CHARTS_MAX = 12;
@@ -31,7 +32,8 @@ export class Blocks {
 
   // Takes a report, as `$reports` has it. One with a flag says nothing about pace: it is a gap in the line. `pins`: names of which
   // the runs are kept when there are too many, as those of clients that are slow are.
-  add(report, pins = NOBODY) {
+  add(told, pins = NOBODY) {
+    const report = placed(told);
     const at = Date.parse(report.time);
     const blocks = Math.max(1, report.blocks ?? 1);
     const counts = (report.flags ?? []).length === 0 && Number.isFinite(report.elapsed_ms);
@@ -131,7 +133,7 @@ export class Blocks {
       best.set(run.session, { run, late: lateness(row) ?? -1, isPinned: pins.has(run.client) });
     }
     return [...best.values()]
-      .sort((a, b) => b.isPinned - a.isPinned || b.late - a.late || a.run.session - b.run.session)
+      .sort((a, b) => b.isPinned - a.isPinned || b.late - a.late || byPlace(a.run.session, b.run.session))
       .slice(0, most)
       .map(({ run }) => run);
   }

@@ -10,12 +10,16 @@ const KINDS = {
   slow: ["▲", "client", "slow"], silent: ["◇", "muted", "slow"], keeps_up: ["●", "good", "ok"], gap: ["✕", "error", "gap"], source: ["○", "muted", "source"],
   storage: ["○", "text", "disk"], certificate: ["○", "text", "tls"], access: ["○", "text", "access"], limit: ["✕", "error", "limit"],
   not_shown: ["✕", "error", "limit"], stopping: ["■", "text", "stop"], stopped: ["■", "text", "stop"], report: ["●", "muted", "block"],
+  peer: ["●", "good", "server"],
 };
 
 // One event as a line. `client` is a name from outside, for an element of its own; `text` follows it.
 export function line(event) {
   const [mark, colour, word] = KINDS[event.event] ?? ["○", "muted", String(event.event)];
   const made = { time: event.time, mark, colour, word, client: event.client, text: visible(words(event)) };
+  // Where several servers tell, each says which one it is.
+  if (event.server !== undefined) made.server = event.server;
+  if (event.event === "peer" && event.state === "gone") [made.mark, made.colour] = ["✕", "error"];
   // Whose fault it is shows by the mark, too.
   return event.event === "slow" && event.cause !== undefined ? { ...made, ...pick(shown(event.cause)) } : made;
 }
@@ -66,6 +70,8 @@ function words(event) {
     case "keeps_up": return `keeps up with ${event.topic} again, ${behind(event.behind_ms)} behind`;
     case "gap": return `missed ${event.topic} ${event.from}-${event.to - 1} (${counted(event.to - event.from, "message")}): ${GAPS[event.reason] ?? event.reason}`;
     case "source": case "storage": return `${event.topic}: ${event.text}`;
+    case "peer": return event.silent_ms === undefined ? `server ${event.peer} is ${event.state === "gone" ? "gone: it has stopped" : "there"}`
+      : `server ${event.peer} is gone: nothing was heard of it for ${span(event.silent_ms)}`;
     case "stopping": return `${event.signal}: the server stops; ${counted(event.clients, "client")}`;
     case "stopped": return `stopped after ${span(event.ran_ms)}: ${counted(event.clients, "client")}, ${counted(event.messages, "message")}`;
     case "not_shown": return `${counted(event.lines, "line")} not shown: the server's console was not read fast enough`;

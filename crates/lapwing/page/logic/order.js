@@ -1,10 +1,12 @@
 // Which rows are listed, and in which order; nothing moves under a reader.
 import { rank } from "./cause.js";
 import { isSlow, lag, lateness, ratio } from "./client.js";
+import { byPlace } from "./place.js";
 
 // By what rows can be sorted: the value, and whether large ones come first.
 export const SORTS = new Map([
   ["name", { of: (row) => String(row.client).toLowerCase(), largestFirst: false }],
+  ["server", { of: (row) => row.server, largestFirst: false }],
   ["cause", { of: (row) => rank(row.cause), largestFirst: false }],
   ["behind", { of: lateness, largestFirst: true }],
   ["block", { of: ratio, largestFirst: true }],
@@ -24,11 +26,11 @@ export const FILTERS = new Map([
 // How often rows are sorted anew.
 export const SORT_EVERY_MS = 5000;
 
-// Whether a row is asked for: by the filter, and by a part of its name or address.
+// Whether a row is asked for: by the filter, and by a part of its name or address, or of its server's name.
 export function isWanted(row, { filter, search }) {
   if (!(FILTERS.get(filter) ?? FILTERS.get("all"))(row)) return false;
   const wanted = search.trim().toLowerCase();
-  return wanted === "" || [row.client, row.address, row.who].some((text) => String(text ?? "").toLowerCase().includes(wanted));
+  return wanted === "" || [row.client, row.address, row.who, row.server].some((text) => String(text ?? "").toLowerCase().includes(wanted));
 }
 
 // The sessions in the order asked for. Who has no value comes last; equals stand by their number, so that they keep their places.
@@ -38,8 +40,8 @@ export function sorted(rows, { sort, turned }) {
   const keyed = rows.map((row) => [of(row), row.session]);
   keyed.sort(([a, first], [b, second]) => {
     const [noA, noB] = [isMissing(a), isMissing(b)];
-    if (noA || noB) return noA - noB || first - second;
-    return (a < b ? -sign : a > b ? sign : 0) || first - second;
+    if (noA || noB) return noA - noB || byPlace(first, second);
+    return (a < b ? -sign : a > b ? sign : 0) || byPlace(first, second);
   });
   return keyed.map(([, session]) => session);
 }

@@ -1,5 +1,6 @@
 // The clients as the page knows them: a list from `/api/clients`, then what `$clients` changes.
 import { lateness } from "./client.js";
+import { place, placed } from "./place.js";
 
 // Rows that are held; beyond it those that are the least behind are let go, and a search asks the server.
 export const ROWS_MAX = 5000;
@@ -11,12 +12,20 @@ export class Roster {
   // Whether there is a list at all: before it nothing is known, which is not the same as nobody.
   loaded = false;
   #own;
+  #home;
   #ownSeen = false;
 
   // The number of the page's own connection, which it does not show.
   set own(session) {
     this.#own = session;
-    this.#ownSeen = this.rows.delete(session);
+    this.#ownSeen = this.#forgetOwn();
+  }
+
+  // The server that the page is on, where there are several.
+  set home(server) {
+    if (server === this.#home) return;
+    this.#home = server;
+    this.#ownSeen = this.#forgetOwn() || this.#ownSeen;
   }
 
   // A whole list: who is not in it is gone.
@@ -40,7 +49,7 @@ export class Roster {
       if (data.summary.begins === true) this.rows = new Map();
       this.#summary(data.summary);
     }
-    else if (data.left === true) this.rows.delete(data.session);
+    else if (data.left === true) this.rows.delete(place(data));
     else if (data.session !== undefined) this.#put(data);
   }
 
@@ -63,12 +72,16 @@ export class Roster {
     return this.others.total > this.rows.size;
   }
 
+  #forgetOwn() {
+    return this.rows.delete(place({ session: this.#own, server: this.#home }));
+  }
+
   #put(row) {
-    if (row.session === this.#own) {
+    if (row.session === this.#own && row.server === this.#home) {
       this.#ownSeen = true;
       return;
     }
-    this.rows.set(row.session, row);
+    this.rows.set(place(row), placed(row));
     if (this.rows.size <= ROWS_MAX) return;
     // A tenth at once, so that this is rare.
     const byBehind = [...this.rows.values()].sort((a, b) => (lateness(b) ?? -1) - (lateness(a) ?? -1));

@@ -2,6 +2,8 @@
 import { SLOW, rank, shown, slowCount } from "./cause.js";
 import { behind, count, counted, name, rate, short, span } from "./form.js";
 import { lateness, silentMs } from "./client.js";
+import { byPlace } from "./place.js";
+import { serversWords } from "./servers.js";
 
 // Who is named before the others are only counted.
 const NAMED_MAX = 3;
@@ -11,12 +13,12 @@ const LATE_MS = 50;
 // Who does not keep up, the worst first.
 export function laggards(rows) {
   const found = [...rows.values()].filter((row) => SLOW.includes(row.cause));
-  return found.sort((a, b) => lateness(b) - lateness(a) || rank(a.cause) - rank(b.cause) || a.session - b.session);
+  return found.sort((a, b) => lateness(b) - lateness(a) || rank(a.cause) - rank(b.cause) || byPlace(a.session, b.session));
 }
 
 // The sentence: texts, and clients to be named as `{ session, client }`.
-export function sentence({ watch, roster, topics, lateMs, nowMs }) {
-  const sources = sourcesWords(topics);
+export function sentence({ watch, roster, topics, servers, lateMs, nowMs }) {
+  const sources = `${sourcesWords(topics)}${serversWords(servers ?? [])}`;
   if (watch === "denied" || watch === "absent") {
     const why = watch === "denied"
       ? "Who receives how fast is shown only on the server's own machine, or to a token with the scope admin."
@@ -54,12 +56,12 @@ export function text(parts) {
 }
 
 // What the sentence is about, without numbers that grow: it is told anew when this changes.
-export function essence({ watch, roster, topics, lateMs }) {
+export function essence({ watch, roster, topics, servers, lateMs }) {
   const { total, counts } = roster.others;
   const named = laggards(roster.rows).slice(0, NAMED_MAX).map((row) => [row.session, row.cause]);
   const slow = SLOW.map((cause) => counts[cause] ?? 0);
   const states = (topics ?? []).filter(isOff).map(({ topic, state }) => [topic, state]);
-  return JSON.stringify([watch, roster.loaded, total, slow, counts.unclear, named, states, lateMs > LATE_MS, topics === undefined]);
+  return JSON.stringify([watch, roster.loaded, total, slow, counts.unclear, named, states, lateMs > LATE_MS, topics === undefined, serversWords(servers ?? [])]);
 }
 
 // Source, server, network, clients: what each of them says, with mark and colour.
@@ -72,15 +74,17 @@ export function chain({ watch, roster, topics, lateMs }) {
   };
   const unknown = [{ mark: "?", colour: "muted", text: "not known" }];
   const nobody = [{ mark: "?", colour: "muted", text: "nobody" }];
-  const judged = (found, words) => (!sees ? unknown : total === 0 ? nobody : found.length > 0 ? found : well(words));
   const well = (text) => [{ mark: "●", colour: "good", text }];
+  // Where nobody reports, that nobody was found slow says nothing.
+  const isKnown = (counts.unclear ?? 0) < total;
+  const judged = (found, rest) => (!sees ? unknown : total === 0 ? nobody : found.length > 0 ? found : rest);
   const network = many("network slow", "slow");
   const clients = [...many("client slow", "slow"), ...many("silent", "silent")];
   return [
     { name: "Source", items: sourceItems(topics) },
     { name: "Server", items: serverItems(counts, lateMs) },
-    { name: "Network", items: judged(network, "clear") },
-    { name: "Clients", items: judged(clients, clientsWord(total, counts)) },
+    { name: "Network", items: judged(network, isKnown ? well("clear") : unknown) },
+    { name: "Clients", items: judged(clients, isKnown ? well(clientsWord(total, counts)) : [{ ...unknown[0], text: clientsWord(total, counts) }]) },
   ];
 }
 

@@ -67,6 +67,13 @@ test("what is not known is not shown as well", () => {
   assert.deepEqual(of.map(({ items }) => items.map(({ text: words }) => words).join()), Array(4).fill("not known"));
 });
 
+test("of plain clients alone the chain shows nothing as well, and of some of them those who report", () => {
+  const ends = (counts) => chain(state([], counts)).slice(2).map(({ items: [{ mark, colour, text: words }] }) => [mark, colour, words].join(" "));
+  assert.deepEqual(ends({ unclear: 2 }), ["? muted not known", "? muted 0 of 2 known to keep up"]);
+  assert.deepEqual(ends({ unclear: 1, "source-limited": 1 }), ["● good clear", "● good 1 of 2 known to keep up"]);
+  assert.deepEqual(ends({ "source-limited": 2 }), ["● good clear", "● good keep up"]);
+});
+
 test("each cause has a mark of its own, so that none needs its colour", () => {
   assert.equal(new Set([...CAUSES.values()].map(({ mark }) => mark)).size, CAUSES.size);
   assert.ok(SLOW.every((cause) => CAUSES.has(cause)));

@@ -1,12 +1,13 @@
 // The table of clients: only rows in sight are in the document, and none moves under pointer or focus.
 import { shown } from "../logic/cause.js";
 import { lag, ratio, reports, silentMs, worst } from "../logic/client.js";
+import { placeFrom } from "../logic/place.js";
 import { UNKNOWN, age, behind, bytes, count, cut, fine, pair, short, span } from "../logic/form.js";
 import { element, make, mark, named, setAttribute, setClass, setText } from "./dom.js";
 
 const COLUMNS = [
   ["name", "name"], ["cause", "cause"], ["behind", "behind", "number"], ["block", "last block against source"],
-  ["lag", "lag", "number"], ["rtt", "rtt", "number"], ["waits", "waits", "number"], ["since", "since", "number"],
+  ["lag", "lag", "number"], ["rtt", "rtt", "number"], ["waits", "waits", "number"], ["since", "since", "number"], ["server", "server"],
 ];
 // Rows beyond the sight, so that a short scroll finds them.
 const SPARE_ROWS = 6;
@@ -41,7 +42,7 @@ export class Clients {
     this.#body.addEventListener("pointerenter", (event) => { this.#pointer = event.pointerType !== "touch"; });
     this.#body.addEventListener("pointerleave", () => { this.#pointer = false; });
     this.#body.addEventListener("focusin", (event) => {
-      const session = Number(event.target.closest("tr")?.dataset.session);
+      const session = placeFrom(event.target.closest("tr")?.dataset.session);
       if (session !== this.#current) {
         this.#current = session;
         this.#render();
@@ -49,7 +50,7 @@ export class Clients {
     });
     this.#body.addEventListener("click", (event) => {
       const session = event.target.closest("tr")?.dataset.session;
-      if (session !== undefined) does.onOpen(Number(session));
+      if (session !== undefined) does.onOpen(placeFrom(session));
     });
   }
 
@@ -149,7 +150,7 @@ export class Clients {
     for (const row of [...this.#body.children]) {
       if (keep.has(row)) continue;
       row.remove();
-      if (row.dataset.session !== undefined) this.#made.delete(Number(row.dataset.session));
+      if (row.dataset.session !== undefined) this.#made.delete(placeFrom(row.dataset.session));
     }
     // No row that is there already is moved past another: that would take the focus from it.
     let there = this.#body.firstChild;
@@ -177,7 +178,7 @@ export class Clients {
     const cell = (column, extra = "") => make("td", { role: "cell", class: `c-${column} ${extra}` });
     const made = {
       mark: make("span"), name: make("button", { type: "button", class: "name", tabindex: "-1", "aria-haspopup": "dialog" }), pin: make("span", { class: "pin" }),
-      cause: cell("cause"), behind: cell("behind", "number"), block: cell("block"), lag: cell("lag", "number"),
+      server: cell("server"), cause: cell("cause"), behind: cell("behind", "number"), block: cell("block"), lag: cell("lag", "number"),
       rtt: cell("rtt", "number"), waits: cell("waits", "number"), since: cell("since", "number"),
       own: make("span", { class: "own" }), over: make("span", { class: "over" }), beyond: make("span", { class: "beyond" }), blockText: make("span"), topic: make("span", { class: "muted topic" }), called: undefined,
     };
@@ -186,7 +187,7 @@ export class Clients {
     made.bar = make("span", { class: "bar", "aria-hidden": "true" }, made.own, made.over, made.beyond);
     made.block.append(made.bar, made.blockText, made.topic);
     made.row = make("tr", { role: "row", class: "row", "data-session": String(session) },
-      name, made.cause, made.behind, made.block, made.lag, made.rtt, made.waits, made.since);
+      name, made.cause, made.behind, made.block, made.lag, made.rtt, made.waits, made.since, made.server);
     this.#made.set(session, made);
     return made;
   }
@@ -202,6 +203,10 @@ export class Clients {
     }
     if (made.mark.textContent !== cause.mark) made.mark.replaceChildren(mark(cause));
     setText(made.pin, pins.has(row.client) ? " pinned" : "");
+    if (made.on !== row.server) {
+      made.on = row.server;
+      made.server.replaceChildren(named(row.server ?? ""));
+    }
     setText(made.cause, row.cause);
     setAttribute(made.cause, "title", row.why ?? cause.why);
     setText(made.behind, isStale || row.cause === "silent" ? UNKNOWN : behind(row.behind_ms));
@@ -236,6 +241,6 @@ function blockWords(row, topic, nowMs) {
 
 // Whether a column, sorted as it is first asked for, has its largest on top.
 function isDescending(column) {
-  return column !== "name" && column !== "cause";
+  return column !== "name" && column !== "server" && column !== "cause";
 }
 

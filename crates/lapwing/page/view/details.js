@@ -3,6 +3,7 @@ import { top } from "../logic/blocks.js";
 import { shown } from "../logic/cause.js";
 import { behind, bytes, clock, count, fine, name, short, span } from "../logic/form.js";
 import { RunChart } from "./blocks.js";
+import { unplaced } from "../logic/place.js";
 import { copy, element, make, mark, named, setText } from "./dom.js";
 
 const DRIFTS_MAX = 8;
@@ -85,7 +86,7 @@ export class Details {
   }
 
   async #copy() {
-    const json = JSON.stringify(this.#row, null, 2);
+    const json = JSON.stringify(unplaced(this.#row), null, 2);
     if (await copy(json)) {
       this.#parts.copied.replaceChildren("copied");
       return;
@@ -100,7 +101,7 @@ export class Details {
 
 function factsOf(row, blocks, nowMs) {
   const facts = [
-    ["connection", [`${name(row.address)}`, row.mode, `since ${clock(row.since)}`, ...(row.who === undefined ? [] : [`token of ${name(row.who)}`])].join("   ")],
+    ["connection", [`${name(row.address)}`, row.mode, `since ${clock(row.since)}`, ...(row.server === undefined ? [] : [`on ${name(row.server)}`]), ...(row.who === undefined ? [] : [`token of ${name(row.who)}`])].join("   ")],
     ["sent", `${count(row.messages)} messages, ${bytes(row.bytes)}; waits ${bytes(row.waits_bytes)}`],
     ["round trip", Number.isFinite(row.rtt_ms)
       ? `${fine(row.rtt_ms)}, at best ${fine(row.rtt_min_ms)}; ${count(row.retransmits)} sent again` : "- the kernel has not said"],

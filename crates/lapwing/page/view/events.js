@@ -34,7 +34,8 @@ function put(list, made, empty) {
 
 function item(line) {
   const isSaid = line.word === "says";
+  const where = line.server === undefined ? [] : [make("span", { class: "muted where" }, named(line.server), " ")];
   const who = line.client === undefined ? [] : [named(line.client), isSaid ? ": " : " "];
   return make("li", {}, ...(isSaid ? [] : [mark(line), " "]), make("time", {}, clock(line.time)),
-    ...(isSaid ? [] : [make("span", { class: "muted" }, `${line.word} `)]), ...who, make("bdi", {}, cut(line.text, LINE_CHARACTERS_MAX)));
+    ...(isSaid ? [] : [make("span", { class: "muted" }, `${line.word} `)]), ...where, ...who, make("bdi", {}, cut(line.text, LINE_CHARACTERS_MAX)));
 }

@@ -46,7 +46,7 @@ export class Verdict {
       const focused = place.contains(document.activeElement) ? document.activeElement.dataset.session : undefined;
       place.replaceChildren(...parts.map((part) => (typeof part === "string" ? part : this.#client(part))));
       // Who stands on a name stays on it.
-      if (focused !== undefined) place.querySelector(`[data-session="${focused}"]`)?.focus();
+      if (focused !== undefined) place.querySelector(`[data-session="${CSS.escape(focused)}"]`)?.focus();
     }
     element("start").hidden = !(state.watch === "allowed" && state.roster.loaded && state.roster.others.total === 0);
     if (isNew && (state.watch !== "allowed" || state.roster.loaded)) this.#announcer.change(said);

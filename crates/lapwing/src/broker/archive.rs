@@ -27,7 +27,7 @@ pub async fn page(link: &Link, stream: &str, topic: &TopicName, cursor: Offset, 
     if cursor >= next {
         return Ok(Page::End);
     }
-    let messages = get(link, stream, cursor).await?;
+    let messages = get(link, stream, Place::At(cursor), BATCH_MAX).await?;
     let Some(first) = messages.first() else {
         return Ok(missing(cursor..next));
     };
@@ -38,20 +38,36 @@ pub async fn page(link: &Link, stream: &str, topic: &TopicName, cursor: Offset, 
     Ok(Page::Frames(segment(topic, &messages)))
 }
 
-/// The first messages from `cursor` on: about a page of them.
-async fn get(link: &Link, stream: &str, cursor: Offset) -> io::Result<Vec<StreamMessage>> {
+/// Where messages are asked for.
+pub enum Place {
+    /// From this offset on.
+    At(Offset),
+    /// From this time on, as RFC 3339 has it.
+    Since(String),
+}
+
+/// The first messages from a place on: about a page of them, and at most so many.
+pub async fn get(link: &Link, stream: &str, place: Place, batch: usize) -> io::Result<Vec<StreamMessage>> {
     #[derive(Serialize)]
     struct Request {
-        seq: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        start_time: Option<String>,
         batch: usize,
         max_bytes: usize,
     }
+    let (seq, start_time) = match place {
+        Place::At(offset) => (Some(sequence_of(offset)), None),
+        Place::Since(time) => (None, Some(time)),
+    };
     let request = Request {
-        seq: sequence_of(cursor),
-        batch: BATCH_MAX,
+        seq,
+        start_time,
+        batch,
         max_bytes: PAGE_BYTES,
     };
-    let request = Bytes::from(serde_json::to_vec(&request).expect("numbers have a form in JSON"));
+    let request = Bytes::from(serde_json::to_vec(&request).expect("numbers and times have a form in JSON"));
     let inbox = link.client.new_inbox();
     let mut answers = link.client.subscribe(inbox.clone()).await.map_err(io::Error::other)?;
     let subject = format!("$JS.API.DIRECT.GET.{stream}");

@@ -18,6 +18,7 @@ use super::follower::Follower;
 use super::history::History;
 use super::link::Link;
 use super::message::PublishKey;
+use super::past::{self, Pasts};
 use super::stream::{Identity, MakeError, StreamSpec};
 use super::turn::StreamTurn;
 use super::{BrokerError, News};
@@ -40,6 +41,9 @@ pub struct Copy {
     pub known: Known,
     /// Somebody asks for the stream's end.
     pub asked: Notify,
+    /// Where messages of the last so many seconds begin, for those who asked lately.
+    pub pasts: Pasts,
+    retry_window: Duration,
     /// Where news are told.
     pub news: Arc<News>,
     log: OnceLock<Weak<Log>>,
@@ -100,6 +104,8 @@ impl Copy {
                 ..Known::default()
             },
             asked: Notify::new(),
+            pasts: Pasts::default(),
+            retry_window: info.config.duplicate_window,
             log: OnceLock::new(),
             runtime: Handle::current(),
         });
@@ -118,7 +124,8 @@ impl Copy {
         Ok((log, follower))
     }
 
-    fn log(&self) -> Option<Arc<Log>> {
+    /// The log that copies it, while there is one.
+    pub fn log(&self) -> Option<Arc<Log>> {
         self.log.get()?.upgrade()
     }
 
@@ -216,6 +223,21 @@ impl Origin for CopyOrigin {
 
     fn is_stale(&self) -> bool {
         self.0.known.stale.load(Ordering::Acquire)
+    }
+
+    fn since(&self, ago: Duration) -> Option<Offset> {
+        if let Some(offset) = self.0.pasts.find(ago) {
+            return Some(offset);
+        }
+        if self.0.pasts.begin(ago) {
+            let copy = self.0.clone();
+            self.0.runtime.spawn(async move { past::ask(&copy, ago).await });
+        }
+        None
+    }
+
+    fn retry_window(&self) -> Duration {
+        self.0.retry_window
     }
 
     fn page(&self, cursor: Offset) -> io::Result<Page> {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{self, CreateErrorKind, Store};
+use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, Store, UpdateErrorKind};
 use async_nats::jetstream::stream::StorageType;
+use bytes::Bytes;
 use lapwing_wire::topic::TopicName;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -13,102 +14,166 @@ use super::link::Link;
 
 /// A key that this server holds.
 pub struct Lease {
-    over: watch::Receiver<bool>,
+    state: watch::Receiver<State>,
     renewing: tokio::task::JoinHandle<()>,
     given: Option<Given>,
 }
 
+/// Whose the key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Ours.
+    Held,
+    /// It may have expired; nobody else is known to have it.
+    Unsure,
+    /// Another server's.
+    Lost,
+}
+
 /// What it takes to give it back.
 struct Given {
-    store: Store,
+    link: Arc<Link>,
     topic: TopicName,
 }
 
 impl Lease {
     /// Waits until this server holds the topic's key.
     pub async fn take(link: Arc<Link>, topic: TopicName, replicas: usize) -> Self {
+        // Told from a key that this server held before.
+        let own = format!("{}-{:016x}", link.server, crate::random::word());
         loop {
             if let Ok(store) = bucket(&link, replicas).await
-                && let Some(revision) = create(&store, &topic, &link.server).await
+                && let Ok(revision) = store.create(topic.as_str(), own.clone().into()).await
             {
-                return Self::hold(link, store, topic, revision);
+                return Self::hold(link, topic, own, revision, replicas);
             }
             // Not all servers at once.
             tokio::time::sleep(TRY_INTERVAL + Duration::from_millis(crate::random::word() % 100)).await;
         }
     }
 
-    fn hold(link: Arc<Link>, store: Store, topic: TopicName, mut revision: u64) -> Self {
-        let (tell, over) = watch::channel(false);
+    fn hold(link: Arc<Link>, topic: TopicName, own: String, revision: u64, replicas: usize) -> Self {
+        let (tell, state) = watch::channel(State::Held);
         let given = Given {
-            store: store.clone(),
+            link: link.clone(),
             topic: topic.clone(),
         };
         let renewing = tokio::spawn(async move {
-            let mut renewed = Instant::now();
+            let mut renewal = Renewal {
+                link,
+                topic,
+                own,
+                revision,
+                replicas,
+            };
+            let mut held = Instant::now();
             loop {
                 tokio::time::sleep(RENEW_INTERVAL).await;
                 let asked = Instant::now();
-                let renewal = store.update(topic.as_str(), link.server.clone().into_bytes().into(), revision);
-                match tokio::time::timeout_at(renewed + HELD_MAX, renewal).await {
-                    Ok(Ok(next)) => (revision, renewed) = (next, asked),
-                    Ok(Err(error)) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => break,
-                    Ok(Err(_)) if renewed.elapsed() < HELD_MAX => {}
-                    _ => break,
+                let until = (held + HELD_MAX).max(asked + RENEW_INTERVAL);
+                match tokio::time::timeout_at(until, renewal.renew()).await {
+                    Ok(Ok(State::Lost)) => break,
+                    Ok(Ok(_)) => held = asked,
+                    // While the broker is away nobody else gets the key either.
+                    Ok(Err(())) | Err(_) => {}
                 }
+                let state = if held.elapsed() < HELD_MAX {
+                    State::Held
+                } else {
+                    State::Unsure
+                };
+                tell.send_if_modified(|told| std::mem::replace(told, state) != state);
             }
             // Nobody may care any more.
-            let _ = tell.send(true);
+            let _ = tell.send(State::Lost);
         });
         Self {
-            over,
+            state,
             renewing,
             given: Some(given),
         }
     }
 
-    /// Waits until it is this server's no longer.
-    pub fn over(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut over = self.over.clone();
+    /// Waits until it is another server's.
+    pub fn lost(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut state = self.state.clone();
         async move {
             // The other end is dropped only after it has told, or with this.
-            let _ = over.wait_for(|over| *over).await;
+            let _ = state.wait_for(|state| *state == State::Lost).await;
         }
     }
 
-    /// Whether it is this server's no longer.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        *self.over.borrow()
+    /// Waits until it is this server's, or never will be again: whether it is.
+    pub async fn held(&self) -> bool {
+        let mut state = self.state.clone();
+        let known = state.wait_for(|state| *state != State::Unsure).await;
+        known.is_ok_and(|state| *state == State::Held)
+    }
+}
+
+/// What it takes to keep it.
+struct Renewal {
+    link: Arc<Link>,
+    topic: TopicName,
+    own: String,
+    revision: u64,
+    replicas: usize,
+}
+
+impl Renewal {
+    async fn renew(&mut self) -> Result<State, ()> {
+        // It is in memory there: who restarts all of it makes it anew.
+        let store = bucket(&self.link, self.replicas).await.map_err(drop)?;
+        let value = Bytes::from(self.own.clone());
+        match store.update(self.topic.as_str(), value.clone(), self.revision).await {
+            Ok(revision) => {
+                self.revision = revision;
+                return Ok(State::Held);
+            }
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
+            Err(_) => return Err(()),
+        }
+        // It expired, or an earlier renewal arrived without our knowing.
+        let entry = store.entry(self.topic.as_str()).await.map_err(drop)?;
+        match entry.filter(|entry| entry.operation == Operation::Put) {
+            Some(entry) if entry.value == value => {
+                self.revision = entry.revision;
+                Ok(State::Held)
+            }
+            Some(_) => Ok(State::Lost),
+            None => match store.create(self.topic.as_str(), value).await {
+                Ok(revision) => {
+                    self.revision = revision;
+                    Ok(State::Held)
+                }
+                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(State::Lost),
+                Err(_) => Err(()),
+            },
+        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.renewing.abort();
-        let held = !self.is_over();
-        if let Some(Given { store, topic }) = self.given.take().filter(|_| held) {
+        let held = *self.state.borrow() == State::Held;
+        if let Some(Given { link, topic }) = self.given.take().filter(|_| held) {
             // Whoever waits need not wait for its end. If this does not arrive, it expires.
             tokio::spawn(async move {
-                let _ = store.delete(topic.as_str()).await;
+                if let Ok(store) = link.context.get_key_value(name(&link)).await {
+                    let _ = store.delete(topic.as_str()).await;
+                }
             });
         }
     }
 }
 
-async fn create(store: &Store, topic: &TopicName, server: &str) -> Option<u64> {
-    match store
-        .create(topic.as_str(), server.to_owned().into_bytes().into())
-        .await
-    {
-        Ok(revision) => Some(revision),
-        Err(error) if error.kind() == CreateErrorKind::AlreadyExists => None,
-        Err(_) => None,
-    }
+fn name(link: &Link) -> String {
+    format!("{}_leases", link.prefix)
 }
 
 async fn bucket(link: &Link, replicas: usize) -> Result<Store, String> {
-    let name = format!("{}_leases", link.prefix);
+    let name = name(link);
     if let Ok(store) = link.context.get_key_value(&name).await {
         return Ok(store);
     }
@@ -127,7 +192,7 @@ async fn bucket(link: &Link, replicas: usize) -> Result<Store, String> {
 
 /// A server that is killed holds its topics so long.
 const EXPIRES_AFTER: Duration = Duration::from_secs(2);
-/// One that cannot renew it lets go before it expires.
+/// One that cannot renew it fills nothing from then on, before it expires.
 const HELD_MAX: Duration = Duration::from_millis(1500);
 const RENEW_INTERVAL: Duration = Duration::from_millis(500);
 const TRY_INTERVAL: Duration = Duration::from_millis(300);

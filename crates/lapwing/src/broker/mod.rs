@@ -6,11 +6,13 @@
 mod archive;
 mod copy;
 mod desk;
+mod fleet;
 mod follower;
 mod history;
 mod lease;
 mod link;
 mod message;
+mod past;
 mod stream;
 mod turn;
 
@@ -22,6 +24,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::BrokerSpec;
 use crate::log::Log;
+use crate::mail::Carrier;
 use crate::source::SourceEvents;
 use crate::source::spec::TopicSpec;
 use copy::Copy;
@@ -33,6 +36,8 @@ pub struct Broker {
     link: Arc<Link>,
     followers: Vec<Follower>,
     tasks: Vec<JoinHandle<()>>,
+    /// What carries letters to the other servers.
+    carrying: Option<JoinHandle<()>>,
 }
 
 /// Where news of one topic is told, once there is somebody to tell it to.
@@ -55,7 +60,19 @@ impl Broker {
             link: Arc::new(link),
             followers: Vec::new(),
             tasks: Vec::new(),
+            carrying: None,
         })
+    }
+
+    /// This server among all that share the streams.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.link.server
+    }
+
+    /// Carries letters to the other servers and back, until the server that writes them leaves.
+    pub fn carry(&mut self, carrier: Carrier) {
+        self.carrying = Some(tokio::spawn(fleet::carry(self.link.clone(), carrier)));
     }
 
     /// Opens a topic's stream, makes it if there is none, and gives the log that will be its copy.
@@ -93,6 +110,10 @@ impl Broker {
     /// Stops copying, and leaves.
     pub async fn stop(self) {
         self.tasks.iter().for_each(JoinHandle::abort);
+        if let Some(carrying) = self.carrying {
+            // It ends with the server, whose last letter says so; one that cannot be sent is not missed.
+            let _ = tokio::time::timeout(CARRY_MAX, carrying).await;
+        }
         self.link.close().await;
     }
 }
@@ -131,5 +152,7 @@ impl BrokerError {
     }
 }
 
+/// What is on its way when the server stops is a few letters.
+const CARRY_MAX: Duration = Duration::from_secs(1);
 /// Tens of thousands of messages of each topic over a slow line.
 const FILL_MAX: Duration = Duration::from_secs(60);

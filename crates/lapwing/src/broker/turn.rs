@@ -62,7 +62,7 @@ impl Turn for StreamTurn {
     }
 
     fn over(&self) -> Pending<()> {
-        Box::pin(self.0.lease.over())
+        Box::pin(self.0.lease.lost())
     }
 
     fn begin(&self) -> Offset {
@@ -86,7 +86,7 @@ impl Holder {
         place.count += 1;
         let key = PublishKey::Server(RetryKey::of_source(&self.name, place.count));
         loop {
-            if self.lease.is_over() {
+            if !self.lease.held().await {
                 return Err(AppendError::Stopped);
             }
             if !self.copy.link.is_up() {

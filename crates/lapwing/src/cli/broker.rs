@@ -1,10 +1,13 @@
 //! The flags of `serve` that name a broker, and what topics may ask for with one.
 
 use std::io::Write as _;
+#[cfg(feature = "nats")]
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 use lapwing_wire::escape::escaped;
+use lapwing_wire::name::ClientName;
 use lapwing_wire::secret::Secret;
 
 use crate::config::BrokerSpec;
@@ -18,16 +21,19 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "URL,…", env = "LAPWING_BROKER", hide_env = true, hide_env_values = true, value_parser = secret, help_heading = "Storage")]
     pub broker: Option<Secret>,
     /// A file of credentials for the broker, as nsc writes it [default: none]
-    #[arg(long, value_name = "FILE", help_heading = "Storage")]
+    #[arg(long, value_name = "FILE", help_heading = "Storage", hide_short_help = true)]
     pub broker_credentials: Option<PathBuf>,
     /// A file of certificates (PEM), to one of which the broker's must lead; with it the way there is always encrypted [default: those of the system]
-    #[arg(long, value_name = "FILE", help_heading = "Storage")]
+    #[arg(long, value_name = "FILE", help_heading = "Storage", hide_short_help = true)]
     pub broker_ca: Option<PathBuf>,
     /// How the names of streams and subjects begin: a topic's stream is PREFIX_TOPIC, its subject PREFIX.TOPIC [default: lapwing]
-    #[arg(long, value_name = "NAME", help_heading = "Storage")]
+    #[arg(long, value_name = "NAME", help_heading = "Storage", hide_short_help = true)]
     pub broker_prefix: Option<String>,
-    /// Take streams that are there with other settings as they are
-    #[arg(long, help_heading = "Storage")]
+    /// How this server is called where several are shown, 1 to 64 characters [default: the address that it listens on, or HOST:PORT where that is every one]
+    #[arg(long, value_name = "NAME", help_heading = "Storage", hide_short_help = true)]
+    pub server_name: Option<String>,
+    /// Take streams that are there with other settings as they are [default: off]
+    #[arg(long, help_heading = "Storage", hide_short_help = true)]
     pub adopt: bool,
 }
 
@@ -40,6 +46,7 @@ impl BrokerArgs {
             broker_credentials: self.broker_credentials.or(file.broker_credentials),
             broker_ca: self.broker_ca.or(file.broker_ca),
             broker_prefix: self.broker_prefix.or(file.broker_prefix),
+            server_name: self.server_name.or(file.server_name),
             adopt: self.adopt || file.adopt,
         }
     }
@@ -51,11 +58,12 @@ impl BrokerArgs {
                 &self.broker_credentials,
                 &self.broker_ca,
                 &self.broker_prefix,
+                &self.server_name,
                 self.adopt,
             ) {
-                (None, None, None, false) => needs_none(topics).map(|()| None),
+                (None, None, None, None, false) => needs_none(topics).map(|()| None),
                 _ => Err(Failure::usage(
-                    "--broker-credentials, --broker-ca, --broker-prefix and --adopt are of no use without a broker",
+                    "--broker-credentials, --broker-ca, --broker-prefix, --server-name and --adopt are of no use without a broker",
                     "add --broker nats://HOST:4222",
                 )),
             };
@@ -91,6 +99,14 @@ impl BrokerArgs {
                 format!("it has 1 to {PREFIX_BYTES_MAX} of A-Z a-z 0-9 _ and -"),
             ));
         }
+        let name = self.server_name.as_deref().map(ClientName::parse).transpose();
+        let name = name.map_err(|error| {
+            let typed = escaped(self.server_name.as_deref().unwrap_or_default());
+            Failure::usage(
+                format!("--server-name {typed:?} is no name of a server: {error}"),
+                "a server is called by 1 to 64 characters, such as lapwing-1",
+            )
+        })?;
         if stored {
             return Err(Failure::usage(
                 "--data keeps topics here, and with --broker the streams there keep them",
@@ -103,6 +119,7 @@ impl BrokerArgs {
             credentials: self.broker_credentials,
             ca: self.broker_ca,
             prefix,
+            name,
             adopt: self.adopt,
         }))
     }
@@ -141,6 +158,20 @@ fn fits(topic: &TopicSpec) -> Result<(), Failure> {
         format!("topic {}: {wrong}, and with --broker several have it", topic.name),
         "leave it out",
     ))
+}
+
+/// How a server is called that listens there and was given no name.
+#[cfg(feature = "nats")]
+pub fn default_name(address: SocketAddr) -> ClientName {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    let named = match address.ip().is_unspecified() {
+        true => ClientName::parse(&format!("{host}:{}", address.port())),
+        false => ClientName::parse(&address.to_string()),
+    };
+    named
+        .or_else(|_| ClientName::parse(&address.to_string()))
+        .expect("an address is short, and no number")
 }
 
 /// Tells one line before there is a console: the server waits.

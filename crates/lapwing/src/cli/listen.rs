@@ -662,6 +662,7 @@ Examples:
   lapwing listen --topics arrays --block 10 --log feed.ndjson
   lapwing listen --log feed.ndjson --rotate 100MB,24h --rotate-compress
   lapwing listen --from earliest --count 100
+  lapwing listen ws://a.example.org:8765,ws://b.example.org:8765 --log feed.ndjson
   lapwing listen --tui --for 1m --plot run.svg
   lapwing listen wss://feed.example.org --for 10m --output json | jq .data"
     };

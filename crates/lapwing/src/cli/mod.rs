@@ -1,14 +1,18 @@
 //! The command line: what was typed. What it means is decided in `config.rs` and in each command.
 
+mod bar;
 pub mod bench;
 pub mod broker;
+mod columnar;
 pub mod demo;
+pub mod export;
 pub mod listen;
 pub mod log;
 pub mod manual;
 pub mod misuse;
 pub mod publish;
 pub mod reach;
+mod recorded;
 pub mod serve;
 pub mod stop;
 pub mod token;
@@ -56,6 +60,8 @@ pub enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Prove that a recording is complete and in order, or say what is wrong with it
     Verify(verify::VerifyArgs),
+    /// Make a recording into arrays, columns or rows: npy, npz, Parquet or CSV
+    Export(export::ExportArgs),
     /// Send lines from stdin into a topic of a running server
     Publish(publish::PublishArgs),
     /// Print what a data directory holds, or repair it
@@ -83,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Listen(args) => listen::run(args, color),
         Command::Bench(args) => bench::run(*args, color),
         Command::Verify(args) => verify::run(args, color),
+        Command::Export(args) => export::run(args, color),
         Command::Publish(args) => publish::run(args, color),
         Command::Log(args) => log::run(args),
         Command::Token(args) => token::run(args),

@@ -277,6 +277,16 @@ impl Onlooker for Teller {
         }
     }
 
+    fn on_unsure(&mut self, away: Duration, window: Duration, ack: &Ack) {
+        self.warn(&format!(
+            "tried for {}, and a repeated message is recognised for {}: {} from offset {} on may be there twice",
+            form::short_span(away),
+            form::short_span(window),
+            form::counted(ack.count, "message"),
+            ack.first
+        ));
+    }
+
     fn on_skipped(&mut self, number: u64, why: LineError) {
         self.skipped += 1;
         self.warn(&format!("line {} {why}: skipped", form::count(number)));

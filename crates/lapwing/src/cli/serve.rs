@@ -16,8 +16,6 @@ use lapwing_wire::secret::Secret;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-#[cfg(feature = "nats")]
-use super::broker;
 use super::broker::BrokerArgs;
 use super::misuse::quoted;
 use super::value::Typed;
@@ -32,6 +30,8 @@ use crate::config::{
     connections_max, missing_files, possible_connections, raise_open_files, strangers_allowed,
 };
 use crate::failure::{Exit, Failure};
+#[cfg(feature = "nats")]
+use crate::mail::mail;
 use crate::reason::reason;
 use crate::server::Server;
 use crate::server::accept;
@@ -40,6 +40,7 @@ use crate::server::certificate::Certificate;
 use crate::server::console::Console;
 use crate::server::encryption::Encryption;
 use crate::server::event::Event;
+use crate::server::fleet::Membership;
 use crate::server::journal::levels::{Beside, Levels};
 use crate::server::journal::{Journal, JournalSpec, life, target};
 use crate::server::origin::Origins;
@@ -510,6 +511,7 @@ struct SettingsFile {
     broker_credentials: Option<PathBuf>,
     broker_ca: Option<PathBuf>,
     broker_prefix: Option<String>,
+    server_name: Option<String>,
     adopt: bool,
     listen: Option<String>,
     open: bool,
@@ -628,7 +630,7 @@ fn open(config: Config, trust: Trust, hangup: Option<Journal>, format: OutputFor
             let storage = Storage::open(config.storage.as_ref(), config.topics.clone()).map_err(cannot_keep)?;
             let started = |_: &Server| {};
             runtime.block_on(serve(
-                config, storage, trust, secrets, listener, hangup, format, color, started,
+                config, storage, None, trust, secrets, listener, hangup, format, color, started,
             ))
         }
     };
@@ -655,7 +657,7 @@ async fn share(
         BrokerError::Refused { .. } | BrokerError::Slow => Failure::failed(error.to_string(), error.hint()),
     };
     let opened = async {
-        let mut broker = Broker::connect(spec, broker::tell).await?;
+        let mut broker = Broker::connect(spec, super::broker::tell).await?;
         let mut topics = Vec::new();
         for topic in &config.topics {
             topics.push((topic.clone(), broker.open(topic).await?));
@@ -663,14 +665,34 @@ async fn share(
         broker.start().await?;
         Ok((broker, Storage::of_copies(topics)))
     };
-    let (broker, storage) = tokio::select! {
+    let (mut broker, storage) = tokio::select! {
         opened = opened => opened.map_err(failed)?,
         // Nothing has begun that would have to be stopped.
         _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
     };
+    let address = listener.local_addr().unwrap_or(config.listen);
+    let (mailbox, carrier) = mail();
+    let membership = Membership {
+        name: spec
+            .name
+            .clone()
+            .unwrap_or_else(|| super::broker::default_name(address)),
+        id: broker.server().to_owned(),
+        mailbox,
+    };
+    broker.carry(carrier);
     let started = |server: &Server| broker.tell_to(|topic| server.events_of(topic));
     let exit = serve(
-        config, storage, trust, secrets, listener, journal, format, color, started,
+        config,
+        storage,
+        Some(membership),
+        trust,
+        secrets,
+        listener,
+        journal,
+        format,
+        color,
+        started,
     )
     .await;
     broker.stop().await;
@@ -681,6 +703,7 @@ async fn share(
 async fn serve(
     config: Config,
     storage: Storage,
+    membership: Option<Membership>,
     trust: Trust,
     mut secrets: Secrets,
     listener: std::net::TcpListener,
@@ -732,7 +755,17 @@ async fn serve(
         console.tell(event.clone());
         early.push(event);
     }
-    let server = Server::start(config, storage, trust, secrets, listener, console.clone(), &early).map_err(broken)?;
+    let server = Server::start(
+        config,
+        storage,
+        trust,
+        secrets,
+        listener,
+        console.clone(),
+        &early,
+        membership,
+    )
+    .map_err(broken)?;
     started(&server);
     let (code, why, name) = tokio::select! {
         _ = interrupt.recv() => (CloseCode::GOING_AWAY, "server stopped", "Ctrl-C"),
@@ -841,6 +874,7 @@ fn configure(args: ServeArgs, output: OutputFormat) -> Result<Settings, Failure>
             broker_credentials: file.broker_credentials,
             broker_ca: file.broker_ca,
             broker_prefix: file.broker_prefix,
+            server_name: file.server_name,
             adopt: file.adopt,
         })
         .spec(&topics, storage.is_some());
@@ -1553,13 +1587,19 @@ fn banner(address: SocketAddr, config: &Config, certificate: Option<&Certificate
         );
     }
     let seed = config.seed;
-    let _ = match &config.storage {
-        None => writeln!(
+    let _ = match (&config.storage, &config.broker) {
+        (None, Some(broker)) => writeln!(
+            text,
+            "  {} NATS JetStream, streams {}_*: shared with every server that names them     Seed  {seed}",
+            label("Storage"),
+            broker.prefix
+        ),
+        (None, None) => writeln!(
             text,
             "  {} memory: a restart begins a new history     Seed  {seed}",
             label("Storage")
         ),
-        Some(storage) => writeln!(
+        (Some(storage), _) => writeln!(
             text,
             "  {} {}     Seed  {seed}",
             label("Storage"),

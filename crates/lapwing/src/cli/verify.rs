@@ -1,25 +1,25 @@
 //! `lapwing verify`: whether a recording is complete and in order, or what is wrong with it.
 
-use std::fs::File;
-use std::io::{self, IsTerminal as _, Read, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use lapwing_wire::escape::escaped;
+use indicatif::ProgressBar;
 use lapwing_wire::time::micros_text;
 use serde_json::json;
 
+use super::bar::Bar;
+use super::recorded::{Recording, STDIN, named, watched};
 use super::{End, in_form, report as report_failure, stop};
 use crate::client::dial::io_reason;
 use crate::failure::{Exit, Failure};
+use crate::recording::input;
 use crate::recording::lines::Lines;
 use crate::recording::note::Missed;
 use crate::recording::proof::finding::{Finding, What};
 use crate::recording::proof::history::History;
 use crate::recording::proof::tally::{Gaps, Tally};
 use crate::recording::proof::{Proof, Proven};
-use crate::recording::{input, parts};
 use crate::terminal::form;
 use crate::terminal::output::OutputFormat;
 use crate::terminal::paint::{ColorChoice, Painter, Role};
@@ -50,8 +50,8 @@ pub fn run(args: VerifyArgs, color: ColorChoice) -> End {
 
 fn verify(args: &VerifyArgs, color: ColorChoice, json: bool) -> End {
     let gaps = if args.allow_gaps { Gaps::Allowed } else { Gaps::Refused };
-    let recordings = recordings(&args.files);
-    let bar = bar(&recordings, json);
+    let recordings = Recording::all(&args.files);
+    let bar = Bar::new("verifying", recordings.iter().map(Recording::bytes).sum(), json);
     let shown = bar.bar.clone();
     stop::ends_with(move || {
         shown.finish_and_clear();
@@ -88,75 +88,13 @@ fn verify(args: &VerifyArgs, color: ColorChoice, json: bool) -> End {
     Ok(if all_proven { Exit::Done } else { Exit::NotProven })
 }
 
-/// Files that belong together, in the order in which they were written.
-struct Recording {
-    base: PathBuf,
-    /// Whether the whole of it was named, or parts of it by themselves.
-    named: Named,
-    files: Vec<PathBuf>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Named {
-    Whole,
-    Parts,
-}
-
-impl Recording {
-    fn name(&self) -> String {
-        match (self.files.as_slice(), self.named) {
-            ([only], _) => named(only),
-            ([first, last], Named::Parts) => format!("{} and {}", named(first), named(last)),
-            ([first, .., last], Named::Parts) => format!("{} to {}", named(first), named(last)),
-            _ => named(&self.base),
-        }
-    }
-}
-
-/// Which files belong together: the parts of one recording, by their names.
-fn recordings(files: &[PathBuf]) -> Vec<Recording> {
-    let mut recordings: Vec<Recording> = Vec::new();
-    for file in files {
-        let part = parts::split(file);
-        let by_name = if part.is_some() { Named::Parts } else { Named::Whole };
-        let base = part.map_or_else(|| file.clone(), |(base, _)| base);
-        let found = match file == Path::new(STDIN) {
-            true => vec![file.clone()],
-            false => parts::all(file),
-        };
-        match recordings.iter_mut().find(|known| known.base == base) {
-            Some(known) => {
-                known.files.extend(found);
-                if by_name == Named::Whole {
-                    known.named = Named::Whole;
-                }
-            }
-            None => recordings.push(Recording {
-                base,
-                named: by_name,
-                files: found,
-            }),
-        }
-    }
-    for recording in &mut recordings {
-        let number = |file: &PathBuf| parts::split(file).map_or(u64::MAX, |(_, number)| number);
-        recording.files.sort_by_key(|file| (number(file), file.clone()));
-        recording.files.dedup_by_key(|file| number(file));
-    }
-    recordings
-}
-
 fn prove(recording: &Recording, bar: &ProgressBar) -> Result<Proven, Failure> {
     let mut proof = Proof::default();
     for (at, file) in recording.files.iter().enumerate() {
         if at > 0 {
             proof.next_part();
         }
-        let opened: io::Result<input::Input> = match file == Path::new(STDIN) {
-            true => input::plain(io::stdin()),
-            false => File::open(file).and_then(|opened| input::plain(Watched(opened, bar.clone()))),
-        };
-        let read = opened.and_then(|input| {
+        let read = watched(file, bar).and_then(|input| {
             let mut lines = Lines::new(input);
             while let Some(line) = lines.next()? {
                 proof.take(&line);
@@ -178,67 +116,8 @@ fn unreadable(file: &Path, error: &io::Error) -> Failure {
     )
 }
 
-/// What is read from a file moves the bar.
-struct Watched(File, ProgressBar);
-
-impl Read for Watched {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self.0.read(out)?;
-        self.1.inc(count as u64);
-        Ok(count)
-    }
-}
-
-/// A bar on a terminal once it takes longer than a second; nothing otherwise.
-fn bar(recordings: &[Recording], json: bool) -> Bar {
-    let sizes = recordings.iter().flat_map(|recording| &recording.files);
-    let bytes = sizes.filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum();
-    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::hidden());
-    let style =
-        ProgressStyle::with_template("verifying {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    Bar {
-        bar,
-        shown: !json && io::stderr().is_terminal(),
-    }
-}
-
-struct Bar {
-    bar: ProgressBar,
-    shown: bool,
-}
-
-impl Bar {
-    /// Lets `work` move the bar, which shows after a second.
-    fn while_it_works<T>(&self, work: impl FnOnce(&ProgressBar) -> T) -> T {
-        if !self.shown {
-            return work(&self.bar);
-        }
-        let (done, is_done) = std::sync::mpsc::channel::<()>();
-        let bar = self.bar.clone();
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                if is_done.recv_timeout(BAR_AFTER) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(BAR_HZ));
-                }
-            });
-            let result = work(&self.bar);
-            drop(done);
-            result
-        })
-    }
-
-    fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.bar.suspend(print)
-    }
-
-    fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
-}
-
 /// Prints lines to stdout; nobody looking any more is no failure.
-fn print(lines: &[String]) -> Result<(), Failure> {
+pub(super) fn print(lines: &[String]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = lines.iter().try_for_each(|line| writeln!(out, "{line}"));
     match written.and_then(|()| out.flush()) {
@@ -338,7 +217,7 @@ fn histories(histories: &[History]) -> Vec<String> {
     lines
 }
 
-fn findings(recording: &Recording, proven: &Proven) -> Vec<String> {
+pub(super) fn findings(recording: &Recording, proven: &Proven) -> Vec<String> {
     let several = recording.files.len() > 1;
     let rows: Vec<_> = proven
         .findings
@@ -473,7 +352,7 @@ fn reason_word(reason: Missed) -> &'static str {
     }
 }
 
-fn verdict(tally: &Tally, is_proven: bool) -> String {
+pub(super) fn verdict(tally: &Tally, is_proven: bool) -> String {
     let mut wrong = Vec::new();
     for (count, word) in [
         (tally.missing, "missing"),
@@ -567,7 +446,7 @@ fn history_object(history: &History) -> serde_json::Value {
     })
 }
 
-fn finding_object(recording: &Recording, finding: &Finding) -> serde_json::Value {
+pub(super) fn finding_object(recording: &Recording, finding: &Finding) -> serde_json::Value {
     let (kind, _, words) = told(finding.what);
     let (from, to) = match finding.what {
         What::Missing { from, to }
@@ -589,15 +468,8 @@ fn finding_object(recording: &Recording, finding: &Finding) -> serde_json::Value
     })
 }
 
-fn verdict_word(is_proven: bool) -> &'static str {
+pub(super) fn verdict_word(is_proven: bool) -> &'static str {
     if is_proven { "complete" } else { "not_proven" }
-}
-
-fn named(file: &Path) -> String {
-    match file == Path::new(STDIN) {
-        true => "stdin".to_owned(),
-        false => escaped(&file.display().to_string()),
-    }
 }
 
 const EXAMPLES: &str = "\
@@ -608,14 +480,5 @@ Examples:
 
 Exit codes: 0 complete, 1 could not be read to its end or was stopped, 2 wrong use, 3 anything is missing, repeated, damaged or out of order";
 
-/// What stands for stdin.
-const STDIN: &str = "-";
-
 /// Findings, and histories, on a screen; the others are counted.
 const SHOWN_MAX: usize = 20;
-
-/// What is done sooner needs no bar.
-const BAR_AFTER: Duration = Duration::from_secs(1);
-
-/// Calm, and still moving.
-const BAR_HZ: u8 = 4;

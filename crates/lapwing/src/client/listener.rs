@@ -198,7 +198,6 @@ impl<'a, O: Observer> Listener<'a, O> {
     }
 
     fn on_failed_attempt(&mut self, error: &DialError) -> Result<(), Halt> {
-        let now = Now::read();
         let failure = || error.failure(&self.here().target, Purpose::Listen);
         let failed = match error.verdict() {
             Verdict::Retry(told) => Failed::ForNow(told),
@@ -206,17 +205,23 @@ impl<'a, O: Observer> Listener<'a, O> {
             Verdict::Stop if matches!(error, DialError::Token(_)) => return Err(Halt::Failed(failure())),
             Verdict::Stop => Failed::ForGood(failure()),
         };
-        let (mut why, mut status) = (error.to_string(), error.status());
+        self.on_not_taken(failed, error.to_string(), error.status())
+    }
+
+    /// The server does not take us, or has not what we want: which is next, and when, or that there is none.
+    fn on_not_taken(&mut self, failed: Failed, said: String, status: Option<u16>) -> Result<(), Halt> {
+        let now = Now::read();
         let passed = self.servers.news();
-        if let Some(server) = self.servers.named() {
-            (why, status) = (format!("{server}: {why}"), None);
-        }
+        let (why, status) = match self.servers.named() {
+            Some(server) => (format!("{server}: {said}"), None),
+            None => (said.clone(), status),
+        };
         let chance = &mut || self.entropy.fraction();
         let next = self
             .servers
             .after_failure(failed, Duration::from_nanos(now.mono), chance);
         let Next { wait, begins_round } = next.map_err(Halt::Failed)?;
-        self.pass_over(passed, &error.to_string(), now)?;
+        self.pass_over(passed, &said, now)?;
         let loss = self.loss.get_or_insert_with(|| Loss {
             why: String::new(),
             since: now,
@@ -398,6 +403,10 @@ impl<'a, O: Observer> Listener<'a, O> {
                     "this is a mistake of the server or of something between; what came before is kept",
                 )));
             }
+            SessionEnd::Refused { failed, why } => {
+                self.on_not_taken(failed, why, None)?;
+                return Ok(None);
+            }
             SessionEnd::Lost { why } => why,
             SessionEnd::Closed { code, reason } => {
                 parting.retry = match code.retry() {
@@ -472,6 +481,7 @@ impl<'a, O: Observer> Listener<'a, O> {
                     connection.send_close(Some(*code).filter(|code| code.may_be_sent()), "");
                 }
                 SessionEnd::Broken(error) => connection.send_close(Some(error.close_code()), &error.to_string()),
+                SessionEnd::Refused { .. } => connection.send_close(Some(CloseCode::NORMAL), ""),
                 SessionEnd::Over(_) | SessionEnd::Lost { .. } => {}
             }
             return Ok(Some(end));
@@ -730,7 +740,9 @@ impl<'a, O: Observer> Listener<'a, O> {
                 // Of what we said, and not of what we wait for.
                 self.observer.on_event(&Event::Warned { message: &message }, now)?;
             }
-            ServerMessage::Error { code, message, topic } => self.on_error(session, &code, &message, topic, now)?,
+            ServerMessage::Error { code, message, topic } => {
+                return self.on_error(session, &code, &message, topic, now);
+            }
             ServerMessage::Heartbeat { next, stale, .. } => {
                 self.on_stale(session, stale, now)?;
                 self.observer.on_event(&Event::Heartbeat { ends: &next }, now)?;
@@ -961,7 +973,7 @@ impl<'a, O: Observer> Listener<'a, O> {
         message: &str,
         topic: Option<TopicName>,
         now: Now,
-    ) -> Result<(), Halt> {
+    ) -> Result<Option<SessionEnd>, Halt> {
         if let Some(track) = self
             .tracks
             .iter_mut()
@@ -971,25 +983,31 @@ impl<'a, O: Observer> Listener<'a, O> {
         }
         let awaited = topic.filter(|topic| session.awaited.contains(topic));
         let Some(topic) = awaited else {
-            return self.observer.on_event(&Event::Warned { message }, now);
+            self.observer.on_event(&Event::Warned { message }, now)?;
+            return Ok(None);
         };
+        let several = self.servers.count() > 1;
         if !self.was_connected {
-            let (message, _) = escaped_cut(message, 400);
-            if let Some((sentence, hint)) = token_sentence(&message, Purpose::Listen) {
-                return Err(Halt::Failed(Failure::failed(sentence, hint).refused(code)));
+            let failure = topic_failure(&topic, message).refused(code);
+            if !several {
+                return Err(Halt::Failed(failure));
             }
-            let failure = Failure::failed(
-                format!("the server refused topic \"{topic}\": {message}"),
-                "leave it out of --topics, or name one that exists",
-            );
-            return Err(Halt::Failed(failure.refused(code)));
+            let why = failure.sentences[0].0.clone();
+            let failed = Failed::ForGood(failure);
+            return Ok(Some(SessionEnd::Refused { failed, why }));
+        }
+        session.awaited.retain(|awaited| *awaited != topic);
+        let has_none = session.awaited.is_empty() && session.grants.is_empty();
+        if several && (has_none || self.servers.has_more(Duration::from_nanos(now.mono))) {
+            let why = topic_failure(&topic, message).sentences[0].0.clone();
+            let failed = Failed::ForNow(None);
+            return Ok(Some(SessionEnd::Refused { failed, why }));
         }
         self.observer.on_event(&Event::Warned { message }, now)?;
-        session.awaited.retain(|awaited| *awaited != topic);
         if session.awaited.is_empty() {
             self.ready(session, now)?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Everything asked for is granted, or there is nothing to ask for.
@@ -1089,6 +1107,18 @@ impl<'a, O: Observer> Listener<'a, O> {
             }
         }
         Ok(())
+    }
+}
+
+/// A server that refuses a topic that is asked for, in its own words.
+fn topic_failure(topic: &TopicName, message: &str) -> Failure {
+    let (message, _) = escaped_cut(message, 400);
+    match token_sentence(&message, Purpose::Listen) {
+        Some((sentence, hint)) => Failure::failed(sentence, hint),
+        None => Failure::failed(
+            format!("the server refused topic \"{topic}\": {message}"),
+            "leave it out of --topics, or name one that exists",
+        ),
     }
 }
 

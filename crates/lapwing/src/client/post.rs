@@ -55,6 +55,9 @@ pub struct Ack {
     /// What they survive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
+    /// How long a repeated publish is recognised, in milliseconds; none for as long as its messages are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_window_ms: Option<u64>,
 }
 
 /// A connection, opened when there is something to post.

@@ -28,6 +28,8 @@ pub trait Onlooker {
     fn on_passed_over(&mut self, server: &str, error: &DialError);
     /// A post failed, and another attempt follows. With several servers all were tried.
     fn on_retry(&mut self, error: &DialError, retry: &Retry<'_>);
+    /// Messages were tried again for longer than the server recognises them: they may be there twice.
+    fn on_unsure(&mut self, away: Duration, window: Duration, ack: &Ack);
     /// A server has lines again after [`Onlooker::on_retry`]; of several it is `server`.
     fn on_back(&mut self, server: Option<&str>);
 }
@@ -196,8 +198,15 @@ impl<L: Onlooker> Publisher<'_, L> {
 
     fn on_ack(&mut self, ack: &Ack) {
         self.servers.on_success();
-        if self.trouble.take().is_some_and(|trouble| trouble.is_told) {
-            self.onlooker.on_back(self.servers.named());
+        if let Some(trouble) = self.trouble.take() {
+            if trouble.is_told {
+                self.onlooker.on_back(self.servers.named());
+            }
+            let away = Duration::from_nanos(Now::read().mono).saturating_sub(trouble.since);
+            let window = ack.retry_window_ms.map(Duration::from_millis);
+            if let Some(window) = window.filter(|window| away > *window) {
+                self.onlooker.on_unsure(away, window, ack);
+            }
         }
         self.onlooker.on_ack(ack);
     }

@@ -12,8 +12,8 @@ impl<F: FnMut() -> f64> Chance for F {}
 /// Several servers that have the same topics, of which one at a time is used.
 ///
 /// They are tried in rounds, each in an order of chance: within a round the next one at once, and after a whole round as
-/// [`Backoff`] says. One that said when to come back is left out of rounds until then. The one whose connection ended comes
-/// last of its round. With one server all this is a backoff.
+/// [`Backoff`] says. One that said when to come back is left out of rounds until then. The one that was used or tried last
+/// comes last in the next round. With one server all this is a backoff.
 ///
 /// It reads no clock and draws no chance: moments are times of the monotonic clock, given as arguments.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Servers {
     round: Vec<usize>,
     /// The one that is tried or used now.
     current: usize,
+    /// It did what was asked of it since the round began.
+    is_used: bool,
     backoff: Backoff,
 }
 
@@ -85,6 +87,7 @@ impl Servers {
             standings: standings.collect(),
             round: Vec::new(),
             current: 0,
+            is_used: false,
             backoff: Backoff::default(),
         };
         servers.shuffle(None, chance);
@@ -116,6 +119,12 @@ impl Servers {
         self.backoff.attempt()
     }
 
+    /// Whether another one would follow at once, if the current one did not take us `now`.
+    #[must_use]
+    pub fn has_more(&self, now: Duration) -> bool {
+        self.next_place(now).is_some()
+    }
+
     /// The current one takes us.
     pub fn on_connected(&mut self) {
         self.standings[self.current].told = false;
@@ -128,9 +137,10 @@ impl Servers {
         self.backoff.on_connection(lived, messages);
     }
 
-    /// Everything is well: the next attempt is a first one.
+    /// The current one did what was asked: the next attempt is a first one, and if it fails, all others follow at once.
     pub fn on_success(&mut self) {
         self.on_connected();
+        self.is_used = true;
         self.backoff = Backoff::default();
     }
 
@@ -145,7 +155,7 @@ impl Servers {
         let left = self.current;
         self.standings[left].not_before = parting.retry.map(|retry| now + around(retry, chance()));
         if self.count() == 1 {
-            return self.next_round(None, now, chance);
+            return self.next_round(left, now, chance);
         }
         let own = self.backoff.next(chance());
         let told = match parting {
@@ -167,7 +177,7 @@ impl Servers {
         if self.pick(now + wait) {
             return Next { wait, begins_round };
         }
-        self.next_round(Some(left), now, chance)
+        self.next_round(left, now, chance)
     }
 
     /// The current one did not take us, at `now`. Once every one has said that it never will, that is the failure.
@@ -180,6 +190,11 @@ impl Servers {
         if self.standings.iter().all(|standing| standing.refusal.is_some()) {
             return Err(self.refused());
         }
+        if std::mem::take(&mut self.is_used) {
+            self.shuffle(Some(self.current), chance);
+            // It was tried just now.
+            self.round.remove(0);
+        }
         if self.pick(now) {
             self.backoff.at_once();
             return Ok(Next {
@@ -187,12 +202,12 @@ impl Servers {
                 begins_round: false,
             });
         }
-        Ok(self.next_round(None, now, chance))
+        Ok(self.next_round(self.current, now, chance))
     }
 
     /// All were tried: the next is one that may be, when our own pace says so, or when the first of them said, if all did.
-    fn next_round(&mut self, last: Option<usize>, now: Duration, chance: &mut impl Chance) -> Next {
-        self.shuffle(last, chance);
+    fn next_round(&mut self, last: usize, now: Duration, chance: &mut impl Chance) -> Next {
+        self.shuffle(Some(last), chance);
         let earliest = self
             .standings
             .iter()
@@ -213,16 +228,20 @@ impl Servers {
 
     /// Makes the next of the round the current one, if there is one that may be tried `at` that moment.
     fn pick(&mut self, at: Duration) -> bool {
+        let Some(place) = self.next_place(at) else {
+            return false;
+        };
+        self.current = self.round.remove(place);
+        true
+    }
+
+    fn next_place(&self, at: Duration) -> Option<usize> {
         let may = |server: &usize| {
             self.standings[*server]
                 .not_before
                 .is_none_or(|not_before| not_before <= at)
         };
-        let Some(place) = self.round.iter().rposition(may) else {
-            return false;
-        };
-        self.current = self.round.remove(place);
-        true
+        self.round.iter().rposition(may)
     }
 
     fn shuffle(&mut self, last: Option<usize>, chance: &mut impl Chance) {
@@ -308,11 +327,49 @@ mod tests {
             let left = servers.current();
             servers.after_loss(Parting::default(), SECOND, &mut chance);
             for _ in 0..3 {
-                assert_ne!(servers.current(), left);
+                assert!(servers.current() != left && servers.has_more(SECOND));
                 let next = servers.after_failure(Failed::ForNow(None), SECOND, &mut chance);
                 assert_eq!(next.expect("none said never").wait, Duration::ZERO);
             }
-            assert_eq!(servers.current(), left);
+            assert!(servers.current() == left && !servers.has_more(SECOND));
+        }
+    }
+
+    #[test]
+    fn no_server_is_tried_twice_in_a_row() {
+        for seed in 0..50 {
+            let mut chance = chance(seed);
+            let mut servers = servers(3, &mut chance);
+            for _ in 0..12 {
+                let before = servers.current();
+                servers
+                    .after_failure(Failed::ForNow(None), SECOND, &mut chance)
+                    .expect("not never");
+                assert_ne!(servers.current(), before);
+            }
+        }
+    }
+
+    #[test]
+    fn when_one_that_was_used_fails_all_others_follow_at_once() {
+        for seed in 0..50 {
+            let mut chance = chance(seed);
+            let mut servers = servers(3, &mut chance);
+            // Tried in part of a round, or all of it.
+            for _ in 0..seed % 3 {
+                servers
+                    .after_failure(Failed::ForNow(None), SECOND, &mut chance)
+                    .expect("not never");
+            }
+            servers.on_success();
+            let used = servers.current();
+            let mut waits = Vec::new();
+            for _ in 0..2 {
+                let next = servers.after_failure(Failed::ForNow(None), SECOND, &mut chance);
+                waits.push(next.expect("not never").wait);
+                assert_ne!(servers.current(), used);
+            }
+            assert_eq!(waits, [Duration::ZERO; 2]);
         }
     }
 

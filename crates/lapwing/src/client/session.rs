@@ -11,6 +11,7 @@ use lapwing_wire::topic::TopicName;
 use super::connection::Connection;
 use super::event::{MissedMeanwhile, Mode};
 use super::listener::Ending;
+use super::servers::Failed;
 use crate::clock::Now;
 
 /// One connection, from its handshake to its end.
@@ -70,6 +71,13 @@ pub enum SessionEnd {
     },
     /// The server broke the protocol.
     Broken(ProtocolError),
+    /// The server does not have what is wanted, and another one may.
+    Refused {
+        /// Whether that may change.
+        failed: Failed,
+        /// In a few words; escaped.
+        why: String,
+    },
     /// It ended in any other way.
     Lost {
         /// In a few words.

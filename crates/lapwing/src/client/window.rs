@@ -182,6 +182,7 @@ mod tests {
             last: Offset::new(sequence + 9),
             count: 10,
             level: None,
+            retry_window_ms: None,
         })
     }
 

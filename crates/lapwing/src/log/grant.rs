@@ -95,8 +95,18 @@ impl Log {
         lineage.answer(epoch, offset, first, self.reach())
     }
 
+    /// Whether memory goes back so far.
+    pub(super) fn is_remembered(&self, now: Now, ago: Duration) -> bool {
+        self.memory.since(now, ago).is_some_and(|(_, certain)| certain)
+    }
+
     /// The first offset appended within the last `ago`.
     fn since(&self, now: Now, ago: Duration) -> Offset {
+        if let Some(origin) = self.origin().filter(|_| !self.is_remembered(now, ago)) {
+            // It was settled before; who did not wait begins with what memory has.
+            let since = origin.since(ago).unwrap_or(self.memory.first());
+            return since.clamp(self.first(), self.next());
+        }
         let since = match (self.memory.since(now, ago), self.store()) {
             // Everything in memory is young enough: what is in files may be too, and has only its wall time.
             (found, Some(store)) if !found.is_some_and(|(_, certain)| certain) => {

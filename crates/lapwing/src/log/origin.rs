@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use lapwing_wire::control::Level;
 use lapwing_wire::envelope::Kind;
@@ -39,6 +40,13 @@ pub trait Origin: Send + Sync {
 
     /// Whether it cannot be reached, so that it may have more than anybody here knows.
     fn is_stale(&self) -> bool;
+
+    /// The offset of the first message appended within the last `ago`, by an answer of the last few seconds; otherwise it is asked now,
+    /// and the log rings when there is an answer.
+    fn since(&self, ago: Duration) -> Option<Offset>;
+
+    /// How long a publish is recognised when it comes again.
+    fn retry_window(&self) -> Duration;
 
     /// What lies at `cursor`. Blocks while it is brought.
     fn page(&self, cursor: Offset) -> io::Result<Page>;
@@ -101,7 +109,8 @@ impl Log {
         let (epoch, offset) = match start {
             Start::Position(Position { epoch, offset }) => (Some(epoch), offset),
             Start::Offset(offset) => (None, offset),
-            Start::Latest | Start::Earliest | Start::Last(_) | Start::Ago(_) => return true,
+            Start::Ago(ago) => return self.is_remembered(Now::read(), ago) || origin.since(ago).is_some(),
+            Start::Latest | Start::Earliest | Start::Last(_) => return true,
         };
         if epoch.is_some_and(|epoch| epoch != self.epoch()) {
             return true;
@@ -175,5 +184,173 @@ impl Backing {
             Self::Files(store) => store.level().into(),
             Self::Stream(_) => Level::External,
         }
+    }
+}
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use lapwing_wire::control::{Answer, GapReason};
+    use lapwing_wire::position::Epoch;
+    use lapwing_wire::topic::TopicName;
+
+    use super::*;
+    use crate::log::reader::{self, Next, Reader, View};
+    use crate::log::retention::Retention;
+
+    /// A stream that says what the test wants.
+    #[derive(Default)]
+    struct Far {
+        end: AtomicU64,
+        asked: AtomicU64,
+    }
+
+    impl Far {
+        fn answer(&self, end: u64, asked: u64) {
+            self.end.store(end, Ordering::Release);
+            self.asked.store(asked, Ordering::Release);
+        }
+    }
+
+    struct FarOrigin(Arc<Far>);
+
+    impl Origin for FarOrigin {
+        fn first(&self) -> Offset {
+            Offset::ZERO
+        }
+        fn bytes(&self) -> u64 {
+            0
+        }
+        fn bytes_max(&self) -> u64 {
+            1 << 20
+        }
+        fn end_since(&self, asked: u64) -> Option<Offset> {
+            (self.0.asked.load(Ordering::Acquire) >= asked).then(|| self.end())
+        }
+        fn end(&self) -> Offset {
+            Offset::new(self.0.end.load(Ordering::Acquire))
+        }
+        fn is_stale(&self) -> bool {
+            false
+        }
+        fn since(&self, _: Duration) -> Option<Offset> {
+            None
+        }
+        fn retry_window(&self) -> Duration {
+            Duration::ZERO
+        }
+        fn page(&self, cursor: Offset) -> io::Result<Page> {
+            Ok(Page::Missing {
+                offsets: cursor..cursor.next(),
+                reason: GapReason::Purge,
+            })
+        }
+        fn publish(&self, _: Option<Named>, _: Vec<Outbound>) -> Pending<Result<Taken, AppendError>> {
+            Box::pin(std::future::pending())
+        }
+        fn turn(&self) -> Pending<Box<dyn Turn>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    const HERE: Epoch = Epoch::from_bits(1);
+
+    fn copy(messages: u64) -> (Arc<Far>, Arc<Log>) {
+        let far = Arc::<Far>::default();
+        let topic = TopicName::parse("t").expect("valid");
+        let origin = Arc::new(FarOrigin(far.clone()));
+        let log = Log::copy_of(topic, origin, Lineage::new(HERE), Offset::ZERO, Retention::TAIL);
+        put(&log, 0..messages);
+        far.answer(messages, 0);
+        (far, Arc::new(log))
+    }
+
+    fn put(log: &Log, offsets: Range<u64>) {
+        for offset in offsets {
+            let payload = offset.to_string();
+            let message = NewMessage::new(Kind::Json, payload.as_bytes());
+            log.copy(Offset::new(offset), &[message], Now::read()).expect("open");
+        }
+    }
+
+    fn position(offset: u64) -> Start {
+        Start::Position(Position {
+            epoch: HERE,
+            offset: Offset::new(offset),
+        })
+    }
+
+    #[test]
+    fn what_lies_ahead_of_a_copy_is_known_when_its_origin_has_been_asked_since() {
+        let (far, log) = copy(5);
+        for start in [
+            Start::Latest,
+            Start::Earliest,
+            position(5),
+            Start::Offset(Offset::new(3)),
+        ] {
+            assert!(log.is_settled(start, 7), "{start}");
+        }
+        for start in [position(6), Start::Offset(Offset::new(6))] {
+            assert!(!log.is_settled(start, 7), "{start}: nobody knows yet");
+        }
+        far.answer(5, 6);
+        assert!(!log.is_settled(position(6), 7), "that was asked before it came");
+        far.answer(5, 7);
+        assert!(log.is_settled(position(6), 7));
+        assert_eq!(log.grant(position(6), Now::read()).answer, Answer::Reset);
+        far.answer(9, 7);
+        assert!(
+            log.is_settled(position(8), 8),
+            "the stream has it, whenever that was asked"
+        );
+        let grant = log.grant(position(8), Now::read());
+        assert_eq!((grant.answer, grant.from), (Answer::Ok, Offset::new(8)));
+        let grant = log.grant(Start::Offset(Offset::new(8)), Now::read());
+        assert_eq!((grant.answer, grant.from), (Answer::Ok, Offset::new(8)));
+    }
+
+    #[test]
+    fn who_is_ahead_of_a_copy_waits_for_it() {
+        let (far, log) = copy(5);
+        far.answer(9, 0);
+        let mut reader = Reader::new(log.clone(), View::Canonical);
+        let cursor = log.grant(position(7), Now::read()).from;
+        assert!(matches!(reader.read(cursor, 1024), Next::CaughtUp));
+        put(&log, 5..9);
+        reader.refresh();
+        let Next::Frames(run) = reader.read(cursor, 1024) else {
+            panic!("the copy has come so far")
+        };
+        let offsets: Vec<_> = run.entries().iter().map(|entry| entry.offset.get()).collect();
+        assert_eq!(offsets, [7, 8]);
+    }
+
+    #[test]
+    fn nothing_of_one_history_is_read_in_another() {
+        let (_, log) = copy(5);
+        let mut reader = Reader::new(log.clone(), View::Canonical);
+        let before = log.grant(position(2), Now::read());
+        // It is on its way when the history ends.
+        let page = reader::fetch(&log, Offset::new(2)).expect("it answers");
+        let mut lineage = Lineage::new(HERE);
+        lineage.branch(Epoch::from_bits(2), Offset::new(3));
+        log.begin_anew(lineage, Offset::new(1));
+        assert_ne!(before.generation, log.generation());
+        assert_eq!((log.first(), log.next()), (Offset::ZERO, Offset::new(1)));
+        put(&log, 1..4);
+        assert_eq!(reader.generation(), before.generation, "it has not looked yet");
+        reader.refresh();
+        assert_eq!(reader.generation(), log.generation());
+        reader.put(page);
+        // The page would say that it is gone.
+        assert!(matches!(reader.read(Offset::new(2), 1024), Next::Frames(_)));
+        let after = log.grant(position(5), Now::read());
+        assert_eq!(
+            (after.answer, after.diverged_at),
+            (Answer::Diverged, Some(Offset::new(3)))
+        );
+        assert_eq!(log.grant(position(2), Now::read()).answer, Answer::Ok);
     }
 }

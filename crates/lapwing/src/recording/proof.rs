@@ -94,6 +94,12 @@ impl Proof {
         }
     }
 
+    /// How much of what there is so far: what the last line added says whether it stood in its place.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     /// What it amounts to.
     #[must_use]
     pub fn finish(mut self) -> Proven {

@@ -1,5 +1,6 @@
 //! What is told of clients and their reports over HTTP, as JSON.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use serde_json::value::RawValue;
 
 use super::cause::Cause;
 use super::chronicle::{CLIENTS, REPORTS};
+use super::fleet::Fleet;
+use super::fleet::rows::FarRow;
 use super::front::{Answer, Front, json, json_text, refusal};
 use super::gate;
 use super::row::Row;
@@ -35,6 +38,7 @@ pub async fn reports(front: &Front, request: &Request<()>) -> Answer {
         Ok(query) => query,
         Err(refusal) => return *refusal,
     };
+    front.watch.on_reports_asked();
     let log = front.common.chronicle.reports().clone();
     // All that is retained may have to be read.
     let read = tokio::task::spawn_blocking(move || newest(&log, &query));
@@ -77,6 +81,7 @@ enum Wrong {
 struct ClientsQuery {
     limit: usize,
     search: String,
+    server: Option<String>,
     cause: Option<Cause>,
 }
 
@@ -85,19 +90,21 @@ impl Default for ClientsQuery {
         Self {
             limit: ROWS,
             search: String::new(),
+            server: None,
             cause: None,
         }
     }
 }
 
 impl Query for ClientsQuery {
-    const KEYS: &str = "limit, search and cause";
+    const KEYS: &str = "limit, search, cause and server";
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), Wrong> {
         match key {
             "limit" => self.limit = limit(value)?,
             "search" => self.search = value.to_lowercase(),
             "cause" => self.cause = Some(cause(value)?),
+            "server" => self.server = Some(value.to_owned()),
             _ => return Err(Wrong::Key),
         }
         Ok(())
@@ -108,6 +115,7 @@ struct ReportsQuery {
     limit: usize,
     topic: Option<TopicName>,
     session: Option<u64>,
+    server: Option<String>,
 }
 
 impl Default for ReportsQuery {
@@ -116,16 +124,18 @@ impl Default for ReportsQuery {
             limit: ROWS,
             topic: None,
             session: None,
+            server: None,
         }
     }
 }
 
 impl Query for ReportsQuery {
-    const KEYS: &str = "limit, topic and session";
+    const KEYS: &str = "limit, topic, session and server";
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), Wrong> {
         match key {
             "limit" => self.limit = limit(value)?,
+            "server" => self.server = Some(value.to_owned()),
             "topic" => self.topic = Some(TopicName::parse(value).map_err(|error| Wrong::Value(error.to_string()))?),
             "session" => {
                 let wrong = |_| Wrong::Value("a session is a number, as in \"session\" of a row".to_owned());
@@ -157,7 +167,7 @@ async fn clients_of(front: &Front, query: &ClientsQuery) -> Answer {
         time: String,
         clients: u64,
         counts: Counts,
-        rows: Vec<&'v Row>,
+        rows: Vec<Listed<'v>>,
     }
     let view = front.watch.view(front).await;
     if view.position().is_none() {
@@ -166,13 +176,31 @@ async fn clients_of(front: &Front, query: &ClientsQuery) -> Answer {
             "the clients could not be looked at in time",
         );
     }
-    let wanted = |row: &&Row| {
-        query.cause.is_none_or(|cause| row.cause == cause)
-            && (query.search.is_empty() || row.is_found_by(&query.search))
+    let fleet = front.common.fleet.as_deref();
+    let own = fleet.map_or("", Fleet::called);
+    let far: Vec<_> = fleet.map_or_else(Vec::new, |fleet| fleet.rows().iter().cloned().collect());
+    let of_server = |server: &str| query.server.as_ref().is_none_or(|wanted| wanted == server);
+    let of_cause = |cause: Cause| query.cause.is_none_or(|wanted| wanted == cause);
+    let found = |row: &Row| {
+        query.search.is_empty() || row.is_found_by(&query.search) || own.to_lowercase().contains(&query.search)
     };
-    let mut rows: Vec<_> = view.rows().filter(wanted).collect();
-    rows.sort_unstable_by(|a, b| Row::by_trouble(a, b));
+    let wanted = |row: &&Row| of_server(own) && of_cause(row.cause) && found(row);
+    let wanted_far = |row: &&Arc<FarRow>| {
+        of_server(&row.server) && of_cause(row.cause) && (query.search.is_empty() || row.is_found_by(&query.search))
+    };
+    let here = view.rows().filter(wanted).map(|row| (row.rank(own), Found::Here(row)));
+    let there = far.iter().filter(wanted_far).map(|row| (row.rank(), Found::There(row)));
+    let mut rows: Vec<_> = here.chain(there).collect();
+    rows.sort_unstable_by(|(a, _), (b, _)| a.by_trouble(b));
     rows.truncate(query.limit);
+    let listed = |found| match (found, fleet) {
+        (Found::Here(row), None) => Listed::Plain(row),
+        (Found::Here(row), Some(fleet)) => {
+            let row = serde_json::to_string(row).expect("every field has a form in JSON");
+            Listed::signed(&fleet.signed(&row))
+        }
+        (Found::There(row), _) => Listed::signed(&row.json),
+    };
     let body = Body {
         position: view.position().map(|(epoch, offset)| Place {
             topic: CLIENTS,
@@ -182,9 +210,29 @@ async fn clients_of(front: &Front, query: &ClientsQuery) -> Answer {
         time: micros_text(view.at().unwrap_or_else(Now::read).wall),
         clients: view.counts().clients(),
         counts: view.counts(),
-        rows,
+        rows: rows.into_iter().map(|(_, found)| listed(found)).collect(),
     };
     json(&body)
+}
+
+/// A client that is to be listed.
+enum Found<'v> {
+    Here(&'v Row),
+    There(&'v FarRow),
+}
+
+/// A client as it is listed: where there are several servers, with its own.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Listed<'v> {
+    Plain(&'v Row),
+    Signed(Box<RawValue>),
+}
+
+impl Listed<'_> {
+    fn signed(json: &str) -> Self {
+        Self::Signed(RawValue::from_string(json.to_owned()).expect("it was read as JSON"))
+    }
 }
 
 /// A place in one of the server's own topics.
@@ -206,10 +254,12 @@ fn newest(log: &Arc<Log>, query: &ReportsQuery) -> String {
     struct Glance<'a> {
         topic: &'a str,
         session: u64,
+        #[serde(default, borrow)]
+        server: Option<Cow<'a, str>>,
     }
     let mut reader = Reader::new(log.clone(), View::Canonical);
     let (end, _) = reader.refresh();
-    let all = query.topic.is_none() && query.session.is_none();
+    let all = query.topic.is_none() && query.session.is_none() && query.server.is_none();
     let mut cursor = match all {
         true => log
             .first()
@@ -237,6 +287,10 @@ fn newest(log: &Arc<Log>, query: &ReportsQuery) -> String {
                 || serde_json::from_str::<Glance<'_>>(text).is_ok_and(|glance| {
                     query.topic.as_ref().is_none_or(|topic| topic.as_str() == glance.topic)
                         && query.session.is_none_or(|session| session == glance.session)
+                        && query
+                            .server
+                            .as_deref()
+                            .is_none_or(|server| glance.server.as_deref() == Some(server))
                 });
             if wanted {
                 if reports.len() == query.limit {

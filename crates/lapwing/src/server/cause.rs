@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::socket::path::Path;
 
 /// Why a client receives as it does: a closed set, in these words on console, page, API and metrics.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Serialize, Deserialize)]
 pub enum Cause {
     /// Its blocks take as long as the source takes to make them: all is well.
     #[serde(rename = "source-limited")]

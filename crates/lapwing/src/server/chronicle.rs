@@ -11,6 +11,7 @@ use lapwing_wire::envelope::Kind;
 use lapwing_wire::topic::TopicName;
 
 use super::event::Event;
+use super::fleet::Fleet;
 use super::storage::random_epoch;
 use crate::clock::Now;
 use crate::log::batch::NewMessage;
@@ -39,8 +40,8 @@ struct Entry {
 }
 
 impl Chronicle {
-    /// Begins with nothing.
-    pub fn start() -> io::Result<Self> {
+    /// Begins with nothing. What it keeps is told to the other servers of a `fleet`, and says who tells it.
+    pub fn start(fleet: Option<Arc<Fleet>>) -> io::Result<Self> {
         let log = |name| {
             let topic = TopicName::parse(name).expect("our own names are valid");
             let bytes = if name == CLIENTS { CLIENTS_BYTES } else { BYTES };
@@ -54,6 +55,7 @@ impl Chronicle {
             reports: reports.clone(),
             waiting: waiting.clone(),
             lost: lost.clone(),
+            fleet,
         };
         let thread = std::thread::Builder::new()
             .name("chronicle".to_owned())
@@ -104,6 +106,16 @@ impl Chronicle {
         }
     }
 
+    /// Keeps what happened on another server, as lines that say which.
+    pub fn keep_events(&self, lines: &[String]) {
+        keep(&self.events, lines.iter().map(String::as_str));
+    }
+
+    /// Keeps what clients of another server reported, likewise.
+    pub fn keep_reports(&self, lines: &[String]) {
+        keep(&self.reports, lines.iter().map(String::as_str));
+    }
+
     /// Keeps what waits, and nothing after it.
     pub fn finish(&self) {
         *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -121,6 +133,7 @@ struct Writer {
     reports: Arc<Log>,
     waiting: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
+    fleet: Option<Arc<Fleet>>,
 }
 
 impl Writer {
@@ -155,7 +168,19 @@ impl Writer {
                 let entries = gathered.iter().filter(wanted);
                 entries.map(|entry| entry.event.to_json(entry.at)).collect::<Vec<_>>()
             };
-            for (log, lines) in [(&self.reports, json(true)), (&self.events, json(false))] {
+            let (mut reports, mut events) = (json(true), json(false));
+            if let Some(fleet) = &self.fleet {
+                // Each server sees for itself who is there.
+                let shared = gathered
+                    .iter()
+                    .filter(|entry| !matches!(entry.event, Event::Peer { .. } | Event::Report { .. }));
+                fleet.tell_events(shared.map(|entry| entry.event.to_json(entry.at)).collect());
+                fleet.tell_reports(reports.clone());
+                for line in reports.iter_mut().chain(&mut events) {
+                    *line = fleet.signed(line);
+                }
+            }
+            for (log, lines) in [(&self.reports, reports), (&self.events, events)] {
                 keep(log, lines.iter().map(String::as_str));
             }
         }

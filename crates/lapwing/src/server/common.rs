@@ -16,6 +16,7 @@ use super::chronicle::Chronicle;
 use super::console::Console;
 use super::counts::Counts;
 use super::event::Event;
+use super::fleet::Fleet;
 use super::flows::Flows;
 use super::journal::life;
 use super::ledger::Ledgers;
@@ -42,6 +43,8 @@ pub struct Common {
     /// Who was refused for their token.
     pub refusals: Refusals,
     console: Console,
+    /// The servers that share the topics, where several do.
+    pub fleet: Option<Arc<Fleet>>,
     /// Where events are kept, for those who watch.
     pub chronicle: Chronicle,
     /// Who came and went.
@@ -71,8 +74,10 @@ impl Common {
         limits: Limits,
         access: Access,
         console: Console,
+        fleet: Option<Fleet>,
     ) -> io::Result<Arc<Self>> {
-        let chronicle = Chronicle::start()?;
+        let fleet = fleet.map(Arc::new);
+        let chronicle = Chronicle::start(fleet.clone())?;
         let body_room = Semaphore::new(limits.bodies_bytes_max.div_ceil(1024));
         let topics = Topics::new(topics, chronicle.topics());
         Ok(Arc::new(Self {
@@ -85,6 +90,7 @@ impl Common {
             access,
             refusals: Refusals::default(),
             console,
+            fleet,
             chronicle,
             roster: Roster::default(),
             open: AtomicUsize::new(0),

@@ -278,6 +278,20 @@ pub enum Event {
         /// A sentence, already harmless.
         text: String,
     },
+    /// Another server that shares the topics came or went.
+    Peer {
+        /// How it is called; already harmless.
+        peer: String,
+        /// `there` or `gone`.
+        state: &'static str,
+        /// It did not say that it leaves: nothing was heard of it for so long.
+        #[serde(
+            rename = "silent_ms",
+            with = "millis_option",
+            skip_serializing_if = "Option::is_none"
+        )]
+        silent: Option<Duration>,
+    },
     /// The server stops.
     Stopping {
         /// Why.
@@ -474,6 +488,7 @@ impl Event {
             Self::Certificate { .. } => "tls",
             Self::Access { .. } => "access",
             Self::Limit { .. } | Self::NotShown { .. } => "limit",
+            Self::Peer { .. } => "server",
             Self::Stopping { .. } | Self::Stopped { .. } => "stop",
         }
     }
@@ -503,6 +518,7 @@ impl Event {
                 let who = who.as_ref().map_or(0, String::len);
                 who + reason.len() + (last.0.len() + missed.len() + behind.len() + gone.len()) * PLACE_BYTES
             }
+            Self::Peer { peer, .. } => peer.len(),
             Self::Joined { who, from, .. } => who.as_ref().map_or(0, String::len) + from.0.len() * PLACE_BYTES,
             _ => 0,
         };
@@ -545,6 +561,7 @@ impl Event {
             Self::Certificate { .. } => "certificate",
             Self::Access { .. } => "access",
             Self::Limit { .. } => "limit",
+            Self::Peer { .. } => "peer",
             Self::Stopping { .. } => "stopping",
             Self::Stopped { .. } => "stopped",
             Self::NotShown { .. } => "not_shown",
@@ -681,6 +698,14 @@ impl Event {
             }
             Self::Source { topic, text } | Self::Storage { topic, text } => format!("{topic}: {text}"),
             Self::Limit { text } | Self::Certificate { text, .. } | Self::Access { text, .. } => text.clone(),
+            Self::Peer { peer, state, silent } => match silent {
+                Some(silent) => format!(
+                    "server {peer} is {state}: nothing was heard of it for {}",
+                    form::short_span(*silent)
+                ),
+                None if *state == "gone" => format!("server {peer} is gone: it has stopped"),
+                None => format!("server {peer} is {state}"),
+            },
             Self::Stopping { signal, clients } => {
                 format!(
                     "{signal}: telling {} and stopping; once more ends at once",

@@ -32,7 +32,7 @@ use super::trust::Trust;
 use super::turnstile::Turnstile;
 use super::watch::Watch;
 use super::worker::Worker;
-use super::{api, asyncapi, events, gate, overview, page, publish, stream};
+use super::{api, asyncapi, events, gate, overview, page, publish, servers, stream};
 use crate::clock::Now;
 use crate::terminal::form;
 
@@ -64,6 +64,8 @@ pub struct Front {
     pub watch: Watch,
     /// What is told to whoever watches.
     pub metrics: Metrics,
+    /// The address that it listens on.
+    pub address: SocketAddr,
     /// When the server started.
     pub started: Now,
     /// The tasks of connections, up to their upgrade.
@@ -326,6 +328,7 @@ impl Front {
         match place {
             Place::Topics => overview::answer(self, request),
             Place::Clients => api::clients(self, request).await,
+            Place::Servers => servers::answer(self, request),
             Place::Reports => api::reports(self, request).await,
             Place::Metrics => metrics::answer(self, request),
             Place::AsyncApi => asyncapi::answer(self, request),
@@ -343,6 +346,7 @@ enum Place {
     Topics,
     Clients,
     Reports,
+    Servers,
     Metrics,
     AsyncApi,
     OpenApi,
@@ -357,6 +361,7 @@ impl Place {
             "/api/topics" => Self::Topics,
             "/api/clients" => Self::Clients,
             "/api/reports" => Self::Reports,
+            "/api/servers" => Self::Servers,
             "/metrics" => Self::Metrics,
             "/asyncapi.json" => Self::AsyncApi,
             "/openapi.json" => Self::OpenApi,

@@ -25,6 +25,7 @@ pub mod events;
 #[cfg(debug_assertions)]
 pub mod fault;
 pub mod feeds;
+pub mod fleet;
 pub mod flow;
 pub mod flows;
 pub mod front;
@@ -60,6 +61,7 @@ pub mod row;
 mod sample;
 pub mod seat;
 pub mod secrets;
+pub mod servers;
 pub mod skew;
 pub mod storage;
 pub mod stream;
@@ -94,6 +96,7 @@ use common::Common;
 use console::Console;
 use crier::Crier;
 use event::{Event, Tally};
+use fleet::{Fleet, Membership};
 use front::Front;
 use hello::Strays;
 use metrics::Metrics;
@@ -116,6 +119,8 @@ pub struct Server {
     ticking: JoinHandle<()>,
     watching: JoinHandle<()>,
     crying: JoinHandle<()>,
+    /// Tells the other servers how this one is, and hears them.
+    meeting: Option<JoinHandle<()>>,
     /// Reads certificate, tokens and keys again.
     renewing: Vec<JoinHandle<()>>,
     keeping: Keeping,
@@ -123,7 +128,9 @@ pub struct Server {
 
 impl Server {
     /// Starts everything on a socket that already listens; must be called within a tokio runtime. Without
-    /// `secrets` nothing is encrypted, and everybody may do everything. `early` are events that the console was told already.
+    /// `secrets` nothing is encrypted, and everybody may do everything. `early` are events that the console was told already. With a
+    /// `membership` the server is one of several that share its topics.
+    #[expect(clippy::too_many_arguments, reason = "two callers, which have just opened them all")]
     pub fn start(
         config: Config,
         mut storage: Storage,
@@ -132,12 +139,19 @@ impl Server {
         listener: std::net::TcpListener,
         console: Console,
         early: &[Event],
+        membership: Option<Membership>,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;
         let common = {
             let access = secrets.access.as_ref().map_or_else(Access::default, Files::access);
-            Common::new(storage.take_topics(), config.limits, access, console)?
+            Common::new(
+                storage.take_topics(),
+                config.limits,
+                access,
+                console,
+                membership.map(Fleet::new),
+            )?
         };
         for event in early {
             common.chronicle.tell(event, Now::read());
@@ -163,6 +177,7 @@ impl Server {
             event_streams: Arc::default(),
             watch: Watch::default(),
             metrics: Metrics::new(&common),
+            address,
             started: Now::read(),
             tasks: TaskTracker::new(),
         });
@@ -175,6 +190,8 @@ impl Server {
         let accepting = tokio::spawn(accept::accept(listener, front.clone()));
         let ticking = tokio::spawn(tick(common.clone()));
         let watching = tokio::spawn(Watch::run(front.clone()));
+        let fleet = common.fleet.clone();
+        let meeting = fleet.map(|fleet| tokio::spawn(fleet.run(front.clone())));
         let renewing = secrets.renew(&common)?;
         Ok(Self {
             address,
@@ -185,6 +202,7 @@ impl Server {
             ticking,
             watching,
             crying,
+            meeting,
             renewing,
             keeping,
         })
@@ -238,6 +256,7 @@ impl Server {
         self.ticking.abort();
         self.watching.abort();
         self.crying.abort();
+        self.meeting.iter().for_each(JoinHandle::abort);
         self.renewing.iter().for_each(JoinHandle::abort);
         self.front.tasks.close();
         // Answers that are under way; whoever does not take them is not waited for, and the drain was time too.
@@ -260,6 +279,9 @@ impl Server {
             refused_tokens: self.common.refusals.counts(),
         });
         self.common.chronicle.finish();
+        if let Some(fleet) = &self.common.fleet {
+            fleet.leave();
+        }
     }
 }
 

@@ -447,9 +447,14 @@ impl Peer {
     }
 
     /// It was further on another server than this one is: it waits until that is known of the stream that both copy.
-    fn wait_for(&mut self, topic: &Topic, wish: Subscribe, asked: Now, feeds: &mut Feeds) {
+    fn wait_for(&mut self, topic: &Topic, wish: Subscribe, asked: Now, common: &Common, feeds: &mut Feeds) {
         let waited = Duration::from_nanos(Now::read().mono.saturating_sub(asked.mono));
-        if waited < Limits::SETTLE_MAX {
+        let most = common.limits.subscriptions_max;
+        if self.notes().wishes.len() >= most {
+            common.breaches.count(Breach::Subscriptions);
+            let message = format!("a connection waits for at most {most} topics");
+            self.refuse("too_many_topics", message, wish.topic);
+        } else if waited < Limits::SETTLE_MAX {
             feeds.unsettle(self.key);
             self.notes().wishes.push((wish, asked));
         } else {
@@ -500,7 +505,7 @@ impl Peer {
         }
         self.live.on_subscribed();
         if let Some(topic) = topics.iter().find(|topic| !topic.log.is_settled(start, asked.mono)) {
-            return self.wait_for(topic, wish, asked, feeds);
+            return self.wait_for(topic, wish, asked, common, feeds);
         }
         for topic in topics {
             let (grant, pin) = topic.log.grant_pinned(start, Now::read());

@@ -228,6 +228,9 @@ async fn append(
         last: Offset,
         count: u64,
         level: Level,
+        /// How long a repeated publish is recognised, where that is not as long as its messages are kept.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_window_ms: Option<u64>,
     }
     let acknowledgement = Acknowledgement {
         topic: topic.name(),
@@ -236,6 +239,10 @@ async fn append(
         last: offsets.end.previous().unwrap_or_default(),
         count: offsets.end.since(offsets.start),
         level: topic.log.level(),
+        retry_window_ms: topic
+            .log
+            .origin()
+            .map(|origin| u64::try_from(origin.retry_window().as_millis()).unwrap_or(u64::MAX)),
     };
     let mut answer = front::json(&acknowledgement);
     *answer.status_mut() = if repeated { StatusCode::OK } else { StatusCode::CREATED };

@@ -181,17 +181,49 @@ impl Row {
     /// The order of a list: who is in trouble first, since one that is silent may not be behind yet; then who is farther behind.
     #[must_use]
     pub fn by_trouble(&self, other: &Self) -> Ordering {
-        let behind = |row: &Self| row.behind_ms.unwrap_or(f64::NEG_INFINITY);
-        let trouble = other.cause.is_trouble().cmp(&self.cause.is_trouble());
-        trouble
-            .then(behind(other).total_cmp(&behind(self)))
-            .then(self.session.cmp(&other.session))
+        self.rank("").by_trouble(&other.rank(""))
+    }
+
+    /// Its place in a list with clients of several servers, of which this is the one that it is on.
+    #[must_use]
+    pub fn rank<'r>(&self, server: &'r str) -> Rank<'r> {
+        Rank {
+            cause: self.cause,
+            behind_ms: self.behind_ms,
+            server,
+            session: self.session,
+        }
     }
 
     /// Whether its name or address has this in it; `part` is in lower case.
     #[must_use]
     pub fn is_found_by(&self, part: &str) -> bool {
         self.client.as_text().to_lowercase().contains(part) || self.address.to_string().contains(part)
+    }
+}
+
+/// What the place of a client in a list follows from.
+#[derive(Clone, Copy, Debug)]
+pub struct Rank<'r> {
+    /// Whose fault it is that it receives as it does.
+    pub cause: Cause,
+    /// How far it is behind, where that is known.
+    pub behind_ms: Option<f64>,
+    /// The server that it is on.
+    pub server: &'r str,
+    /// The connection's number there.
+    pub session: u64,
+}
+
+impl Rank<'_> {
+    /// As [`Row::by_trouble`].
+    #[must_use]
+    pub fn by_trouble(&self, other: &Self) -> Ordering {
+        let behind = |rank: &Self| rank.behind_ms.unwrap_or(f64::NEG_INFINITY);
+        let trouble = other.cause.is_trouble().cmp(&self.cause.is_trouble());
+        trouble
+            .then(behind(other).total_cmp(&behind(self)))
+            .then((self.server, self.session).cmp(&(other.server, other.session)))
     }
 }
 

@@ -113,6 +113,8 @@ impl Run {
                 turn = origin.turn() => turn.into(),
                 () = told(&mut stopped) => return Ended::Stopped,
             };
+            self.events
+                .tell(format!("this server fills the topic, from offset {} on", turn.begin()));
             let (stop, over) = watch::channel(false);
             let filled = self.fill_until(Some(turn.clone()), over);
             tokio::pin!(filled);
@@ -134,6 +136,7 @@ impl Run {
             if stops {
                 return Ended::Stopped;
             }
+            self.events.tell("another server fills the topic now".to_owned());
         }
     }
 

@@ -13,6 +13,7 @@ mod cluster;
 mod credentials;
 mod stage;
 
+mod fleet;
 mod histories;
 mod outage;
 mod positions;

@@ -1,5 +1,7 @@
 //! The broker is away: clients keep what is here and are told, publishers are told to come again, and everything goes on by itself.
 
+use std::time::{Duration, Instant};
+
 use nats_cluster::Settings;
 use serde_json::{Value, json};
 
@@ -8,6 +10,7 @@ use crate::stage::Stage;
 use crate::support::client::{follow, speak};
 use crate::support::eventually;
 use crate::support::http::post;
+use crate::support::server::Plan;
 
 #[test]
 fn h5_while_the_broker_is_away_clients_have_what_is_here_and_are_told() {
@@ -97,4 +100,34 @@ fn however_many_follow_there_is_one_consumer() {
         .stream("lapwing_feed")
         .expect("it answers");
     assert_eq!(info.expect("a stream")["state"]["consumer_count"], 1);
+}
+
+/// The key to fill the topic expires meanwhile; nobody else takes it, so the source is held back and loses nothing.
+#[test]
+fn lines_that_come_while_the_broker_is_away_are_published_when_it_is_back() {
+    let Some(mut stage) = Stage::set("lines", &Settings::one()) else {
+        return;
+    };
+    let url = stage.nats.url();
+    let mut a = Plan::new(&["--broker", &url, "--topic", "feed=stdin"]).stdin().start();
+    let mut client = follow(&a, "topics=feed&from=earliest");
+    a.feed("1\n2\n3\n");
+    assert_eq!(client.data(3), [json!(1), json!(2), json!(3)]);
+    stage.nats.node(0).kill();
+    a.source_says("the broker cannot be reached");
+    for line in 4..=20 {
+        a.feed(format!("{line}\n"));
+    }
+    // Longer than a key lasts without being renewed.
+    let expired = Instant::now() + Duration::from_secs(3);
+    eventually("the key has expired", || Instant::now() > expired);
+    stage.nats.start_all().expect("it comes back");
+    let messages = client.messages(17);
+    assert!(messages.iter().map(|message| message.offset).eq(3..20));
+    assert!(
+        messages
+            .iter()
+            .map(|message| message.data.as_u64())
+            .eq((4..=20).map(Some))
+    );
 }

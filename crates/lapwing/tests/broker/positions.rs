@@ -141,3 +141,25 @@ fn events_and_bare_payloads_are_those_of_the_stream_too() {
     let mut bare = follow(&b, "topics=feed&from=earliest&envelope=off");
     assert_eq!(bare.text(), "{\"n\":0}");
 }
+
+/// Memory begins where the server did; what is asked for lies before that.
+#[test]
+fn the_last_so_many_seconds_are_found_in_the_stream_where_memory_does_not_go_back_so_far() {
+    let Some(stage) = Stage::set("ago", &Settings::one()) else {
+        return;
+    };
+    let spec = "feed=push?keep_bytes=1MiB";
+    let a = stage.serve(spec, &[]);
+    publish(&a, 0..30_000);
+    eventually("all is there", || topic(&a)["next"] == 30_000);
+    let earliest = follow(&a, "topics=feed&from=earliest").message();
+    eventually("it is known what the stream has let go", || {
+        topic(&a)["first"] == earliest.offset
+    });
+    let message = follow(&a, "topics=feed&from=-1h").message();
+    assert_eq!(message, earliest);
+    let mut client = speak(&a, "");
+    client.command(&json!({"type": "subscribe", "topic": "feed", "from": "-1h"}));
+    let granted = client.find_control("subscribed");
+    assert_eq!(granted["from"], earliest.offset, "{granted}");
+}

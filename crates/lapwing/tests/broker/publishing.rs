@@ -38,6 +38,7 @@ fn a_publish_tried_again_on_another_server_is_taken_once() {
     for (key, body) in [("one", "1\n"), ("three", "1\n2\n3\n")] {
         let first = named(&a, key, body);
         assert_eq!(first.status, 201, "{}", first.body);
+        assert_eq!(first.json()["retry_window_ms"], 120_000);
         for server in [&b, &a, &b] {
             let again = named(server, key, body);
             assert_eq!((again.status, places(&again)), (200, places(&first)), "{}", again.body);

@@ -47,7 +47,9 @@ fn a_planned_stop_hands_over_at_once() {
     let (a, b) = (stage.serve(spec, &[]), stage.serve(spec, &[]));
     let mut client = follow(&b, "topics=users&from=earliest");
     let mut messages = client.messages(5);
+    a.source_says("this server fills the topic, from offset 0 on");
     a.interrupt();
+    b.source_says("this server fills the topic, from offset ");
     messages.extend(client.messages(20));
     assert!(messages.iter().map(|message| message.offset).eq(0..25));
 }

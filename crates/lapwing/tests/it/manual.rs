@@ -17,7 +17,7 @@ fn flags(command: &str) -> Vec<String> {
 #[test]
 fn completions_and_manual_pages_know_every_flag_of_the_help() {
     let bash = lapwing(&["completions", "bash"]).out.join("\n");
-    for command in ["serve", "listen", "verify", "publish", "demo"] {
+    for command in ["serve", "listen", "verify", "export", "publish", "demo"] {
         // The manual writes a dash as \-.
         let page = lapwing(&["man", command]).out.join("\n").replace("\\-", "-");
         for flag in flags(command) {
@@ -35,7 +35,7 @@ fn completions_and_manual_pages_know_every_flag_of_the_help() {
 
 #[test]
 fn the_short_help_fits_a_screen_and_every_flag_says_its_default() {
-    for command in ["serve", "listen", "verify", "publish", "demo"] {
+    for command in ["serve", "listen", "verify", "export", "publish", "demo"] {
         let short = lapwing(&[command, "-h"]).out;
         assert!(short.len() <= 60, "{command}: {} lines", short.len());
         assert!(short.iter().all(|line| line.chars().count() <= 100), "{command}");
@@ -44,8 +44,17 @@ fn the_short_help_fits_a_screen_and_every_flag_says_its_default() {
             .iter()
             .filter(|flag| !["help", "color", "json"].contains(&flag.as_str()))
         {
-            let begin = long.find(&format!("--{flag}")).unwrap();
-            let about = &long[begin..];
+            // Where it is described: the usage line may name it, and another may begin with its name.
+            let named = |line: &str| {
+                let name = line.trim().strip_prefix("--").unwrap_or_default();
+                name.split([' ', '=']).next() == Some(flag)
+            };
+            let begin = long
+                .split_inclusive('\n')
+                .take_while(|line| !named(line))
+                .map(str::len)
+                .sum::<usize>();
+            let about = long[begin..].trim_start();
             let end = about[2..].find("\n      --").map_or(about.len(), |end| end + 2);
             assert!(about[..end].contains("[default:"), "{command} --{flag} says no default");
         }

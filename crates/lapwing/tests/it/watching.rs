@@ -182,7 +182,10 @@ fn the_rows_are_searched_limited_and_chosen_by_cause() {
         ("?limit=0", "a number of rows is from 1 to 10000"),
         ("?limit=10001", "a number of rows is from 1 to 10000"),
         ("?cause=lazy", "a cause is one of source-limited, client slow, "),
-        ("?serach=x", "unknown key \"serach\": there are limit, search and cause"),
+        (
+            "?serach=x",
+            "unknown key \"serach\": there are limit, search, cause and server",
+        ),
     ] {
         let refused = get(&server, &format!("/api/clients{query}"));
         assert_eq!(refused.status, 400);

@@ -13,14 +13,15 @@ use crate::foreign::recorded;
 use crate::program::{DEADLINE, Program, lapwing, serve_at};
 use crate::verify::verify;
 
-/// Where nobody listens yet.
-fn vacant() -> String {
-    Feed::bind().address()
+/// Places where nobody listens yet, all of them different.
+fn vacant<const COUNT: usize>() -> [String; COUNT] {
+    let feeds = [(); COUNT].map(|()| Feed::bind());
+    feeds.each_ref().map(Feed::address)
 }
 
 /// A server, and the address of one that does not run yet: so it is known with which of both a client begins.
 fn one_of_two() -> (Feed, String, String) {
-    let (feed, later) = (Feed::bind(), vacant());
+    let (feed, [later]) = (Feed::bind(), vacant());
     let urls = format!("{},ws://{later}", feed.url());
     (feed, later, urls)
 }
@@ -104,7 +105,7 @@ fn a_server_that_stops_is_left_when_it_says_and_not_come_back_to_before_its_time
     guest.goodbye(Some(600_000), Some(300));
     guest.close(1012, "server restarts retry=600000");
     let said = listener.says(&format!(" at {} in", other.url()));
-    assert!((0.2..0.4).contains(&seconds(&said)), "{said}");
+    assert!((0.2..=0.4).contains(&seconds(&said)), "{said}");
     let mut guest = other.accept_lapwing();
     grant(&mut guest, 3);
     guest.message("users", 3);
@@ -169,6 +170,38 @@ fn when_every_server_says_no_it_ends_and_names_each() {
 }
 
 #[test]
+fn a_server_without_the_topic_is_passed_over_for_one_that_has_it() {
+    let places = vacant::<2>();
+    let urls = places.each_ref().map(|place| format!("ws://{place}"));
+    let with = ["--topic", "orders=users?rate=100/s"];
+    let (server, _) = serve_at(&places[0], &with);
+    let (_without, _) = serve_at(&places[1], &["--topic", "users=users"]);
+    let listener = lapwing(&["listen", &urls.join(","), "--topics", "orders", "--name", "chooser"]);
+    // Whichever it asks first.
+    let connected = listener.says("connected to");
+    assert!(
+        connected.contains(&format!("{} as chooser: orders from", urls[0])),
+        "{connected}"
+    );
+    server.signal(Signal::KILL);
+    server.finish();
+    listener.says(&format!(
+        "{} is passed over: the server refused topic \"orders\"",
+        urls[1]
+    ));
+    let (_server, _) = serve_at(&places[0], &with);
+    let back = listener.says("back after");
+    assert!(back.contains(&format!(" at {}: ", urls[0])), "{back}");
+    listener.signal(Signal::INT);
+    listener.finish().with_code(0);
+    let none = ["listen", &urls.join(","), "--topics", "nothing"];
+    let end = lapwing(&none).finish().with_code(1);
+    for url in &urls {
+        end.said(&format!("error: {url}: the server refused topic \"nothing\""));
+    }
+}
+
+#[test]
 fn a_code_that_says_stop_ends_it_although_there_are_others() {
     let (feed, later, urls) = one_of_two();
     let listener = lapwing(&["listen", &urls]);
@@ -186,9 +219,7 @@ fn a_code_that_says_stop_ends_it_although_there_are_others() {
 
 #[test]
 fn as_many_servers_as_the_limit_are_tried_and_one_more_is_refused() {
-    let vacant: Vec<Feed> = (0..17).map(|_| Feed::bind()).collect();
-    let urls: Vec<String> = vacant.iter().map(Feed::url).collect();
-    drop(vacant);
+    let urls = vacant::<17>().map(|place| format!("ws://{place}"));
     let end = lapwing(&["listen", &urls[..16].join(","), "--for", "1500ms"])
         .finish()
         .with_code(1);
@@ -244,7 +275,7 @@ fn wait_for_messages(log: &Path, count: usize) {
 fn a_recording_is_one_proof_across_servers_that_are_killed_stopped_and_all_gone_for_a_while() {
     let dir = tempfile::tempdir().expect("a directory");
     let (log, data) = (dir.path().join("feed.ndjson"), dir.path().join("data"));
-    let places = [vacant(), vacant()];
+    let places = vacant::<2>();
     let urls = places.each_ref().map(|place| format!("ws://{place}"));
     let mut server = durable(&places[0], &data);
     let log_flag = log.to_str().expect("UTF-8");
@@ -278,7 +309,7 @@ fn a_recording_is_one_proof_across_servers_that_are_killed_stopped_and_all_gone_
 fn servers_that_do_not_have_the_same_history_are_both_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
-    let places = [vacant(), vacant()];
+    let places = vacant::<2>();
     let flags = ["--topic", "users=users?rate=100/s"];
     let (server, _) = serve_at(&places[0], &flags);
     let [first, second] = places.each_ref().map(|place| format!("ws://{place}"));
@@ -336,7 +367,7 @@ fn a_publisher_goes_to_the_next_server_with_what_the_first_did_not_answer() {
 
 #[test]
 fn a_publisher_loses_nothing_when_one_of_two_servers_is_killed() {
-    let places = [vacant(), vacant()];
+    let places = vacant::<2>();
     let flags = ["--topic", "orders=push"];
     let (server, _) = serve_at(&places[0], &flags);
     let urls = places

@@ -8,6 +8,7 @@ mod checkpoint;
 mod clock;
 mod compression;
 mod crash;
+mod export;
 mod failover;
 mod file;
 mod foreign;

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 /// Which part may use which; a part that is not listed uses no other.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("broker", &["clock", "config", "log", "random", "source", "terminal"]),
+    (
+        "broker",
+        &["clock", "config", "log", "mail", "random", "source", "terminal"],
+    ),
     (
         "cli",
         &[
@@ -13,9 +16,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "client",
             "clock",
             "config",
+            "export",
             "failure",
             "load",
             "log",
+            "mail",
             "random",
             "reason",
             "recording",
@@ -29,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["clock", "failure", "plot", "reason", "recording", "terminal"],
     ),
     ("config", &["source"]),
+    ("export", &["reason", "recording"]),
     ("load", &["client", "clock", "failure", "plot", "random", "terminal"]),
     ("lock", &["reason"]),
     ("log", &["clock", "lock", "reason"]),
@@ -37,7 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "clock", "config", "log", "random", "reason", "session", "socket", "source", "terminal",
+            "clock", "config", "log", "mail", "random", "reason", "session", "socket", "source", "terminal",
         ],
     ),
     ("session", &["log"]),

@@ -113,7 +113,17 @@ async fn demo(args: &DemoArgs, color: ColorChoice, stop: CancellationToken) -> E
     };
     let storage = Storage::open(None, config.topics.clone()).expect("topics in memory open no file");
     let (trust, secrets) = (Trust::default(), Secrets::default());
-    let server = Server::start(config, storage, trust, secrets, listener, Console::tapped(tap), &[]).map_err(broken)?;
+    let server = Server::start(
+        config,
+        storage,
+        trust,
+        secrets,
+        listener,
+        Console::tapped(tap),
+        &[],
+        None,
+    )
+    .map_err(broken)?;
     let relay = Relay::start(address).await.map_err(broken)?;
     let slow = Arc::new(AtomicBool::new(false));
     let target = Target::parse(&format!("ws://{}", relay.address)).expect("our own address is valid");

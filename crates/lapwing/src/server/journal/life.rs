@@ -32,6 +32,8 @@ pub fn note(event: &Event) {
         Event::Access { failed: false, .. } => note!(Level::INFO),
         Event::Stopping { .. } => note!(Level::INFO),
         Event::Stopped { .. } => note!(Level::INFO),
+        Event::Peer { state: "there", .. } => note!(Level::INFO),
+        Event::Peer { .. } => note!(Level::WARN),
         Event::Slow { .. } => note!(Level::WARN),
         Event::Silent { .. } => note!(Level::WARN),
         Event::Missed { .. } => note!(Level::WARN),

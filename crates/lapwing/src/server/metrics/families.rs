@@ -9,6 +9,8 @@ use prometheus_client::registry::Unit;
 
 use super::Scrape;
 use super::samples::Samples;
+use crate::server::fleet::copied;
+use crate::server::fleet::letter::Copied;
 use crate::server::flows::State;
 use crate::server::histogram::Spread;
 use crate::server::topics::Topic;
@@ -289,6 +291,47 @@ pub const FAMILIES: &[Family] = &[
             })
         },
     },
+    // Several servers.
+    Family {
+        name: "lapwing_servers",
+        kind: MetricType::Gauge,
+        unit: None,
+        labels: &[],
+        help: "Servers that share the topics and are there, this one included; with --broker",
+        read: |scrape, out| match &scrape.common.fleet {
+            Some(fleet) => out.gauge(&[], &(fleet.others().there().count() as u64 + 1)),
+            None => Ok(()),
+        },
+    },
+    Family {
+        name: "lapwing_server_letters_dropped",
+        kind: MetricType::Counter,
+        unit: None,
+        labels: &["reason"],
+        help: "Letters between servers, and lines of them, that were dropped here; with --broker",
+        read: |scrape, out| match &scrape.common.fleet {
+            Some(fleet) => fleet
+                .losses()
+                .try_for_each(|(reason, count)| out.counter(&[reason], count)),
+            None => Ok(()),
+        },
+    },
+    Family {
+        name: "lapwing_stream_lag_messages",
+        kind: MetricType::Gauge,
+        unit: None,
+        labels: &["topic"],
+        help: "Messages of a topic's stream that this server does not have yet, as far as it knows; with --broker",
+        read: |scrape, out| each_copy(scrape, |name, copied| out.gauge(&[name], &copied.lag)),
+    },
+    Family {
+        name: "lapwing_stream_stale",
+        kind: MetricType::Gauge,
+        unit: None,
+        labels: &["topic"],
+        help: "1 while a topic's stream cannot be reached from this server, so that it may have more; with --broker",
+        read: |scrape, out| each_copy(scrape, |name, copied| out.gauge(&[name], &u64::from(copied.stale))),
+    },
     // Topics.
     Family {
         name: "lapwing_appended_messages",
@@ -531,6 +574,12 @@ pub const FAMILIES: &[Family] = &[
 fn each_topic(scrape: &Scrape<'_>, mut write: impl FnMut(&str, &Topic) -> fmt::Result) -> fmt::Result {
     let mut topics = scrape.common.topics.public();
     topics.try_for_each(|topic| write(topic.name().as_str(), topic))
+}
+
+fn each_copy(scrape: &Scrape<'_>, mut write: impl FnMut(&str, Copied) -> fmt::Result) -> fmt::Result {
+    each_topic(scrape, |name, topic| {
+        copied(topic).map_or(Ok(()), |copied| write(name, copied))
+    })
 }
 
 fn each_durable(scrape: &Scrape<'_>, mut write: impl FnMut(&str, &Topic) -> fmt::Result) -> fmt::Result {
