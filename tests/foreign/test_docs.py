@@ -73,7 +73,7 @@ def test_the_client_of_the_protocol_page_resumes_after_a_cut_and_is_told_of_a_ne
 
 
 def test_the_python_of_the_readme_prints_the_feed(server):
-    (code,) = blocks("README.md", "python")
+    (code,) = (block for block in blocks("README.md", "python") if "import asyncio" in block)
     with python(at(code, server.address)) as lines:
         until(lambda: len(lines) >= 5, lambda: f"five messages: {lines}")
         assert all(json.loads(line)["topic"] == "users" for line in lines[:5])

@@ -26,6 +26,8 @@ pub struct Failure {
     pub exit: Exit,
     /// What is wrong, each with its way out if there is one.
     pub sentences: Vec<(String, Option<String>)>,
+    /// The code with which a server said no, the first of several, if that is it: an HTTP status, or the code of an `error`.
+    pub refused: Option<String>,
 }
 
 impl Failure {
@@ -35,6 +37,7 @@ impl Failure {
         Self {
             exit: Exit::Usage,
             sentences: vec![(sentence.into(), Some(hint.into()))],
+            refused: None,
         }
     }
 
@@ -44,18 +47,30 @@ impl Failure {
         Self {
             exit: Exit::Failed,
             sentences: vec![(sentence.into(), Some(hint.into()))],
+            refused: None,
         }
     }
 
     /// All mistakes of one command line told together; none is success.
     pub fn all(failures: Vec<Self>) -> Result<(), Self> {
-        let Some(exit) = failures.first().map(|first| first.exit) else {
+        let Some(first) = failures.first() else {
             return Ok(());
         };
+        let (exit, refused) = (first.exit, first.refused.clone());
         Err(Self {
             exit,
             sentences: failures.into_iter().flat_map(|failure| failure.sentences).collect(),
+            refused,
         })
+    }
+
+    /// The same, as the answer of a server that said no with this code.
+    #[must_use]
+    pub fn refused(self, code: impl ToString) -> Self {
+        Self {
+            refused: Some(code.to_string()),
+            ..self
+        }
     }
 }
 

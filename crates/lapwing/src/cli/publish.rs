@@ -14,7 +14,7 @@ use super::{End, in_form};
 use crate::client::dial::{DialError, io_reason};
 use crate::client::entropy::Entropy;
 use crate::client::event::Retry;
-use crate::client::gatherer::Rest;
+use crate::client::gatherer::{Gatherer, Rest};
 use crate::client::lines::LineError;
 use crate::client::post::{Ack, Letterbox};
 use crate::client::publisher::{self, Finish, Onlooker};
@@ -121,7 +121,7 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
             std::future::pending::<std::convert::Infallible>().await
         };
         tokio::select! {
-            finish = publisher::publish(&to, &end, &mut teller) => finish,
+            finish = publisher::publish(&to, Gatherer::of_stdin(), &end, &mut teller) => finish,
             never = over => match never {},
         }
     });

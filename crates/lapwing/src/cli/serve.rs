@@ -1509,10 +1509,7 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
         ),
         _ => (reason(error), "choose another address with --listen".to_owned()),
     };
-    Failure {
-        exit: Exit::Usage,
-        sentences: vec![(format!("cannot listen on {address}: {why}"), Some(hint))],
-    }
+    Failure::usage(format!("cannot listen on {address}: {why}"), hint)
 }
 
 /// What runs and where; each line names the flag that changes it.

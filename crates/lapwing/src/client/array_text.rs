@@ -1,10 +1,9 @@
 //! Arrays that came as binary frames, as the messages of text that they stand for.
 
-use lapwing_wire::array::Array;
 use lapwing_wire::envelope::Message;
-use lapwing_wire::time::TimeWriter;
+use lapwing_wire::time::{TimeWriter, WallTime};
 
-use super::feed::OFFSET_MAX;
+use super::feed;
 
 /// Writes arrays as text; its memory serves for the next one.
 #[derive(Default)]
@@ -18,9 +17,7 @@ impl ArrayText {
     /// The message that a binary frame stands for, with the value and the time that its text would have; none when it is no
     /// array of Lapwing's. A float is written in its shortest form, whatever it was made of.
     pub fn read<'a>(&'a mut self, frame: &'a [u8]) -> Option<Message<'a>> {
-        let array = Array::parse(frame)
-            .ok()
-            .filter(|array| array.offset.get() < OFFSET_MAX)?;
+        let array = feed::array(frame)?;
         if self.text.capacity() > KEPT_BYTES_MAX {
             self.text = Vec::new();
         }
@@ -37,6 +34,13 @@ impl ArrayText {
             value,
         })
     }
+
+    /// A time alone, as its text would have it.
+    pub fn time(&mut self, time: WallTime) -> &str {
+        self.text.clear();
+        self.times.micros(time, &mut self.text);
+        std::str::from_utf8(&self.text).unwrap_or_default()
+    }
 }
 
 /// What a large array took is given back with the next.
@@ -47,9 +51,9 @@ mod tests {
     use lapwing_wire::array::ArrayWriter;
     use lapwing_wire::dtype::Dtype;
     use lapwing_wire::position::Offset;
-    use lapwing_wire::time::WallTime;
     use lapwing_wire::topic::TopicName;
 
+    use super::super::feed::OFFSET_MAX;
     use super::*;
 
     fn frame(offset: u64) -> Vec<u8> {

@@ -277,7 +277,7 @@ impl DialError {
             ),
             Self::Refused(refusal) => {
                 let (sentence, hint) = refusal_sentence(refusal, purpose);
-                Failure::failed(sentence, hint)
+                Failure::failed(sentence, hint).refused(refusal.status)
             }
             Self::Handshake(error) => Failure::failed(
                 format!("{target} is no stream: {error}"),

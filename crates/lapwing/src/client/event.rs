@@ -29,6 +29,11 @@ pub trait Observer {
     fn is_held(&self) -> bool {
         false
     }
+
+    /// Whether arrays that come as binary frames are told as they came; if not, as the text that they stand for.
+    fn takes_arrays(&self) -> bool {
+        false
+    }
 }
 
 /// Why an observer wants no more.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use lapwing_wire::array::Array;
 use lapwing_wire::control::{CONTROL_PREFIX, ServerMessage};
 use lapwing_wire::envelope::Message;
 use lapwing_wire::json;
@@ -41,6 +42,13 @@ pub fn read(text: &str, mode: Mode) -> Said<'_> {
         return Said::Message(message);
     }
     json::compact(text).map_or(Said::Text(text), Said::Json)
+}
+
+/// An array of Lapwing's; none when a binary frame is anything else.
+#[must_use]
+pub fn array(frame: &[u8]) -> Option<Array<'_>> {
+    let array = Array::parse(frame).ok()?;
+    (array.offset.get() < OFFSET_MAX).then_some(array)
 }
 
 /// The value of an envelope on one line: a server of ours sends it so, but it is the server that says so.

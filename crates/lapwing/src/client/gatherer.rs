@@ -56,6 +56,12 @@ impl Gatherer {
         let _ = std::thread::Builder::new()
             .name("stdin".to_owned())
             .spawn(move || read(&send));
+        Self::of_pieces(pieces)
+    }
+
+    /// Takes pieces that somebody else makes.
+    #[must_use]
+    pub fn of_pieces(pieces: mpsc::Receiver<io::Result<Piece>>) -> Self {
         Self {
             pieces,
             open: Body::default(),
@@ -149,7 +155,7 @@ const GATHER: Duration = Duration::from_millis(10);
 const QUIET: Duration = Duration::from_millis(250);
 
 /// Each is at most what one publish holds.
-const PIECES_AHEAD: usize = 4;
+pub const PIECES_AHEAD: usize = 4;
 
 /// Of a file a thousand lines of usual length; a pipe gives at most 64 KiB.
 const READ_BYTES: usize = 256 << 10;

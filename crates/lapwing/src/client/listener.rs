@@ -523,12 +523,29 @@ impl<'a, O: Observer> Listener<'a, O> {
     fn on_binary(&mut self, session: &mut Session, bytes: &[u8], now: Now) -> Result<Option<SessionEnd>, Halt> {
         // Beside the listener while the message that is in it is told.
         let mut arrays = std::mem::take(&mut self.arrays);
-        let end = match arrays.read(bytes) {
-            Some(message) => self.on_message(session, &message, bytes.len(), now),
-            None => self.on_foreign(session, Value::Bytes(bytes), bytes.len(), now),
+        let end = match self.observer.takes_arrays() {
+            true => self.on_array(session, &mut arrays, bytes, now),
+            false => match arrays.read(bytes) {
+                Some(message) => self.on_message(session, &message, bytes.len(), now),
+                None => self.on_foreign(session, Value::Bytes(bytes), bytes.len(), now),
+            },
         };
         self.arrays = arrays;
         end
+    }
+
+    fn on_array(
+        &mut self,
+        session: &mut Session,
+        arrays: &mut ArrayText,
+        bytes: &[u8],
+        now: Now,
+    ) -> Result<Option<SessionEnd>, Halt> {
+        let Some(array) = feed::array(bytes) else {
+            return self.on_foreign(session, Value::Bytes(bytes), bytes.len(), now);
+        };
+        let place = (array.topic, array.offset, arrays.time(array.time));
+        self.on_value(session, place, Value::Array(&array), bytes.len(), now)
     }
 
     fn on_message(
@@ -543,10 +560,27 @@ impl<'a, O: Observer> Listener<'a, O> {
             true => Value::Base64(&value),
             false => Value::Json(&value),
         };
-        let Some(at) = self.track(message.topic) else {
+        self.on_value(
+            session,
+            (message.topic, message.offset, message.time),
+            value,
+            bytes,
+            now,
+        )
+    }
+
+    /// Takes what a message says: of this topic, at this offset, appended at this time.
+    fn on_value(
+        &mut self,
+        session: &mut Session,
+        (topic, offset, time): (&str, Offset, &str),
+        value: Value<'_>,
+        bytes: usize,
+        now: Now,
+    ) -> Result<Option<SessionEnd>, Halt> {
+        let Some(at) = self.track(topic) else {
             return self.on_foreign(session, value, bytes, now);
         };
-        let offset = message.offset;
         match self.tracks[at].place(offset) {
             Place::Next => {}
             Place::Repeat => {
@@ -571,7 +605,7 @@ impl<'a, O: Observer> Listener<'a, O> {
             topic: self.tracks[at].topic(),
             offset: Some(offset),
             epoch: self.tracks[at].epoch(),
-            time: Some(message.time),
+            time: Some(time),
             received: now,
             value,
             bytes: bytes as u64,
@@ -706,7 +740,9 @@ impl<'a, O: Observer> Listener<'a, O> {
                 // Of what we said, and not of what we wait for.
                 self.observer.on_event(&Event::Warned { message: &message }, now)?;
             }
-            ServerMessage::Error { message, topic, .. } => return self.on_error(session, &message, topic, now),
+            ServerMessage::Error { code, message, topic } => {
+                return self.on_error(session, &code, &message, topic, now);
+            }
             ServerMessage::Heartbeat { next, stale, .. } => {
                 self.on_stale(session, stale, now)?;
                 self.observer.on_event(&Event::Heartbeat { ends: &next }, now)?;
@@ -933,6 +969,7 @@ impl<'a, O: Observer> Listener<'a, O> {
     fn on_error(
         &mut self,
         session: &mut Session,
+        code: &str,
         message: &str,
         topic: Option<TopicName>,
         now: Now,
@@ -951,7 +988,7 @@ impl<'a, O: Observer> Listener<'a, O> {
         };
         let several = self.servers.count() > 1;
         if !self.was_connected {
-            let failure = topic_failure(&topic, message);
+            let failure = topic_failure(&topic, message).refused(code);
             if !several {
                 return Err(Halt::Failed(failure));
             }

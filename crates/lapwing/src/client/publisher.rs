@@ -50,11 +50,12 @@ pub enum Finish {
     },
 }
 
-/// Publishes the lines of stdin to one of these servers, at least one, until it ends, or until told to stop.
+/// Publishes what is gathered to one of these servers, at least one, until it ends, or until told to stop.
 ///
 /// What one does not answer goes to the next under the same source and sequence.
 pub async fn publish(
     to: &[Letterbox],
+    gatherer: Gatherer,
     stop: &CancellationToken,
     onlooker: &mut impl Onlooker,
 ) -> Result<Finish, Failure> {
@@ -64,7 +65,7 @@ pub async fn publish(
     let publisher = Publisher {
         to: to.iter().cloned().map(Arc::new).collect(),
         onlooker,
-        gatherer: Gatherer::of_stdin(),
+        gatherer,
         end: None,
         window: Window::default(),
         posts: JoinSet::new(),

@@ -578,6 +578,11 @@ pub fn payload(value: Value<'_>, bytes_max: usize, symbols: Symbols) -> String {
             out
         }
         Value::Bytes(bytes) => binary(bytes.len(), &bytes[..bytes.len().min(HEX_BYTES)], symbols),
+        Value::Array(array) => binary(
+            array.elements.len(),
+            &array.elements[..array.elements.len().min(HEX_BYTES)],
+            symbols,
+        ),
         Value::Base64(quoted) => {
             let inner = quoted.trim_matches('"');
             let padding = inner.bytes().rev().take_while(|&byte| byte == b'=').count();

@@ -48,6 +48,8 @@ pub enum Screen {
     Console(Box<Console>),
     /// The lines of a recording.
     Json(Output, Box<Status>),
+    /// Nothing: somebody else looks on.
+    Nothing,
 }
 
 impl Screen {
@@ -116,7 +118,7 @@ impl Watch {
                 // A closed stderr is no reason to end.
                 let _ = writeln!(std::io::stderr().lock(), "{object}");
             }
-            Screen::Json(..) => {}
+            Screen::Json(..) | Screen::Nothing => {}
         }
     }
 
@@ -142,7 +144,7 @@ impl Watch {
     pub fn console(&mut self) -> Option<&mut Console> {
         match &mut self.screen {
             Screen::Console(console) => Some(console),
-            Screen::Json(..) => None,
+            Screen::Json(..) | Screen::Nothing => None,
         }
     }
 
@@ -284,6 +286,7 @@ impl Observer for Watch {
         let shown = match &mut self.screen {
             Screen::Console(console) => console.on_pause(),
             Screen::Json(output, status) => output.flush(status),
+            Screen::Nothing => Ok(()),
         };
         self.unless_recording(shown)
     }

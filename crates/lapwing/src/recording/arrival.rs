@@ -1,5 +1,6 @@
 //! One message as it arrived, borrowed from the frame.
 
+use lapwing_wire::array::Array;
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
 
@@ -35,4 +36,6 @@ pub enum Value<'a> {
     Text(&'a str),
     /// Bytes as they came.
     Bytes(&'a [u8]),
+    /// Numbers as they came; only who takes them so is told them so.
+    Array(&'a Array<'a>),
 }

@@ -110,6 +110,10 @@ fn value(value: Value<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(DATA_BASE64);
             write_value(Kind::Bytes, bytes, out);
         }
+        Value::Array(array) => {
+            out.extend_from_slice(DATA);
+            array.write_value(out);
+        }
         Value::Text(text) => {
             let begin = out.len();
             out.extend_from_slice(DATA);
@@ -157,6 +161,8 @@ pub const SEAL_BYTES: usize = SEAL_BEGIN.len() + 8 + SEAL_END.len();
 
 #[cfg(test)]
 mod tests {
+    use lapwing_wire::array::{Array, ArrayWriter};
+    use lapwing_wire::dtype::Dtype;
     use lapwing_wire::position::{Epoch, Offset};
     use lapwing_wire::time::WallTime;
     use lapwing_wire::topic::TopicName;
@@ -219,6 +225,28 @@ mod tests {
             ..foreign
         };
         check_line(&base64, &format!("{begin},\"data_base64\":\"AP8K\""));
+    }
+
+    #[test]
+    fn an_array_is_recorded_as_the_text_that_it_stands_for() {
+        let topic = TopicName::parse("n").expect("valid");
+        let mut frame = Vec::new();
+        let writer = ArrayWriter::new(topic.clone(), 3, Dtype::Float32);
+        assert!(writer.write(Offset::new(35), RECEIVED.wall, b"[[0.1,1],[2.50,-3]]", &mut frame));
+        let array = Array::parse(&frame).expect("an array");
+        let arrival = Arrival {
+            topic: &topic,
+            offset: Some(array.offset),
+            epoch: None,
+            time: None,
+            received: RECEIVED,
+            value: Value::Array(&array),
+            bytes: frame.len() as u64,
+        };
+        check_line(
+            &arrival,
+            "{\"topic\":\"n\",\"offset\":35,\"received\":\"2026-11-21T19:00:00.100395112Z\",\"mono\":81233904417,\"data\":[[0.1,1.0],[2.5,-3.0]]",
+        );
     }
 
     #[test]

@@ -185,6 +185,7 @@ fn unsafe_code_stays_where_it_is_proven() {
         "crates/lapwing-trial/src",
         "crates/lapwing-fuzz/src",
         "crates/nats-cluster/src",
+        "python/src",
     ] {
         for (path, text) in sources(folder) {
             if ["log/segment.rs", "server/ring.rs", "socket/path.rs"]
@@ -218,6 +219,7 @@ fn direct_dependencies() -> BTreeMap<String, Vec<String>> {
     let mut dependencies = BTreeMap::<String, Vec<String>>::new();
     let crates = std::fs::read_dir(root().join("crates")).expect("the folder is there");
     let mut crates: Vec<_> = crates.map(|entry| entry.expect("readable").path()).collect();
+    crates.push(root().join("python"));
     crates.sort();
     for path in crates {
         let manifest = std::fs::read_to_string(path.join("Cargo.toml")).expect("a crate has a manifest");
@@ -289,6 +291,7 @@ fn every_file_says_first_what_it_is() {
         "crates/lapwing-trial/src",
         "crates/lapwing-fuzz/src",
         "crates/nats-cluster/src",
+        "python/src",
     ] {
         for (path, text) in sources(folder) {
             let first = text.lines().next().unwrap_or("");

@@ -52,7 +52,7 @@ impl Seen {
                 Form::Text
             }
             // Short, however long the message.
-            Value::Bytes(_) | Value::Base64(_) => {
+            Value::Bytes(_) | Value::Base64(_) | Value::Array(_) => {
                 begin.push_str(&payload(arrival.value, TEXT_BYTES, symbols));
                 Form::Words
             }
