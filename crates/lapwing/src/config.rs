@@ -99,6 +99,8 @@ pub struct BrokerSpec {
     pub prefix: String,
     /// How this server is called among all that share the streams; none for its address.
     pub name: Option<ClientName>,
+    /// The most replicas that a topic asks for.
+    pub replicas: u8,
     /// Whether a stream that is there with other settings is taken as it is.
     pub adopt: bool,
 }

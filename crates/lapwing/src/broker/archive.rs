@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::RawMessageErrorKind;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use lapwing_wire::control::GapReason;
@@ -16,26 +17,49 @@ use serde::Serialize;
 
 use super::link::Link;
 use super::message;
+use super::stream::StreamSpec;
 use crate::clock::Now;
 use crate::log::batch::{Batch, NewMessage};
 use crate::log::segment::{Entry, Segment};
 use crate::log::store::Page;
 use crate::source::payloads::Payloads;
 
-/// What lies at `cursor` of a stream whose messages below `first` are gone and which ends at `next`.
-pub async fn page(link: &Link, stream: &str, topic: &TopicName, cursor: Offset, next: Offset) -> io::Result<Page> {
+/// What lies at `cursor` of a stream that was copied up to `next`.
+pub async fn page(link: &Link, stream: &StreamSpec, cursor: Offset, next: Offset) -> io::Result<Page> {
     if cursor >= next {
         return Ok(Page::End);
     }
-    let messages = get(link, stream, Place::At(cursor), BATCH_MAX).await?;
-    let Some(first) = messages.first() else {
-        return Ok(missing(cursor..next));
-    };
-    let base = offset_of(first.sequence);
-    if base > cursor {
-        return Ok(missing(cursor..base.min(next)));
+    let messages = get(link, &stream.name, Place::At(cursor), BATCH_MAX).await?;
+    if messages
+        .first()
+        .is_some_and(|first| offset_of(first.sequence) == cursor)
+    {
+        return Ok(Page::Frames(segment(&stream.topic, &messages)));
     }
-    Ok(Page::Frames(segment(topic, &messages)))
+    // Any replica may have answered, one too that has not caught up: what is not there is for the leader to say.
+    match first_of_leader(link, stream, cursor).await? {
+        Some(first) if first <= cursor => Err(io::Error::other("a replica of the stream has not caught up")),
+        Some(first) => Ok(missing(cursor..first.min(next))),
+        None => Ok(missing(cursor..next)),
+    }
+}
+
+/// The first offset from `cursor` on at which there is a message.
+async fn first_of_leader(link: &Link, stream: &StreamSpec, cursor: Offset) -> io::Result<Option<Offset>> {
+    let found = async {
+        let handle = link
+            .context
+            .get_stream_no_info(&stream.name)
+            .await
+            .map_err(io::Error::other)?;
+        let asked = handle.get_first_raw_message_by_subject(&stream.subject, sequence_of(cursor));
+        match asked.await {
+            Ok(message) => Ok(Some(offset_of(message.sequence))),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    };
+    found.await
 }
 
 /// Where messages are asked for.
@@ -68,6 +92,14 @@ pub async fn get(link: &Link, stream: &str, place: Place, batch: usize) -> io::R
         max_bytes: PAGE_BYTES,
     };
     let request = Bytes::from(serde_json::to_vec(&request).expect("numbers and times have a form in JSON"));
+    let asked = ask(link, stream, request);
+    match tokio::time::timeout(PAGE_MAX, asked).await {
+        Ok(messages) => messages,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the broker does not answer")),
+    }
+}
+
+async fn ask(link: &Link, stream: &str, request: Bytes) -> io::Result<Vec<StreamMessage>> {
     let inbox = link.client.new_inbox();
     let mut answers = link.client.subscribe(inbox.clone()).await.map_err(io::Error::other)?;
     let subject = format!("$JS.API.DIRECT.GET.{stream}");
@@ -75,9 +107,7 @@ pub async fn get(link: &Link, stream: &str, place: Place, batch: usize) -> io::R
     asked.map_err(io::Error::other)?;
     let mut messages = Vec::new();
     loop {
-        let answer = tokio::time::timeout(PAGE_MAX, answers.next()).await;
-        let answer = answer.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the broker does not answer"))?;
-        let Some(answer) = answer else {
+        let Some(answer) = answers.next().await else {
             return Err(io::ErrorKind::NotConnected.into());
         };
         match answer.status.map(|status| status.as_u16()) {

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Info, State};
 use lapwing_wire::control::Level;
 use lapwing_wire::position::Offset;
+use lapwing_wire::topic::TopicName;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -35,8 +36,6 @@ pub struct Copy {
     pub link: Arc<Link>,
     /// The stream.
     pub spec: StreamSpec,
-    /// How many replicas it has.
-    pub replicas: usize,
     /// What is known of the stream.
     pub known: Known,
     /// Somebody asks for the stream's end.
@@ -47,6 +46,8 @@ pub struct Copy {
     /// Where news are told.
     pub news: Arc<News>,
     log: OnceLock<Weak<Log>>,
+    /// When trouble that goes on was last told.
+    told: Mutex<Option<Instant>>,
     runtime: Handle,
 }
 
@@ -60,11 +61,17 @@ pub struct Known {
     asked: AtomicU64,
     stale: AtomicBool,
     bytes_max: u64,
+    /// Answers come from two tasks.
+    updating: Mutex<()>,
 }
 
 impl Known {
-    /// The stream answered a question of that time.
+    /// The stream answered a question of that time. An answer to an older question than the newest that was answered says nothing new.
     pub fn update(&self, state: &State, asked: u64) {
+        let _updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked < self.asked.load(Ordering::Acquire) {
+            return;
+        }
         self.first
             .store(offset_of(state.first_sequence).get(), Ordering::Release);
         self.end.store(state.last_sequence, Ordering::Release);
@@ -90,15 +97,12 @@ impl Copy {
         let info = found_or_made(&link, &spec).await?;
         spec.check(&link, &info).await?;
         let identity = Identity::of(&info);
-        let replicas = info.config.num_replicas;
-        let history = History::of(&link, &topic.name, &identity, replicas).await;
-        let history = history.map_err(|what| BrokerError::Refused { what })?;
+        let history = agreed(&link, &topic.name, &identity).await?;
         let keep = topic.source.keep.retention(Level::External);
         let copy = Arc::new(Self {
             news: link.news_of(&topic.name),
             link,
             spec,
-            replicas,
             known: Known {
                 bytes_max: keep.bytes,
                 ..Known::default()
@@ -107,6 +111,7 @@ impl Copy {
             pasts: Pasts::default(),
             retry_window: info.config.duplicate_window,
             log: OnceLock::new(),
+            told: Mutex::default(),
             runtime: Handle::current(),
         });
         copy.known.update(&info.state, 0);
@@ -122,6 +127,15 @@ impl Copy {
         let _ = copy.log.set(Arc::downgrade(&log));
         let follower = Follower::new(copy, log.clone(), identity, history, tail);
         Ok((log, follower))
+    }
+
+    /// Tells what would be told again and again: at most so often.
+    pub fn tell_now_and_then(&self, text: impl FnOnce() -> String) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= TOLD_INTERVAL) {
+            *told = Some(Instant::now());
+            self.news.tell(text());
+        }
     }
 
     /// The log that copies it, while there is one.
@@ -143,6 +157,7 @@ impl Copy {
                 why: "the broker cannot be reached; nothing was appended".to_owned(),
             });
         }
+        self.check(messages)?;
         let key = named.map(|named| PublishKey::Publisher(named.key));
         match desk::publish(&self.link, &self.spec.subject, key, None, messages).await {
             Fate::Taken(taken) => Ok(taken),
@@ -150,6 +165,32 @@ impl Copy {
             Fate::There => self.found(named).await,
             Fate::Overtaken => Err(unknown("another publish came in between")),
             Fate::Unknown(why) => Err(unknown(&why)),
+        }
+    }
+
+    /// Whether JetStream takes these messages, all or none.
+    fn check(&self, messages: &[Outbound]) -> Result<(), AppendError> {
+        if messages.len() > desk::BATCH_MAX {
+            return Err(AppendError::OverLimit {
+                why: format!(
+                    "{} messages in one body, and JetStream takes at most {} all or none; send fewer at once",
+                    messages.len(),
+                    desk::BATCH_MAX
+                ),
+            });
+        }
+        let most = self.link.payload_bytes_max();
+        match messages
+            .iter()
+            .map(|message| message.payload.len())
+            .find(|&bytes| bytes > most)
+        {
+            Some(bytes) => Err(AppendError::OverLimit {
+                why: format!(
+                    "a message of {bytes} bytes is over the {most} bytes that the broker takes (its max_payload, without our headers)"
+                ),
+            }),
+            None => Ok(()),
         }
     }
 
@@ -242,9 +283,11 @@ impl Origin for CopyOrigin {
 
     fn page(&self, cursor: Offset) -> io::Result<Page> {
         let copy = &self.0;
+        if !copy.link.is_up() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let end = copy.log().map_or(cursor, |log| log.next());
-        let topic = &copy.spec.topic;
-        let page = archive::page(&copy.link, &copy.spec.name, topic, cursor, end);
+        let page = archive::page(&copy.link, &copy.spec, cursor, end);
         // Only threads that may wait ask for pages.
         copy.runtime.block_on(page)
     }
@@ -285,6 +328,18 @@ async fn found_or_made(link: &Link, spec: &StreamSpec) -> Result<Info, BrokerErr
     }
 }
 
+/// The stream's history; a cluster that has just begun is waited for.
+async fn agreed(link: &Link, topic: &TopicName, identity: &Identity) -> Result<History, BrokerError> {
+    let began = Instant::now();
+    loop {
+        match History::of(link, topic, identity).await {
+            Ok(history) => return Ok(history),
+            Err(what) if began.elapsed() >= OPEN_MAX => return Err(BrokerError::Refused { what }),
+            Err(_) => tokio::time::sleep(AGAIN).await,
+        }
+    }
+}
+
 /// Where a copy begins: so far back as its memory has room for, by the messages' mean length.
 pub fn begin_of(state: &State, tail: Retention) -> Offset {
     let first = offset_of(state.first_sequence.max(1));
@@ -308,6 +363,8 @@ const FILL_MESSAGES_MAX: u64 = 100_000;
 /// A publish that must come after another waits so long for it.
 const EARLY_MAX: Duration = crate::config::Limits::EARLY_PUBLISH_MAX;
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// Trouble that goes on is told this often.
+const TOLD_INTERVAL: Duration = Duration::from_secs(10);
 /// A cluster has elected its leaders by then.
 const OPEN_MAX: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(300);

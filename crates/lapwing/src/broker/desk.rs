@@ -1,6 +1,7 @@
 //! Publishing into a stream: one message, or several that are there all or none, and what became of them.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
@@ -30,7 +31,7 @@ pub enum Fate {
     Unknown(String),
 }
 
-/// Publishes messages. With `last` they are taken only behind the message with that sequence; with a key only once.
+/// Publishes messages, and waits for what becomes of them, but not for ever. With `last` they are taken only behind the message with that sequence; with a key only once.
 pub async fn publish(
     link: &Link,
     subject: &str,
@@ -38,6 +39,14 @@ pub async fn publish(
     last: Option<u64>,
     messages: &[Outbound],
 ) -> Fate {
+    let published = send(link, subject, key, last, messages);
+    match tokio::time::timeout(PUBLISH_MAX, published).await {
+        Ok(fate) => fate,
+        Err(_) => Fate::Unknown(format!("no answer within {} s", PUBLISH_MAX.as_secs())),
+    }
+}
+
+async fn send(link: &Link, subject: &str, key: Option<PublishKey>, last: Option<u64>, messages: &[Outbound]) -> Fate {
     let of = u32::try_from(messages.len()).unwrap_or(u32::MAX);
     let name = |at: usize| {
         let at = u32::try_from(at).unwrap_or(u32::MAX);
@@ -136,3 +145,8 @@ fn offsets(last: u64, count: usize) -> Range<Offset> {
     let end = offset_of(last).next();
     Offset::new(end.get().saturating_sub(count as u64))..end
 }
+
+/// What JetStream takes at most all or none.
+pub const BATCH_MAX: usize = 1000;
+/// Longer than a leader is away; whoever waits has no use for an answer that comes later.
+const PUBLISH_MAX: Duration = Duration::from_secs(5);

@@ -36,6 +36,8 @@ pub struct Follower {
     history: History,
     tail: Retention,
     watch: Arc<Watch>,
+    /// Something came of the consumer under way.
+    has_begun: bool,
     /// The last message copied: its sequence, and the time that the stream gave it.
     last: Option<(u64, i128)>,
     payloads: Payloads,
@@ -73,6 +75,7 @@ impl Follower {
             history,
             tail,
             watch: Arc::default(),
+            has_begun: false,
             last: None,
             payloads: Payloads::default(),
         }
@@ -146,6 +149,7 @@ impl Follower {
             self.watch.settled.store(info.state.last_sequence, Ordering::Release);
             self.watch.on_filled();
         }
+        self.has_begun = false;
         let watch = self.watch.clone();
         watch.following.store(true, Ordering::Release);
         let filled_at = info.state.last_sequence;
@@ -175,10 +179,13 @@ impl Follower {
             if run.end().is_some_and(|end| end != offset) {
                 self.append(&mut run, now);
             }
-            if offset < self.log.next() {
-                // It was copied already.
-                continue;
+            // The library makes a consumer anew that has vanished, whatever became of the stream meanwhile: that is for us to find out.
+            let is_another = info.consumer_sequence == 1 && std::mem::replace(&mut self.has_begun, true);
+            if is_another || offset < self.log.next() {
+                self.append(&mut run, now);
+                return Err("the consumer was made anew".to_owned());
             }
+            self.has_begun = true;
             message::take(&message.payload, message.headers.as_ref(), &mut self.payloads);
             run.push(offset, moment(time, now, sequence <= filled_at));
             if let Some(id) = MessageId::of(message.headers.as_ref())
@@ -244,8 +251,12 @@ impl Follower {
     async fn agree(&mut self, info: &Info) -> Result<(), String> {
         let (copy, topic) = (self.copy.clone(), self.log.topic().clone());
         let identity = Identity::of(info);
-        let history = History::of(&copy.link, &topic, &identity, copy.replicas).await?;
+        let history = History::of(&copy.link, &topic, &identity).await?;
         if identity != self.identity {
+            if let Err(error) = copy.spec.check(&copy.link, info).await {
+                copy.tell_now_and_then(|| format!("{error}; {}", error.hint()));
+                return Err(error.to_string());
+            }
             self.begin_anew(history, identity, info, "the stream is another one".to_owned());
             return Ok(());
         }
@@ -258,7 +269,7 @@ impl Follower {
         let Some((loss, what)) = self.loss(info).await? else {
             return Ok(());
         };
-        match self.history.lost(&copy.link, &topic, loss, copy.replicas).await? {
+        match self.history.lost(&copy.link, &topic, loss).await? {
             Some(history) => {
                 self.begin_anew(history, identity, info, what);
                 Ok(())
@@ -270,7 +281,7 @@ impl Follower {
     /// What the stream has lost of what was copied, if anything.
     async fn loss(&self, info: &Info) -> Result<Option<(Loss, String)>, String> {
         let (last, next) = (info.state.last_sequence, self.log.next().get());
-        if last < next && self.last.is_some_and(|(sequence, _)| sequence > last) {
+        if last < next {
             let what = format!("the stream came back shorter: offsets {last} to {} are lost", next - 1);
             return Ok(Some((Loss::From(Offset::new(last)), what)));
         }

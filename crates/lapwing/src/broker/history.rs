@@ -60,8 +60,8 @@ impl History {
     }
 
     /// What was agreed about this stream; a stream that nobody knew begins its first history.
-    pub async fn of(link: &Link, topic: &TopicName, stream: &Identity, replicas: usize) -> Result<Self, String> {
-        let store = bucket(link, replicas).await?;
+    pub async fn of(link: &Link, topic: &TopicName, stream: &Identity) -> Result<Self, String> {
+        let store = bucket(link).await?;
         loop {
             let entry = store.entry(topic.as_str()).await.map_err(|error| error.to_string())?;
             let known = entry.as_ref().filter(|entry| entry.operation == kv::Operation::Put);
@@ -84,13 +84,7 @@ impl History {
     }
 
     /// The stream has lost messages. Gives what is agreed about then: when another server has found it too, what that said.
-    pub async fn lost(
-        &self,
-        link: &Link,
-        topic: &TopicName,
-        loss: Loss,
-        replicas: usize,
-    ) -> Result<Option<Self>, String> {
+    pub async fn lost(&self, link: &Link, topic: &TopicName, loss: Loss) -> Result<Option<Self>, String> {
         let mut record = self.record.clone();
         let behind_the_last = |at: Offset| record.cuts.last().is_none_or(|last| *last <= at);
         match loss {
@@ -100,7 +94,7 @@ impl History {
                 record.cuts.clear();
             }
         }
-        put(&bucket(link, replicas).await?, topic, record, Some(self.revision)).await
+        put(&bucket(link).await?, topic, record, Some(self.revision)).await
     }
 }
 
@@ -125,7 +119,7 @@ async fn put(
     put.map(|revision| Some(History { record, revision }))
 }
 
-async fn bucket(link: &Link, replicas: usize) -> Result<Store, String> {
+async fn bucket(link: &Link) -> Result<Store, String> {
     let name = format!("{}_histories", link.prefix);
     if let Ok(store) = link.context.get_key_value(&name).await {
         return Ok(store);
@@ -135,7 +129,7 @@ async fn bucket(link: &Link, replicas: usize) -> Result<Store, String> {
         description: "where the streams of Lapwing's topics lost messages".to_owned(),
         history: 1,
         storage: StorageType::File,
-        num_replicas: replicas,
+        num_replicas: link.replicas,
         ..kv::Config::default()
     };
     let created = link.context.create_key_value(config).await;

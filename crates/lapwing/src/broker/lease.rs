@@ -14,7 +14,7 @@ use super::link::Link;
 
 /// A key that this server holds.
 pub struct Lease {
-    state: watch::Receiver<State>,
+    state: watch::Receiver<Known>,
     renewing: tokio::task::JoinHandle<()>,
     given: Option<Given>,
 }
@@ -30,6 +30,14 @@ enum State {
     Lost,
 }
 
+/// What is known of it.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    state: State,
+    /// When it was asked for that last, with success.
+    asked: Instant,
+}
+
 /// What it takes to give it back.
 struct Given {
     link: Arc<Link>,
@@ -38,22 +46,23 @@ struct Given {
 
 impl Lease {
     /// Waits until this server holds the topic's key.
-    pub async fn take(link: Arc<Link>, topic: TopicName, replicas: usize) -> Self {
+    pub async fn take(link: Arc<Link>, topic: TopicName) -> Self {
         // Told from a key that this server held before.
         let own = format!("{}-{:016x}", link.server, crate::random::word());
         loop {
-            if let Ok(store) = bucket(&link, replicas).await
+            if let Ok(store) = bucket(&link).await
                 && let Ok(revision) = store.create(topic.as_str(), own.clone().into()).await
             {
-                return Self::hold(link, topic, own, revision, replicas);
+                return Self::hold(link, topic, own, revision);
             }
             // Not all servers at once.
             tokio::time::sleep(TRY_INTERVAL + Duration::from_millis(crate::random::word() % 100)).await;
         }
     }
 
-    fn hold(link: Arc<Link>, topic: TopicName, own: String, revision: u64, replicas: usize) -> Self {
-        let (tell, state) = watch::channel(State::Held);
+    fn hold(link: Arc<Link>, topic: TopicName, own: String, revision: u64) -> Self {
+        let known = |state, asked| Known { state, asked };
+        let (tell, state) = watch::channel(known(State::Held, Instant::now()));
         let given = Given {
             link: link.clone(),
             topic: topic.clone(),
@@ -64,7 +73,6 @@ impl Lease {
                 topic,
                 own,
                 revision,
-                replicas,
             };
             let mut held = Instant::now();
             loop {
@@ -82,10 +90,10 @@ impl Lease {
                 } else {
                     State::Unsure
                 };
-                tell.send_if_modified(|told| std::mem::replace(told, state) != state);
+                tell.send_replace(known(state, held));
             }
             // Nobody may care any more.
-            let _ = tell.send(State::Lost);
+            let _ = tell.send(known(State::Lost, held));
         });
         Self {
             state,
@@ -99,15 +107,26 @@ impl Lease {
         let mut state = self.state.clone();
         async move {
             // The other end is dropped only after it has told, or with this.
-            let _ = state.wait_for(|state| *state == State::Lost).await;
+            let _ = state.wait_for(|known| known.state == State::Lost).await;
         }
     }
 
     /// Waits until it is this server's, or never will be again: whether it is.
     pub async fn held(&self) -> bool {
+        self.wait(|known| known.state == State::Held).await
+    }
+
+    /// As [`Lease::held`], by an answer to a question that was asked at `asked` or later: a process that stood still does not know
+    /// that it did.
+    pub async fn held_since(&self, asked: Instant) -> bool {
+        self.wait(|known| known.state == State::Held && known.asked >= asked)
+            .await
+    }
+
+    async fn wait(&self, holds: impl Fn(&Known) -> bool) -> bool {
         let mut state = self.state.clone();
-        let known = state.wait_for(|state| *state != State::Unsure).await;
-        known.is_ok_and(|state| *state == State::Held)
+        let known = state.wait_for(|known| known.state == State::Lost || holds(known)).await;
+        known.is_ok_and(|known| known.state != State::Lost)
     }
 }
 
@@ -117,13 +136,12 @@ struct Renewal {
     topic: TopicName,
     own: String,
     revision: u64,
-    replicas: usize,
 }
 
 impl Renewal {
     async fn renew(&mut self) -> Result<State, ()> {
         // It is in memory there: who restarts all of it makes it anew.
-        let store = bucket(&self.link, self.replicas).await.map_err(drop)?;
+        let store = bucket(&self.link).await.map_err(drop)?;
         let value = Bytes::from(self.own.clone());
         match store.update(self.topic.as_str(), value.clone(), self.revision).await {
             Ok(revision) => {
@@ -156,7 +174,7 @@ impl Renewal {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.renewing.abort();
-        let held = *self.state.borrow() == State::Held;
+        let held = self.state.borrow().state == State::Held;
         if let Some(Given { link, topic }) = self.given.take().filter(|_| held) {
             // Whoever waits need not wait for its end. If this does not arrive, it expires.
             tokio::spawn(async move {
@@ -172,7 +190,7 @@ fn name(link: &Link) -> String {
     format!("{}_leases", link.prefix)
 }
 
-async fn bucket(link: &Link, replicas: usize) -> Result<Store, String> {
+async fn bucket(link: &Link) -> Result<Store, String> {
     let name = name(link);
     if let Ok(store) = link.context.get_key_value(&name).await {
         return Ok(store);
@@ -183,7 +201,7 @@ async fn bucket(link: &Link, replicas: usize) -> Result<Store, String> {
         history: 1,
         max_age: EXPIRES_AFTER,
         storage: StorageType::Memory,
-        num_replicas: replicas,
+        num_replicas: link.replicas,
         ..kv::Config::default()
     };
     let created = link.context.create_key_value(config).await;

@@ -22,6 +22,8 @@ pub struct Link {
     pub prefix: String,
     /// Whether streams that were made otherwise are taken as they are.
     pub adopt: bool,
+    /// How many replicas the buckets have that topics share: as many as the stream that has most.
+    pub replicas: usize,
     /// This server among all that share the streams.
     pub server: String,
     news: Mutex<Vec<(TopicName, Arc<News>)>>,
@@ -65,6 +67,7 @@ impl Link {
             context,
             prefix: spec.prefix.clone(),
             adopt: spec.adopt,
+            replicas: usize::from(spec.replicas),
             server: format!("{:016x}", crate::random::word()),
             news: Mutex::default(),
         })
@@ -74,6 +77,12 @@ impl Link {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    /// The longest payload that the broker takes, with room for our headers.
+    #[must_use]
+    pub fn payload_bytes_max(&self) -> usize {
+        self.client.server_info().max_payload.saturating_sub(HEADER_BYTES_MAX)
     }
 
     /// Where news of a topic will be told.
@@ -137,6 +146,8 @@ fn refuses(kind: ConnectErrorKind) -> bool {
 
 /// A broker that is there answers far sooner; a leader is found again within this.
 pub const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// Names, kinds and batches take less.
+const HEADER_BYTES_MAX: usize = 512;
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(250);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use lapwing_wire::position::Offset;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::copy::Copy;
 use super::desk::{self, Fate};
@@ -40,7 +41,7 @@ impl StreamTurn {
     /// Waits until it is this server's turn.
     pub async fn take(copy: Arc<Copy>) -> Self {
         loop {
-            let lease = Lease::take(copy.link.clone(), copy.spec.topic.clone(), copy.replicas).await;
+            let lease = Lease::take(copy.link.clone(), copy.spec.topic.clone()).await;
             if let Ok(last) = last(&copy).await {
                 return Self(Arc::new(Holder {
                     name: format!("{}-{:016x}", copy.link.server, crate::random::word()),
@@ -73,8 +74,19 @@ impl Turn for StreamTurn {
 impl Holder {
     async fn append(&self, messages: &[Outbound]) -> Result<Range<Offset>, AppendError> {
         let mut place = self.place.lock().await;
+        let most = self.copy.link.payload_bytes_max();
+        let (fitting, large): (Vec<_>, Vec<_>) = messages
+            .iter()
+            .cloned()
+            .partition(|message| message.payload.len() <= most);
+        for message in large {
+            let bytes = message.payload.len();
+            self.copy
+                .news
+                .tell(format!("a message of {bytes} bytes is left out: the broker takes at most {most} (its max_payload, without our headers)"));
+        }
         // As many at once as are taken all or none.
-        for messages in messages.chunks(BATCH_MAX) {
+        for messages in fitting.chunks(desk::BATCH_MAX) {
             self.publish(&mut place, messages).await?;
         }
         let end = Offset::new(place.last);
@@ -94,12 +106,19 @@ impl Holder {
                 continue;
             }
             let (link, subject) = (&self.copy.link, &self.copy.spec.subject);
+            let asked = Instant::now();
             let is_there = match desk::publish(link, subject, Some(key), Some(place.last), messages).await {
                 Fate::Taken(taken) => {
                     place.last = taken.offsets.end.get();
                     return Ok(());
                 }
-                Fate::Refused(why) => return Err(why),
+                Fate::Refused(why) => {
+                    // There may be room again, or a quorum; nobody else would have more luck.
+                    self.copy
+                        .tell_now_and_then(|| format!("the broker does not take what fills the topic: {why}"));
+                    tokio::time::sleep(REFUSED_AGAIN).await;
+                    continue;
+                }
                 Fate::There => Ok(true),
                 Fate::Overtaken => self.is_there(place.last, key).await,
                 Fate::Unknown(_) => {
@@ -108,6 +127,10 @@ impl Holder {
                 }
             };
             // While nothing is known, the same is tried again: it is taken once, under its name and at its place.
+            if is_there == Ok(false) && !self.lease.held_since(asked).await {
+                // Others came before, and it was their turn.
+                return Err(AppendError::Stopped);
+            }
             if let Ok(is_there) = is_there
                 && let Ok(last) = last(&self.copy).await
             {
@@ -143,6 +166,6 @@ async fn last(copy: &Copy) -> Result<u64, String> {
         .ok_or_else(|| "there is no stream".to_owned())
 }
 
-/// What JetStream takes at most all or none.
-const BATCH_MAX: usize = 1000;
+/// What was refused once is not tried much sooner.
+const REFUSED_AGAIN: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(100);

@@ -121,6 +121,11 @@ impl BrokerArgs {
             prefix,
             name,
             adopt: self.adopt,
+            replicas: topics
+                .iter()
+                .filter_map(|topic| topic.source.keep.replicas)
+                .max()
+                .unwrap_or(1),
         }))
     }
 }

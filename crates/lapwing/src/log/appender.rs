@@ -278,6 +278,12 @@ pub enum AppendError {
         /// What is known.
         why: String,
     },
+    /// They are more, or larger, than the stream behind the topic takes at once.
+    #[error("{why}")]
+    OverLimit {
+        /// What, the limit, and the way out.
+        why: String,
+    },
     /// The stream behind the topic refuses them.
     #[error("{why}")]
     Refused {

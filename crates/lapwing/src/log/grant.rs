@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use lapwing_wire::control::Answer;
-use lapwing_wire::position::{Epoch, Offset, Position};
+use lapwing_wire::position::{Offset, Position};
 use lapwing_wire::start::Start;
 use lapwing_wire::time::WallTime;
 
@@ -39,7 +39,7 @@ impl Log {
     /// Where a reader that asks for `start` begins. A position ahead of the log, or of another history, is a reset.
     #[must_use]
     pub fn grant(&self, start: Start, now: Now) -> Grant {
-        // Before the rest: what is of a newer one is let go with it.
+        let lineage = self.lineage.read().unwrap_or_else(PoisonError::into_inner);
         let generation = self.generation();
         let (first, next) = (self.first(), self.next());
         #[cfg(feature = "planted")]
@@ -58,11 +58,11 @@ impl Log {
             Start::Offset(offset) => Grant::from(offset, first, next),
             // It holds what lies behind the damage already, and goes on there when that is repaired.
             Start::Position(Position { epoch, offset })
-                if self.is_damaged && epoch == self.epoch() && offset > next =>
+                if self.is_damaged && epoch == lineage.current() && offset > next =>
             {
                 Grant::at(offset, first, next)
             }
-            Start::Position(Position { epoch, offset }) => match self.answer(epoch, offset, first) {
+            Start::Position(Position { epoch, offset }) => match lineage.answer(epoch, offset, first, self.reach()) {
                 Resume::Ok { from } => Grant::at(from, first, next),
                 Resume::Gap { missing } => Grant {
                     answer: Answer::Gap,
@@ -87,12 +87,6 @@ impl Log {
             generation,
             ..grant
         }
-    }
-
-    /// What a reader with this position is told. One that was further ahead on another server goes on there.
-    fn answer(&self, epoch: Epoch, offset: Offset, first: Offset) -> Resume {
-        let lineage = self.lineage.read().unwrap_or_else(PoisonError::into_inner);
-        lineage.answer(epoch, offset, first, self.reach())
     }
 
     /// Whether memory goes back so far.

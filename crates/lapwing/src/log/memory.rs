@@ -292,8 +292,8 @@ impl Memory {
     pub fn forget_all(&self, next: Offset) {
         self.change(next, |segments| {
             segments.clear();
-            self.generation.fetch_add(1, Ordering::AcqRel);
             self.let_go.store(next.get(), Ordering::Release);
+            self.generation.fetch_add(1, Ordering::AcqRel);
         });
     }
 

@@ -139,12 +139,17 @@ impl Log {
     /// let go; the generation tells.
     pub fn begin_anew(&self, lineage: Lineage, next: Offset) {
         let mut appender = self.lock();
-        *self.lineage.write().unwrap_or_else(PoisonError::into_inner) = lineage;
+        // Held to the end: a grant is of one history or of the other.
+        let mut current = self.lineage.write().unwrap_or_else(PoisonError::into_inner);
+        *current = lineage;
         appender.writer.abandon();
         appender.retries.forget_from(Offset::ZERO);
         appender.taken = next;
+        // Meanwhile there is nothing to be read: no reader shall take the new end for one of the old list.
+        self.next.store(0, Ordering::Release);
         self.memory.forget_all(next);
         self.next.store(next.get(), Ordering::Release);
+        drop(current);
         drop(appender);
         self.ring();
     }

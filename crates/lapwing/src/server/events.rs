@@ -31,10 +31,7 @@ pub async fn answer(front: &Front, topic: &str, mut request: Request<()>) -> Res
             return whole(front::not_allowed(METHODS, "events are only to be read: use GET"));
         }
     }
-    if let Err(refusal) = settled(front, topic, &request).await {
-        return whole(*refusal);
-    }
-    let decided = match decide(front, topic, &request) {
+    let decided = match decide(front, topic, &request).await {
         Ok(decided) => decided,
         Err(refusal) => return whole(*refusal),
     };
@@ -86,20 +83,7 @@ struct Decided {
     is_over: bool,
 }
 
-/// Waits until it is known what its place is worth. What is wrong with it is told by [`decide`].
-async fn settled(front: &Front, topic: &str, request: &Request<()>) -> Result<(), Box<Answer>> {
-    let start = match last_event_id(request.headers()) {
-        Ok(Some(start)) => start,
-        _ => match StreamQuery::parse(request.uri().query().unwrap_or("")) {
-            Ok(query) => TopicName::parse(topic).map_or(Start::Latest, |topic| query.start_of(&topic)),
-            Err(_) => return Ok(()),
-        },
-    };
-    let start_of = |name: &TopicName| if name.as_str() == topic { start } else { Start::Latest };
-    stream::settle(&front.common, start_of).await
-}
-
-fn decide(front: &Front, topic: &str, request: &Request<()>) -> Result<Decided, Box<Answer>> {
+async fn decide(front: &Front, topic: &str, request: &Request<()>) -> Result<Decided, Box<Answer>> {
     let common = &front.common;
     if common.is_stopping() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "this server is stopping");
@@ -141,6 +125,7 @@ fn decide(front: &Front, topic: &str, request: &Request<()>) -> Result<Decided, 
         Some(start) => start,
         None => query.start_of(topic.name()),
     };
+    stream::settle(common, std::iter::once((topic, start))).await?;
     let now = Now::read();
     let (grant, hold) = topic.log.grant_pinned(start, now);
     // Last, so that whoever is refused for something else never had the place.

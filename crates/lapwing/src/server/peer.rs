@@ -408,7 +408,10 @@ impl Peer {
             return;
         }
         match ClientMessage::parse(text) {
-            Ok(ClientMessage::Subscribe(wish)) => self.on_subscribe(wish, Now::read(), common, feeds, passes),
+            Ok(ClientMessage::Subscribe(wish)) => {
+                self.forget_wish(wish.topic.as_ref());
+                self.on_subscribe(wish, Now::read(), common, feeds, passes);
+            }
             Ok(ClientMessage::Auth { token }) => self.on_auth(&token, common, passes),
             Ok(ClientMessage::Unsubscribe { topic }) => match common.topics.find(&topic) {
                 Some(found) if self.session.cursor(found.id.0).is_some() => {
@@ -420,6 +423,7 @@ impl Peer {
                     tracing::debug!(target: SESSION, session = self.label.session(), topic = topic.as_str(), "unsubscribed");
                     self.session.say(&ServerMessage::Unsubscribed { topic });
                 }
+                _ if self.forget_wish(Some(&topic)) => self.session.say(&ServerMessage::Unsubscribed { topic }),
                 _ => self.refuse("unknown_topic", format!("topic {topic} is not followed"), Some(topic)),
             },
             Ok(ClientMessage::Report(report)) => self.on_report(&report, now, common, feeds, socket),
@@ -444,6 +448,16 @@ impl Peer {
         for (wish, asked) in wishes.unwrap_or_default() {
             self.on_subscribe(wish, asked, common, feeds, passes);
         }
+    }
+
+    /// What was wished before of a topic, or of all, and is not granted yet, is not wished any more: whether there was such.
+    fn forget_wish(&mut self, topic: Option<&TopicName>) -> bool {
+        let Some(notes) = &mut self.notes else { return false };
+        let before = notes.wishes.len();
+        notes
+            .wishes
+            .retain(|(wish, _)| topic.is_some() && wish.topic.as_ref() != topic);
+        notes.wishes.len() < before
     }
 
     /// It was further on another server than this one is: it waits until that is known of the stream that both copy.
@@ -609,6 +623,14 @@ impl Peer {
             topic: topic.name().clone(),
             text: format!("cannot read from offset {offset} on: {}", reason(error)),
         });
+        if topic.log.origin().is_some() {
+            // It may be read soon, or now on another server.
+            let reason = format!(
+                "topic {} cannot be read at offset {offset} now retry={UNREACHED_RETRY_MS}",
+                topic.name()
+            );
+            return self.session.close(CloseCode::TRY_LATER, &reason);
+        }
         let reason = format!("topic {} cannot be read at offset {offset}", topic.name());
         self.session.close(CloseCode::INTERNAL, &reason);
     }

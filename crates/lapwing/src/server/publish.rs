@@ -297,7 +297,9 @@ fn not_kept(topic: &Topic, error: &AppendError) -> Box<Answer> {
     let name = topic.name();
     let (status, sentence) = match error {
         AppendError::Ended => (StatusCode::GONE, format!("topic {name} has ended")),
-        AppendError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+        AppendError::TooLarge { .. } | AppendError::OverLimit { .. } => {
+            (StatusCode::PAYLOAD_TOO_LARGE, error.to_string())
+        }
         AppendError::Held => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!(

@@ -43,11 +43,6 @@ use crate::terminal::form;
 
 /// Answers a request for a stream: 101, or why not.
 pub async fn answer(front: &Front, mut request: Request<()>) -> Answer {
-    if let Ok(query) = StreamQuery::parse(request.uri().query().unwrap_or(""))
-        && let Err(refusal) = settle(&front.common, |topic| query.start_of(topic)).await
-    {
-        return *refusal;
-    }
     let Decided {
         key,
         mode,
@@ -56,7 +51,7 @@ pub async fn answer(front: &Front, mut request: Request<()>) -> Answer {
         query,
         pass,
         watches,
-    } = match decide(&front.common, &request) {
+    } = match decide(&front.common, &request).await {
         Ok(decided) => decided,
         Err(refusal) => return *refusal,
     };
@@ -115,13 +110,13 @@ pub async fn answer(front: &Front, mut request: Request<()>) -> Answer {
     switching(&key, protocol, agreed.as_deref())
 }
 
-/// Waits until it is known what each topic would grant: of a copy that is behind what a client had on another server only the
-/// stream behind it can tell.
-pub async fn settle(common: &Common, start_of: impl Fn(&TopicName) -> Start) -> Result<(), Box<Answer>> {
+/// Waits until it is known what each of these topics would grant: of a copy that is behind what a client had on another server only
+/// the stream behind it can tell.
+pub async fn settle(common: &Common, starts: impl Iterator<Item = (&Topic, Start)>) -> Result<(), Box<Answer>> {
     let asked = Instant::now();
     let since = Now::read().mono;
-    for topic in common.topics.public() {
-        while !topic.log.is_settled(start_of(topic.name()), since) {
+    for (topic, start) in starts {
+        while !topic.log.is_settled(start, since) {
             if asked.elapsed() >= Limits::SETTLE_MAX || common.is_stopping() {
                 let sentence = format!(
                     "topic {} cannot be reached now, so it is not known whether your place is one of it; come again",
@@ -172,7 +167,7 @@ struct Decided {
 /// The places granted, and what keeps them where a topic holds back its source.
 type Grants = (Vec<(TopicId, Grant)>, Vec<(TopicId, Pin)>);
 
-fn decide(common: &Arc<Common>, request: &Request<()>) -> Result<Decided, Box<Answer>> {
+async fn decide(common: &Arc<Common>, request: &Request<()>) -> Result<Decided, Box<Answer>> {
     if common.is_stopping() {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "this server is stopping");
     }
@@ -232,7 +227,11 @@ fn decide(common: &Arc<Common>, request: &Request<()>) -> Result<Decided, Box<An
     } else {
         let protocol = choose_protocol(&offered, &[SUBPROTOCOL, PLAIN_PROTOCOL]);
         let mode = mode(&query, protocol == Some(SUBPROTOCOL))?;
-        (mode, protocol, grants(common, &query, mode, &caller, watches, denied)?)
+        (
+            mode,
+            protocol,
+            grants(common, &query, mode, &caller, watches, denied).await?,
+        )
     };
     // Last, so that whoever is refused for something else never had the place.
     let pass = caller
@@ -285,7 +284,7 @@ fn mode(query: &StreamQuery, subprotocol: bool) -> Result<Mode, Box<Answer>> {
 }
 
 /// What each topic asked for grants. A plain client could not be told of a lost history later, so it is told now.
-fn grants(
+async fn grants(
     common: &Common,
     query: &StreamQuery,
     mode: Mode,
@@ -343,6 +342,8 @@ fn grants(
             ),
         );
     }
+    let starts = topics.iter().map(|topic| (*topic, query.start_of(topic.name())));
+    settle(common, starts).await?;
     let now = Now::read();
     let (mut grants, mut pins) = (Vec::new(), Vec::new());
     for topic in topics {

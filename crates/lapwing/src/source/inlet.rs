@@ -68,6 +68,7 @@ impl Inlet {
                     error @ (AppendError::Ended
                     | AppendError::TooLarge { .. }
                     | AppendError::Early
+                    | AppendError::OverLimit { .. }
                     | AppendError::Refused { .. }),
                 ) => {
                     return Err(error);

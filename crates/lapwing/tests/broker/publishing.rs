@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::stage::Stage;
 use crate::support::client::follow;
 use crate::support::http::{Answer, ask, post};
-use crate::support::server::Server;
+use crate::support::server::{Plan, Server};
 
 fn named(server: &Server, key: &str, body: &str) -> Answer {
     let headers = [("Content-Type", "application/x-ndjson"), ("Idempotency-Key", key)];
@@ -128,14 +128,49 @@ fn every_kind_of_message_comes_back_as_it_was() {
 }
 
 #[test]
-fn a_message_larger_than_the_broker_takes_is_refused_with_its_limit() {
+fn what_the_broker_does_not_take_is_refused_with_its_limit() {
     let Some(stage) = Stage::set("large", &Settings::one()) else {
         return;
     };
     let a = stage.serve("feed=push", &["--max-body", "4MiB"]);
-    let body = format!("\"{}\"", "x".repeat(2 << 20));
-    let answer = post(&a, "/topics/feed/messages", "application/json", body);
-    assert_eq!(answer.status, 502, "{}", answer.body);
-    assert!(answer.body.contains("1048576"), "it names the limit: {}", answer.body);
-    assert_eq!(post(&a, "/topics/feed/messages", "application/json", "1").status, 201);
+    let sized = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    // 1 MiB, less room for headers.
+    let most = (1 << 20) - 512;
+    let answer = post(&a, "/topics/feed/messages", "application/json", sized(most + 1));
+    assert_eq!(answer.status, 413, "{}", answer.body);
+    assert!(
+        answer.body.contains(&format!("over the {most} bytes")),
+        "{}",
+        answer.body
+    );
+    assert_eq!(
+        post(&a, "/topics/feed/messages", "application/json", sized(most)).status,
+        201
+    );
+    let answer = post(&a, "/topics/feed/messages", "application/x-ndjson", "1\n".repeat(1001));
+    assert_eq!(answer.status, 413, "{}", answer.body);
+    assert!(
+        answer.body.contains("takes at most 1000 all or none"),
+        "{}",
+        answer.body
+    );
+    let answer = post(&a, "/topics/feed/messages", "application/x-ndjson", "1\n".repeat(1000));
+    assert_eq!(
+        (answer.status, answer.json()["last"].as_u64()),
+        (201, Some(1000)),
+        "{}",
+        answer.body
+    );
+}
+
+#[test]
+fn a_line_of_a_source_that_the_broker_does_not_take_is_left_out_and_told() {
+    let Some(stage) = Stage::set("large_line", &Settings::one()) else {
+        return;
+    };
+    let url = stage.nats.url();
+    let mut a = Plan::new(&["--broker", &url, "--topic", "feed=stdin"]).stdin().start();
+    a.feed(format!("1\n\"{}\"\n2\n", "x".repeat(2 << 20)));
+    assert_eq!(follow(&a, "topics=feed&from=earliest").data(2), [json!(1), json!(2)]);
+    a.source_says("is left out: the broker takes at most 1048064");
 }
