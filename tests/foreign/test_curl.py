@@ -75,7 +75,6 @@ def test_curl_sees_the_handshake_and_the_frames(server):
         ("/?token=secret", {}, 400, "token"),
         ("/?from=yesterday", {}, 400, "yesterday"),
         ("/?from=users@0123456789abcdef:3", {}, 400, ""),
-        ("/?encoding=binary", {}, 400, "encoding"),
         ("/?envelope=off", {"Sec-WebSocket-Protocol": "lapwing.v1"}, 400, "envelope"),
         ("/", {"Origin": "http://evil.example"}, 403, "--allow-origin http://evil.example"),
         ("/", {"Origin": "null"}, 403, "hides its origin"),
