@@ -303,21 +303,18 @@ impl Origin for CopyOrigin {
     }
 }
 
+/// The stream, made where there was none; a cluster that has just begun is waited for.
 async fn found_or_made(link: &Link, spec: &StreamSpec) -> Result<Info, BrokerError> {
     let began = Instant::now();
     loop {
-        let why = match spec.look(link).await {
-            Ok(Some(info)) => return Ok(info),
-            Ok(None) => match spec.make(link).await {
-                Ok(info) => return Ok(info),
-                Err(MakeError::Refused(why)) => {
-                    return Err(BrokerError::Refused {
-                        what: format!("stream {} cannot be made: {why}", spec.name),
-                    });
-                }
-                Err(MakeError::Later(why)) => why,
-            },
-            Err(why) => why,
+        let why = match spec.look_or_make(link).await {
+            Ok(info) => return Ok(info),
+            Err(MakeError::Refused(why)) => {
+                return Err(BrokerError::Refused {
+                    what: format!("stream {} cannot be made: {why}", spec.name),
+                });
+            }
+            Err(MakeError::Later(why)) => why,
         };
         if began.elapsed() >= OPEN_MAX {
             return Err(BrokerError::Refused {

@@ -40,7 +40,6 @@ pub struct Follower {
     has_begun: bool,
     /// The last message copied: its sequence, and the time that the stream gave it.
     last: Option<(u64, i128)>,
-    payloads: Payloads,
 }
 
 /// What the two tasks of a follower tell each other.
@@ -77,7 +76,6 @@ impl Follower {
             watch: Arc::default(),
             has_begun: false,
             last: None,
-            payloads: Payloads::default(),
         }
     }
 
@@ -128,7 +126,8 @@ impl Follower {
     /// Copies until something changes.
     async fn follow(&mut self) -> Result<(), String> {
         let asked = Now::read().mono;
-        let info = self.found_or_made().await?;
+        let made = self.copy.spec.look_or_make(&self.copy.link).await;
+        let info = made.map_err(|(MakeError::Later(why) | MakeError::Refused(why))| why)?;
         self.agree(&info).await?;
         self.copy.known.update(&info.state, asked);
         let (link, from) = (&self.copy.link, self.log.next());
@@ -171,22 +170,35 @@ impl Follower {
     ) -> Result<(), String> {
         let now = Now::read();
         let mut run = Run::default();
+        let gathered = self.gather(chunk, filled_at, &mut run, now);
+        // What came before an error came.
+        self.append(run, now);
+        gathered
+    }
+
+    /// Takes what came into runs, and appends each but the last.
+    fn gather<E: std::fmt::Display>(
+        &mut self,
+        chunk: Vec<Result<jetstream::Message, E>>,
+        filled_at: u64,
+        run: &mut Run,
+        now: Now,
+    ) -> Result<(), String> {
         for message in chunk {
             let message = message.map_err(text)?;
             let info = message.info().map_err(text)?;
             let (sequence, time) = (info.stream_sequence, info.published.unix_timestamp_nanos());
             let offset = offset_of(sequence);
             if run.end().is_some_and(|end| end != offset) {
-                self.append(&mut run, now);
+                self.append(std::mem::take(run), now);
             }
             // The library makes a consumer anew that has vanished, whatever became of the stream meanwhile: that is for us to find out.
             let is_another = info.consumer_sequence == 1 && std::mem::replace(&mut self.has_begun, true);
             if is_another || offset < self.log.next() {
-                self.append(&mut run, now);
                 return Err("the consumer was made anew".to_owned());
             }
             self.has_begun = true;
-            message::take(&message.payload, message.headers.as_ref(), &mut self.payloads);
+            message::take(&message.payload, message.headers.as_ref(), &mut run.payloads);
             run.push(offset, moment(time, now, sequence <= filled_at));
             if let Some(id) = MessageId::of(message.headers.as_ref())
                 && let PublishKey::Publisher(key) = id.publish
@@ -200,26 +212,23 @@ impl Follower {
                 run.fills = true;
             }
         }
-        self.append(&mut run, now);
         Ok(())
     }
 
-    fn append(&mut self, run: &mut Run, now: Now) {
+    fn append(&self, run: Run, now: Now) {
         if let Some(begin) = run.begin {
-            let mut messages = self.payloads.messages(0..self.payloads.len());
+            let mut messages = run.payloads.messages(0..run.payloads.len());
             for (message, at) in messages.iter_mut().zip(&run.moments) {
                 message.at = Some(*at);
             }
             self.copy_in(begin, &messages, now);
-            for (key, offsets) in run.keys.drain(..) {
+            for (key, offsets) in run.keys {
                 self.log.remember(key, offsets);
             }
         }
         if run.fills {
             self.watch.on_filled();
         }
-        self.payloads.clear();
-        *run = Run::default();
     }
 
     /// Appends a run; one that holds a message over the limit goes in one by one, and that one is a hole.
@@ -233,17 +242,6 @@ impl Follower {
                 self.copy.news.tell(format!("offset {at} is left out: {error}"));
             }
             at = at.next();
-        }
-    }
-
-    async fn found_or_made(&self) -> Result<Info, String> {
-        let (link, spec) = (&self.copy.link, &self.copy.spec);
-        if let Some(info) = spec.look(link).await? {
-            return Ok(info);
-        }
-        match spec.make(link).await {
-            Ok(info) => Ok(info),
-            Err(MakeError::Later(why) | MakeError::Refused(why)) => Err(why),
         }
     }
 
@@ -321,10 +319,11 @@ impl Follower {
     }
 }
 
-/// Messages of consecutive offsets that have come and are not yet appended; their payloads lie beside.
+/// Messages of consecutive offsets that have come and are not yet appended.
 #[derive(Default)]
 struct Run {
     begin: Option<Offset>,
+    payloads: Payloads,
     moments: Vec<Now>,
     keys: Vec<(crate::log::retries::RetryKey, std::ops::Range<Offset>)>,
     /// With them everything is here that was there at the start.

@@ -1,5 +1,6 @@
 //! A topic's stream: its name, what is asked of it, and what it is.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
@@ -78,8 +79,15 @@ impl StreamSpec {
         }
     }
 
-    /// Makes the stream; what it is then.
-    pub async fn make(&self, link: &Link) -> Result<Info, MakeError> {
+    /// What the stream is; it is made where there is none.
+    pub async fn look_or_make(&self, link: &Link) -> Result<Info, MakeError> {
+        match self.look(link).await.map_err(MakeError::Later)? {
+            Some(info) => Ok(info),
+            None => self.make(link).await,
+        }
+    }
+
+    async fn make(&self, link: &Link) -> Result<Info, MakeError> {
         match link.context.create_stream(self.config.clone()).await {
             Ok(stream) => Ok(stream.cached_info().clone()),
             Err(error) => Err(match error.kind() {
@@ -154,44 +162,20 @@ pub enum MakeError {
 
 /// What of a stream is not as a topic asks, in words.
 fn differences(wanted: &Config, found: &Config) -> Vec<String> {
-    let mut all = Vec::new();
-    let mut compare = |what: &str, wanted: String, found: String| {
-        if wanted != found {
-            all.push(format!("{what} is {found}, not {wanted}"));
-        }
-    };
-    compare("max_bytes", wanted.max_bytes.to_string(), found.max_bytes.to_string());
-    compare(
-        "max_age",
-        format!("{:?}", wanted.max_age),
-        format!("{:?}", found.max_age),
-    );
-    compare(
-        "replicas",
-        wanted.num_replicas.to_string(),
-        found.num_replicas.to_string(),
-    );
-    compare(
-        "storage",
-        format!("{:?}", wanted.storage),
-        format!("{:?}", found.storage),
-    );
-    compare(
-        "subjects",
-        format!("{:?}", wanted.subjects),
-        format!("{:?}", found.subjects),
-    );
-    compare(
-        "retention",
-        format!("{:?}", wanted.retention),
-        format!("{:?}", found.retention),
-    );
-    compare(
-        "discard",
-        format!("{:?}", wanted.discard),
-        format!("{:?}", found.discard),
-    );
-    all
+    let compared: [(&str, &dyn Debug, &dyn Debug); 7] = [
+        ("max_bytes", &wanted.max_bytes, &found.max_bytes),
+        ("max_age", &wanted.max_age, &found.max_age),
+        ("replicas", &wanted.num_replicas, &found.num_replicas),
+        ("storage", &wanted.storage, &found.storage),
+        ("subjects", &wanted.subjects, &found.subjects),
+        ("retention", &wanted.retention, &found.retention),
+        ("discard", &wanted.discard, &found.discard),
+    ];
+    let texts = compared.map(|(what, wanted, found)| (what, format!("{wanted:?}"), format!("{found:?}")));
+    let differ = texts.iter().filter(|(_, wanted, found)| wanted != found);
+    differ
+        .map(|(what, wanted, found)| format!("{what} is {found}, not {wanted}"))
+        .collect()
 }
 
 /// What makes one stream another than all that had its name.
