@@ -9,6 +9,7 @@ use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
 use serde::{Deserialize, Serialize};
 
+use super::bucket;
 use super::link::Link;
 use super::stream::Identity;
 use crate::log::lineage::{EPOCHS_MAX, Lineage};
@@ -120,20 +121,12 @@ async fn put(
 }
 
 async fn bucket(link: &Link) -> Result<Store, String> {
-    let name = format!("{}_histories", link.prefix);
-    if let Ok(store) = link.context.get_key_value(&name).await {
-        return Ok(store);
-    }
-    let config = kv::Config {
-        bucket: name,
+    let settings = kv::Config {
         description: "where the streams of Lapwing's topics lost messages".to_owned(),
-        history: 1,
         storage: StorageType::File,
-        num_replicas: link.replicas,
         ..kv::Config::default()
     };
-    let created = link.context.create_key_value(config).await;
-    created.map_err(|error| error.to_string())
+    bucket::open(link, "histories", settings).await
 }
 
 #[cfg(test)]

@@ -10,13 +10,15 @@ use lapwing_wire::topic::TopicName;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::bucket;
 use super::link::Link;
 
 /// A key that this server holds.
 pub struct Lease {
     state: watch::Receiver<Known>,
     renewing: tokio::task::JoinHandle<()>,
-    given: Option<Given>,
+    store: Store,
+    topic: TopicName,
 }
 
 /// Whose the key is.
@@ -38,12 +40,6 @@ struct Known {
     asked: Instant,
 }
 
-/// What it takes to give it back.
-struct Given {
-    link: Arc<Link>,
-    topic: TopicName,
-}
-
 impl Lease {
     /// Waits until this server holds the topic's key.
     pub async fn take(link: Arc<Link>, topic: TopicName) -> Self {
@@ -53,27 +49,24 @@ impl Lease {
             if let Ok(store) = bucket(&link).await
                 && let Ok(revision) = store.create(topic.as_str(), own.clone().into()).await
             {
-                return Self::hold(link, topic, own, revision);
+                return Self::hold(link, store, topic, own, revision);
             }
             // Not all servers at once.
             tokio::time::sleep(TRY_INTERVAL + Duration::from_millis(crate::random::word() % 100)).await;
         }
     }
 
-    fn hold(link: Arc<Link>, topic: TopicName, own: String, revision: u64) -> Self {
+    fn hold(link: Arc<Link>, store: Store, topic: TopicName, own: String, revision: u64) -> Self {
         let known = |state, asked| Known { state, asked };
         let (tell, state) = watch::channel(known(State::Held, Instant::now()));
-        let given = Given {
-            link: link.clone(),
+        let mut renewal = Renewal {
+            link,
+            store: store.clone(),
             topic: topic.clone(),
+            own,
+            revision,
         };
         let renewing = tokio::spawn(async move {
-            let mut renewal = Renewal {
-                link,
-                topic,
-                own,
-                revision,
-            };
             let mut held = Instant::now();
             loop {
                 tokio::time::sleep(RENEW_INTERVAL).await;
@@ -83,7 +76,7 @@ impl Lease {
                     Ok(Ok(State::Lost)) => break,
                     Ok(Ok(_)) => held = asked,
                     // While the broker is away nobody else gets the key either.
-                    Ok(Err(())) | Err(_) => {}
+                    Ok(Err(())) | Err(_) => renewal.reopen().await,
                 }
                 let state = if held.elapsed() < HELD_MAX {
                     State::Held
@@ -98,7 +91,8 @@ impl Lease {
         Self {
             state,
             renewing,
-            given: Some(given),
+            store,
+            topic,
         }
     }
 
@@ -133,79 +127,64 @@ impl Lease {
 /// What it takes to keep it.
 struct Renewal {
     link: Arc<Link>,
+    store: Store,
     topic: TopicName,
     own: String,
     revision: u64,
 }
 
 impl Renewal {
+    /// The bucket is in memory: where all of the broker was started again, it is made anew.
+    async fn reopen(&mut self) {
+        if let Ok(Ok(store)) = tokio::time::timeout(RENEW_INTERVAL, bucket(&self.link)).await {
+            self.store = store;
+        }
+    }
+
     async fn renew(&mut self) -> Result<State, ()> {
-        // It is in memory there: who restarts all of it makes it anew.
-        let store = bucket(&self.link).await.map_err(drop)?;
-        let value = Bytes::from(self.own.clone());
-        match store.update(self.topic.as_str(), value.clone(), self.revision).await {
-            Ok(revision) => {
-                self.revision = revision;
-                return Ok(State::Held);
-            }
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
-            Err(_) => return Err(()),
-        }
-        // It expired, or an earlier renewal arrived without our knowing.
-        let entry = store.entry(self.topic.as_str()).await.map_err(drop)?;
-        match entry.filter(|entry| entry.operation == Operation::Put) {
-            Some(entry) if entry.value == value => {
-                self.revision = entry.revision;
-                Ok(State::Held)
-            }
-            Some(_) => Ok(State::Lost),
-            None => match store.create(self.topic.as_str(), value).await {
-                Ok(revision) => {
-                    self.revision = revision;
-                    Ok(State::Held)
+        let (key, value) = (self.topic.as_str(), Bytes::from(self.own.clone()));
+        self.revision = match self.store.update(key, value.clone(), self.revision).await {
+            Ok(revision) => revision,
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+                // It expired, or an earlier renewal arrived without our knowing.
+                let entry = self.store.entry(key).await.map_err(drop)?;
+                match entry.filter(|entry| entry.operation == Operation::Put) {
+                    Some(entry) if entry.value == value => entry.revision,
+                    Some(_) => return Ok(State::Lost),
+                    None => match self.store.create(key, value).await {
+                        Ok(revision) => revision,
+                        Err(error) if error.kind() == CreateErrorKind::AlreadyExists => return Ok(State::Lost),
+                        Err(_) => return Err(()),
+                    },
                 }
-                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(State::Lost),
-                Err(_) => Err(()),
-            },
-        }
+            }
+            Err(_) => return Err(()),
+        };
+        Ok(State::Held)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.renewing.abort();
-        let held = self.state.borrow().state == State::Held;
-        if let Some(Given { link, topic }) = self.given.take().filter(|_| held) {
+        if self.state.borrow().state == State::Held {
+            let (store, topic) = (self.store.clone(), self.topic.clone());
             // Whoever waits need not wait for its end. If this does not arrive, it expires.
             tokio::spawn(async move {
-                if let Ok(store) = link.context.get_key_value(name(&link)).await {
-                    let _ = store.delete(topic.as_str()).await;
-                }
+                let _ = store.delete(topic.as_str()).await;
             });
         }
     }
 }
 
-fn name(link: &Link) -> String {
-    format!("{}_leases", link.prefix)
-}
-
 async fn bucket(link: &Link) -> Result<Store, String> {
-    let name = name(link);
-    if let Ok(store) = link.context.get_key_value(&name).await {
-        return Ok(store);
-    }
-    let config = kv::Config {
-        bucket: name,
+    let settings = kv::Config {
         description: "which server fills which topic of Lapwing".to_owned(),
-        history: 1,
         max_age: EXPIRES_AFTER,
         storage: StorageType::Memory,
-        num_replicas: link.replicas,
         ..kv::Config::default()
     };
-    let created = link.context.create_key_value(config).await;
-    created.map_err(|error| error.to_string())
+    bucket::open(link, "leases", settings).await
 }
 
 /// A server that is killed holds its topics so long.

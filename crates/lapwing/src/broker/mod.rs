@@ -4,6 +4,7 @@
 //! Each server copies a stream into its own log by one ordered consumer and delivers from there, however many clients follow it.
 
 mod archive;
+mod bucket;
 mod copy;
 mod desk;
 mod fleet;
