@@ -116,14 +116,18 @@ class Follower:
 
     def follow(self, url, count):
         with connect(url, subprotocols=["lapwing.v1"], compression=None) as client:
-            for name in json.loads(client.recv(DEADLINE_S))["topics"]:
+            names = json.loads(client.recv(DEADLINE_S))["topics"]
+            for name in names:
                 place = self.places.get(name, {"from": "earliest"})
                 client.send(json.dumps({"type": "subscribe", "topic": name, "encoding": self.encoding, **place}))
-            until = {name: place["offset"] + count for name, place in self.places.items()}
-            while not self.places or any(place["offset"] < until.get(name, count) for name, place in self.places.items()):
+            until = {name: self.offset(name) + count for name in names}
+            while any(self.offset(name) < until[name] for name in names):
                 self.take(client.recv(DEADLINE_S))
             # It goes without a word.
             client.socket.shutdown(2)
+
+    def offset(self, name):
+        return self.places.get(name, {"offset": 0})["offset"]
 
     def take(self, frame):
         control = json.loads(frame) if isinstance(frame, str) else {}
