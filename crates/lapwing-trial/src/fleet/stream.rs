@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nats_cluster::{Cluster, Stored};
 
 use crate::epoch::Epoch;
+use crate::line::{Line, Proof, read};
 use crate::probe;
 use crate::trouble::Trouble;
 
@@ -88,13 +89,25 @@ pub async fn difference(server: SocketAddr, topic: &str, epoch: Epoch, stream: &
             copy.told.from, stream.first
         ));
     }
-    let expected = stream.messages.iter().filter(|stored| stored.sequence > copy.told.from);
-    let mut lines = copy.lines.split_inclusive(|byte| *byte == b'\n');
-    for stored in expected {
+    let difference = first_difference(&copy.lines, copy.told.from, topic, epoch, stream);
+    difference.map(|difference| format!("{server} has {difference}"))
+}
+
+/// What a copy that begins at `from` has first that the stream has otherwise.
+fn first_difference(copy: &[u8], from: u64, topic: &str, epoch: Epoch, stream: &Stream) -> Option<String> {
+    // What the stream has let go of since the server looked is either still with the server, or a gap that it tells.
+    let mut lines = copy
+        .split_inclusive(|byte| *byte == b'\n')
+        .skip_while(|found| match read(found, Proof::May) {
+            Line::Message { offset, .. } => offset < stream.first,
+            Line::Gap { to, .. } => to <= stream.first,
+            _ => false,
+        });
+    for stored in stream.messages.iter().filter(|stored| stored.sequence > from) {
         let (expected, found) = (line(topic, epoch, stored), lines.next().unwrap_or_default());
         if expected != found {
             return Some(format!(
-                "{server} has {} in topic {topic}, where the stream has {}",
+                "{} in topic {topic}, where the stream has {}",
                 String::from_utf8_lossy(found).trim_end(),
                 String::from_utf8_lossy(&expected).trim_end()
             ));
@@ -102,7 +115,7 @@ pub async fn difference(server: SocketAddr, topic: &str, epoch: Epoch, stream: &
     }
     lines
         .next()
-        .map(|line| format!("{server} has more: {}", String::from_utf8_lossy(line).trim_end()))
+        .map(|line| format!("more: {}", String::from_utf8_lossy(line).trim_end()))
 }
 
 /// The history and the end of a topic as one server tells them.
@@ -116,7 +129,7 @@ pub async fn told(server: SocketAddr, topic: &str) -> Result<(Epoch, u64), Troub
 
 #[cfg(test)]
 mod tests {
-    use super::Stream;
+    use super::{Stream, first_difference};
     use crate::epoch::Epoch;
     use crate::line::{Line, Proof, read};
     use nats_cluster::Stored;
@@ -150,5 +163,41 @@ mod tests {
         assert!(matches!(lines[1], Line::Message { offset: 2, .. }), "{lines:?}");
         assert!(matches!(lines[3], Line::Gap { from: 4, to: 5, .. }), "{lines:?}");
         assert!(matches!(lines[4], Line::Message { offset: 5, .. }), "{lines:?}");
+    }
+
+    #[test]
+    fn a_copy_may_begin_with_what_the_stream_has_let_go_of_and_differs_by_anything_else() {
+        let stream = Stream {
+            first: 4,
+            next: 7,
+            messages: [5, 6, 7].map(stored).to_vec(),
+        };
+        let message = |offset: u64| {
+            format!(
+                r#"{{"topic":"t","offset":{offset},"epoch":"{}","data":{}}}"#,
+                Epoch(7),
+                offset + 1
+            )
+        };
+        let gap = |from: u64, to: u64| {
+            format!(r#"{{"record":"gap","topic":"t","from":{from},"to":{to},"reason":"retention"}}"#)
+        };
+        let differs = |from: u64, lines: &[String]| {
+            let copy: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+            first_difference(copy.as_bytes(), from, "t", Epoch(7), &stream).is_some()
+        };
+        let all = [message(4), message(5), message(6)];
+        let with = |before: &[String]| [before, &all].concat();
+        assert!(!differs(4, &all));
+        assert!(!differs(2, &with(&[gap(2, 4)])));
+        assert!(!differs(1, &with(&[message(1), message(2), gap(3, 4)])));
+        assert!(
+            differs(2, &[gap(2, 5), message(5), message(6)]),
+            "a gap where the stream has a message"
+        );
+        assert!(differs(4, &[message(4), gap(5, 6), message(6)]), "a gap in the middle");
+        assert!(differs(4, &all[..2]), "one is missing");
+        assert!(differs(4, &with(&[message(4)])), "one twice");
+        assert!(differs(4, &[&all[..], &[message(7)]].concat()), "one more");
     }
 }
