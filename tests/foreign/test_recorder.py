@@ -1,5 +1,7 @@
 """`lapwing listen` on servers that others wrote: Python's `websockets`, plain and with TLS."""
 
+import asyncio
+import concurrent.futures
 import contextlib
 import json
 import ssl
@@ -7,9 +9,9 @@ import subprocess
 import threading
 
 import pytest
-from websockets.sync.server import serve
+from websockets.asyncio.server import serve
 
-from program import Program, Server
+from program import DEADLINE_S, Program, Server
 
 FEED = ['{"price": 1.50,  "n": 12345678901234567890}', "just words", b"\x00\x01\xfe\xff", '{"topic":"x"}', "naïve 鸟"]
 """What a foreign server sends; the numbers must come through digit by digit."""
@@ -24,20 +26,45 @@ RECORDED = [
 
 
 @contextlib.contextmanager
+def serving(handle, tls=None):
+    """A foreign server on a thread; gives its port. At the end all handlers have ended.
+
+    It lives on one thread, for an SSL object of Python's is not made for two (python/cpython#134698).
+    """
+
+    async def run():
+        async with serve(handle, "127.0.0.1", 0, ssl=tls) as server:
+            ready.set_result((asyncio.get_running_loop(), asyncio.current_task(), server.sockets[0].getsockname()[1]))
+            await server.serve_forever()
+
+    def work():
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(run())
+
+    ready = concurrent.futures.Future()
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    loop, task, port = ready.result(DEADLINE_S)
+    try:
+        yield port
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join(DEADLINE_S)
+
+
+@contextlib.contextmanager
 def feed(messages=FEED, said=None, tls=None):
     """A foreign server that sends `messages` to each client, and then keeps what the client says; gives its port."""
 
-    def handle(client):
+    async def handle(client):
         for message in messages:
-            client.send(message)
-        for message in client:
+            await client.send(message)
+        async for message in client:
             if said is not None:
                 said.append(message)
 
-    with serve(handle, "127.0.0.1", 0, ssl=tls) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.socket.getsockname()[1]
-        server.shutdown()
+    with serving(handle, tls) as port:
+        yield port
 
 
 def records(path):
@@ -79,18 +106,15 @@ def test_listen_shows_a_foreign_feed_to_people():
 def test_ctrl_c_ends_with_1000(tmp_path):
     codes = []
 
-    def handle(client):
-        client.send("one")
-        for _ in client:
-            pass
+    async def handle(client):
+        await client.send("one")
+        await client.wait_closed()
         codes.append(client.close_code)
 
-    with serve(handle, "127.0.0.1", 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with Program("listen", f"ws://127.0.0.1:{server.socket.getsockname()[1]}", "--json") as listen:
+    with serving(handle) as port:
+        with Program("listen", f"ws://127.0.0.1:{port}", "--json") as listen:
             listen.object(data="one")
             assert listen.stop() == 0, listen
-        server.shutdown()
     assert codes == [1000]
 
 
