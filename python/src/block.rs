@@ -164,6 +164,9 @@ impl Block {
     /// What each message says: an array, a dict, list, number, text or bytes.
     #[getter]
     fn data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        if self.chunk.entries.iter().all(|entry| entry.form == Form::Json) {
+            return payload::objects(py, (0..self.chunk.entries.len()).map(|at| self.chunk.said(at)));
+        }
         let objects: PyResult<Vec<_>> = (0..self.chunk.entries.len()).map(|at| self.object(py, at)).collect();
         PyList::new(py, objects?)
     }

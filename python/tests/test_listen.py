@@ -82,6 +82,17 @@ def test_lists_of_other_topics_are_arrays_too(pushed):
             assert array.dtype == dtype and array.tolist() == values
 
 
+def test_a_large_block_of_json_is_what_each_of_its_messages_is(pushed):
+    # More than is read at once, with what would end a text that was put together badly.
+    values = [{"n": n, "said": "],[" * 300, "deep": [[], {}, None, [n / 4]], "more": "\\\"é鸟"} for n in range(600)]
+    with lapwing.listen(pushed.url, topics=["t"], block=len(values)) as feed:
+        for at in range(0, len(values), 100):
+            pushed.post("t", *values[at : at + 100])
+        block = next(feed)
+    assert block.data == values
+    assert [message.data for message in block] == values
+
+
 @pytest.mark.parametrize("values", [([1], [1, 2]), ({"a": 1}, {"a": 2}), ("a", "b"), ([], []), ([1], "x")])
 def test_what_is_no_array_is_told_and_its_data_are_there(pushed, values):
     with lapwing.listen(pushed.url, topics=["t"], block=2) as feed:
