@@ -162,7 +162,7 @@ impl Copy {
         match desk::publish(&self.link, &self.spec.subject, key, None, messages).await {
             Fate::Taken(taken) => Ok(taken),
             Fate::Refused(why) => Err(why),
-            Fate::There => self.found(named).await,
+            Fate::There | Fate::Underway => self.found(named, messages.len()).await,
             Fate::Overtaken => Err(unknown("another publish came in between")),
             Fate::Unknown(why) => Err(unknown(&why)),
         }
@@ -216,19 +216,20 @@ impl Copy {
         }
     }
 
-    /// The stream has it under this name: the copy will have it soon, if it has not been let go there.
-    async fn found(&self, named: Option<Named>) -> Result<Taken, AppendError> {
+    /// The stream has it under this name, or will soon. It need not be in memory here: another server may have taken it, long ago.
+    async fn found(&self, named: Option<Named>, count: usize) -> Result<Taken, AppendError> {
         let began = Instant::now();
-        while let Some((log, named)) = self.log().zip(named)
+        while let Some(named) = named
             && began.elapsed() < EARLY_MAX
         {
-            if let Some(offsets) = log.recall(&named.key) {
+            let key = PublishKey::Publisher(named.key);
+            if let Some(offsets) = desk::find(&self.link, &self.spec.subject, key, count).await {
                 return Ok(Taken {
                     offsets,
                     repeated: true,
                 });
             }
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            tokio::time::sleep(ASK_INTERVAL).await;
         }
         Err(unknown("these messages were published before, and are not found"))
     }
@@ -360,6 +361,8 @@ const FILL_MESSAGES_MAX: u64 = 100_000;
 /// A publish that must come after another waits so long for it.
 const EARLY_MAX: Duration = crate::config::Limits::EARLY_PUBLISH_MAX;
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// The broker is asked this often about a publish that is on its way.
+const ASK_INTERVAL: Duration = Duration::from_millis(50);
 /// Trouble that goes on is told this often.
 const TOLD_INTERVAL: Duration = Duration::from_secs(10);
 /// A cluster has elected its leaders by then.

@@ -121,7 +121,7 @@ impl Holder {
                 }
                 Fate::There => Ok(true),
                 Fate::Overtaken => self.is_there(place.last, key).await,
-                Fate::Unknown(_) => {
+                Fate::Underway | Fate::Unknown(_) => {
                     tokio::time::sleep(AGAIN).await;
                     self.is_there(place.last, key).await
                 }
