@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::stage::Stage;
 use crate::support::client::follow;
 use crate::support::http::{Answer, ask, post};
-use crate::support::server::{Plan, Server};
+use crate::support::server::Server;
 
 fn named(server: &Server, key: &str, body: &str) -> Answer {
     let headers = [("Content-Type", "application/x-ndjson"), ("Idempotency-Key", key)];
@@ -250,9 +250,9 @@ fn a_line_of_a_source_that_the_broker_does_not_take_is_left_out_and_told() {
     let Some(stage) = Stage::set("large_line", &Settings::one()) else {
         return;
     };
-    let url = stage.nats.url();
-    let mut a = Plan::new(&["--broker", &url, "--topic", "feed=stdin"]).stdin().start();
-    a.feed(format!("1\n\"{}\"\n2\n", "x".repeat(2 << 20)));
+    let path = stage.folder.path().join("lines");
+    std::fs::write(&path, format!("1\n\"{}\"\n2\n", "x".repeat(2 << 20))).expect("room");
+    let a = stage.serve(&format!("feed=file:{}?from=start", path.display()), &[]);
     assert_eq!(follow(&a, "topics=feed&from=earliest").data(2), [json!(1), json!(2)]);
     a.source_says("is left out: the broker takes at most 1048064");
 }
