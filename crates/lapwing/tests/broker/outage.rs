@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::positions::{publish, topic};
 use crate::stage::Stage;
-use crate::support::client::{follow, speak};
+use crate::support::client::{Heard, follow, speak};
 use crate::support::eventually;
 use crate::support::http::post;
 
@@ -44,6 +44,28 @@ fn h5_while_the_broker_is_away_clients_have_what_is_here_and_are_told() {
         post(&a, "/topics/feed/messages", "application/json", "1").status == 201
     });
     assert_eq!(live.message().offset, 5);
+}
+
+/// Whoever waits for the stream is let go when that has taken long, and not before: it may be back in a moment.
+#[test]
+fn who_needs_what_only_the_stream_has_waits_while_the_broker_is_away() {
+    let Some(mut stage) = Stage::set("waits", &Settings::one()) else {
+        return;
+    };
+    let a = stage.serve("feed=push?keep_bytes=1MiB", &[]);
+    publish(&a, 0..30_000);
+    // The stream is full, and holds more than memory does.
+    let first = || topic(&a)["first"].as_u64().expect("an offset");
+    eventually("the stream has let go of the first", || first() > 0);
+    stage.nats.node(0).kill();
+    a.source_says("the broker cannot be reached");
+    let began = Instant::now();
+    let mut client = follow(&a, "topics=feed&from=earliest");
+    stage.nats.start_all().expect("it comes back");
+    match client.hear() {
+        Heard::Text(text) => assert!(text.contains("\"topic\":\"feed\""), "{text}"),
+        ended => assert!(began.elapsed() > Duration::from_secs(4), "{ended:?}"),
+    }
 }
 
 #[test]
