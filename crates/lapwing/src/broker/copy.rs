@@ -315,7 +315,7 @@ impl Origin for CopyOrigin {
         loop {
             let page = copy.page(cursor);
             let is_away = !copy.link.is_up() || copy.known.is_stale();
-            // From when it went on: of many that wait behind each other, none waits longer than the first.
+            // Since it is known to be away, however many have waited behind each other by then.
             if page.is_ok() || !is_away || began.elapsed().max(copy.known.stale_for()) >= AWAY_MAX {
                 return page;
             }
