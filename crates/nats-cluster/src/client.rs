@@ -145,7 +145,13 @@ impl Client {
 
     /// Stores a message, under an id if it has one, and waits for the acknowledgement.
     pub fn put(&mut self, subject: &str, id: Option<&str>, payload: &[u8]) -> Result<Taken, Trouble> {
-        let reply = self.ask(subject, id, payload)?;
+        let id = id.map(|id| ("Nats-Msg-Id", id));
+        self.put_with(subject, id.as_slice(), payload)
+    }
+
+    /// Stores a message with these headers, and waits for the acknowledgement.
+    pub fn put_with(&mut self, subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Result<Taken, Trouble> {
+        let reply = self.ask(subject, headers, payload)?;
         let said = told(&self.answer(&reply)?.payload, "store a message")?;
         Ok(Taken {
             sequence: said["seq"].as_u64().unwrap_or_default(),
@@ -165,7 +171,7 @@ impl Client {
             let mut replies = HashMap::new();
             for sequence in &run {
                 let request = json!({"seq": sequence}).to_string();
-                replies.insert(self.ask(&subject, None, request.as_bytes())?, *sequence);
+                replies.insert(self.ask(&subject, &[], request.as_bytes())?, *sequence);
             }
             let mut found = Vec::with_capacity(run.len());
             while !replies.is_empty() {
@@ -192,17 +198,21 @@ impl Client {
         } else {
             request.to_string()
         };
-        let reply = self.ask(&format!("$JS.API.{subject}"), None, body.as_bytes())?;
+        let reply = self.ask(&format!("$JS.API.{subject}"), &[], body.as_bytes())?;
         told(&self.answer(&reply)?.payload, subject)
     }
 
-    fn ask(&mut self, subject: &str, id: Option<&str>, payload: &[u8]) -> Result<String, Trouble> {
+    fn ask(&mut self, subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Result<String, Trouble> {
         self.asked += 1;
         let reply = format!("{}.{}", self.inbox, self.asked);
-        let head = id.map_or_else(String::new, |id| format!("NATS/1.0\r\nNats-Msg-Id: {id}\r\n\r\n"));
-        let mut bytes = if head.is_empty() {
+        let mut bytes = if headers.is_empty() {
             format!("PUB {subject} {reply} {}\r\n", payload.len()).into_bytes()
         } else {
+            let lines: String = headers
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}\r\n"))
+                .collect();
+            let head = format!("NATS/1.0\r\n{lines}\r\n");
             let whole = head.len() + payload.len();
             format!("HPUB {subject} {reply} {} {whole}\r\n{head}", head.len()).into_bytes()
         };

@@ -1,7 +1,7 @@
 //! Very many listeners in one process, which keep no file: each checks as it goes that it has every offset once, in order, and the same bytes as all others.
 //!
-//! Their WebSocket is a reader of our own, as the probe's. One that hears nothing, or whose connection ends, goes to the next server
-//! with the position that it wants next.
+//! Their WebSocket is a reader of our own, as the probe's. One that hears nothing, or whose connection ends, goes to another server
+//! with the position that it wants next, as politely as a client should.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,8 +13,9 @@ use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::comeback::{Comeback, Stay, Told};
 use super::stream::Stream;
 use crate::crc::crc32c;
 use crate::dice::Dice;
@@ -25,9 +26,6 @@ const SILENCE: Duration = Duration::from_secs(6);
 
 /// So long a server may take to let somebody in.
 const DIAL: Duration = Duration::from_secs(3);
-
-/// Longest wait before the next try, in milliseconds.
-const AGAIN_MS: u64 = 500;
 
 /// Bytes of the largest message that is read.
 const MESSAGE_BYTES_MAX: u64 = 16 << 20;
@@ -131,6 +129,8 @@ impl Crowd {
                 topic: topic.to_owned(),
                 dice: Dice::apart(seed, "crowd", who as u64),
                 shared: Arc::clone(&shared),
+                told: Told::default(),
+                stay: None,
             };
             tasks.spawn(one.listen());
         }
@@ -173,6 +173,10 @@ struct One {
     topic: String,
     dice: Dice,
     shared: Arc<Mutex<Shared>>,
+    /// What the server that it asks, or follows, said of coming back.
+    told: Told,
+    /// Since when that has let it in, and whether it brought anything.
+    stay: Option<Stay>,
 }
 
 #[derive(Deserialize)]
@@ -186,18 +190,22 @@ struct Wire<'a> {
     to: Option<u64>,
     epoch: Option<Epoch>,
     missing_from: Option<u64>,
+    retry_ms: Option<u64>,
+    elsewhere_ms: Option<u64>,
 }
 
 impl One {
     async fn listen(mut self) {
-        let mut at = self.who % self.servers.len();
+        let first = self.who % self.servers.len();
+        let mut comeback = Comeback::new(self.servers.len(), first, Instant::now());
         let mut place: Option<(Epoch, u64)> = None;
         loop {
-            // However it ended, the next server goes on.
+            let (at, wait) = comeback.next(Instant::now(), &mut self.dice);
+            sleep(wait).await;
+            (self.told, self.stay) = (Told::default(), None);
+            // However it ended, another server goes on.
             let _ = self.follow(self.servers[at], &mut place).await;
-            at = (at + 1) % self.servers.len();
-            sleep(Duration::from_millis(self.dice.within(0, AGAIN_MS))).await;
-            held(&self.shared).seen.reconnects += u64::from(place.is_some());
+            comeback.on_end(at, self.stay, self.told, Instant::now(), &mut self.dice);
         }
     }
 
@@ -219,15 +227,24 @@ impl One {
             answer.push(timeout(SILENCE, socket.read_u8()).await??);
         }
         if !answer.starts_with(b"HTTP/1.1 101") {
+            self.told.retry_ms = retry_after(&answer).map(|seconds| seconds.saturating_mul(1000));
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
+        held(&self.shared).seen.reconnects += u64::from(place.is_some());
+        let since = Instant::now();
+        self.stay = Some(Stay { since, brought: false });
         loop {
-            let text = timeout(SILENCE, message(&mut socket)).await??;
-            self.on_text(&text, place)?;
+            match timeout(SILENCE, message(&mut socket)).await?? {
+                Message::Text(text) => self.on_text(&text, place)?,
+                Message::Close(reason) => {
+                    self.told.retry_ms = retry_of(&reason).or(self.told.retry_ms);
+                    return Err(io::ErrorKind::ConnectionReset.into());
+                }
+            }
         }
     }
 
-    fn on_text(&self, text: &[u8], place: &mut Option<(Epoch, u64)>) -> io::Result<()> {
+    fn on_text(&mut self, text: &[u8], place: &mut Option<(Epoch, u64)>) -> io::Result<()> {
         let wire: Wire<'_> = serde_json::from_slice(text)?;
         let who = self.who;
         match (wire.kind, place.as_mut()) {
@@ -237,6 +254,9 @@ impl One {
                 };
                 held(&self.shared).take(who, *expected, offset, data.get().as_bytes());
                 *expected = offset + 1;
+                if let Some(stay) = &mut self.stay {
+                    stay.brought = true;
+                }
             }
             (Some("gap"), Some((_, expected))) => {
                 let (Some(from), Some(to)) = (wire.from, wire.to) else {
@@ -244,6 +264,12 @@ impl One {
                 };
                 self.skip(*expected, from, to);
                 *expected = to;
+            }
+            (Some("bye"), _) => {
+                self.told = Told {
+                    retry_ms: wire.retry_ms,
+                    elsewhere_ms: wire.elsewhere_ms,
+                };
             }
             (Some("subscribed"), _) => {
                 let (Some(epoch), Some(from)) = (wire.epoch, wire.from) else {
@@ -287,8 +313,28 @@ impl One {
     }
 }
 
-/// The next text message; pings are answered.
-async fn message(socket: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
+/// The seconds in an answer's `Retry-After`.
+fn retry_after(answer: &[u8]) -> Option<u64> {
+    let answer = String::from_utf8_lossy(answer).to_ascii_lowercase();
+    let value = answer.lines().find_map(|line| line.strip_prefix("retry-after:"))?;
+    value.trim().parse().ok()
+}
+
+/// The milliseconds in a close's `retry=`.
+fn retry_of(reason: &str) -> Option<u64> {
+    let value = reason.split(' ').find_map(|word| word.strip_prefix("retry="))?;
+    value.parse().ok()
+}
+
+/// What a server says.
+enum Message {
+    Text(Vec<u8>),
+    /// It ends the connection, and why.
+    Close(String),
+}
+
+/// The next text message, or the close; pings are answered.
+async fn message(socket: &mut BufReader<TcpStream>) -> io::Result<Message> {
     loop {
         let opcode = socket.read_u8().await?;
         let length = match socket.read_u8().await? {
@@ -302,14 +348,18 @@ async fn message(socket: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
         let mut payload = vec![0; length as usize];
         socket.read_exact(&mut payload).await?;
         match opcode {
-            0x81 => return Ok(payload),
+            0x81 => return Ok(Message::Text(payload)),
             // A mask of zeros is one, too.
             0x89 => {
                 let mut pong = vec![0x8a, 0x80 | payload.len() as u8, 0, 0, 0, 0];
                 pong.extend_from_slice(&payload);
                 socket.write_all(&pong).await?;
             }
-            0x88 => return Err(io::ErrorKind::ConnectionReset.into()),
+            0x88 => {
+                // Behind its code.
+                let reason = payload.get(2..).unwrap_or_default();
+                return Ok(Message::Close(String::from_utf8_lossy(reason).into_owned()));
+            }
             _ => {}
         }
     }
@@ -317,7 +367,7 @@ async fn message(socket: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Crowd, One, Shared, held};
+    use super::{Crowd, One, Shared, Told, held, retry_after, retry_of};
     use crate::dice::Dice;
     use crate::epoch::Epoch;
     use crate::fleet::stream::Stream;
@@ -332,12 +382,14 @@ mod tests {
             ..Shared::default()
         };
         let shared = Arc::new(Mutex::new(shared));
-        let one = One {
+        let mut one = One {
             who: 0,
             servers: Vec::new(),
             topic: "t".to_owned(),
             dice: Dice::new(1),
             shared: Arc::clone(&shared),
+            told: Told::default(),
+            stay: None,
         };
         let mut place = None;
         for text in texts {
@@ -382,6 +434,15 @@ mod tests {
         ] {
             assert!(!told(wrong).0.is_empty(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_a_server_says_of_coming_back_is_read() {
+        let busy = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nRetry-After: 2\r\n\r\n";
+        assert_eq!(retry_after(busy), Some(2));
+        assert_eq!(retry_after(b"HTTP/1.1 404 Not Found\r\n\r\n"), None);
+        assert_eq!(retry_of("server restarts retry=1500 t=42"), Some(1500));
+        assert_eq!(retry_of("going away"), None);
     }
 
     #[tokio::test]

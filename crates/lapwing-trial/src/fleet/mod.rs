@@ -7,12 +7,13 @@
 //! | --- | --- |
 //! | what to do when, from the seed | [`schedule`] |
 //! | servers, listeners, the ways between them, and the faults that befall them | [`arena`], [`server`] |
-//! | very many listeners that check as they go | [`crowd`] |
+//! | very many listeners that check as they go; how they come back | [`crowd`], [`comeback`] |
 //! | what the streams hold, and whether every server has the same | [`stream`] |
 //! | what generators made: one at a time, nothing twice, nothing left out | [`generated`] |
 //! | all of it in order | [`trial`] |
 
 pub mod arena;
+pub mod comeback;
 pub mod crowd;
 pub mod generated;
 pub mod schedule;

@@ -1,7 +1,7 @@
 //! One topic's stream as its log sees it: what is known of it, and the ways in and back.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::past::{self, Pasts};
 use super::stream::{Identity, MakeError, StreamSpec};
 use super::turn::StreamTurn;
 use super::{BrokerError, News};
+use crate::clock::Now;
 use crate::log::origin::{Origin, Outbound, Pending, Taken, Turn};
 use crate::log::retention::Retention;
 use crate::log::retries::Named;
@@ -59,7 +60,8 @@ pub struct Known {
     bytes: AtomicU64,
     /// When the question was asked, in nanoseconds of the monotonic clock.
     asked: AtomicU64,
-    stale: AtomicBool,
+    /// Since when it cannot be reached, likewise; 0 while it can.
+    stale_since: AtomicU64,
     bytes_max: u64,
     /// Answers come from two tasks.
     updating: Mutex<()>,
@@ -82,7 +84,24 @@ impl Known {
 
     /// Whether it cannot be reached; gives whether that is new.
     pub fn set_stale(&self, stale: bool) -> bool {
-        self.stale.swap(stale, Ordering::AcqRel) != stale
+        let is_new = self.is_stale() != stale;
+        if is_new {
+            let since = if stale { Now::read().mono.max(1) } else { 0 };
+            self.stale_since.store(since, Ordering::Release);
+        }
+        is_new
+    }
+
+    fn is_stale(&self) -> bool {
+        self.stale_since.load(Ordering::Acquire) > 0
+    }
+
+    /// How long it cannot be reached.
+    fn stale_for(&self) -> Duration {
+        match self.stale_since.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            since => Duration::from_nanos(Now::read().mono.saturating_sub(since)),
+        }
     }
 
     fn end(&self) -> Offset {
@@ -162,10 +181,19 @@ impl Copy {
         match desk::publish(&self.link, &self.spec.subject, key, None, messages).await {
             Fate::Taken(taken) => Ok(taken),
             Fate::Refused(why) => Err(why),
-            Fate::There => self.found(named).await,
+            Fate::There | Fate::Underway => self.found(named, messages.len()).await,
             Fate::Overtaken => Err(unknown("another publish came in between")),
             Fate::Unknown(why) => Err(unknown(&why)),
         }
+    }
+
+    fn page(&self, cursor: Offset) -> io::Result<Page> {
+        if !self.link.is_up() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let end = self.log().map_or(cursor, |log| log.next());
+        self.runtime
+            .block_on(archive::page(&self.link, &self.spec, cursor, end))
     }
 
     /// Whether JetStream takes these messages, all or none.
@@ -216,19 +244,20 @@ impl Copy {
         }
     }
 
-    /// The stream has it under this name: the copy will have it soon, if it has not been let go there.
-    async fn found(&self, named: Option<Named>) -> Result<Taken, AppendError> {
+    /// The stream has it under this name, or will soon. It need not be in memory here: another server may have taken it, long ago.
+    async fn found(&self, named: Option<Named>, count: usize) -> Result<Taken, AppendError> {
         let began = Instant::now();
-        while let Some((log, named)) = self.log().zip(named)
+        while let Some(named) = named
             && began.elapsed() < EARLY_MAX
         {
-            if let Some(offsets) = log.recall(&named.key) {
+            let key = PublishKey::Publisher(named.key);
+            if let Some(offsets) = desk::find(&self.link, &self.spec.subject, key, count).await {
                 return Ok(Taken {
                     offsets,
                     repeated: true,
                 });
             }
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            tokio::time::sleep(ASK_INTERVAL).await;
         }
         Err(unknown("these messages were published before, and are not found"))
     }
@@ -263,7 +292,7 @@ impl Origin for CopyOrigin {
     }
 
     fn is_stale(&self) -> bool {
-        self.0.known.stale.load(Ordering::Acquire)
+        self.0.known.is_stale()
     }
 
     fn since(&self, ago: Duration) -> Option<Offset> {
@@ -282,14 +311,17 @@ impl Origin for CopyOrigin {
     }
 
     fn page(&self, cursor: Offset) -> io::Result<Page> {
-        let copy = &self.0;
-        if !copy.link.is_up() {
-            return Err(io::ErrorKind::NotConnected.into());
+        let (copy, began) = (&self.0, Instant::now());
+        loop {
+            let page = copy.page(cursor);
+            let is_away = !copy.link.is_up() || copy.known.is_stale();
+            // Since it is known to be away, however many have waited behind each other by then.
+            if page.is_ok() || !is_away || began.elapsed().max(copy.known.stale_for()) >= AWAY_MAX {
+                return page;
+            }
+            // Only threads that may wait ask for pages.
+            std::thread::sleep(AGAIN);
         }
-        let end = copy.log().map_or(cursor, |log| log.next());
-        let page = archive::page(&copy.link, &copy.spec, cursor, end);
-        // Only threads that may wait ask for pages.
-        copy.runtime.block_on(page)
     }
 
     fn publish(&self, named: Option<Named>, messages: Vec<Outbound>) -> Pending<Result<Taken, AppendError>> {
@@ -360,6 +392,10 @@ const FILL_MESSAGES_MAX: u64 = 100_000;
 /// A publish that must come after another waits so long for it.
 const EARLY_MAX: Duration = crate::config::Limits::EARLY_PUBLISH_MAX;
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// The broker is asked this often about a publish that is on its way.
+const ASK_INTERVAL: Duration = Duration::from_millis(50);
+/// Who needs a page while the broker is away waits so long for it, as who joins does; then another server may have it.
+const AWAY_MAX: Duration = crate::config::Limits::SETTLE_MAX;
 /// Trouble that goes on is told this often.
 const TOLD_INTERVAL: Duration = Duration::from_secs(10);
 /// A cluster has elected its leaders by then.

@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID};
+use async_nats::HeaderMap;
+use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID, NATS_ROLLUP};
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
@@ -23,6 +24,8 @@ pub enum Fate {
     Taken(Taken),
     /// It has them under these names already; from which offset on is not said.
     There,
+    /// They are on their way into it under these names already, and may yet be lost there.
+    Underway,
     /// Others came before, so none was taken.
     Overtaken,
     /// None was taken.
@@ -44,6 +47,21 @@ pub async fn publish(
         Ok(fate) => fate,
         Err(_) => Fate::Unknown(format!("no answer within {} s", PUBLISH_MAX.as_secs())),
     }
+}
+
+/// The offsets of so many messages that were published at once under this name, as long as JetStream knows it. What asks is a message
+/// that cannot be stored, as it replaces others in a way that does not exist: whether its id is known is looked at before that, with one
+/// replica and with several.
+pub async fn find(link: &Link, subject: &str, publish: PublishKey, count: usize) -> Option<Range<Offset>> {
+    let of = u32::try_from(count).ok()?;
+    let at = of.checked_sub(1)?;
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, MessageId { publish, at, of }.to_string());
+    headers.insert(NATS_ROLLUP, "none");
+    let question = PublishMessage::build().headers(headers);
+    let sent = link.context.send_publish(subject.to_owned(), question).await.ok()?;
+    let told = sent.await.ok().filter(|told| told.duplicate)?;
+    Some(offsets(told.sequence, count))
 }
 
 async fn send(link: &Link, subject: &str, key: Option<PublishKey>, last: Option<u64>, messages: &[Outbound]) -> Fate {
@@ -121,6 +139,7 @@ fn fate(error: &PublishError) -> Fate {
         }
         PublishErrorKind::Other => match code(error) {
             Some(ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE) => Fate::There,
+            Some(ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT) => Fate::Underway,
             Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE) => Fate::Overtaken,
             Some(ErrorCode::ATOMIC_PUBLISH_INCOMPLETE_BATCH) | None => Fate::Unknown(error.to_string()),
             Some(_) => Fate::Refused(AppendError::Refused { why: error.to_string() }),

@@ -7,18 +7,17 @@ use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, Store, UpdateE
 use async_nats::jetstream::stream::StorageType;
 use bytes::Bytes;
 use lapwing_wire::topic::TopicName;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::bucket;
 use super::link::Link;
 
-/// A key that this server holds.
+/// A key that this server holds, until this is dropped.
 pub struct Lease {
     state: watch::Receiver<Known>,
-    renewing: tokio::task::JoinHandle<()>,
-    store: Store,
-    topic: TopicName,
+    /// Whoever renews the key gives it back when this is gone.
+    _holding: oneshot::Sender<()>,
 }
 
 /// Whose the key is.
@@ -41,35 +40,35 @@ struct Known {
 }
 
 impl Lease {
-    /// Waits until this server holds the topic's key.
-    pub async fn take(link: Arc<Link>, topic: TopicName) -> Self {
+    /// Takes the topic's key, unless another server has it.
+    pub async fn take(link: &Arc<Link>, topic: &TopicName) -> Result<Option<Self>, String> {
+        let store = bucket(link).await?;
         // Told from a key that this server held before.
         let own = format!("{}-{:016x}", link.server, crate::random::word());
-        loop {
-            if let Ok(store) = bucket(&link).await
-                && let Ok(revision) = store.create(topic.as_str(), own.clone().into()).await
-            {
-                return Self::hold(link, store, topic, own, revision);
-            }
-            // Not all servers at once.
-            tokio::time::sleep(TRY_INTERVAL + Duration::from_millis(crate::random::word() % 100)).await;
+        match store.create(topic.as_str(), own.clone().into()).await {
+            Ok(revision) => Ok(Some(Self::hold(Renewal {
+                link: link.clone(),
+                store,
+                topic: topic.clone(),
+                own,
+                revision,
+            }))),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(error.to_string()),
         }
     }
 
-    fn hold(link: Arc<Link>, store: Store, topic: TopicName, own: String, revision: u64) -> Self {
+    fn hold(mut renewal: Renewal) -> Self {
         let known = |state, asked| Known { state, asked };
         let (tell, state) = watch::channel(known(State::Held, Instant::now()));
-        let mut renewal = Renewal {
-            link,
-            store: store.clone(),
-            topic: topic.clone(),
-            own,
-            revision,
-        };
-        let renewing = tokio::spawn(async move {
+        let (holding, mut dropped) = oneshot::channel();
+        tokio::spawn(async move {
             let mut held = Instant::now();
             loop {
-                tokio::time::sleep(RENEW_INTERVAL).await;
+                tokio::select! {
+                    () = tokio::time::sleep(RENEW_INTERVAL) => {}
+                    _ = &mut dropped => return renewal.give_back().await,
+                }
                 let asked = Instant::now();
                 let until = (held + HELD_MAX).max(asked + RENEW_INTERVAL);
                 match tokio::time::timeout_at(until, renewal.renew()).await {
@@ -90,9 +89,7 @@ impl Lease {
         });
         Self {
             state,
-            renewing,
-            store,
-            topic,
+            _holding: holding,
         }
     }
 
@@ -162,18 +159,15 @@ impl Renewal {
         };
         Ok(State::Held)
     }
-}
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.renewing.abort();
-        if self.state.borrow().state == State::Held {
-            let (store, topic) = (self.store.clone(), self.topic.clone());
-            // Whoever waits need not wait for its end. If this does not arrive, it expires.
-            tokio::spawn(async move {
-                let _ = store.delete(topic.as_str()).await;
-            });
-        }
+    /// Deletes the key, so that whoever waits need not wait for its end. Only as it was last written here: one that came late would
+    /// take it from whoever has it by then.
+    async fn give_back(self) {
+        // If this does not arrive, it expires.
+        let _ = self
+            .store
+            .delete_expect_revision(self.topic.as_str(), Some(self.revision))
+            .await;
     }
 }
 
@@ -192,4 +186,3 @@ const EXPIRES_AFTER: Duration = Duration::from_secs(2);
 /// One that cannot renew it fills nothing from then on, before it expires.
 const HELD_MAX: Duration = Duration::from_millis(1500);
 const RENEW_INTERVAL: Duration = Duration::from_millis(500);
-const TRY_INTERVAL: Duration = Duration::from_millis(300);

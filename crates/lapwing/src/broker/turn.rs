@@ -40,19 +40,37 @@ struct Place {
 impl StreamTurn {
     /// Waits until it is this server's turn.
     pub async fn take(copy: Arc<Copy>) -> Self {
+        let mut failing = None;
         loop {
-            let lease = Lease::take(copy.link.clone(), copy.spec.topic.clone()).await;
-            if let Ok(last) = last(&copy).await {
-                return Self(Arc::new(Holder {
-                    name: format!("{}-{:016x}", copy.link.server, crate::random::word()),
-                    copy,
-                    lease,
-                    begin: Offset::new(last),
-                    place: Mutex::new(Place { last, count: 0 }),
-                }));
+            match Self::try_take(&copy).await {
+                Ok(Some(turn)) => return turn,
+                Ok(None) => failing = None,
+                Err(why) => {
+                    let since = *failing.get_or_insert_with(Instant::now);
+                    // That nothing answers at all is told by whoever copies.
+                    if copy.link.is_up() && since.elapsed() >= TOLD_AFTER {
+                        copy.tell_now_and_then(|| format!("this server cannot take its turn to fill the topic: {why}"));
+                    }
+                }
             }
-            tokio::time::sleep(AGAIN).await;
+            // Not all servers at once.
+            tokio::time::sleep(TRY_INTERVAL + Duration::from_millis(crate::random::word() % 100)).await;
         }
+    }
+
+    /// Takes the turn, unless another server has it.
+    async fn try_take(copy: &Arc<Copy>) -> Result<Option<Self>, String> {
+        let Some(lease) = Lease::take(&copy.link, &copy.spec.topic).await? else {
+            return Ok(None);
+        };
+        let last = last(copy).await?;
+        Ok(Some(Self(Arc::new(Holder {
+            name: format!("{}-{:016x}", copy.link.server, crate::random::word()),
+            copy: copy.clone(),
+            lease,
+            begin: Offset::new(last),
+            place: Mutex::new(Place { last, count: 0 }),
+        }))))
     }
 }
 
@@ -121,7 +139,7 @@ impl Holder {
                 }
                 Fate::There => Ok(true),
                 Fate::Overtaken => self.is_there(place.last, key).await,
-                Fate::Unknown(_) => {
+                Fate::Underway | Fate::Unknown(_) => {
                     tokio::time::sleep(AGAIN).await;
                     self.is_there(place.last, key).await
                 }
@@ -166,6 +184,9 @@ async fn last(copy: &Copy) -> Result<u64, String> {
         .ok_or_else(|| "there is no stream".to_owned())
 }
 
+const TRY_INTERVAL: Duration = Duration::from_millis(300);
+/// A broker that chooses a leader has one sooner.
+const TOLD_AFTER: Duration = Duration::from_secs(5);
 /// What was refused once is not tried much sooner.
 const REFUSED_AGAIN: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(100);

@@ -48,7 +48,7 @@ pub trait Origin: Send + Sync {
     /// How long a publish is recognised when it comes again.
     fn retry_window(&self) -> Duration;
 
-    /// What lies at `cursor`. Blocks while it is brought.
+    /// What lies at `cursor`. Blocks while it is brought, and for a while where the origin is away.
     fn page(&self, cursor: Offset) -> io::Result<Page>;
 
     /// Appends these messages as publishers send them: all or none, and none that is there already under this name.

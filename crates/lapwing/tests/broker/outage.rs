@@ -1,5 +1,7 @@
 //! The broker is away: clients keep what is here and are told, publishers are told to come again, and everything goes on by itself.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use nats_cluster::Settings;
@@ -7,10 +9,9 @@ use serde_json::{Value, json};
 
 use crate::positions::{publish, topic};
 use crate::stage::Stage;
-use crate::support::client::{follow, speak};
+use crate::support::client::{Heard, follow, speak};
 use crate::support::eventually;
 use crate::support::http::post;
-use crate::support::server::Plan;
 
 #[test]
 fn h5_while_the_broker_is_away_clients_have_what_is_here_and_are_told() {
@@ -43,6 +44,28 @@ fn h5_while_the_broker_is_away_clients_have_what_is_here_and_are_told() {
         post(&a, "/topics/feed/messages", "application/json", "1").status == 201
     });
     assert_eq!(live.message().offset, 5);
+}
+
+/// Whoever waits for the stream is let go when that has taken long, and not before: it may be back in a moment.
+#[test]
+fn who_needs_what_only_the_stream_has_waits_while_the_broker_is_away() {
+    let Some(mut stage) = Stage::set("waits", &Settings::one()) else {
+        return;
+    };
+    let a = stage.serve("feed=push?keep_bytes=1MiB", &[]);
+    publish(&a, 0..30_000);
+    // The stream is full, and holds more than memory does.
+    let first = || topic(&a)["first"].as_u64().expect("an offset");
+    eventually("the stream has let go of the first", || first() > 0);
+    stage.nats.node(0).kill();
+    a.source_says("the broker cannot be reached");
+    let began = Instant::now();
+    let mut client = follow(&a, "topics=feed&from=earliest");
+    stage.nats.start_all().expect("it comes back");
+    match client.hear() {
+        Heard::Text(text) => assert!(text.contains("\"topic\":\"feed\""), "{text}"),
+        ended => assert!(began.elapsed() > Duration::from_secs(4), "{ended:?}"),
+    }
 }
 
 #[test]
@@ -108,15 +131,16 @@ fn lines_that_come_while_the_broker_is_away_are_published_when_it_is_back() {
     let Some(mut stage) = Stage::set("lines", &Settings::one()) else {
         return;
     };
-    let url = stage.nats.url();
-    let mut a = Plan::new(&["--broker", &url, "--topic", "feed=stdin"]).stdin().start();
+    let path = stage.folder.path().join("lines");
+    let mut lines = File::create(&path).expect("room");
+    let a = stage.serve(&format!("feed=file:{}?from=start", path.display()), &[]);
     let mut client = follow(&a, "topics=feed&from=earliest");
-    a.feed("1\n2\n3\n");
+    lines.write_all(b"1\n2\n3\n").expect("room");
     assert_eq!(client.data(3), [json!(1), json!(2), json!(3)]);
     stage.nats.node(0).kill();
     a.source_says("the broker cannot be reached");
     for line in 4..=20 {
-        a.feed(format!("{line}\n"));
+        writeln!(lines, "{line}").expect("room");
     }
     // Longer than a key lasts without being renewed.
     let expired = Instant::now() + Duration::from_secs(3);

@@ -1,12 +1,12 @@
 //! Publishers are told what JetStream has, and a repeated publish is taken once, on whichever server.
 
-use nats_cluster::Settings;
+use nats_cluster::{Settings, Trouble};
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
 use crate::support::client::follow;
 use crate::support::http::{Answer, ask, post};
-use crate::support::server::{Plan, Server};
+use crate::support::server::Server;
 
 fn named(server: &Server, key: &str, body: &str) -> Answer {
     let headers = [("Content-Type", "application/x-ndjson"), ("Idempotency-Key", key)];
@@ -53,13 +53,85 @@ fn a_publish_tried_again_on_another_server_is_taken_once() {
     assert_eq!(data, [json!(1), json!(1), json!(2), json!(3), json!(4)]);
 }
 
-/// Both servers are asked at the same time, again and again: each body is there once, whole, and both say where.
-#[test]
-fn the_same_body_on_two_servers_at_once_is_there_once_and_whole() {
-    let Some(stage) = Stage::set("at_once", &Settings::one()) else {
+/// A server that begins when the stream has let go of a body never had it in memory, while JetStream still knows it by its name.
+fn check_found(test: &str, settings: &Settings, topic: &str) {
+    let Some(stage) = Stage::set(test, settings) else {
         return;
     };
-    let (a, b) = (stage.serve("feed=push", &[]), stage.serve("feed=push", &[]));
+    let a = stage.serve(topic, &[]);
+    for (key, body) in [("three", "1\n2\n3\n"), ("one", "4\n")] {
+        assert_eq!(named(&a, key, body).status, 201);
+    }
+    assert_eq!(named(&a, "kept", "5\n").status, 201);
+    let mut nats = stage.nats.client().expect("it answers");
+    nats.purge("lapwing_feed", Some(5)).expect("it is purged");
+    let late = stage.serve(topic, &[]);
+    for (key, body, first, last) in [("three", "1\n2\n3\n", 0, 2), ("one", "4\n", 3, 3)] {
+        let again = named(&late, key, body);
+        assert_eq!(again.status, 200, "{key}: {}", again.body);
+        assert_eq!(places(&again), (json!(first), json!(last)), "{key}");
+    }
+    let info = nats.stream("lapwing_feed").expect("it answers").expect("it is there");
+    assert_eq!(info["state"]["last_seq"], 5, "whoever asks stores nothing");
+}
+
+#[test]
+fn a_body_that_no_server_remembers_is_found_by_its_name() {
+    check_found("found", &Settings::one(), "feed=push");
+}
+
+#[test]
+fn a_body_that_no_server_remembers_is_found_by_its_name_in_three_replicas() {
+    check_found("found_in_three", &Settings::three(), "feed=push?replicas=3");
+}
+
+/// What servers of ours rely on when they ask where a body is: an id is looked up before the way to replace others is found not to exist.
+fn check_asking(test: &str, settings: &Settings, replicas: u64) {
+    let Some(stage) = Stage::set(test, settings) else {
+        return;
+    };
+    let mut nats = stage.nats.client().expect("it answers");
+    for replacing in [false, true] {
+        let name = format!("asked-{replacing}");
+        let config =
+            json!({"name": name, "subjects": [name], "num_replicas": replicas, "allow_rollup_hdrs": replacing});
+        nats.create_stream(&config).expect("it is made");
+        let question = [("Nats-Msg-Id", "b"), ("Nats-Rollup", "none")];
+        assert_eq!(nats.put(&name, Some("a"), b"1").expect("it is taken").sequence, 1);
+        let refused = nats.put_with(&name, &question, b"").expect_err("nothing is called so");
+        assert!(matches!(refused, Trouble::Refused { .. }), "{refused}");
+        let taken = nats.put(&name, Some("b"), b"2").expect("it is taken");
+        assert_eq!(
+            (taken.sequence, taken.is_repeated),
+            (2, false),
+            "asking left nothing behind"
+        );
+        let found = nats.put_with(&name, &question, b"").expect("it is found");
+        assert_eq!((found.sequence, found.is_repeated), (2, true));
+        let info = nats.stream(&name).expect("it answers").expect("it is there");
+        assert_eq!(
+            (&info["state"]["messages"], &info["state"]["last_seq"]),
+            (&json!(2), &json!(2))
+        );
+    }
+}
+
+#[test]
+fn nothing_is_stored_by_asking_for_a_name() {
+    check_asking("asking", &Settings::one(), 1);
+}
+
+#[test]
+fn nothing_is_stored_by_asking_for_a_name_in_three_replicas() {
+    check_asking("asking_three", &Settings::three(), 3);
+}
+
+/// Both servers are asked at the same time, again and again: each body is there once, whole, and both say where.
+fn check_at_once(test: &str, settings: &Settings, topic: &str) {
+    let Some(stage) = Stage::set(test, settings) else {
+        return;
+    };
+    let (a, b) = (stage.serve(topic, &[]), stage.serve(topic, &[]));
     for round in 0..20 {
         let (key, body) = (format!("r{round}"), format!("{round}\n{round}\n{round}\n"));
         let (left, right) = std::thread::scope(|scope| {
@@ -81,6 +153,16 @@ fn the_same_body_on_two_servers_at_once_is_there_once_and_whole() {
             "a body is in one piece"
         );
     }
+}
+
+#[test]
+fn the_same_body_on_two_servers_at_once_is_there_once_and_whole() {
+    check_at_once("at_once", &Settings::one(), "feed=push");
+}
+
+#[test]
+fn the_same_body_on_two_servers_at_once_is_there_once_and_whole_in_three_replicas() {
+    check_at_once("at_once_in_three", &Settings::three(), "feed=push?replicas=3");
 }
 
 #[test]
@@ -168,9 +250,9 @@ fn a_line_of_a_source_that_the_broker_does_not_take_is_left_out_and_told() {
     let Some(stage) = Stage::set("large_line", &Settings::one()) else {
         return;
     };
-    let url = stage.nats.url();
-    let mut a = Plan::new(&["--broker", &url, "--topic", "feed=stdin"]).stdin().start();
-    a.feed(format!("1\n\"{}\"\n2\n", "x".repeat(2 << 20)));
+    let path = stage.folder.path().join("lines");
+    std::fs::write(&path, format!("1\n\"{}\"\n2\n", "x".repeat(2 << 20))).expect("room");
+    let a = stage.serve(&format!("feed=file:{}?from=start", path.display()), &[]);
     assert_eq!(follow(&a, "topics=feed&from=earliest").data(2), [json!(1), json!(2)]);
     a.source_says("is left out: the broker takes at most 1048064");
 }
