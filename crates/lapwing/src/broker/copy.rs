@@ -19,6 +19,7 @@ use super::follower::Follower;
 use super::history::History;
 use super::link::Link;
 use super::message::PublishKey;
+use super::outlet::Outlet;
 use super::past::{self, Pasts};
 use super::stream::{Identity, MakeError, StreamSpec};
 use super::turn::StreamTurn;
@@ -43,7 +44,8 @@ pub struct Copy {
     pub asked: Notify,
     /// Where messages of the last so many seconds begin, for those who asked lately.
     pub pasts: Pasts,
-    retry_window: Duration,
+    /// How long the stream recognises what is published again.
+    pub retry_window: Duration,
     /// Where news are told.
     pub news: Arc<News>,
     log: OnceLock<Weak<Log>>,
@@ -155,6 +157,20 @@ impl Copy {
             *told = Some(Instant::now());
             self.news.tell(text());
         }
+    }
+
+    /// Those of these messages that the broker takes; it is told which it does not.
+    pub fn without_large(&self, messages: Vec<Outbound>) -> Vec<Outbound> {
+        let most = self.link.payload_bytes_max();
+        let (fitting, large): (Vec<_>, Vec<_>) =
+            messages.into_iter().partition(|message| message.payload.len() <= most);
+        for message in large {
+            let bytes = message.payload.len();
+            self.news.tell(format!(
+                "a message of {bytes} bytes is left out: the broker takes at most {most} (its max_payload, without our headers)"
+            ));
+        }
+        fitting
     }
 
     /// The log that copies it, while there is one.
@@ -332,6 +348,10 @@ impl Origin for CopyOrigin {
     fn turn(&self) -> Pending<Box<dyn Turn>> {
         let copy = self.0.clone();
         Box::pin(async move { Box::new(StreamTurn::take(copy).await) as Box<dyn Turn> })
+    }
+
+    fn outlet(&self) -> Box<dyn Turn> {
+        Box::new(Outlet::new(self.0.clone()))
     }
 }
 

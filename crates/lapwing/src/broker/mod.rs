@@ -13,6 +13,7 @@ mod history;
 mod lease;
 mod link;
 mod message;
+mod outlet;
 mod past;
 mod stream;
 mod turn;

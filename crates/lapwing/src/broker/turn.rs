@@ -1,6 +1,5 @@
 //! This server's time to fill a topic: every message is published behind the one before, and nothing else gets between.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,9 +74,9 @@ impl StreamTurn {
 }
 
 impl Turn for StreamTurn {
-    fn append(&self, messages: Vec<Outbound>) -> Pending<Result<Range<Offset>, AppendError>> {
+    fn append(&self, messages: Vec<Outbound>) -> Pending<Result<(), AppendError>> {
         let holder = self.0.clone();
-        Box::pin(async move { holder.append(&messages).await })
+        Box::pin(async move { holder.append(messages).await })
     }
 
     fn over(&self) -> Pending<()> {
@@ -90,25 +89,13 @@ impl Turn for StreamTurn {
 }
 
 impl Holder {
-    async fn append(&self, messages: &[Outbound]) -> Result<Range<Offset>, AppendError> {
+    async fn append(&self, messages: Vec<Outbound>) -> Result<(), AppendError> {
         let mut place = self.place.lock().await;
-        let most = self.copy.link.payload_bytes_max();
-        let (fitting, large): (Vec<_>, Vec<_>) = messages
-            .iter()
-            .cloned()
-            .partition(|message| message.payload.len() <= most);
-        for message in large {
-            let bytes = message.payload.len();
-            self.copy
-                .news
-                .tell(format!("a message of {bytes} bytes is left out: the broker takes at most {most} (its max_payload, without our headers)"));
-        }
         // As many at once as are taken all or none.
-        for messages in fitting.chunks(desk::BATCH_MAX) {
+        for messages in self.copy.without_large(messages).chunks(desk::BATCH_MAX) {
             self.publish(&mut place, messages).await?;
         }
-        let end = Offset::new(place.last);
-        Ok(Offset::new(end.get().saturating_sub(messages.len() as u64))..end)
+        Ok(())
     }
 
     /// Publishes these messages once, however often it takes.

@@ -12,7 +12,7 @@ use lapwing_wire::secret::Secret;
 
 use crate::config::BrokerSpec;
 use crate::failure::Failure;
-use crate::source::spec::{Feed, OnEnd, StartWhen, TopicSpec};
+use crate::source::spec::{OnEnd, StartWhen, TopicSpec};
 
 /// How the broker is reached; the settings file has the same names.
 #[derive(Args, Debug, Default)]
@@ -148,14 +148,7 @@ fn needs_none(topics: &[TopicSpec]) -> Result<(), Failure> {
 /// Whether a topic can be shared by several servers as it is asked for.
 fn fits(topic: &TopicSpec) -> Result<(), Failure> {
     let (source, name) = (&topic.source, &topic.name);
-    let wrong = if source.feed == Feed::Stdin {
-        return Err(Failure::usage(
-            format!(
-                "topic {name}: what stdin brings to one server no other can go on with, and with --broker several have it"
-            ),
-            format!("make it {name}=push, and pipe the lines into: lapwing publish URL {name}"),
-        ));
-    } else if source.holds() {
+    let wrong = if source.holds() {
         "slow=wait holds back its source for the clients of one server"
     } else if source.keep.level.is_some() {
         "durability= is for files here"

@@ -56,12 +56,15 @@ pub trait Origin: Send + Sync {
 
     /// Waits until this server alone may fill the topic.
     fn turn(&self) -> Pending<Box<dyn Turn>>;
+
+    /// A way in for what this server alone has, beside all others: like a turn, which is never over.
+    fn outlet(&self) -> Box<dyn Turn>;
 }
 
 /// The time in which one server alone fills a topic; it ends when this is let go.
 pub trait Turn: Send + Sync {
     /// Appends these messages behind all that were appended in this turn and before it.
-    fn append(&self, messages: Vec<Outbound>) -> Pending<Result<Range<Offset>, AppendError>>;
+    fn append(&self, messages: Vec<Outbound>) -> Pending<Result<(), AppendError>>;
 
     /// Waits until the turn is over: another may have it.
     fn over(&self) -> Pending<()>;
@@ -256,6 +259,9 @@ mod tests {
         }
         fn turn(&self) -> Pending<Box<dyn Turn>> {
             Box::pin(std::future::pending())
+        }
+        fn outlet(&self) -> Box<dyn Turn> {
+            unreachable!("no source fills it")
         }
     }
 

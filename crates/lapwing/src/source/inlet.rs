@@ -1,10 +1,8 @@
 //! A source's way into its log: it appends, and goes on when the messages are kept.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapwing_wire::position::Offset;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::SourceEvents;
@@ -46,8 +44,7 @@ impl Inlet {
         let mut since = None;
         loop {
             match self.put(rest).await {
-                Ok(offsets) => {
-                    let count = usize::try_from(offsets.end.since(offsets.start)).unwrap_or(rest.len());
+                Ok(count) => {
                     rest = &rest[count..];
                     if rest.is_empty() {
                         return Ok(since.map_or(Duration::ZERO, |since: Instant| since.elapsed()));
@@ -77,12 +74,14 @@ impl Inlet {
         }
     }
 
-    /// Appends the first of these messages, and waits until they are kept.
-    async fn put(&self, messages: &[NewMessage<'_>]) -> Result<Range<Offset>, AppendError> {
-        match &self.turn {
-            Some(turn) => turn.append(messages.iter().map(Outbound::from).collect()).await,
-            None => self.log.append_fitting(messages, Now::read())?.kept().await,
+    /// Appends the first of these messages, and waits until they are kept; gives how many.
+    async fn put(&self, messages: &[NewMessage<'_>]) -> Result<usize, AppendError> {
+        if let Some(turn) = &self.turn {
+            turn.append(messages.iter().map(Outbound::from).collect()).await?;
+            return Ok(messages.len());
         }
+        let offsets = self.log.append_fitting(messages, Now::read())?.kept().await?;
+        Ok(usize::try_from(offsets.end.since(offsets.start)).unwrap_or(messages.len()))
     }
 
     /// Waits for room; a wait that people would notice is told, and so is its end.

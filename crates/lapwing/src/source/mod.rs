@@ -96,6 +96,8 @@ impl Run {
         let ended = match (self.log.origin(), &self.spec.feed) {
             // Publishers on any server fill it.
             (None, _) | (Some(_), Feed::Push | Feed::Own) => self.fill_until(None, stopped).await,
+            // Each server has another one.
+            (Some(origin), Feed::Stdin) => self.fill_until(Some(origin.outlet().into()), stopped).await,
             (Some(origin), _) => self.take_turns(origin, stopped).await,
         };
         if ended == Ended::OfItself {

@@ -12,6 +12,7 @@ use crate::stage::Stage;
 use crate::support::client::{Heard, follow, speak};
 use crate::support::eventually;
 use crate::support::http::post;
+use crate::support::server::{Plan, Server};
 
 #[test]
 fn h5_while_the_broker_is_away_clients_have_what_is_here_and_are_told() {
@@ -123,6 +124,34 @@ fn however_many_follow_there_is_one_consumer() {
         .stream("lapwing_feed")
         .expect("it answers");
     assert_eq!(info.expect("a stream")["state"]["consumer_count"], 1);
+}
+
+/// Each server has one of its own, and none waits until another's has ended.
+#[test]
+fn what_stdin_brings_to_each_server_comes_once_and_in_order_across_an_outage() {
+    let Some(mut stage) = Stage::set("stdin", &Settings::one()) else {
+        return;
+    };
+    let url = stage.nats.url();
+    let start = || Plan::new(&["--broker", &url, "--topic", "feed=stdin"]).stdin().start();
+    let mut servers = [start(), start()];
+    let mut client = follow(&servers[0], "topics=feed&from=earliest");
+    let feed = |servers: &mut [Server], lines: std::ops::Range<u32>| {
+        for (at, server) in servers.iter_mut().enumerate() {
+            server.feed(lines.clone().map(|line| format!("[{at},{line}]\n")).collect::<String>());
+        }
+    };
+    feed(&mut servers, 0..5);
+    let mut came = client.data(10);
+    stage.nats.node(0).kill();
+    servers[0].source_says("the broker cannot be reached");
+    feed(&mut servers, 5..20);
+    stage.nats.start_all().expect("it comes back");
+    came.extend(client.data(30));
+    for at in 0..2 {
+        let lines = came.iter().filter(|line| line[0] == at).map(|line| line[1].clone());
+        assert!(lines.eq((0..20).map(|line| json!(line))), "{came:?}");
+    }
 }
 
 /// The key to fill the topic expires meanwhile; nobody else takes it, so the source is held back and loses nothing.

@@ -57,8 +57,6 @@ fn what_means_nothing_with_a_broker_is_refused() {
     for (topic, sentence) in [
         ("feed=push?slow=wait", "slow=wait holds back its source"),
         ("feed=push?durability=none", "durability= is for files here"),
-        ("feed=stdin", "what stdin brings to one server no other can go on with"),
-        ("feed=stdin", "pipe the lines into: lapwing publish URL feed"),
         ("feed=file:lines?end=close", "end=close ends a topic on one server"),
         (
             "feed=users?start=listener",
