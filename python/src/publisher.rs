@@ -66,9 +66,6 @@ struct State {
     end: Option<Result<(), Trouble>>,
 }
 
-/// With its newline it is the longest body that a server takes.
-const ITEM_BYTES_MAX: usize = LINE_BYTES_MAX - 1;
-
 type Published = (u64, Option<u64>, Option<u64>, Option<String>);
 
 #[pymethods]
@@ -178,10 +175,10 @@ impl Publisher {
     }
 
     fn take(&self, py: Python<'_>, value: &str) -> PyResult<()> {
-        if value.len() > ITEM_BYTES_MAX {
+        if value.len() > LINE_BYTES_MAX {
             let sent = self.lock().sent;
             let text = format!(
-                "item {sent} has {} bytes as JSON; a message may have {ITEM_BYTES_MAX}: publish it in parts",
+                "item {sent} has {} bytes as JSON; a message may have {LINE_BYTES_MAX}: publish it in parts",
                 value.len()
             );
             return Err(PyValueError::new_err(text));
