@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use lapwing::client::batch::Body;
 use lapwing::client::dial::DialError;
-use lapwing::client::entropy::Entropy;
 use lapwing::client::event::Retry;
 use lapwing::client::gatherer::{Gatherer, PIECES_AHEAD};
 use lapwing::client::lines::{LINE_BYTES_MAX, LineError, Piece};
@@ -83,15 +82,7 @@ impl Publisher {
         let targets = targets(url, Target::parse_server)?;
         let topic = topic(topic_name)?;
         let (tls, token) = trust(&targets, token_file, ca, insecure)?;
-        let source = format!("{:032x}", u128::from_ne_bytes(Entropy::from_system().bytes()));
-        let letterbox = |target: &Target| Letterbox {
-            target: target.clone(),
-            tls: tls.clone(),
-            token: token.clone(),
-            topic: topic.clone(),
-            source: source.clone(),
-        };
-        let to: Vec<_> = targets.all().iter().map(letterbox).collect();
+        let to = Letterbox::at_each(&targets, tls, token, topic);
         let patience = span("timeout", timeout)?;
         let (send, pieces) = mpsc::channel(PIECES_AHEAD);
         let (post, stop) = (Arc::new(Post::default()), CancellationToken::new());

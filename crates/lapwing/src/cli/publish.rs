@@ -12,7 +12,6 @@ use super::stop;
 use super::value::time;
 use super::{End, in_form};
 use crate::client::dial::{DialError, io_reason};
-use crate::client::entropy::Entropy;
 use crate::client::event::Retry;
 use crate::client::gatherer::{Gatherer, Rest};
 use crate::client::lines::LineError;
@@ -142,20 +141,12 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
     }
 }
 
-/// One for each server, at least one: they differ in where they are and in nothing else.
+/// One for each server, at least one.
 fn letterboxes(args: &PublishArgs) -> Result<Vec<Letterbox>, Failure> {
     let (targets, topic) = place(args)?;
     let tls = tls_of(targets.first(), args.ca.as_ref(), args.insecure)?;
     let token = token_of(args.token_file.as_ref())?;
-    let source = format!("{:032x}", u128::from_ne_bytes(Entropy::from_system().bytes()));
-    let letterbox = |target: &Target| Letterbox {
-        target: target.clone(),
-        tls: tls.clone(),
-        token: token.clone(),
-        topic: topic.clone(),
-        source: source.clone(),
-    };
-    Ok(targets.all().iter().map(letterbox).collect())
+    Ok(Letterbox::at_each(&targets, tls, token, topic))
 }
 
 /// The servers and the topic, which URLs may name together.
