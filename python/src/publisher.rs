@@ -45,6 +45,16 @@ struct Outlet {
     sent: u64,
 }
 
+/// What became of what waited.
+enum Offered {
+    /// Nothing waits any more.
+    All,
+    /// It still waits.
+    NoRoom,
+    /// It still waits, and the thread that posts takes nothing any more.
+    NobodyThere,
+}
+
 /// What became of it.
 #[derive(Default)]
 struct Post {
@@ -193,9 +203,12 @@ impl Publisher {
     /// Puts what waits on its way as soon as there is room.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         loop {
-            let done = py.detach(|| self.lock().offer_within(SIGNALS_EVERY));
-            if done {
-                return Ok(());
+            let offered = py.detach(|| self.lock().offer_within(SIGNALS_EVERY));
+            match offered {
+                Offered::All => return Ok(()),
+                Offered::NoRoom => {}
+                // Then it has ended, or does so now.
+                Offered::NobodyThere => drop(py.detach(|| self.post.wait(SIGNALS_EVERY))),
             }
             self.look(py)?;
         }
@@ -232,27 +245,28 @@ impl Outlet {
         }
     }
 
-    /// Whether nothing waits any more, after at most so long.
-    fn offer_within(&mut self, most: Duration) -> bool {
-        let Some(pieces) = &self.pieces else { return true };
+    /// Puts what waits on its way, if there is room within this time.
+    fn offer_within(&mut self, most: Duration) -> Offered {
+        let Some(pieces) = &self.pieces else {
+            return Offered::All;
+        };
         if self.body.count == 0 {
-            return true;
+            return Offered::All;
         }
         let room = self
             .runtime
             .block_on(async { tokio::time::timeout(most, pieces.reserve()).await });
-        let Ok(Ok(room)) = room else {
-            // Nobody takes it: then it has ended, which is looked at next.
-            if matches!(room, Ok(Err(_))) {
-                std::thread::sleep(Duration::from_millis(1));
+        match room {
+            Ok(Ok(room)) => {
+                room.send(Ok(Piece {
+                    body: std::mem::take(&mut self.body),
+                    skipped: Vec::new(),
+                }));
+                Offered::All
             }
-            return false;
-        };
-        room.send(Ok(Piece {
-            body: std::mem::take(&mut self.body),
-            skipped: Vec::new(),
-        }));
-        true
+            Ok(Err(_)) => Offered::NobodyThere,
+            Err(_) => Offered::NoRoom,
+        }
     }
 }
 
