@@ -8,10 +8,9 @@ use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
 
 use super::listen::{targets_of, tls_of, token_of};
-use super::stop;
 use super::value::time;
-use super::{End, in_form};
-use crate::client::dial::{DialError, io_reason};
+use super::{End, in_form, runtime, stop};
+use crate::client::dial::DialError;
 use crate::client::event::Retry;
 use crate::client::gatherer::{Gatherer, Rest};
 use crate::client::lines::LineError;
@@ -83,15 +82,7 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
         say(&format!("each line becomes a message of {topic}; Ctrl-D ends"));
     }
     let stop = stop::on_signals()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::failed(
-                format!("cannot start: {}", io_reason(&error)),
-                "is the system out of resources?",
-            )
-        })?;
+    let runtime = runtime::on_one_thread()?;
     let mut teller = Teller {
         paint: Painter::stderr(color),
         json,
