@@ -93,6 +93,18 @@ def pinned(core_set):
     return prepare
 
 
+def behind(core_set, niceness):
+    """As `pinned`, and behind whatever else these cores are for."""
+    prepare = pinned(core_set)
+
+    def whole():
+        prepare()
+        # However the script was started itself.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.nice(niceness)
+    return whole
+
+
 def free_port():
     """A port that nobody listens on now."""
     with socket.socket() as probe:

@@ -25,7 +25,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 sys.path.insert(0, str(HERE.parent / "delivery"))
-from lapwing_bench import Others, binary, cores, free_port, machine, pinned, proportional_memory, stop, wait_for_port  # noqa: E402
+from lapwing_bench import Others, behind, binary, cores, free_port, machine, pinned, proportional_memory, stop, wait_for_port  # noqa: E402
 from servers import program  # noqa: E402
 
 TOPIC = "load=push?keep_bytes=16MiB"
@@ -102,18 +102,6 @@ def fill(port):
             sys.exit(f"not published: {status}")
 
 
-def gentle(core_set):
-    """As the load, but behind it: what it does not need is for these."""
-    prepare = pinned(core_set)
-
-    def whole():
-        prepare()
-        # However this script was started itself.
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        os.nice(19)
-    return whole
-
-
 def run(seconds, honest, hostile, places):
     """One run; the figures of the honest ones, the server's memory, and what became of the hostile ones."""
     with contextlib.ExitStack() as running:
@@ -124,7 +112,7 @@ def run(seconds, honest, hostile, places):
         if hostile:
             attackers = subprocess.Popen(
                 [program("delivery", "hostile"), "--port", str(port), "--connections", str(hostile), "--feed", "load", "--quiet", "quiet"],
-                preexec_fn=gentle(places.load), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                preexec_fn=behind(places.load, 19), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             running.callback(stop, attackers)
             if not attackers.stdout.readline():
                 sys.exit("the hostile ones failed")

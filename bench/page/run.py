@@ -32,7 +32,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from lapwing_bench import ROOT, Others, binary, cores, free_port, machine, pinned, stop, wait_for_port  # noqa: E402
+from lapwing_bench import ROOT, Others, behind, binary, cores, free_port, machine, pinned, stop, wait_for_port  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "tests/foreign"))
 from browser import Browser  # noqa: E402
@@ -41,6 +41,8 @@ CACHE = pathlib.Path(os.environ.get("LAPWING_CACHE") or pathlib.Path(os.environ.
 NOBODY, ASKED, TWENTY, OPEN, AGAIN = "nobody watches", "a page is asked for", "20 pages are", "a page is open", "nobody again"
 FOLLOWERS = {ASKED: 1, TWENTY: 20}
 REPORTERS = 10
+# Of whoever shares a core with the load.
+NICENESS = 10
 # For so long a server looks at its clients after somebody asked for them (`ASKED_FOR` in `server/watch.rs`), and a little longer.
 FORGOTTEN_S = 32
 # What comes with a change of windows is over by then.
@@ -75,23 +77,12 @@ def family():
     return found
 
 
-def behind(core_set):
-    """On these cores, behind whatever the server and the load need of them."""
-    prepare = pinned(core_set)
-
-    def whole():
-        prepare()
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        os.nice(10)
-    return whole
-
-
 def listeners(running, port, places):
     """Clients that report their blocks, on the load's core."""
     for number in range(REPORTERS):
         process = subprocess.Popen(
             [binary(), "listen", f"ws://127.0.0.1:{port}", "--name", f"sensor-{number}", "--quiet"],
-            preexec_fn=behind(places.load), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            preexec_fn=behind(places.load, NICENESS), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         running.callback(stop, process)
 
 
@@ -103,7 +94,7 @@ def followers(count, port, places):
         processes = []
         for _ in range(count):
             process = subprocess.Popen(
-                [sys.executable, HERE / "follower.py", str(port)], preexec_fn=behind(places.load), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                [sys.executable, HERE / "follower.py", str(port)], preexec_fn=behind(places.load, NICENESS), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             running.callback(stop, process)
             processes.append(process)
         if not all([process.stdout.readline() for process in processes]):
@@ -214,7 +205,7 @@ def main():
         browser = None
         if programs:
             profile = running.enter_context(tempfile.TemporaryDirectory())
-            browser = running.enter_context(Browser(*programs, profile, prepare=behind(places.load)))
+            browser = running.enter_context(Browser(*programs, profile, prepare=behind(places.load, NICENESS)))
         for number in range(rounds):
             windows, told = run(browser, places, seconds, count, rate, kinds[number % len(kinds):] + kinds[:number % len(kinds)])
             words |= {told["tester"].get("bottleneck")} - {None}

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use lapwing::client::batch::Body;
 use lapwing::client::dial::DialError;
-use lapwing::client::entropy::Entropy;
 use lapwing::client::event::Retry;
 use lapwing::client::gatherer::{Gatherer, PIECES_AHEAD};
 use lapwing::client::lines::{LINE_BYTES_MAX, LineError, Piece};
@@ -46,6 +45,16 @@ struct Outlet {
     sent: u64,
 }
 
+/// What became of what waited.
+enum Offered {
+    /// Nothing waits any more.
+    All,
+    /// It still waits.
+    NoRoom,
+    /// It still waits, and the thread that posts takes nothing any more.
+    NobodyThere,
+}
+
 /// What became of it.
 #[derive(Default)]
 struct Post {
@@ -66,9 +75,6 @@ struct State {
     end: Option<Result<(), Trouble>>,
 }
 
-/// With its newline it is the longest body that a server takes.
-const ITEM_BYTES_MAX: usize = LINE_BYTES_MAX - 1;
-
 type Published = (u64, Option<u64>, Option<u64>, Option<String>);
 
 #[pymethods]
@@ -86,15 +92,7 @@ impl Publisher {
         let targets = targets(url, Target::parse_server)?;
         let topic = topic(topic_name)?;
         let (tls, token) = trust(&targets, token_file, ca, insecure)?;
-        let source = format!("{:032x}", u128::from_ne_bytes(Entropy::from_system().bytes()));
-        let letterbox = |target: &Target| Letterbox {
-            target: target.clone(),
-            tls: tls.clone(),
-            token: token.clone(),
-            topic: topic.clone(),
-            source: source.clone(),
-        };
-        let to: Vec<_> = targets.all().iter().map(letterbox).collect();
+        let to = Letterbox::at_each(&targets, tls, token, topic);
         let patience = span("timeout", timeout)?;
         let (send, pieces) = mpsc::channel(PIECES_AHEAD);
         let (post, stop) = (Arc::new(Post::default()), CancellationToken::new());
@@ -178,10 +176,10 @@ impl Publisher {
     }
 
     fn take(&self, py: Python<'_>, value: &str) -> PyResult<()> {
-        if value.len() > ITEM_BYTES_MAX {
+        if value.len() > LINE_BYTES_MAX {
             let sent = self.lock().sent;
             let text = format!(
-                "item {sent} has {} bytes as JSON; a message may have {ITEM_BYTES_MAX}: publish it in parts",
+                "item {sent} has {} bytes as JSON; a message may have {LINE_BYTES_MAX}: publish it in parts",
                 value.len()
             );
             return Err(PyValueError::new_err(text));
@@ -205,9 +203,12 @@ impl Publisher {
     /// Puts what waits on its way as soon as there is room.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         loop {
-            let done = py.detach(|| self.lock().offer_within(SIGNALS_EVERY));
-            if done {
-                return Ok(());
+            let offered = py.detach(|| self.lock().offer_within(SIGNALS_EVERY));
+            match offered {
+                Offered::All => return Ok(()),
+                Offered::NoRoom => {}
+                // Then it has ended, or does so now.
+                Offered::NobodyThere => drop(py.detach(|| self.post.wait(SIGNALS_EVERY))),
             }
             self.look(py)?;
         }
@@ -244,27 +245,28 @@ impl Outlet {
         }
     }
 
-    /// Whether nothing waits any more, after at most so long.
-    fn offer_within(&mut self, most: Duration) -> bool {
-        let Some(pieces) = &self.pieces else { return true };
+    /// Puts what waits on its way, if there is room within this time.
+    fn offer_within(&mut self, most: Duration) -> Offered {
+        let Some(pieces) = &self.pieces else {
+            return Offered::All;
+        };
         if self.body.count == 0 {
-            return true;
+            return Offered::All;
         }
         let room = self
             .runtime
             .block_on(async { tokio::time::timeout(most, pieces.reserve()).await });
-        let Ok(Ok(room)) = room else {
-            // Nobody takes it: then it has ended, which is looked at next.
-            if matches!(room, Ok(Err(_))) {
-                std::thread::sleep(Duration::from_millis(1));
+        match room {
+            Ok(Ok(room)) => {
+                room.send(Ok(Piece {
+                    body: std::mem::take(&mut self.body),
+                    skipped: Vec::new(),
+                }));
+                Offered::All
             }
-            return false;
-        };
-        room.send(Ok(Piece {
-            body: std::mem::take(&mut self.body),
-            skipped: Vec::new(),
-        }));
-        true
+            Ok(Err(_)) => Offered::NobodyThere,
+            Err(_) => Offered::NoRoom,
+        }
     }
 }
 

@@ -36,6 +36,11 @@ class Server:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
+    def lags(self):
+        """How many messages wait for its clients, for each of what they follow."""
+        with urllib.request.urlopen(f"http://{self.address}/api/clients", timeout=30) as answer:
+            return [topic["lag"] for row in json.load(answer)["rows"] for topic in row["topics"]]
+
     def stop(self):
         if self.process.poll() is None:
             self.process.terminate()

@@ -304,7 +304,10 @@ def test_a_slow_reader_holds_the_feed_back_and_loses_nothing(serve):
     with lapwing.listen(server.url, topics=["t"], block=1000, connect_timeout=None) as feed:
         published = lapwing.publish(server.url, "t", ({"n": n, "x": "x" * 100} for n in range(count)))
         assert published.messages == count
-        time.sleep(1)
+        until = time.monotonic() + 30
+        while not any(server.lags()):
+            assert time.monotonic() < until, "all of it was taken, though nobody read it"
+            time.sleep(0.01)
         came = 0
         while came < count:
             for said in next(feed).data:

@@ -193,18 +193,8 @@ impl Arena {
     /// Writes down what the server's process holds, once it has settled or at the end.
     pub async fn note_usage(&self, end: bool) {
         let server = self.server.lock().await;
-        if let Some(server) = server.as_ref()
-            && let Some((rss_bytes, descriptors, threads)) = server.usage()
-        {
-            let (at, pid) = (mono(), server.pid());
-            self.journal.note(&Event::Usage {
-                at,
-                pid,
-                end,
-                rss_bytes,
-                descriptors,
-                threads,
-            });
+        if let Some(usage) = server.as_ref().and_then(|server| server.usage(end)) {
+            self.journal.note(&usage);
         }
     }
 

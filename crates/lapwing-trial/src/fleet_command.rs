@@ -9,6 +9,7 @@ use lapwing_trial::fleet::trial::{Order, Outcome, Trial, why_not};
 use lapwing_trial::trouble::Trouble;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use crate::kinds::Kinds;
 use crate::{DIFFERS, PROVEN, empty_folder, parse_time, program, say, seed_of, tell_verdict};
 
 /// What is asked of a trial of several servers.
@@ -43,8 +44,8 @@ pub struct Cluster {
     nodes: String,
 
     /// Kinds of faults, separated by commas, or all
-    #[arg(long, value_name = "LIST", default_value = "all", value_parser = parse_kinds)]
-    faults: Kinds,
+    #[arg(long, value_name = "LIST", default_value = "all", value_parser = |text: &str| Kinds::parse(text, &Kind::ALL, Kind::word))]
+    faults: Kinds<Kind>,
 
     /// Print one JSON object at the end
     #[arg(long)]
@@ -61,24 +62,6 @@ pub struct Cluster {
     /// The nats-server [default: what scripts/nats-server installs]
     #[arg(long, value_name = "FILE", env = nats_cluster::PROGRAM)]
     nats: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug)]
-struct Kinds(Vec<Kind>);
-
-fn parse_kinds(text: &str) -> Result<Kinds, String> {
-    if text == "all" {
-        return Ok(Kinds(Kind::ALL.to_vec()));
-    }
-    let kind = |word: &str| {
-        let words: Vec<&str> = Kind::ALL.into_iter().map(Kind::word).collect();
-        Kind::parse(word).ok_or_else(|| format!("{word} is no fault; there are {}", words.join(", ")))
-    };
-    text.split(',')
-        .filter(|word| !word.is_empty())
-        .map(kind)
-        .collect::<Result<_, _>>()
-        .map(Kinds)
 }
 
 /// Runs it.

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::epoch::Epoch;
 use crate::line::{self, Line, Proof};
+use crate::trouble::Trouble;
 
 /// What a topic promises to survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -80,6 +81,17 @@ pub struct Setup {
     /// Tools that were missing, and faults that were left out for that.
     pub skipped: Vec<String>,
 }
+
+impl Setup {
+    /// Writes it into the trial's folder.
+    pub fn write(&self, folder: &Path) -> Result<(), Trouble> {
+        let path = folder.join(SETUP);
+        let text = serde_json::to_vec_pretty(self).map_err(|error| Trouble::file(&path)(error.into()))?;
+        std::fs::write(&path, text).map_err(Trouble::file(path))
+    }
+}
+
+const SETUP: &str = "setup.json";
 
 /// What became of the server, as far as promises depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -368,7 +380,7 @@ pub struct Folder {
 impl Folder {
     /// The evidence in a folder.
     pub fn open(path: &Path) -> Result<Self, HistoryError> {
-        let file = path.join("setup.json");
+        let file = path.join(SETUP);
         let text = std::fs::read(&file).map_err(|error| HistoryError::Read {
             path: file.clone(),
             error,

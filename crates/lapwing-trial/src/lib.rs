@@ -19,6 +19,7 @@
 //! | what to do when, from the seed | [`schedule`] |
 //! | server, listeners, disk, and the faults that befall them | [`arena`], [`process`], [`disk`] |
 //! | the network between them | [`proxy`], [`link`] |
+//! | that all listeners have begun, and have caught up | [`audience`], [`follower`] |
 //! | numbered messages, repeated until their outcome is known | [`publisher`], [`payload`] |
 //! | evidence: events, dumps, the listeners' files | [`journal`], [`probe`], [`history`], [`mod@line`] |
 //! | the invariants I1 to I17 | [`checker`] |
@@ -35,6 +36,7 @@
 //! in `*.log`. `lapwing-trial check FOLDER` checks it again.
 
 pub mod arena;
+pub mod audience;
 pub mod checker;
 pub mod clock;
 pub mod crc;

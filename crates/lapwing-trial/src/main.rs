@@ -1,6 +1,7 @@
 //! The command: runs a trial, or checks the evidence of one again.
 
 mod fleet_command;
+mod kinds;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kinds::Kinds;
 use lapwing_trial::checker::{Verdict, check};
 use lapwing_trial::history::{Folder, Level};
 use lapwing_trial::process::BUGS;
@@ -77,8 +79,8 @@ struct Run {
     level: Levels,
 
     /// Kinds of faults, separated by commas, or all
-    #[arg(long, value_name = "LIST", default_value = "all", value_parser = parse_kinds)]
-    faults: Kinds,
+    #[arg(long, value_name = "LIST", default_value = "all", value_parser = |text: &str| Kinds::parse(text, &Kind::ALL, Kind::word))]
+    faults: Kinds<Kind>,
 
     /// The counts of the catalogue: 200 kills of the server and of listeners, 100 power cuts
     #[arg(long)]
@@ -103,24 +105,6 @@ enum Levels {
     Os,
     Fsync,
     All,
-}
-
-#[derive(Clone, Debug)]
-struct Kinds(Vec<Kind>);
-
-fn parse_kinds(text: &str) -> Result<Kinds, String> {
-    if text == "all" {
-        return Ok(Kinds(Kind::ALL.to_vec()));
-    }
-    let kind = |word: &str| {
-        let words: Vec<&str> = Kind::ALL.into_iter().map(Kind::word).collect();
-        Kind::parse(word).ok_or_else(|| format!("{word} is no fault; there are {}", words.join(", ")))
-    };
-    text.split(',')
-        .filter(|word| !word.is_empty())
-        .map(kind)
-        .collect::<Result<_, _>>()
-        .map(Kinds)
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {

@@ -12,6 +12,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
+use crate::clock::mono;
+use crate::history::Event;
 use crate::trouble::Trouble;
 use crate::wall::Wall;
 
@@ -210,16 +212,22 @@ impl Program {
         })
     }
 
-    /// Resident memory in bytes, open files and threads.
-    pub fn usage(&self) -> Option<(u64, u64, u64)> {
+    /// What it holds now, once it has settled or at the end.
+    pub fn usage(&self, end: bool) -> Option<Event> {
         let folder = PathBuf::from(format!("/proc/{}", self.pid));
         let status = std::fs::read_to_string(folder.join("status")).ok()?;
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
             line.split_whitespace().next()?.parse::<u64>().ok()
         };
-        let descriptors = std::fs::read_dir(folder.join("fd")).ok()?.count() as u64;
-        Some((field("VmRSS:")? * 1024, descriptors, field("Threads:")?))
+        Some(Event::Usage {
+            at: mono(),
+            pid: self.pid,
+            end,
+            rss_bytes: field("VmRSS:")? * 1024,
+            descriptors: std::fs::read_dir(folder.join("fd")).ok()?.count() as u64,
+            threads: field("Threads:")?,
+        })
     }
 }
 

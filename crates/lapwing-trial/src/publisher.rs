@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::clock::mono;
@@ -18,6 +20,7 @@ use crate::epoch::Epoch;
 use crate::history::Event;
 use crate::journal::Journal;
 use crate::payload;
+use crate::trouble::Trouble;
 
 /// An answer that takes longer is not waited for: its outcome is unknown. Longer than a pause of the server, so that a
 /// pause alone makes no repetition.
@@ -61,13 +64,45 @@ pub struct Plan {
 /// Where the server is, shared with whoever restarts it.
 pub type Whereabouts = Arc<Mutex<Option<SocketAddr>>>;
 
-/// Publishes until told to stop, and then until the outcome of the last body is known or `until` has passed.
-///
-/// What one server did not take is repeated to the next of `servers`.
-pub async fn run(
+/// All publishers of a trial.
+#[derive(Debug)]
+pub struct Publishers {
+    stop: watch::Sender<bool>,
+    until: Duration,
+    tasks: JoinSet<()>,
+}
+
+impl Publishers {
+    /// None yet. Each ends when the outcome of its last body is known, or `until` has passed.
+    pub fn new(until: Duration) -> Self {
+        Self {
+            stop: watch::Sender::new(false),
+            until,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Another one begins. What one server did not take it repeats to the next of `servers`; what it does stands in the trial's
+    /// folder.
+    pub fn add(&mut self, plan: Plan, servers: Vec<Whereabouts>, folder: &Path) -> Result<(), Trouble> {
+        let name = format!("publisher-{}", plan.source);
+        let journal = Journal::new(folder, &name).map_err(Trouble::file(folder.join(name)))?;
+        self.tasks
+            .spawn(run(plan, servers, journal, self.stop.subscribe(), self.until));
+        Ok(())
+    }
+
+    /// Tells all of them to stop, and waits until each has.
+    pub async fn end(self) {
+        self.stop.send_replace(true);
+        self.tasks.join_all().await;
+    }
+}
+
+async fn run(
     plan: Plan,
     servers: Vec<Whereabouts>,
-    journal: Arc<Journal>,
+    journal: Journal,
     mut stop: watch::Receiver<bool>,
     until: Duration,
 ) {

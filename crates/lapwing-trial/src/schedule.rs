@@ -133,11 +133,6 @@ impl Kind {
         }
     }
 
-    /// The kind of a word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.word() == word)
-    }
-
     /// Who carries it out.
     pub fn lane(self) -> Lane {
         match self {
@@ -407,12 +402,5 @@ mod tests {
             ..wish(1)
         };
         assert!(plan(&wish, Lane::Network).is_empty());
-    }
-
-    #[test]
-    fn every_kind_is_found_by_its_word() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::parse(kind.word()), Some(kind));
-        }
     }
 }

@@ -7,22 +7,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::arena::{Arena, Listener};
+use crate::arena::Arena;
+use crate::audience::{self, PATIENCE};
 use crate::checker::{Verdict, check};
-use crate::clock::mono;
 use crate::dice::Dice;
 use crate::disk::{Disk, has_tool};
-use crate::follower::Follower;
-use crate::history::{Event, FileSetup, Folder, Level, Setup, TopicSetup};
+use crate::history::{FileSetup, Folder, Level, Setup, TopicSetup};
 use crate::journal::Journal;
 use crate::link::Bend;
 use crate::process::{Abilities, ServerPlan};
 use crate::proxy::Proxy;
-use crate::publisher::{self, Plan};
+use crate::publisher::{Plan, Publishers};
 use crate::schedule::{self, Fault, Kind, Lane, Wish};
 use crate::trouble::Trouble;
 use crate::wall::Wall;
@@ -33,14 +30,8 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// After the last fault publishers go on for so long, so that every topic has a message of its last history.
 const AFTERMATH: Duration = Duration::from_millis(1500);
 
-/// A listener may wait 30 s before it comes back, then has to notice and to read what it missed.
-const DRAIN: Duration = Duration::from_secs(90);
-
-/// The same with a planted bug: whoever is not there by then has met it.
-const DRAIN_PLANTED: Duration = Duration::from_secs(10);
-
-/// How often the files are looked at meanwhile.
-const DRAIN_LOOK: Duration = Duration::from_millis(100);
+/// With a planted bug listeners have so long to catch up: whoever is not there by then has met it.
+const PATIENCE_PLANTED: Duration = Duration::from_secs(10);
 
 /// Seconds of messages that the small topics keep: less than a listener stays away, more than a repetition takes.
 const SMALL_SECONDS: f64 = 1.0;
@@ -328,25 +319,16 @@ impl Trial {
     }
 
     async fn run_in(&self, arena: &Arena) -> Result<Outcome, Trouble> {
-        self.wait_for_listeners(arena).await?;
-        let (stop, stopped) = watch::channel(false);
-        let mut publishers = JoinSet::new();
+        audience::begin(&arena.listeners).await?;
+        let mut publishers = Publishers::new(PATIENCE);
         for plan in self.publishers(&arena.held) {
-            let name = format!("publisher-{}", plan.source);
-            let journal = Journal::new(&arena.folder, &name).map_err(Trouble::file(arena.folder.join(name)))?;
             // What is kept for seconds only must not wait in a proxy: its repetitions could come too late to be known.
             let server = if plan.has_large {
                 Arc::new(Mutex::new(Some(arena.proxies[self.publishers_proxy()].address())))
             } else {
                 Arc::clone(&arena.whereabouts)
             };
-            publishers.spawn(publisher::run(
-                plan,
-                vec![server],
-                Arc::new(journal),
-                stopped.clone(),
-                DRAIN,
-            ));
+            publishers.add(plan, vec![server], &arena.folder)?;
         }
         sleep(WARM_UP).await;
         let begin = Instant::now();
@@ -368,9 +350,7 @@ impl Trial {
         let seconds = begin.elapsed().as_secs_f64();
         arena.heal().await?;
         sleep(AFTERMATH).await;
-        // Nobody listens any more when every publisher has ended by itself.
-        let _ = stop.send(true);
-        publishers.join_all().await;
+        publishers.end().await;
         let drained = self.drain(arena).await?;
         arena.note_usage(true).await;
         let ends = drained
@@ -383,10 +363,7 @@ impl Trial {
         arena.dump_durable(&ends).await?;
         self.write_setup(arena)?;
         let began = Instant::now();
-        let path = arena.folder.clone();
-        let verdict = tokio::task::spawn_blocking(move || check(&Folder::open(&path)?)).await;
-        let error = |error: tokio::task::JoinError| Trouble::Usage(format!("the check ended: {error}"));
-        let verdict = verdict.map_err(error)??;
+        let verdict = checked(&arena.folder).await?;
         Ok(Outcome {
             seed: self.order.seed,
             seconds,
@@ -445,22 +422,6 @@ impl Trial {
             .collect()
     }
 
-    /// Every listener must be connected before the first message, so that its file must begin with offset 0.
-    async fn wait_for_listeners(&self, arena: &Arena) -> Result<(), Trouble> {
-        let deadline = Instant::now() + DRAIN;
-        for listener in &arena.listeners {
-            let mut follower = Follower::new(&listener.file);
-            while !follower.has_positions {
-                follower.read_on();
-                if Instant::now() > deadline {
-                    return Err(Trouble::Usage(format!("{} never told its positions", listener.name)));
-                }
-                sleep(DRAIN_LOOK).await;
-            }
-        }
-        Ok(())
-    }
-
     /// Waits until every file has reached the end of its topics.
     async fn drain(&self, arena: &Arena) -> Result<Drained, Trouble> {
         let began = Instant::now();
@@ -478,27 +439,10 @@ impl Trial {
             ends.insert(topic.name.clone(), (told.epoch, told.next));
         }
         arena.note_ends().await;
-        let mut behind: Vec<(&Listener, Follower)> = arena
-            .listeners
-            .iter()
-            .map(|listener| (listener, Follower::new(&listener.file)))
-            .collect();
         // A bug may be that they never come so far.
-        let patience = self.order.planted.map_or(DRAIN, |_| DRAIN_PLANTED);
-        while !behind.is_empty() && began.elapsed() < patience {
-            behind.retain_mut(|(listener, follower)| {
-                follower.read_on();
-                let is_at = |topic: &String| follower.places.get(topic) == ends.get(topic).map(|(_, next)| next);
-                !listener.topics.iter().all(is_at)
-            });
-            sleep(DRAIN_LOOK).await;
-        }
-        let behind = behind.iter().map(|(listener, _)| listener.name.clone()).collect();
-        arena.journal.note(&Event::Drained {
-            at: mono(),
-            seconds: began.elapsed().as_secs(),
-            behind,
-        });
+        let patience = self.order.planted.map_or(PATIENCE, |_| PATIENCE_PLANTED);
+        let is_at_end = |topic: &str, place| place == ends.get(topic).map(|(_, next)| *next);
+        audience::catch_up(&arena.listeners, &arena.journal, began, patience, is_at_end).await;
         Ok(Drained {
             ends,
             seconds: began.elapsed().as_secs_f64(),
@@ -519,13 +463,16 @@ impl Trial {
             schedule: self.schedule(),
             skipped: self.possible.skipped.clone(),
         };
-        let path = arena.folder.join("setup.json");
-        let text = serde_json::to_vec_pretty(&setup).map_err(|error| Trouble::File {
-            path: path.clone(),
-            error: error.into(),
-        })?;
-        std::fs::write(&path, text).map_err(Trouble::file(path))
+        setup.write(&arena.folder)
     }
+}
+
+/// What the checker finds in a trial's folder.
+pub(crate) async fn checked(folder: &Path) -> Result<Verdict, Trouble> {
+    let path = folder.to_owned();
+    let verdict = tokio::task::spawn_blocking(move || check(&Folder::open(&path)?)).await;
+    let ended = |error| Trouble::Usage(format!("the check ended: {error}"));
+    Ok(verdict.map_err(ended)??)
 }
 
 /// The ends of all topics when faults were over.

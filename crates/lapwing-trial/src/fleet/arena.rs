@@ -155,15 +155,8 @@ impl Arena {
     /// Writes down what each server's process holds.
     pub async fn note_usage(&self, end: bool) {
         for server in &self.servers {
-            if let Some((pid, rss_bytes, descriptors, threads)) = server.usage().await {
-                self.journal.note(&Event::Usage {
-                    at: mono(),
-                    pid,
-                    end,
-                    rss_bytes,
-                    descriptors,
-                    threads,
-                });
+            if let Some(usage) = server.usage(end).await {
+                self.journal.note(&usage);
             }
         }
     }
@@ -174,17 +167,11 @@ impl Arena {
         loop {
             sleep(SETTLED).await;
             for server in &self.servers {
-                if let Some((pid, rss_bytes, descriptors, threads)) = server.usage().await
+                if let Some(usage) = server.usage(false).await
+                    && let Event::Usage { pid, .. } = usage
                     && known.insert(pid)
                 {
-                    self.journal.note(&Event::Usage {
-                        at: mono(),
-                        pid,
-                        end: false,
-                        rss_bytes,
-                        descriptors,
-                        threads,
-                    });
+                    self.journal.note(&usage);
                 }
             }
         }

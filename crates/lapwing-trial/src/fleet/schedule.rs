@@ -95,11 +95,6 @@ impl Kind {
         }
     }
 
-    /// The kind of a word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.word() == word)
-    }
-
     /// Who carries it out.
     pub fn lane(self) -> Lane {
         match self {
@@ -267,12 +262,5 @@ mod tests {
             }
         }
         assert_ne!(plan(&wish(1), Lane::Servers), plan(&wish(2), Lane::Servers));
-    }
-
-    #[test]
-    fn every_kind_of_a_fleets_faults_is_found_by_its_word() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::parse(kind.word()), Some(kind));
-        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::process::Command;
 use tokio::sync::Mutex as AsyncMutex;
 
+use crate::history::Event;
 use crate::process::{Program, start_ready};
 use crate::proxy::{End, Proxy, Weather};
 use crate::publisher::Whereabouts;
@@ -114,12 +115,9 @@ impl Server {
         }
     }
 
-    /// Process id, resident memory, open files and threads.
-    pub async fn usage(&self) -> Option<(u32, u64, u64, u64)> {
-        let program = self.program.lock().await;
-        let program = program.as_ref()?;
-        let (memory, files, threads) = program.usage()?;
-        Some((program.pid(), memory, files, threads))
+    /// What its process holds now, once it has settled or at the end.
+    pub async fn usage(&self, end: bool) -> Option<Event> {
+        self.program.lock().await.as_ref()?.usage(end)
     }
 
     /// Where its ways lead: one server of NATS each.

@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use nats_cluster::{Cluster, Settings};
 use serde::Serialize;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::arena::Arena;
@@ -18,15 +16,15 @@ use super::generated::Generated;
 use super::schedule::{self, Fault, Kind, Lane, Wish};
 use super::server::{Plan as ServerPlan, Server};
 use super::stream::{self, Stream};
-use crate::checker::{Verdict, check};
-use crate::clock::mono;
+use crate::audience::{self, LOOK, PATIENCE};
+use crate::checker::Verdict;
 use crate::epoch::Epoch;
-use crate::follower::Follower;
-use crate::history::{Event, FileSetup, Folder, Level, Setup, TopicSetup};
+use crate::history::{FileSetup, Level, Setup, TopicSetup};
 use crate::journal::Journal;
 use crate::process::Abilities;
 use crate::proxy::Proxy;
-use crate::publisher::{self, Plan};
+use crate::publisher::{Plan, Publishers};
+use crate::trial::checked;
 use crate::trouble::Trouble;
 
 /// Before the first fault everything must have had its first messages.
@@ -34,12 +32,6 @@ const WARM_UP: Duration = Duration::from_secs(3);
 
 /// After the last fault publishers go on for so long.
 const AFTERMATH: Duration = Duration::from_secs(2);
-
-/// A listener may wait 30 s before it comes back, then has to notice and to read what it missed.
-const DRAIN: Duration = Duration::from_secs(90);
-
-/// How often it is looked meanwhile.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Bytes that the wide topic keeps: all of a short trial.
 const WIDE_BYTES: u64 = 256 << 20;
@@ -289,21 +281,18 @@ impl Trial {
     }
 
     async fn run_in(&self, arena: &Arena) -> Result<Outcome, Trouble> {
-        self.wait_for_listeners(arena).await?;
+        audience::begin(&arena.listeners).await?;
         let addresses: Vec<SocketAddr> = arena.servers.iter().map(|server| server.address).collect();
         let crowd = Crowd::gather(self.order.crowd, &addresses, WIDE, self.order.seed);
-        let (stop, stopped) = watch::channel(false);
-        let mut publishers = JoinSet::new();
+        let mut publishers = Publishers::new(PATIENCE);
         for plan in self.publishers() {
-            let name = format!("publisher-{}", plan.source);
-            let journal = Journal::new(&arena.folder, &name).map_err(Trouble::file(arena.folder.join(name)))?;
             let mut servers: Vec<_> = arena
                 .servers
                 .iter()
                 .map(|server| Arc::clone(&server.whereabouts))
                 .collect();
             servers.rotate_left(plan.source as usize % self.order.servers);
-            publishers.spawn(publisher::run(plan, servers, Arc::new(journal), stopped.clone(), DRAIN));
+            publishers.add(plan, servers, &arena.folder)?;
         }
         sleep(WARM_UP).await;
         let begin = Instant::now();
@@ -323,14 +312,12 @@ impl Trial {
         let seconds = begin.elapsed().as_secs_f64();
         arena.heal().await?;
         sleep(AFTERMATH).await;
-        // Nobody listens any more when every publisher has ended by itself.
-        let _ = stop.send(true);
-        publishers.join_all().await;
+        publishers.end().await;
         let healed = Instant::now();
         let mut differences = self.compare(arena).await?;
         self.drain(arena, healed).await?;
         let wide = self.read(arena, WIDE).await?;
-        while crowd.behind(wide.next) > 0 && healed.elapsed() < DRAIN {
+        while crowd.behind(wide.next) > 0 && healed.elapsed() < PATIENCE {
             sleep(LOOK).await;
         }
         let epoch = stream::told(arena.servers[0].address, WIDE).await?.0;
@@ -341,9 +328,6 @@ impl Trial {
         let generated = self.look_at_generated(arena).await?;
         differences.truncate(crate::checker::LISTED_MAX as usize);
         self.write_setup(arena)?;
-        let path = arena.folder.clone();
-        let verdict = tokio::task::spawn_blocking(move || check(&Folder::open(&path)?)).await;
-        let error = |error: tokio::task::JoinError| Trouble::Usage(format!("the check ended: {error}"));
         Ok(Outcome {
             seed: self.order.seed,
             seconds,
@@ -356,7 +340,7 @@ impl Trial {
             differences,
             generated,
             crowd,
-            verdict: verdict.map_err(error)??,
+            verdict: checked(&arena.folder).await?,
         })
     }
 
@@ -375,22 +359,6 @@ impl Trial {
         (0..).zip(topics).map(plan).collect()
     }
 
-    /// Every listener must be connected before the first message, so that its file must begin with offset 0.
-    async fn wait_for_listeners(&self, arena: &Arena) -> Result<(), Trouble> {
-        let deadline = Instant::now() + DRAIN;
-        for listener in &arena.listeners {
-            let mut follower = Follower::new(&listener.file);
-            while !follower.has_positions {
-                follower.read_on();
-                if Instant::now() > deadline {
-                    return Err(Trouble::Usage(format!("{} never told its positions", listener.name)));
-                }
-                sleep(LOOK).await;
-            }
-        }
-        Ok(())
-    }
-
     /// Reads the streams of the published topics, writes them as dumps, and holds what each server hands out against them.
     async fn compare(&self, arena: &Arena) -> Result<Vec<String>, Trouble> {
         let mut differences = Vec::new();
@@ -398,7 +366,7 @@ impl Trial {
             let stream = self.read(arena, &topic.name).await?;
             let mut epochs: HashMap<Epoch, usize> = HashMap::new();
             for server in &arena.servers {
-                let deadline = Instant::now() + DRAIN;
+                let deadline = Instant::now() + PATIENCE;
                 let (epoch, mut next) = stream::told(server.address, &topic.name).await?;
                 *epochs.entry(epoch).or_default() += 1;
                 while next < stream.next && Instant::now() < deadline {
@@ -435,26 +403,9 @@ impl Trial {
             let (_, next) = stream::told(arena.servers[0].address, topic).await?;
             ends.insert(topic.to_owned(), next);
         }
-        let followers = arena
-            .listeners
-            .iter()
-            .map(|listener| (listener, Follower::new(&listener.file)));
-        let mut behind: Vec<_> = followers.collect();
-        while !behind.is_empty() && began.elapsed() < DRAIN {
-            behind.retain_mut(|(listener, follower)| {
-                follower.read_on();
-                // What is generated goes on meanwhile.
-                let is_at = |topic: &String| follower.places.get(topic) >= ends.get(topic).filter(|next| **next > 0);
-                !listener.topics.iter().all(is_at)
-            });
-            sleep(LOOK).await;
-        }
-        let behind = behind.iter().map(|(listener, _)| listener.name.clone()).collect();
-        arena.journal.note(&Event::Drained {
-            at: mono(),
-            seconds: began.elapsed().as_secs(),
-            behind,
-        });
+        // What is generated goes on meanwhile.
+        let is_at_end = |topic: &str, place| place >= ends.get(topic).copied().filter(|next| *next > 0);
+        audience::catch_up(&arena.listeners, &arena.journal, began, PATIENCE, is_at_end).await;
         Ok(())
     }
 
@@ -505,11 +456,6 @@ impl Trial {
             schedule: self.schedule(),
             skipped: Vec::new(),
         };
-        let path = arena.folder.join("setup.json");
-        let text = serde_json::to_vec_pretty(&setup).map_err(|error| Trouble::File {
-            path: path.clone(),
-            error: error.into(),
-        })?;
-        std::fs::write(&path, text).map_err(Trouble::file(path))
+        setup.write(&arena.folder)
     }
 }

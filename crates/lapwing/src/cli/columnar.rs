@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use lapwing_wire::dtype::Dtype;
+
 use crate::export::draft::Drafts;
-use crate::export::dtype::Dtype;
 use crate::export::refusal::Refusal;
 use crate::export::sink::Sink;
 use crate::export::survey::Topic;
@@ -38,8 +39,8 @@ pub(super) fn columns(topic: &Topic, dtype: Option<Dtype>) -> Vec<(String, Strin
     use crate::export::leaf::DATA;
 
     let what = |kind| match kind {
-        Kind::Numbers(dtype, 0) => dtype.to_string(),
-        Kind::Numbers(dtype, depth) => format!("{}{dtype}", "list of ".repeat(depth)),
+        Kind::Numbers(element, 0) => element.to_string(),
+        Kind::Numbers(element, depth) => format!("{}{element}", "list of ".repeat(depth)),
         Kind::Text => "text".to_owned(),
         Kind::Json => "json".to_owned(),
         Kind::Bytes => "bytes".to_owned(),

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
+use lapwing_wire::dtype::Dtype;
 use lapwing_wire::escape::escaped;
 use lapwing_wire::topic::TopicName;
 use serde_json::json;
@@ -17,7 +18,6 @@ use super::{End, columnar, in_form, report as report_failure, stop};
 use crate::export::archive::Archive;
 use crate::export::arrays::Arrays;
 use crate::export::draft::{Drafts, Replace};
-use crate::export::dtype::Dtype;
 use crate::export::format::Format;
 use crate::export::layout::{Cell, Layout, tuple};
 use crate::export::passage::Passage;
@@ -298,9 +298,9 @@ impl Order<'_> {
         match way {
             Way::Arrays(layout) => {
                 let columns = layout.columns.iter().filter_map(|column| match &column.cell {
-                    Cell::Numbers { dtype, shape, .. } => {
+                    Cell::Numbers { element, shape, .. } => {
                         let whole = [&[topic.rows], shape.as_slice()].concat();
-                        Some((column.name.clone(), format!("{dtype} {}", tuple(&whole))))
+                        Some((column.name.clone(), format!("{element} {}", tuple(&whole))))
                     }
                     Cell::Text { chars, .. } => Some((column.name.clone(), format!("text of {chars}"))),
                     _ => None,
@@ -461,7 +461,7 @@ fn object(recording: &Recording, proven: &Proven, is_proven: bool, made: &[Made]
 
 fn dtype(text: &str) -> Result<Dtype, Mistake> {
     text.parse().map_err(|_| {
-        let known = Dtype::NUMBERS.map(Dtype::name).join(", ");
+        let known = Dtype::ALL.map(Dtype::as_str).join(", ");
         Mistake::new("is no type of numbers", format!("write one of {known}"))
     })
 }

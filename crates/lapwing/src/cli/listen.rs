@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::misuse::Mistake;
 use super::serve::Compress;
 use super::value::{ArraysAs, at_least_one, time};
-use super::{End, in_form, stop, tui};
+use super::{End, in_form, runtime, stop, tui};
 use crate::client::connection::READ_BYTES;
 use crate::client::dial::{Dial, io_reason};
 use crate::client::display::{Console, Show};
@@ -262,16 +262,7 @@ fn listen(args: &ListenArgs, color: ColorChoice, json: bool) -> End {
 }
 
 fn follow(options: &Options, stop: &CancellationToken, watch: &mut Watch) -> Result<Result<Ending, Failure>, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::failed(
-                format!("cannot start: {}", io_reason(&error)),
-                "is the system out of resources?",
-            )
-        })?;
-    Ok(runtime.block_on(listener::listen(options, stop, watch)))
+    Ok(runtime::on_one_thread()?.block_on(listener::listen(options, stop, watch)))
 }
 
 /// Flushes the file, draws, tells the end and the summary, and finds the exit code.

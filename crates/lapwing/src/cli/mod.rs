@@ -13,6 +13,7 @@ pub mod misuse;
 pub mod publish;
 pub mod reach;
 mod recorded;
+mod runtime;
 pub mod serve;
 pub mod stop;
 pub mod token;

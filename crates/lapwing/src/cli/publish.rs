@@ -8,11 +8,9 @@ use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
 
 use super::listen::{targets_of, tls_of, token_of};
-use super::stop;
 use super::value::time;
-use super::{End, in_form};
-use crate::client::dial::{DialError, io_reason};
-use crate::client::entropy::Entropy;
+use super::{End, in_form, runtime, stop};
+use crate::client::dial::DialError;
 use crate::client::event::Retry;
 use crate::client::gatherer::{Gatherer, Rest};
 use crate::client::lines::LineError;
@@ -84,15 +82,7 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
         say(&format!("each line becomes a message of {topic}; Ctrl-D ends"));
     }
     let stop = stop::on_signals()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::failed(
-                format!("cannot start: {}", io_reason(&error)),
-                "is the system out of resources?",
-            )
-        })?;
+    let runtime = runtime::on_one_thread()?;
     let mut teller = Teller {
         paint: Painter::stderr(color),
         json,
@@ -142,20 +132,12 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
     }
 }
 
-/// One for each server, at least one: they differ in where they are and in nothing else.
+/// One for each server, at least one.
 fn letterboxes(args: &PublishArgs) -> Result<Vec<Letterbox>, Failure> {
     let (targets, topic) = place(args)?;
     let tls = tls_of(targets.first(), args.ca.as_ref(), args.insecure)?;
     let token = token_of(args.token_file.as_ref())?;
-    let source = format!("{:032x}", u128::from_ne_bytes(Entropy::from_system().bytes()));
-    let letterbox = |target: &Target| Letterbox {
-        target: target.clone(),
-        tls: tls.clone(),
-        token: token.clone(),
-        topic: topic.clone(),
-        source: source.clone(),
-    };
-    Ok(targets.all().iter().map(letterbox).collect())
+    Ok(Letterbox::at_each(&targets, tls, token, topic))
 }
 
 /// The servers and the topic, which URLs may name together.

@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::broker::BrokerArgs;
 use super::misuse::quoted;
+use super::runtime::{self, broken};
 use super::value::Typed;
 use super::{End, in_form, reach, stop};
 #[cfg(feature = "nats")]
@@ -600,15 +601,7 @@ fn start(args: ServeArgs, format: OutputFormat, color: ColorChoice) -> End {
 fn open(config: Config, trust: Trust, hangup: Option<Journal>, format: OutputFormat, color: ColorChoice) -> End {
     let files = Files::open(&config.access).map_err(|error| Failure::usage(error.to_string(), error.hint()))?;
     let listener = accept::listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::failed(
-                format!("cannot start: {}", reason(&error)),
-                "is the system out of threads or files?",
-            )
-        })?;
+    let runtime = runtime::on_many_threads()?;
     let encryption = match &config.tls {
         None => None,
         Some(spec) => {
@@ -712,12 +705,6 @@ async fn serve(
     color: ColorChoice,
     started: impl FnOnce(&Server),
 ) -> End {
-    let broken = |error: std::io::Error| {
-        Failure::failed(
-            format!("cannot start: {}", reason(&error)),
-            "is the system out of threads or files?",
-        )
-    };
     stop::outlive_file_limits().map_err(broken)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(broken)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(broken)?;

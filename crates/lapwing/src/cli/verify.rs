@@ -375,7 +375,10 @@ pub(super) fn verdict(tally: &Tally, is_proven: bool) -> String {
         more => wrong.push(format!("{} new histories", form::count(more))),
     }
     match (is_proven, wrong.is_empty()) {
-        (true, true) if tally.unplaced == tally.messages && tally.messages > 0 => {
+        (true, true) if tally.messages == 0 => {
+            "empty: every line is as it was written, and none is a message".to_owned()
+        }
+        (true, true) if tally.unplaced == tally.messages => {
             "intact: every line is as it was written; without offsets nothing else can be proven".to_owned()
         }
         (true, true) => "complete: nothing missing, repeated, damaged or out of order".to_owned(),

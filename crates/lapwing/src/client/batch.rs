@@ -69,7 +69,9 @@ impl Body {
 
     /// It in its place: so many messages of this run came before.
     #[must_use]
-    pub fn numbered(self, sequence: u64) -> Batch {
+    pub fn numbered(mut self, sequence: u64) -> Batch {
+        // A server needs no newline behind the last message, and takes none behind the longest.
+        self.bytes.pop_if(|byte| *byte == b'\n');
         Batch {
             sequence,
             body: self.bytes.into(),
@@ -83,7 +85,7 @@ impl Body {
 pub struct Batch {
     /// How many messages of this run came before.
     pub sequence: u64,
-    /// One message a line.
+    /// One message a line, the last without a newline.
     pub body: Bytes,
     /// How many.
     pub count: u64,

@@ -20,7 +20,9 @@ use tokio::time::timeout;
 
 use super::batch::Batch;
 use super::dial::{self, DialError};
+use super::entropy::Entropy;
 use super::target::Target;
+use super::targets::Targets;
 use super::token::{TokenSource, bearer};
 
 /// Where batches go.
@@ -36,6 +38,27 @@ pub struct Letterbox {
     pub topic: TopicName,
     /// The name of this run: with a sequence it lets the server recognise what it has already.
     pub source: String,
+}
+
+impl Letterbox {
+    /// One for each server, of a new run: they differ in where they are and in nothing else.
+    #[must_use]
+    pub fn at_each(
+        targets: &Targets,
+        tls: Option<Arc<ClientConfig>>,
+        token: TokenSource,
+        topic: TopicName,
+    ) -> Vec<Self> {
+        let source = format!("{:032x}", u128::from_ne_bytes(Entropy::from_system().bytes()));
+        let at = |target: &Target| Self {
+            target: target.clone(),
+            tls: tls.clone(),
+            token: token.clone(),
+            topic: topic.clone(),
+            source: source.clone(),
+        };
+        targets.all().iter().map(at).collect()
+    }
 }
 
 /// The answer to a batch.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lapwing_wire::dtype::Dtype;
 use lapwing_wire::position::Epoch;
 use lapwing_wire::time::WallTime;
 use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical};
@@ -13,7 +14,7 @@ use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{Type, TypePtr};
 
 use super::draft::{Draft, Drafts, unwritable};
-use super::dtype::Dtype;
+use super::element::Element;
 use super::leaf::{DATA, DATA_BASE64, Leaf, Text};
 use super::list::{Token, tokens};
 use super::passage::Row;
@@ -36,7 +37,7 @@ pub struct Columnar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Numbers or booleans, in lists of this depth; 0 for none.
-    Numbers(Dtype, usize),
+    Numbers(Element, usize),
     /// Text.
     Text,
     /// JSON as text, since its values have no type in common.
@@ -68,7 +69,7 @@ impl Columnar {
     /// Begins the file.
     pub fn begin(topic: &Topic, dtype: Option<Dtype>, target: &Path, drafts: &Drafts) -> Result<Self, Refusal> {
         let mut named = vec![
-            ("offset".to_owned(), Kind::Numbers(Dtype::Int64, 0)),
+            ("offset".to_owned(), Kind::Numbers(Element::Number(Dtype::Int64), 0)),
             ("epoch".to_owned(), Kind::Text),
             ("time".to_owned(), Kind::Time),
             ("received".to_owned(), Kind::Time),
@@ -157,10 +158,10 @@ impl Sink for Columnar {
         self.columns[2].put_int64(message.time.map(WallTime::nanos));
         self.columns[3].put_int64(Some(message.received.nanos()));
         for (column, leaf) in self.columns[BESIDE..].iter_mut().zip(leaves) {
-            let misfit = |value: &str, dtype| Refusal::Misfit {
+            let misfit = |value: &str, element| Refusal::Misfit {
                 topic: self.topic.clone(),
                 value: value.to_owned(),
-                dtype,
+                element,
                 at: row.at,
             };
             column.put(leaf.as_ref(), &misfit)?;
@@ -186,11 +187,14 @@ impl Sink for Columnar {
 impl Column {
     fn new(kind: Kind) -> Self {
         let values = match kind {
-            Kind::Numbers(Dtype::Bool, _) => Values::Bools(Vec::new()),
-            Kind::Numbers(Dtype::Float32, _) => Values::Floats(Vec::new()),
-            Kind::Numbers(Dtype::Float64, _) => Values::Doubles(Vec::new()),
-            Kind::Numbers(Dtype::Int64 | Dtype::Uint64, _) | Kind::Time => Values::Int64s(Vec::new()),
-            Kind::Numbers(..) => Values::Int32s(Vec::new()),
+            Kind::Numbers(element, _) => match physical(element) {
+                Physical::BOOLEAN => Values::Bools(Vec::new()),
+                Physical::FLOAT => Values::Floats(Vec::new()),
+                Physical::DOUBLE => Values::Doubles(Vec::new()),
+                Physical::INT64 => Values::Int64s(Vec::new()),
+                _ => Values::Int32s(Vec::new()),
+            },
+            Kind::Time => Values::Int64s(Vec::new()),
             Kind::Text | Kind::Json | Kind::Bytes => Values::Bytes(Vec::new()),
         };
         Self {
@@ -202,7 +206,7 @@ impl Column {
         }
     }
 
-    fn put(&mut self, leaf: Option<&Leaf<'_>>, misfit: &dyn Fn(&str, Dtype) -> Refusal) -> Result<(), Refusal> {
+    fn put(&mut self, leaf: Option<&Leaf<'_>>, misfit: &dyn Fn(&str, Element) -> Refusal) -> Result<(), Refusal> {
         let leaf = match leaf {
             None | Some(Leaf::Null) => {
                 self.level(0, 0);
@@ -211,16 +215,18 @@ impl Column {
             Some(leaf) => leaf,
         };
         match (self.kind, leaf) {
-            (Kind::Numbers(dtype, 0), Leaf::Number(token)) => {
-                self.number(dtype, token).ok_or_else(|| misfit(token, dtype))?;
+            (Kind::Numbers(element, 0), Leaf::Number(token)) => {
+                self.number(element, token).ok_or_else(|| misfit(token, element))?;
                 self.level(1, 0);
             }
-            (Kind::Numbers(Dtype::Bool, 0), Leaf::Bool(value)) => {
+            (Kind::Numbers(Element::Bool, 0), Leaf::Bool(value)) => {
                 let token = if *value { "true" } else { "false" };
-                self.number(Dtype::Bool, token).ok_or(Refusal::Changed)?;
+                self.number(Element::Bool, token).ok_or(Refusal::Changed)?;
                 self.level(1, 0);
             }
-            (Kind::Numbers(dtype, depth), Leaf::List(list)) if depth > 0 => self.list(list, dtype, depth, misfit)?,
+            (Kind::Numbers(element, depth), Leaf::List(list)) if depth > 0 => {
+                self.list(list, element, depth, misfit)?
+            }
             (Kind::Text, Leaf::Text(text)) => {
                 let text = text.said().ok_or(Refusal::Changed)?;
                 self.put_bytes(Some(ByteArray::from(text.as_bytes().to_vec())));
@@ -236,9 +242,9 @@ impl Column {
     fn list(
         &mut self,
         list: &str,
-        dtype: Dtype,
+        element: Element,
         depth: usize,
-        misfit: &dyn Fn(&str, Dtype) -> Refusal,
+        misfit: &dyn Fn(&str, Element) -> Refusal,
     ) -> Result<(), Refusal> {
         let mut counts = vec![0_u64; depth + 1];
         let (mut at, mut repetition) = (0, 0);
@@ -252,7 +258,7 @@ impl Column {
                     if at != depth {
                         return Err(Refusal::Changed);
                     }
-                    self.number(dtype, token).ok_or_else(|| misfit(token, dtype))?;
+                    self.number(element, token).ok_or_else(|| misfit(token, element))?;
                     self.level(1 + depth as i16, repetition);
                     counts[at] += 1;
                     repetition = depth as i16;
@@ -270,9 +276,9 @@ impl Column {
         Ok(())
     }
 
-    fn number(&mut self, dtype: Dtype, token: &str) -> Option<()> {
-        let mut bytes = Vec::with_capacity(dtype.size());
-        dtype.encode(token, &mut bytes)?;
+    fn number(&mut self, element: Element, token: &str) -> Option<()> {
+        let mut bytes = Vec::with_capacity(element.bytes());
+        element.encode(token, &mut bytes)?;
         self.bytes += bytes.len();
         let mut wide = [0; 8];
         wide[..bytes.len()].copy_from_slice(&bytes);
@@ -282,10 +288,10 @@ impl Column {
             Values::Floats(values) => values.push(f32::from_bits(bits as u32)),
             Values::Doubles(values) => values.push(f64::from_bits(bits)),
             Values::Int64s(values) => values.push(bits as i64),
-            Values::Int32s(values) => values.push(match dtype {
+            Values::Int32s(values) => values.push(match element {
                 // Narrow ones below 0 stay below 0.
-                Dtype::Int8 => i32::from(bits as u8 as i8),
-                Dtype::Int16 => i32::from(bits as u16 as i16),
+                Element::Number(Dtype::Int8) => i32::from(bits as u8 as i8),
+                Element::Number(Dtype::Int16) => i32::from(bits as u16 as i16),
                 _ => bits as u32 as i32,
             }),
             Values::Bytes(_) => return None,
@@ -340,12 +346,12 @@ pub fn kind(profile: &Profile, dtype: Option<Dtype>) -> Kind {
     match (kinds.as_slice(), profile.depth()) {
         ([("bytes", _)], _) if profile.shape.is_none() && profile.ragged.is_none() => Kind::Bytes,
         ([("text", _)], _) if profile.shape.is_none() && profile.texts.unspeakable.is_none() => Kind::Text,
-        ([("numbers", _)], Some(depth)) => match dtype.or_else(|| profile.dtype().ok()) {
-            Some(dtype) => Kind::Numbers(dtype, depth),
+        ([("numbers", _)], Some(depth)) => match dtype.map(Element::Number).or_else(|| profile.element().ok()) {
+            Some(element) => Kind::Numbers(element, depth),
             None => Kind::Json,
         },
-        ([("booleans", _)], Some(depth)) => Kind::Numbers(Dtype::Bool, depth),
-        ([], Some(depth @ 1..)) => Kind::Numbers(dtype.unwrap_or(Dtype::Float64), depth),
+        ([("booleans", _)], Some(depth)) => Kind::Numbers(Element::Bool, depth),
+        ([], Some(depth @ 1..)) => Kind::Numbers(Element::Number(dtype.unwrap_or(Dtype::Float64)), depth),
         // Nothing but null is text that is nowhere.
         ([], _) if profile.shape.is_none() && profile.ragged.is_none() => Kind::Text,
         _ => Kind::Json,
@@ -383,9 +389,9 @@ fn field(name: &str, kind: Kind) -> Result<TypePtr, ParquetError> {
             let moment = LogicalType::timestamp(true, TimeUnit::NANOS);
             of(name, Physical::INT64, Some(moment), optional)
         }
-        Kind::Numbers(dtype, 0) => of(name, physical(dtype), logical(dtype), optional),
-        Kind::Numbers(dtype, depth) => {
-            let mut inner = of("element", physical(dtype), logical(dtype), Repetition::REQUIRED)?;
+        Kind::Numbers(element, 0) => of(name, physical(element), logical(element), optional),
+        Kind::Numbers(element, depth) => {
+            let mut inner = of("element", physical(element), logical(element), Repetition::REQUIRED)?;
             for at in (1..=depth).rev() {
                 let list = Type::group_type_builder("list")
                     .with_repetition(Repetition::REPEATED)
@@ -407,23 +413,21 @@ fn field(name: &str, kind: Kind) -> Result<TypePtr, ParquetError> {
     }
 }
 
-fn physical(dtype: Dtype) -> Physical {
-    match dtype {
-        Dtype::Bool => Physical::BOOLEAN,
-        Dtype::Float32 => Physical::FLOAT,
-        Dtype::Float64 => Physical::DOUBLE,
-        Dtype::Int64 | Dtype::Uint64 => Physical::INT64,
-        _ => Physical::INT32,
+fn physical(element: Element) -> Physical {
+    match element {
+        Element::Bool => Physical::BOOLEAN,
+        Element::Number(Dtype::Float32) => Physical::FLOAT,
+        Element::Number(Dtype::Float64) => Physical::DOUBLE,
+        Element::Number(Dtype::Int64 | Dtype::Uint64) => Physical::INT64,
+        Element::Number(_) => Physical::INT32,
     }
 }
 
-fn logical(dtype: Dtype) -> Option<LogicalType> {
-    let bits = i8::try_from(dtype.size() * 8).ok()?;
-    match dtype {
-        Dtype::Bool | Dtype::Float32 | Dtype::Float64 => None,
-        Dtype::Uint8 | Dtype::Uint16 | Dtype::Uint32 | Dtype::Uint64 => Some(LogicalType::integer(bits, false)),
-        _ => Some(LogicalType::integer(bits, true)),
-    }
+fn logical(element: Element) -> Option<LogicalType> {
+    let Element::Number(dtype) = element else { return None };
+    let (least, _) = dtype.bounds()?;
+    let bits = i8::try_from(dtype.bytes() * 8).ok()?;
+    Some(LogicalType::integer(bits, least < 0))
 }
 
 fn failed(target: &Path, error: ParquetError) -> Refusal {
@@ -451,7 +455,7 @@ mod tests {
     /// Definitions and repetitions of lists, as the format's own page lays them out.
     #[track_caller]
     fn check(depth: usize, lists: &[&str], definitions: &[i16], repetitions: &[i16]) {
-        let mut column = Column::new(Kind::Numbers(Dtype::Int64, depth));
+        let mut column = Column::new(Kind::Numbers(Element::Number(Dtype::Int64), depth));
         for list in lists {
             let leaf = match *list {
                 "null" => None,
@@ -489,8 +493,11 @@ mod tests {
             kind(&profile, dtype)
         };
         let (one, text) = (Leaf::Number("1"), Leaf::Text(Text::Plain("a")));
-        assert_eq!(of(&[one], None), Kind::Numbers(Dtype::Int64, 0));
-        assert_eq!(of(&[one], Some(Dtype::Float32)), Kind::Numbers(Dtype::Float32, 0));
+        assert_eq!(of(&[one], None), Kind::Numbers(Element::Number(Dtype::Int64), 0));
+        assert_eq!(
+            of(&[one], Some(Dtype::Float32)),
+            Kind::Numbers(Element::Number(Dtype::Float32), 0)
+        );
         assert_eq!(of(&[Leaf::Null, text], None), Kind::Text);
         assert_eq!(of(&[Leaf::Null], None), Kind::Text);
         assert_eq!(of(&[text, one], None), Kind::Json);
@@ -498,10 +505,13 @@ mod tests {
         assert_eq!(of(&[text, Leaf::List("[]")], None), Kind::Json);
         assert_eq!(
             of(&[Leaf::List("[]"), Leaf::List("[[1],[]]")], None),
-            Kind::Numbers(Dtype::Int64, 2)
+            Kind::Numbers(Element::Number(Dtype::Int64), 2)
         );
-        assert_eq!(of(&[Leaf::List("[true]")], None), Kind::Numbers(Dtype::Bool, 1));
-        assert_eq!(of(&[Leaf::List("[]")], None), Kind::Numbers(Dtype::Float64, 1));
+        assert_eq!(of(&[Leaf::List("[true]")], None), Kind::Numbers(Element::Bool, 1));
+        assert_eq!(
+            of(&[Leaf::List("[]")], None),
+            Kind::Numbers(Element::Number(Dtype::Float64), 1)
+        );
         assert_eq!(of(&[one, Leaf::List("[1]")], None), Kind::Json);
         assert_eq!(of(&[Leaf::Bytes(b"")], None), Kind::Bytes);
         assert_eq!(of(&[Leaf::Number("18446744073709551616")], None), Kind::Json);

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use lapwing_wire::dtype::Dtype;
 use lapwing_wire::time::WallTime;
 
-use super::dtype::Dtype;
+use super::element::Element;
 use super::format::Format;
 use super::leaf::{DATA, Leaf};
 use super::list::{Token, tokens};
@@ -37,7 +38,7 @@ pub enum Cell {
         /// Which column.
         column: usize,
         /// Their type.
-        dtype: Dtype,
+        element: Element,
         /// How many there are in each direction; empty for a number by itself.
         shape: Vec<u64>,
     },
@@ -160,17 +161,17 @@ impl Layout {
                     .copy_from_slice(&digits.as_bytes()[..digits.len().min(EPOCH_BYTES)]);
                 out.extend(cell);
             }
-            Cell::Numbers { column, dtype, shape } => {
+            Cell::Numbers { column, element, shape } => {
                 let misfit = |value: &str| Refusal::Misfit {
                     topic: self.topic.clone(),
                     value: value.to_owned(),
-                    dtype: *dtype,
+                    element: *element,
                     at: row.at,
                 };
                 let mut count = 0;
                 let mut number = |token: &str| {
                     count += 1;
-                    dtype.encode(token, out).ok_or_else(|| misfit(token))
+                    element.encode(token, out).ok_or_else(|| misfit(token))
                 };
                 match leaf(column) {
                     Some(Leaf::Number(token)) => number(token)?,
@@ -216,10 +217,10 @@ impl Cell {
     #[must_use]
     pub fn descr(&self) -> String {
         match self {
-            Self::Numbers { dtype, .. } => dtype.descr().to_owned(),
+            Self::Numbers { element, .. } => element.descr(),
             Self::Text { chars, .. } => format!("<U{chars}"),
-            Self::Missing { .. } => Dtype::Bool.descr().to_owned(),
-            Self::Offset => Dtype::Int64.descr().to_owned(),
+            Self::Missing { .. } => Element::Bool.descr(),
+            Self::Offset => Element::Number(Dtype::Int64).descr(),
             Self::Time | Self::Received => "<M8[ns]".to_owned(),
             Self::Epoch => format!("|S{EPOCH_BYTES}"),
         }
@@ -239,7 +240,7 @@ impl Cell {
     pub fn bytes(&self) -> usize {
         match self {
             // As many elements as the text of a message has.
-            Self::Numbers { dtype, shape, .. } => shape.iter().product::<u64>() as usize * dtype.size(),
+            Self::Numbers { element, shape, .. } => shape.iter().product::<u64>() as usize * element.bytes(),
             Self::Text { chars, .. } => *chars as usize * CHAR_BYTES,
             Self::Missing { .. } => 1,
             Self::Offset | Self::Time | Self::Received => 8,
@@ -336,16 +337,16 @@ fn cell(
         (Some((_, shape)), None) => shape.clone(),
         (None, _) => Vec::new(),
     };
-    let dtype = match (dtype, profile.bool) {
-        (Some(dtype), None) => dtype,
-        _ => profile.dtype().map_err(|no| Refusal::NoType {
+    let element = match (dtype, profile.bool) {
+        (Some(dtype), None) => Element::Number(dtype),
+        _ => profile.element().map_err(|no| Refusal::NoType {
             topic: topic.name.to_string(),
             name: name.clone(),
             what: no.what,
             at: no.at,
         })?,
     };
-    Ok(Cell::Numbers { column, dtype, shape })
+    Ok(Cell::Numbers { column, element, shape })
 }
 
 fn no_array(topic: &Topic, name: &str, profile: &Profile, format: Format) -> Refusal {

@@ -6,7 +6,7 @@ pub mod at;
 #[cfg(feature = "parquet")]
 pub mod columnar;
 pub mod draft;
-pub mod dtype;
+pub mod element;
 pub mod format;
 pub mod layout;
 pub mod leaf;

@@ -1,7 +1,9 @@
 //! What the values of one column have in common, and where the first is that differs.
 
+use lapwing_wire::dtype::Dtype;
+
 use super::at::At;
-use super::dtype::Dtype;
+use super::element::Element;
 use super::leaf::{Leaf, Text};
 use super::list::{Form, Measure, Token, tokens};
 
@@ -108,11 +110,11 @@ impl Profile {
     }
 
     /// The type that holds all numbers as they are; of none at all, as NumPy has it, the widest of floating point.
-    pub fn dtype(&self) -> Result<Dtype, NoType> {
+    pub fn element(&self) -> Result<Element, NoType> {
         match (self.bool, self.number) {
-            (Some(_), None) => Ok(Dtype::Bool),
-            (None, None) => Ok(Dtype::Float64),
-            _ => self.numbers.dtype(),
+            (Some(_), None) => Ok(Element::Bool),
+            (None, None) => Ok(Element::Number(Dtype::Float64)),
+            _ => self.numbers.dtype().map(Element::Number),
         }
     }
 
@@ -287,31 +289,31 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(values: &[&str], expect: Result<Dtype, u64>) {
-        let told = of(values).dtype().map_err(|no| no.at);
+    fn check(values: &[&str], expect: Result<Element, u64>) {
+        let told = of(values).element().map_err(|no| no.at);
         assert_eq!(told, expect.map_err(At::Offset), "{values:?}");
     }
 
     #[test]
     fn the_numbers_decide_their_type() {
-        check(&["1", "-2"], Ok(Dtype::Int64));
-        check(&["9223372036854775807"], Ok(Dtype::Int64));
-        check(&["-9223372036854775808"], Ok(Dtype::Int64));
-        check(&["0", "9223372036854775808"], Ok(Dtype::Uint64));
-        check(&["18446744073709551615"], Ok(Dtype::Uint64));
+        check(&["1", "-2"], Ok(Element::Number(Dtype::Int64)));
+        check(&["9223372036854775807"], Ok(Element::Number(Dtype::Int64)));
+        check(&["-9223372036854775808"], Ok(Element::Number(Dtype::Int64)));
+        check(&["0", "9223372036854775808"], Ok(Element::Number(Dtype::Uint64)));
+        check(&["18446744073709551615"], Ok(Element::Number(Dtype::Uint64)));
         check(&["0", "18446744073709551616"], Err(1));
         check(&["-1", "0", "9223372036854775808"], Err(2));
-        check(&["1", "2.5"], Ok(Dtype::Float64));
-        check(&["1e3"], Ok(Dtype::Float64));
-        check(&["0.5", "9007199254740992"], Ok(Dtype::Float64));
+        check(&["1", "2.5"], Ok(Element::Number(Dtype::Float64)));
+        check(&["1e3"], Ok(Element::Number(Dtype::Float64)));
+        check(&["0.5", "9007199254740992"], Ok(Element::Number(Dtype::Float64)));
         check(&["0.5", "9007199254740993"], Err(1));
-        check(&["0.5", "9007199254740994"], Ok(Dtype::Float64));
+        check(&["0.5", "9007199254740994"], Ok(Element::Number(Dtype::Float64)));
         check(&["0.5", "18446744073709551616"], Err(1));
         check(&["0", "1e309"], Err(1));
-        check(&["true", "false"], Ok(Dtype::Bool));
-        check(&["[true]"], Ok(Dtype::Bool));
-        check(&["[[1,2],[3,4.5]]"], Ok(Dtype::Float64));
-        check(&["[]"], Ok(Dtype::Float64));
+        check(&["true", "false"], Ok(Element::Bool));
+        check(&["[true]"], Ok(Element::Bool));
+        check(&["[[1,2],[3,4.5]]"], Ok(Element::Number(Dtype::Float64)));
+        check(&["[]"], Ok(Element::Number(Dtype::Float64)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use lapwing_wire::escape::escaped_cut;
 
 use super::at::At;
-use super::dtype::Dtype;
+use super::element::Element;
 use super::format::Format;
 
 /// Why a recording is not exported.
@@ -175,14 +175,14 @@ pub enum Refusal {
         at: At,
     },
     /// A number does not fit the type that was asked for.
-    #[error("{} does not fit {dtype}: topic {topic} at {at}", cut(value))]
+    #[error("{} does not fit {element}: topic {topic} at {at}", cut(value))]
     Misfit {
         /// Of which topic.
         topic: String,
         /// The value.
         value: String,
         /// The type.
-        dtype: Dtype,
+        element: Element,
         /// Where.
         at: At,
     },

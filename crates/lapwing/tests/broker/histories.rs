@@ -4,7 +4,7 @@ use nats_cluster::Settings;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::positions::{publish, topic};
+use crate::positions::{publish, subscribe, topic};
 use crate::stage::Stage;
 use crate::support::client::{follow, speak};
 use crate::support::{eventually, http};
@@ -29,9 +29,7 @@ fn h3_a_stream_made_anew_is_a_new_history() {
         of_a == of_b && of_a != *before
     });
     publish(&b, 100..103);
-    let mut client = speak(&a, "");
-    client.command(&json!({"type": "subscribe", "topic": "feed", "epoch": before, "offset": 10}));
-    let granted = client.find_control("subscribed");
+    let (mut client, granted) = subscribe(&a, &before, 10);
     assert_eq!(
         (&granted["answer"], &granted["from"]),
         (&json!("reset"), &json!(0)),
@@ -85,9 +83,7 @@ fn h4_messages_purged_from_the_front_are_a_gap() {
         .purge("lapwing_feed", Some(8))
         .expect("it is purged");
     let b = stage.serve("feed=push", &[]);
-    let mut client = speak(&b, "");
-    client.command(&json!({"type": "subscribe", "topic": "feed", "epoch": epoch, "offset": 2}));
-    let granted = client.find_control("subscribed");
+    let (mut client, granted) = subscribe(&b, &epoch, 2);
     assert_eq!(
         (&granted["answer"], &granted["from"]),
         (&json!("gap"), &json!(7)),
@@ -125,17 +121,13 @@ fn h2_a_stream_that_came_back_shorter_is_a_new_history_from_there_on() {
     }
     assert_eq!(topic(&a)["epoch"], topic(&b)["epoch"], "they agree");
     for server in [&a, &b] {
-        let mut client = speak(server, "");
-        client.command(&json!({"type": "subscribe", "topic": "feed", "epoch": before, "offset": 8}));
-        let granted = client.find_control("subscribed");
+        let (_, granted) = subscribe(server, &before, 8);
         assert_eq!(
             (&granted["answer"], &granted["diverged_at"]),
             (&json!("diverged"), &json!(5)),
             "{granted}"
         );
-        let mut client = speak(server, "");
-        client.command(&json!({"type": "subscribe", "topic": "feed", "epoch": before, "offset": 4}));
-        let granted = client.find_control("subscribed");
+        let (_, granted) = subscribe(server, &before, 4);
         assert_eq!(
             (&granted["answer"], &granted["from"]),
             (&json!("ok"), &json!(4)),

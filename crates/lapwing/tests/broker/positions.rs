@@ -4,7 +4,7 @@ use nats_cluster::Settings;
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
-use crate::support::client::{follow, speak};
+use crate::support::client::{Client, follow, speak};
 use crate::support::eventually;
 use crate::support::http::{get, post};
 use crate::support::server::Server;
@@ -25,6 +25,14 @@ pub fn publish(server: &Server, numbers: std::ops::Range<u64>) {
 pub fn topic(server: &Server) -> Value {
     let topics = get(server, "/api/topics").json();
     topics["topics"][0].clone()
+}
+
+/// A client that goes on from here, and what it is granted.
+pub fn subscribe(server: &Server, epoch: &str, offset: u64) -> (Client, Value) {
+    let mut client = speak(server, "");
+    client.command(&json!({"type": "subscribe", "topic": "feed", "epoch": epoch, "offset": offset}));
+    let granted = client.find_control("subscribed");
+    (client, granted)
 }
 
 #[test]
@@ -53,9 +61,7 @@ fn h6_a_client_goes_on_at_another_server_where_it_was() {
     let (a, b) = (stage.serve("feed=push", &[]), stage.serve("feed=push", &[]));
     publish(&a, 0..6);
     let epoch = topic(&a)["epoch"].as_str().expect("an epoch").to_owned();
-    let mut client = speak(&b, "");
-    client.command(&json!({"type": "subscribe", "topic": "feed", "epoch": epoch, "offset": 4}));
-    let granted = client.find_control("subscribed");
+    let (mut client, granted) = subscribe(&b, &epoch, 4);
     assert_eq!(
         (&granted["answer"], &granted["from"]),
         (&json!("ok"), &json!(4)),
@@ -77,9 +83,7 @@ fn a_place_beyond_the_stream_is_refused_when_the_stream_has_said_so() {
     let epoch = topic(&a)["epoch"].as_str().expect("an epoch").to_owned();
     let answer = crate::support::bearer::ask_stream(&a, &format!("/?topics=feed&from=feed@{epoch}:7"), &[]);
     assert_eq!(answer.status, 409, "{}", answer.body);
-    let mut client = speak(&a, "");
-    client.command(&json!({"type": "subscribe", "topic": "feed", "epoch": epoch, "offset": 7}));
-    let granted = client.find_control("subscribed");
+    let (_, granted) = subscribe(&a, &epoch, 7);
     assert_eq!(
         (&granted["answer"], &granted["from"]),
         (&json!("reset"), &json!(0)),

@@ -83,7 +83,7 @@ fn lines_become_messages_and_the_offsets_are_told() {
             assert_eq!(posted.header("lapwing-source").len(), 32);
             assert_eq!(posted.after(), None, "all before it is answered");
             let count = posted.body.lines().count() as u64;
-            bodies.push_str(&posted.body);
+            bodies += &format!("{}\n", posted.body);
             answer(stream, "201 Created", &ack(10 + at, count));
             at += count;
         }
@@ -93,6 +93,21 @@ fn lines_become_messages_and_the_offsets_are_told() {
     let end = publisher.finish().with_code(1);
     end.said("warning: line 3 is not UTF-8 at byte 5: skipped");
     end.said("published 3 messages to orders: offsets 10-12; 1 line skipped");
+}
+
+#[test]
+fn a_line_of_1_mib_is_taken_and_one_byte_more_is_skipped() {
+    let (server, url) = serve(&["--topic", "orders=push"]);
+    let mut publisher = lapwing(&["publish", &url, "orders"]);
+    for bytes in [1, 1 << 20, (1 << 20) + 1, 2] {
+        publisher.write_line(&vec![b'1'; bytes]);
+    }
+    publisher.close_stdin();
+    let end = publisher.finish().with_code(1);
+    end.said("warning: line 3 has more than 1 MiB: skipped");
+    end.said("published 3 messages to orders: offsets 0-2; 1 line skipped");
+    server.signal(Signal::INT);
+    server.finish().with_code(0);
 }
 
 #[test]

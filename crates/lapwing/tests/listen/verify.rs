@@ -34,6 +34,21 @@ fn a_recording_of_ours_is_complete() {
 }
 
 #[test]
+fn a_recording_without_a_message_is_intact_and_told_as_empty() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = recorded(dir.path());
+    let whole = std::fs::read_to_string(&log).expect("there");
+    // A start, positions, then a message a line.
+    let empty: String = whole.split_inclusive('\n').take(2).collect();
+    std::fs::write(&log, empty).expect("written");
+    let end = verify(&[], &log).with_code(0);
+    assert_eq!(
+        end.stdout[1..],
+        ["empty: every line is as it was written, and none is a message"]
+    );
+}
+
+#[test]
 fn ctrl_c_ends_it_with_a_sentence_and_proves_nothing() {
     for json in [false, true] {
         let form = if json { "--json" } else { "--output=text" };

@@ -3,6 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// Where all Rust is that runs outside tests.
+const SOURCES: [&str; 6] = [
+    "crates/lapwing/src",
+    "crates/lapwing-wire/src",
+    "crates/lapwing-trial/src",
+    "crates/lapwing-fuzz/src",
+    "crates/nats-cluster/src",
+    "python/src",
+];
+
 /// Which part may use which; a part that is not listed uses no other.
 const ARROWS: &[(&str, &[&str])] = &[
     (
@@ -179,14 +189,7 @@ fn nothing_is_logged_where_messages_pass() {
 
 #[test]
 fn unsafe_code_stays_where_it_is_proven() {
-    for folder in [
-        "crates/lapwing/src",
-        "crates/lapwing-wire/src",
-        "crates/lapwing-trial/src",
-        "crates/lapwing-fuzz/src",
-        "crates/nats-cluster/src",
-        "python/src",
-    ] {
+    for folder in SOURCES {
         for (path, text) in sources(folder) {
             if ["log/segment.rs", "server/ring.rs", "socket/path.rs"]
                 .iter()
@@ -285,14 +288,7 @@ fn who_checks_shares_nothing_with_what_is_checked() {
 
 #[test]
 fn every_file_says_first_what_it_is() {
-    for folder in [
-        "crates/lapwing/src",
-        "crates/lapwing-wire/src",
-        "crates/lapwing-trial/src",
-        "crates/lapwing-fuzz/src",
-        "crates/nats-cluster/src",
-        "python/src",
-    ] {
+    for folder in SOURCES {
         for (path, text) in sources(folder) {
             let first = text.lines().next().unwrap_or("");
             let inner_tests = path.file_name().is_some_and(|name| name == "tests.rs");

@@ -15,6 +15,7 @@ use lapwing_wire::extension::Compression;
 use tokio_util::sync::CancellationToken;
 
 use super::misuse::Mistake;
+use super::runtime::{self, broken};
 use super::value::{address_and_port, whole_number};
 use super::{End, stop};
 use crate::client::target::Target;
@@ -68,10 +69,7 @@ pub fn run(args: DemoArgs, color: ColorChoice) -> End {
         ));
     }
     let stop = stop::on_signals()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(broken)?;
+    let runtime = runtime::on_many_threads()?;
     let end = runtime.block_on(demo(&args, color, stop));
     runtime.shutdown_background();
     end
@@ -243,13 +241,6 @@ fn sum_up(seen: &[Seen], tell: &mpsc::Sender<Told>) {
             now: Now::read(),
         });
     }
-}
-
-fn broken(error: std::io::Error) -> Failure {
-    Failure::failed(
-        format!("cannot start: {}", reason(&error)),
-        "is the system out of threads or files?",
-    )
 }
 
 const ACT: Duration = Duration::from_secs(10);
