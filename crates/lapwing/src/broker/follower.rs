@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use super::TARGET;
 use super::archive::{offset_of, sequence_of, wall_of};
 use super::copy::{Copy, begin_of};
 use super::history::{History, Loss};
@@ -413,8 +414,6 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// The name of this part in the operator's log.
-const TARGET: &str = "lapwing::broker";
 /// Appended at once at most: some hundred microseconds of work.
 const CHUNK_MAX: usize = 1024;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);

@@ -9,6 +9,7 @@
 )]
 mod support;
 
+mod buckets;
 mod cluster;
 mod credentials;
 mod stage;
