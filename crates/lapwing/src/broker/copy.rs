@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::archive::{self, offset_of};
+use super::archive::{self, Odd, offset_of};
 use super::desk::{self, Fate};
 use super::follower::Follower;
 use super::history::History;
@@ -43,6 +43,8 @@ pub struct Copy {
     pub asked: Notify,
     /// Where messages of the last so many seconds begin, for those who asked lately.
     pub pasts: Pasts,
+    /// Messages that no page may hold.
+    pub odd: Odd,
     retry_window: Duration,
     /// Where news are told.
     pub news: Arc<News>,
@@ -128,6 +130,7 @@ impl Copy {
             },
             asked: Notify::new(),
             pasts: Pasts::default(),
+            odd: Odd::default(),
             retry_window: info.config.duplicate_window,
             log: OnceLock::new(),
             told: Mutex::default(),
@@ -192,8 +195,7 @@ impl Copy {
             return Err(io::ErrorKind::NotConnected.into());
         }
         let end = self.log().map_or(cursor, |log| log.next());
-        self.runtime
-            .block_on(archive::page(&self.link, &self.spec, cursor, end))
+        self.runtime.block_on(archive::page(self, cursor, end))
     }
 
     /// Whether JetStream takes these messages, all or none.

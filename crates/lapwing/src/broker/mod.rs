@@ -10,6 +10,7 @@ mod desk;
 mod fleet;
 mod follower;
 mod history;
+mod leader;
 mod lease;
 mod link;
 mod message;

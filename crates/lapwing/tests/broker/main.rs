@@ -16,6 +16,7 @@ mod stage;
 
 mod fleet;
 mod histories;
+mod odd;
 mod outage;
 mod positions;
 mod publishing;
