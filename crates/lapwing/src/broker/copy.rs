@@ -363,7 +363,7 @@ async fn found_or_made(link: &Link, spec: &StreamSpec) -> Result<Info, BrokerErr
 async fn agreed(link: &Link, topic: &TopicName, identity: &Identity) -> Result<History, BrokerError> {
     let began = Instant::now();
     loop {
-        match History::of(link, topic, identity).await {
+        match History::of(link, topic, identity, None).await {
             Ok(history) => return Ok(history),
             Err(what) if began.elapsed() >= OPEN_MAX => return Err(BrokerError::Refused { what }),
             Err(_) => tokio::time::sleep(AGAIN).await,

@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use lapwing_wire::position::Offset;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, interval_at, timeout};
 
 use super::archive::{offset_of, sequence_of, wall_of};
 use super::copy::{Copy, begin_of};
@@ -161,12 +161,16 @@ impl Follower {
         watch.following.store(true, Ordering::Release);
         let filled_at = info.state.last_sequence;
         let mut messages = consumer.messages().await.map_err(text)?.ready_chunks(CHUNK_MAX);
+        let mut agreed = interval_at(Instant::now() + AGREED_INTERVAL, AGREED_INTERVAL);
         loop {
-            let chunk = tokio::select! {
-                chunk = messages.next() => chunk.ok_or("the consumer has ended")?,
+            tokio::select! {
+                chunk = messages.next() => self.take(chunk.ok_or("the consumer has ended")?, filled_at)?,
                 () = watch.changed.notified() => return Ok(()),
-            };
-            self.take(chunk, filled_at)?;
+                // While it cannot be asked, nothing is known to be another.
+                _ = agreed.tick() => if self.agreed().await.is_ok_and(|history| history.lineage() != self.history.lineage()) {
+                    return Ok(());
+                },
+            }
         }
     }
 
@@ -192,6 +196,11 @@ impl Follower {
             self.append(run, now);
         }
         Ok(())
+    }
+
+    /// What the servers have agreed about the stream that is copied.
+    async fn agreed(&self) -> Result<History, String> {
+        History::of(&self.copy.link, self.log.topic(), &self.identity, Some(&self.history)).await
     }
 
     /// Appends what came to the log: as long as offsets follow each other, at once.
@@ -292,7 +301,7 @@ impl Follower {
     async fn agree(&mut self, info: &Info) -> Result<(), String> {
         let (copy, topic) = (self.copy.clone(), self.log.topic().clone());
         let identity = Identity::of(info);
-        let history = History::of(&copy.link, &topic, &identity).await?;
+        let history = History::of(&copy.link, &topic, &identity, Some(&self.history)).await?;
         if identity != self.identity {
             if let Err(error) = copy.spec.check(&copy.link, info).await {
                 copy.tell_now_and_then(|| format!("{error}; {}", error.hint()));
@@ -302,7 +311,7 @@ impl Follower {
             return Ok(());
         }
         if history.lineage() != self.history.lineage() {
-            let what = "the stream has lost messages, as another server found".to_owned();
+            let what = "the servers have agreed that the stream has lost messages".to_owned();
             self.begin_anew(history, identity, info, what);
             return Ok(());
         }
@@ -461,6 +470,8 @@ fn text(error: impl std::fmt::Display) -> String {
 const CHUNK_MAX: usize = 1024;
 /// Behind one message that no consumer brings there may be more.
 const STEPS: u32 = 64;
+/// So soon a server learns what others have agreed about a stream that is here as it was.
+const AGREED_INTERVAL: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Something is to come and does not: the consumer may be gone.
 const STUCK_MAX: Duration = Duration::from_secs(2);

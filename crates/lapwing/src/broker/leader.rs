@@ -35,6 +35,11 @@ pub async fn since(link: &Link, stream: &str, time: &str) -> Result<Option<Store
     get(link, stream, &json!({"start_time": time})).await
 }
 
+/// The newest message of a subject.
+pub async fn newest(link: &Link, stream: &str, subject: &str) -> Result<Option<Stored>, String> {
+    get(link, stream, &json!({"last_by_subj": subject})).await
+}
+
 async fn get(link: &Link, stream: &str, which: &Value) -> Result<Option<Stored>, String> {
     #[derive(Deserialize)]
     struct Answer {
