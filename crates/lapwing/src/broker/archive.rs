@@ -23,6 +23,7 @@ use super::copy::Copy;
 use super::leader::{self, Stored};
 use super::link::Link;
 use super::message;
+use super::stream::Identity;
 use crate::clock::Now;
 use crate::log::batch::{Batch, NewMessage};
 use crate::log::segment::{Entry, Segment};
@@ -34,7 +35,14 @@ pub async fn page(copy: &Copy, cursor: Offset, next: Offset) -> io::Result<Page>
     if cursor >= next {
         return Ok(Page::End);
     }
+    let identity = copy.identity();
     let messages = bring(copy, cursor).await?;
+    // They were asked for by the stream's name, and another may have it by now.
+    let info = copy.spec.look(&copy.link).await.map_err(io::Error::other)?;
+    if !info.is_some_and(|info| Identity::of(&info) == identity && info.state.last_sequence >= next.get()) {
+        copy.asked.notify_one();
+        return Err(io::Error::other("the stream is not what it was"));
+    }
     match messages.first().map(|first| offset_of(first.sequence)) {
         Some(first) if first <= cursor => Ok(Page::Frames(segment(&copy.spec.topic, &messages))),
         Some(first) => Ok(missing(cursor..first.min(next))),

@@ -45,6 +45,8 @@ pub struct Copy {
     pub pasts: Pasts,
     /// Messages that no page may hold.
     pub odd: Odd,
+    /// The stream that the log is a copy of. After the log: what is of this stream is never shown in the generation before.
+    identity: Mutex<Identity>,
     retry_window: Duration,
     /// Where news are told.
     pub news: Arc<News>,
@@ -131,6 +133,7 @@ impl Copy {
             asked: Notify::new(),
             pasts: Pasts::default(),
             odd: Odd::default(),
+            identity: Mutex::new(identity.clone()),
             retry_window: info.config.duplicate_window,
             log: OnceLock::new(),
             told: Mutex::default(),
@@ -149,6 +152,17 @@ impl Copy {
         let _ = copy.log.set(Arc::downgrade(&log));
         let follower = Follower::new(copy, log.clone(), identity, history, tail);
         Ok((log, follower))
+    }
+
+    /// The stream that the log is a copy of.
+    pub fn identity(&self) -> Identity {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The log has begun anew, as a copy of this stream.
+    pub fn on_anew(&self, identity: Identity) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+        self.odd.forget();
     }
 
     /// Tells what would be told again and again: at most so often.

@@ -357,7 +357,7 @@ impl Follower {
             .news
             .tell(format!("{why}; a new history begins, and clients are told"));
         self.log.begin_anew(history.lineage(), begin_of(&info.state, self.tail));
-        self.copy.odd.forget();
+        self.copy.on_anew(identity.clone());
         self.last = None;
         self.history = history;
         self.identity = identity;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::outage::lose_consumers;
 use crate::positions::{publish, topic};
 use crate::stage::Stage;
-use crate::support::client::{follow, speak};
+use crate::support::client::{Heard, follow, speak};
 use crate::support::server::Server;
 use crate::support::{eventually, http};
 
@@ -48,6 +48,39 @@ fn h3_a_stream_made_anew_is_a_new_history() {
         data,
         [(0, json!({"n": 100})), (1, json!({"n": 101})), (2, json!({"n": 102}))]
     );
+}
+
+/// The server has not looked at it yet, and brings what its memory does not have by the stream's name.
+#[test]
+fn h3_nothing_of_a_stream_made_anew_is_brought_into_the_old_history() {
+    let Some(stage) = Stage::set("h3_page", &Settings::one()) else {
+        return;
+    };
+    let a = stage.serve("feed=push?keep_bytes=64MiB", &[]);
+    publish(&a, 0..20_000);
+    let b = stage.serve("feed=push?keep_bytes=1MiB", &["--adopt"]);
+    let before = topic(&b)["epoch"].clone();
+    let mut nats = stage.nats.client().expect("it answers");
+    let config = nats.stream("lapwing_feed").expect("it answers").expect("a stream")["config"].clone();
+    nats.delete_stream("lapwing_feed").expect("it is deleted");
+    nats.create_stream(&config).expect("it is made");
+    for _ in 0..10 {
+        nats.put("lapwing.feed", None, b"\"another\"").expect("it is taken");
+    }
+    let mut client = speak(&b, "");
+    client.command(&json!({"type": "subscribe", "topic": "feed", "epoch": before, "offset": 3}));
+    let granted = client.find_control("subscribed");
+    if granted["answer"] == "ok" {
+        let told = std::iter::from_fn(|| match client.hear() {
+            Heard::Text(text) => Some(text),
+            Heard::Close(1012 | 1013, _) => None,
+            other => panic!("{other:?}"),
+        });
+        told.for_each(|text| assert!(!text.contains("another"), "{text}"));
+    }
+    eventually("it has found out", || {
+        topic(&b)["epoch"] != before && topic(&b)["next"] == 10
+    });
 }
 
 #[test]
