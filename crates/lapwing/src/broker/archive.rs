@@ -25,6 +25,7 @@ use super::link::Link;
 use super::message;
 use super::stream::Identity;
 use crate::clock::Now;
+use crate::log::MESSAGE_BYTES_MAX;
 use crate::log::batch::{Batch, NewMessage};
 use crate::log::segment::{Entry, Segment};
 use crate::log::store::Page;
@@ -43,10 +44,14 @@ pub async fn page(copy: &Copy, cursor: Offset, next: Offset) -> io::Result<Page>
         copy.asked.notify_one();
         return Err(io::Error::other("the stream is not what it was"));
     }
-    match messages.first().map(|first| offset_of(first.sequence)) {
-        Some(first) if first <= cursor => Ok(Page::Frames(segment(&copy.spec.topic, &messages))),
+    let Some(last) = messages.last() else {
+        return Ok(missing(cursor..next));
+    };
+    let segment = segment(&copy.spec.topic, &messages);
+    match segment.entries().first().map(|first| first.offset) {
+        Some(first) if first == cursor => Ok(Page::Frames(segment)),
         Some(first) => Ok(missing(cursor..first.min(next))),
-        None => Ok(missing(cursor..next)),
+        None => Ok(missing(cursor..offset_of(last.sequence).next().min(next))),
     }
 }
 
@@ -151,7 +156,8 @@ async fn ask(link: &Link, stream: &str, request: Bytes) -> Result<Subscriber, as
     Ok(answers)
 }
 
-/// These messages as a segment, with the frames that every other server makes of them.
+/// These messages as a segment, with the frames that every other server makes of them. What is longer than a log takes is left out, as
+/// where it was copied.
 fn segment(topic: &TopicName, messages: &[StreamMessage]) -> std::sync::Arc<Segment> {
     let mut envelope = EnvelopeWriter::new(topic);
     let mut payloads = Payloads::default();
@@ -165,7 +171,8 @@ fn segment(topic: &TopicName, messages: &[StreamMessage]) -> std::sync::Arc<Segm
             mono: 0,
         };
         batch.begin(offset_of(stored.sequence));
-        for new in payloads.messages(0..1) {
+        let taken = |new: &NewMessage<'_>| new.payload.len() <= MESSAGE_BYTES_MAX;
+        for new in payloads.messages(0..1).into_iter().filter(taken) {
             batch.push(&mut envelope, &NewMessage { at: Some(at), ..new }, at);
         }
         let begin = u32::try_from(frames.len()).expect("a page is far smaller than 4 GiB");

@@ -24,9 +24,9 @@ use super::message::{self, MessageId, PublishKey};
 use super::stream::{Identity, MakeError};
 use super::{TARGET, leader};
 use crate::clock::Now;
-use crate::log::Log;
 use crate::log::batch::NewMessage;
 use crate::log::retention::Retention;
+use crate::log::{AppendError, Log};
 use crate::source::payloads::Payloads;
 use crate::terminal::form;
 
@@ -290,8 +290,14 @@ impl Follower {
         }
         let mut at = begin;
         for message in messages {
-            if let Err(error) = self.log.copy(at, std::slice::from_ref(message), now) {
-                self.copy.news.tell(format!("offset {at} is left out: {error}"));
+            match self.log.copy(at, std::slice::from_ref(message), now) {
+                Ok(()) => {}
+                Err(error @ AppendError::TooLarge { .. }) => {
+                    self.copy.news.tell(format!("offset {at} is left out: {error}"));
+                    self.log.leave_out(at, now);
+                }
+                // The server is stopping.
+                Err(_) => return,
             }
             at = at.next();
         }

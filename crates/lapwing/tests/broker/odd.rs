@@ -1,10 +1,12 @@
 //! What others have put into a stream, which its servers would never: it is copied like everything else, or told as a gap.
 
 use nats_cluster::{Client, Settings};
+use serde_json::{Value, json};
 
 use crate::positions::{publish, topic};
 use crate::stage::Stage;
-use crate::support::client::{Message, follow};
+use crate::support;
+use crate::support::client::{Message, follow, speak};
 use crate::support::eventually;
 
 /// Bytes where headers belong that no client reads as such: a line without a colon, text that is none, another beginning.
@@ -56,6 +58,53 @@ fn messages_whose_headers_nobody_can_read_are_brought_from_the_stream_like_all_o
     let b = stage.serve("feed=push?keep_bytes=1MiB", &["--adopt"]);
     check_numbers(&follow(&b, "topics=feed&from=earliest").messages(2_000), 0..2_000);
     check_numbers(&follow(&b, "topics=feed&from=101").messages(2_000), 101..2_101);
+}
+
+/// A log takes 16 MiB at most, and a stream takes what its servers are set to.
+#[test]
+fn a_message_longer_than_a_log_takes_is_a_gap_that_is_told_once() {
+    let settings = Settings {
+        payload_bytes_max: Some(24 << 20),
+        ..Settings::one()
+    };
+    let Some(stage) = Stage::set("odd_length", &settings) else {
+        return;
+    };
+    let a = stage.serve("feed=push?keep_bytes=64MiB", &[]);
+    let mut client = speak(&a, "topics=feed&from=earliest");
+    publish(&a, 0..1);
+    client.find_control("subscribed");
+    assert_eq!(find_message(&mut client).offset, 0);
+    let mut nats = stage.nats.client().expect("it answers");
+    let long = format!("\"{}\"", "x".repeat(17 << 20));
+    nats.put("lapwing.feed", None, long.as_bytes()).expect("it is taken");
+    let gap = client.find_control("gap");
+    assert_eq!((&gap["from"], &gap["to"]), (&json!(1), &json!(2)), "{gap}");
+    assert_eq!(topic(&a)["next"], 2, "it is behind the message, though nothing follows");
+    // A server that begins with it, which is also the last.
+    let b = stage.serve("feed=push?keep_bytes=1MiB", &["--adopt"]);
+    for server in [&a, &b] {
+        eventually("it has everything", || topic(server)["next"] == 2);
+        let mut late = speak(server, "topics=feed&from=earliest");
+        late.find_control("subscribed");
+        assert_eq!(find_message(&mut late).offset, 0);
+        let gap = late.find_control("gap");
+        assert_eq!((&gap["from"], &gap["to"]), (&json!(1), &json!(2)), "{gap}");
+    }
+    publish(&a, 2..3);
+    assert_eq!(find_message(&mut client).offset, 2);
+    let told = a.events("source");
+    let left_out = |event: &&Value| event["text"].as_str().is_some_and(|text| text.contains("is left out"));
+    assert_eq!(told.iter().filter(left_out).count(), 1, "{told:?}");
+}
+
+/// The next message, whatever is said between.
+#[track_caller]
+fn find_message(client: &mut support::client::Client) -> Message {
+    let mut messages = std::iter::from_fn(|| Some(serde_json::from_str(&client.text()).ok()));
+    messages
+        .find_map(|message| message)
+        .expect("text comes, or the test ends")
 }
 
 fn put_odd(nats: &mut Client) {
