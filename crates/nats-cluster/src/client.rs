@@ -152,11 +152,21 @@ impl Client {
     /// Stores a message with these headers, and waits for the acknowledgement.
     pub fn put_with(&mut self, subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Result<Taken, Trouble> {
         let reply = self.ask(subject, headers, payload)?;
-        let said = told(&self.answer(&reply)?.payload, "store a message")?;
+        self.taken(&reply)
+    }
+
+    fn taken(&mut self, reply: &str) -> Result<Taken, Trouble> {
+        let said = told(&self.answer(reply)?.payload, "store a message")?;
         Ok(Taken {
             sequence: said["seq"].as_u64().unwrap_or_default(),
             is_repeated: said["duplicate"] == true,
         })
+    }
+
+    /// Stores a message behind these bytes in place of headers, whatever they are.
+    pub fn put_behind(&mut self, subject: &str, head: &[u8], payload: &[u8]) -> Result<Taken, Trouble> {
+        let reply = self.send_behind(subject, head, payload)?;
+        self.taken(&reply)
     }
 
     /// Reads a stream from its first to its last message, as its leader has it. Sequences that it does not hold are left out.
@@ -203,19 +213,27 @@ impl Client {
     }
 
     fn ask(&mut self, subject: &str, headers: &[(&str, &str)], payload: &[u8]) -> Result<String, Trouble> {
+        let lines: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let head = match lines.as_str() {
+            "" => String::new(),
+            lines => format!("NATS/1.0\r\n{lines}\r\n"),
+        };
+        self.send_behind(subject, head.as_bytes(), payload)
+    }
+
+    fn send_behind(&mut self, subject: &str, head: &[u8], payload: &[u8]) -> Result<String, Trouble> {
         self.asked += 1;
         let reply = format!("{}.{}", self.inbox, self.asked);
-        let mut bytes = if headers.is_empty() {
+        let mut bytes = if head.is_empty() {
             format!("PUB {subject} {reply} {}\r\n", payload.len()).into_bytes()
         } else {
-            let lines: String = headers
-                .iter()
-                .map(|(name, value)| format!("{name}: {value}\r\n"))
-                .collect();
-            let head = format!("NATS/1.0\r\n{lines}\r\n");
             let whole = head.len() + payload.len();
-            format!("HPUB {subject} {reply} {} {whole}\r\n{head}", head.len()).into_bytes()
+            format!("HPUB {subject} {reply} {} {whole}\r\n", head.len()).into_bytes()
         };
+        bytes.extend_from_slice(head);
         bytes.extend_from_slice(payload);
         bytes.extend_from_slice(b"\r\n");
         self.send(&bytes)?;

@@ -53,6 +53,8 @@ pub struct Settings {
     pub access: Access,
     /// Whether clients must speak TLS, and with which certificate.
     pub tls: Option<Tls>,
+    /// The longest payload that they take, in bytes; their default without one.
+    pub payload_bytes_max: Option<usize>,
 }
 
 impl Settings {
@@ -100,6 +102,9 @@ pub(crate) fn text(settings: &Settings, number: usize, ports: &[Ports], store: &
         "jetstream {{ store_dir: {:?}, max_memory_store: 512MB, max_file_store: 8GB{sync} }}",
         store.display().to_string()
     );
+    if let Some(bytes) = settings.payload_bytes_max {
+        let _ = writeln!(text, "max_payload: {bytes}");
+    }
     match &settings.access {
         Access::Open => {}
         Access::Password { user, password } => {

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::archive::{self, offset_of};
+use super::archive::{self, Odd, offset_of};
 use super::desk::{self, Fate};
 use super::follower::Follower;
 use super::history::History;
@@ -46,6 +46,10 @@ pub struct Copy {
     pub pasts: Pasts,
     /// How long the stream recognises what is published again.
     pub retry_window: Duration,
+    /// Messages that no page may hold.
+    pub odd: Odd,
+    /// The stream that the log is a copy of. After the log: what is of this stream is never shown in the generation before.
+    identity: Mutex<Identity>,
     /// Where news are told.
     pub news: Arc<News>,
     log: OnceLock<Weak<Log>>,
@@ -130,6 +134,8 @@ impl Copy {
             },
             asked: Notify::new(),
             pasts: Pasts::default(),
+            odd: Odd::default(),
+            identity: Mutex::new(identity.clone()),
             retry_window: info.config.duplicate_window,
             log: OnceLock::new(),
             told: Mutex::default(),
@@ -148,6 +154,17 @@ impl Copy {
         let _ = copy.log.set(Arc::downgrade(&log));
         let follower = Follower::new(copy, log.clone(), identity, history, tail);
         Ok((log, follower))
+    }
+
+    /// The stream that the log is a copy of.
+    pub fn identity(&self) -> Identity {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The log has begun anew, as a copy of this stream.
+    pub fn on_anew(&self, identity: Identity) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+        self.odd.forget();
     }
 
     /// Tells what would be told again and again: at most so often.
@@ -208,8 +225,7 @@ impl Copy {
             return Err(io::ErrorKind::NotConnected.into());
         }
         let end = self.log().map_or(cursor, |log| log.next());
-        self.runtime
-            .block_on(archive::page(&self.link, &self.spec, cursor, end))
+        self.runtime.block_on(archive::page(self, cursor, end))
     }
 
     /// Whether JetStream takes these messages, all or none.
@@ -381,7 +397,7 @@ async fn found_or_made(link: &Link, spec: &StreamSpec) -> Result<Info, BrokerErr
 async fn agreed(link: &Link, topic: &TopicName, identity: &Identity) -> Result<History, BrokerError> {
     let began = Instant::now();
     loop {
-        match History::of(link, topic, identity).await {
+        match History::of(link, topic, identity, None).await {
             Ok(history) => return Ok(history),
             Err(what) if began.elapsed() >= OPEN_MAX => return Err(BrokerError::Refused { what }),
             Err(_) => tokio::time::sleep(AGAIN).await,

@@ -6,25 +6,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_nats::HeaderMap;
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
-use async_nats::jetstream::stream::{Info, RawMessageErrorKind};
-use async_nats::jetstream::{self};
+use async_nats::jetstream::stream::Info;
 use futures_util::StreamExt as _;
 use lapwing_wire::position::Offset;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, interval_at, timeout};
 
 use super::archive::{offset_of, sequence_of, wall_of};
 use super::copy::{Copy, begin_of};
 use super::history::{History, Loss};
 use super::message::{self, MessageId, PublishKey};
 use super::stream::{Identity, MakeError};
+use super::{TARGET, leader};
 use crate::clock::Now;
-use crate::log::Log;
 use crate::log::batch::NewMessage;
 use crate::log::retention::Retention;
+use crate::log::{AppendError, Log};
 use crate::source::payloads::Payloads;
 use crate::terminal::form;
 
@@ -36,6 +38,8 @@ pub struct Follower {
     history: History,
     tail: Retention,
     watch: Arc<Watch>,
+    /// It was followed before, and that has ended.
+    has_followed: bool,
     /// Something came of the consumer under way.
     has_begun: bool,
     /// The last message copied: its sequence, and the time that the stream gave it.
@@ -74,6 +78,7 @@ impl Follower {
             history,
             tail,
             watch: Arc::default(),
+            has_followed: false,
             has_begun: false,
             last: None,
         }
@@ -130,6 +135,9 @@ impl Follower {
         let info = made.map_err(|(MakeError::Later(why) | MakeError::Refused(why))| why)?;
         self.agree(&info).await?;
         self.copy.known.update(&info.state, asked);
+        if std::mem::replace(&mut self.has_followed, true) {
+            self.step(info.state.last_sequence).await?;
+        }
         let (link, from) = (&self.copy.link, self.log.next());
         let stream = link
             .context
@@ -153,13 +161,46 @@ impl Follower {
         watch.following.store(true, Ordering::Release);
         let filled_at = info.state.last_sequence;
         let mut messages = consumer.messages().await.map_err(text)?.ready_chunks(CHUNK_MAX);
+        let mut agreed = interval_at(Instant::now() + AGREED_INTERVAL, AGREED_INTERVAL);
         loop {
-            let chunk = tokio::select! {
-                chunk = messages.next() => chunk.ok_or("the consumer has ended")?,
+            tokio::select! {
+                chunk = messages.next() => self.take(chunk.ok_or("the consumer has ended")?, filled_at)?,
                 () = watch.changed.notified() => return Ok(()),
-            };
-            self.take(chunk, filled_at)?;
+                // While it cannot be asked, nothing is known to be another.
+                _ = agreed.tick() => if self.agreed().await.is_ok_and(|history| history.lineage() != self.history.lineage()) {
+                    return Ok(());
+                },
+            }
         }
+    }
+
+    /// Takes the next message from the stream's leader, and those behind it where it is one that no consumer brings: such a message may be
+    /// what the copying ended at.
+    async fn step(&mut self, filled_at: u64) -> Result<(), String> {
+        let mut steps = 1;
+        while steps > 0 {
+            let (copy, next) = (self.copy.clone(), self.log.next());
+            let Some(stored) = leader::from(&copy.link, &copy.spec.name, sequence_of(next)).await? else {
+                break;
+            };
+            steps = if stored.is_odd { STEPS } else { steps - 1 };
+            let message = copy.odd.note(stored);
+            let (mut run, now) = (Run::default(), Now::read());
+            let arrival = Arrival {
+                sequence: message.sequence,
+                time: message.time.unix_timestamp_nanos(),
+                payload: &message.payload,
+                headers: Some(&message.headers),
+            };
+            self.push(&mut run, &arrival, filled_at, now);
+            self.append(run, now);
+        }
+        Ok(())
+    }
+
+    /// What the servers have agreed about the stream that is copied.
+    async fn agreed(&self) -> Result<History, String> {
+        History::of(&self.copy.link, self.log.topic(), &self.identity, Some(&self.history)).await
     }
 
     /// Appends what came to the log: as long as offsets follow each other, at once.
@@ -198,21 +239,32 @@ impl Follower {
                 return Err("the consumer was made anew".to_owned());
             }
             self.has_begun = true;
-            message::take(&message.payload, message.headers.as_ref(), &mut run.payloads);
-            run.push(offset, moment(time, now, sequence <= filled_at));
-            if let Some(id) = MessageId::of(message.headers.as_ref())
-                && let PublishKey::Publisher(key) = id.publish
-                && id.at + 1 == id.of
-            {
-                let begin = offset.get().saturating_sub(u64::from(id.at));
-                run.keys.push((key, Offset::new(begin)..offset.next()));
-            }
-            self.last = Some((sequence, time));
-            if info.pending == 0 || sequence >= filled_at {
-                run.fills = true;
-            }
+            run.fills |= info.pending == 0;
+            let arrival = Arrival {
+                sequence,
+                time,
+                payload: &message.payload,
+                headers: message.headers.as_ref(),
+            };
+            self.push(run, &arrival, filled_at, now);
         }
         Ok(())
+    }
+
+    /// Takes one message into a run that ends before it.
+    fn push(&mut self, run: &mut Run, arrival: &Arrival<'_>, filled_at: u64, now: Now) {
+        let offset = offset_of(arrival.sequence);
+        message::take(arrival.payload, arrival.headers, &mut run.payloads);
+        run.push(offset, moment(arrival.time, now, arrival.sequence <= filled_at));
+        if let Some(id) = MessageId::of(arrival.headers)
+            && let PublishKey::Publisher(key) = id.publish
+            && id.at + 1 == id.of
+        {
+            let begin = offset.get().saturating_sub(u64::from(id.at));
+            run.keys.push((key, Offset::new(begin)..offset.next()));
+        }
+        self.last = Some((arrival.sequence, arrival.time));
+        run.fills |= arrival.sequence >= filled_at;
     }
 
     fn append(&self, run: Run, now: Now) {
@@ -238,8 +290,14 @@ impl Follower {
         }
         let mut at = begin;
         for message in messages {
-            if let Err(error) = self.log.copy(at, std::slice::from_ref(message), now) {
-                self.copy.news.tell(format!("offset {at} is left out: {error}"));
+            match self.log.copy(at, std::slice::from_ref(message), now) {
+                Ok(()) => {}
+                Err(error @ AppendError::TooLarge { .. }) => {
+                    self.copy.news.tell(format!("offset {at} is left out: {error}"));
+                    self.log.leave_out(at, now);
+                }
+                // The server is stopping.
+                Err(_) => return,
             }
             at = at.next();
         }
@@ -249,7 +307,7 @@ impl Follower {
     async fn agree(&mut self, info: &Info) -> Result<(), String> {
         let (copy, topic) = (self.copy.clone(), self.log.topic().clone());
         let identity = Identity::of(info);
-        let history = History::of(&copy.link, &topic, &identity).await?;
+        let history = History::of(&copy.link, &topic, &identity, Some(&self.history)).await?;
         if identity != self.identity {
             if let Err(error) = copy.spec.check(&copy.link, info).await {
                 copy.tell_now_and_then(|| format!("{error}; {}", error.hint()));
@@ -259,7 +317,7 @@ impl Follower {
             return Ok(());
         }
         if history.lineage() != self.history.lineage() {
-            let what = "the stream has lost messages, as another server found".to_owned();
+            let what = "the servers have agreed that the stream has lost messages".to_owned();
             self.begin_anew(history, identity, info, what);
             return Ok(());
         }
@@ -286,26 +344,18 @@ impl Follower {
         let Some((sequence, time)) = self.last else {
             return Ok(None);
         };
-        let stream = self
-            .copy
-            .link
-            .context
-            .get_stream_no_info(&self.copy.spec.name)
-            .await
-            .map_err(text)?;
-        match stream.get_raw_message(sequence).await {
-            Ok(message) if message.time.unix_timestamp_nanos() != time => {
+        let (link, name) = (&self.copy.link, &self.copy.spec.name);
+        // Of one that is not there it was let go, or removed.
+        let stored = leader::at(link, name, sequence).await?;
+        Ok(stored
+            .filter(|stored| stored.message.time.unix_timestamp_nanos() != time)
+            .map(|_| {
                 let what = format!(
                     "offset {} of the stream is another message than it was",
                     offset_of(sequence)
                 );
-                Ok(Some((Loss::Unknown, what)))
-            }
-            Ok(_) => Ok(None),
-            // It was let go, or removed.
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(error.to_string()),
-        }
+                (Loss::Unknown, what)
+            }))
     }
 
     fn begin_anew(&mut self, history: History, identity: Identity, info: &Info, why: String) {
@@ -313,10 +363,19 @@ impl Follower {
             .news
             .tell(format!("{why}; a new history begins, and clients are told"));
         self.log.begin_anew(history.lineage(), begin_of(&info.state, self.tail));
+        self.copy.on_anew(identity.clone());
         self.last = None;
         self.history = history;
         self.identity = identity;
     }
+}
+
+/// A message of the stream as it came.
+struct Arrival<'a> {
+    sequence: u64,
+    time: i128,
+    payload: &'a [u8],
+    headers: Option<&'a HeaderMap>,
 }
 
 /// Messages of consecutive offsets that have come and are not yet appended.
@@ -413,10 +472,12 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// The name of this part in the operator's log.
-const TARGET: &str = "lapwing::broker";
 /// Appended at once at most: some hundred microseconds of work.
 const CHUNK_MAX: usize = 1024;
+/// Behind one message that no consumer brings there may be more.
+const STEPS: u32 = 64;
+/// So soon a server learns what others have agreed about a stream that is here as it was.
+const AGREED_INTERVAL: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Something is to come and does not: the consumer may be gone.
 const STUCK_MAX: Duration = Duration::from_secs(2);

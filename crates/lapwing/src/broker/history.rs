@@ -3,15 +3,15 @@
 //! They stand in a key-value bucket, a record for each topic, and change only by compare-and-set: whoever finds first that a stream
 //! came back shorter says so, and the others take it over.
 
-use async_nats::jetstream::kv::{self, CreateErrorKind, Store, UpdateErrorKind};
+use async_nats::jetstream::kv::{self, Store, UpdateErrorKind};
 use async_nats::jetstream::stream::StorageType;
 use lapwing_wire::position::{Epoch, Offset};
 use lapwing_wire::topic::TopicName;
 use serde::{Deserialize, Serialize};
 
-use super::bucket;
 use super::link::Link;
 use super::stream::Identity;
+use super::{bucket, leader};
 use crate::log::lineage::{EPOCHS_MAX, Lineage};
 
 /// The record of one topic.
@@ -61,24 +61,23 @@ impl History {
     }
 
     /// What was agreed about this stream; a stream that nobody knew begins its first history.
-    pub async fn of(link: &Link, topic: &TopicName, stream: &Identity) -> Result<Self, String> {
+    ///
+    /// What this server `knew` before is not gone back from: the bucket may have lost its end as any stream may, and one offset would
+    /// stand for two messages in the same history.
+    pub async fn of(link: &Link, topic: &TopicName, stream: &Identity, knew: Option<&Self>) -> Result<Self, String> {
         let store = bucket(link).await?;
+        let subject = format!("{}{topic}", store.prefix);
         loop {
-            let entry = store.entry(topic.as_str()).await.map_err(|error| error.to_string())?;
-            let known = entry.as_ref().filter(|entry| entry.operation == kv::Operation::Put);
-            let record = known.and_then(|entry| serde_json::from_slice::<Record>(&entry.value).ok());
-            if let (Some(entry), Some(record)) = (&entry, record)
-                && record.stream == stream.text()
-            {
-                let revision = entry.revision;
-                return Ok(Self { record, revision });
-            }
-            let record = Record {
-                stream: stream.text(),
-                breaks: 0,
-                cuts: Vec::new(),
+            // Of the leader: with a replica that is behind, every record would seem to have gone back.
+            let newest = leader::newest(link, &store.stream_name, &subject).await?;
+            let newest = newest.map(|stored| stored.message);
+            let revision = newest.as_ref().map_or(0, |message| message.sequence);
+            let found = newest.and_then(|message| serde_json::from_slice::<Record>(&message.payload).ok());
+            let record = match settled(found, knew.map(|knew| &knew.record), &stream.text()) {
+                Settled::Stands(record) => return Ok(Self { record, revision }),
+                Settled::Due(record) => record,
             };
-            if let Some(history) = put(&store, topic, record, known.map(|entry| entry.revision)).await? {
+            if let Some(history) = put(&store, topic, record, revision).await? {
                 return Ok(history);
             }
         }
@@ -91,33 +90,58 @@ impl History {
         match loss {
             Loss::From(at) if behind_the_last(at) && record.cuts.len() + 1 < EPOCHS_MAX => record.cuts.push(at),
             Loss::From(_) | Loss::Unknown => {
-                record.breaks += 1;
+                record.breaks = record.breaks.saturating_add(1);
                 record.cuts.clear();
             }
         }
-        put(&bucket(link).await?, topic, record, Some(self.revision)).await
+        put(&bucket(link).await?, topic, record, self.revision).await
     }
 }
 
-/// Writes a record in place of that with this revision; none when somebody else was quicker.
-async fn put(
-    store: &Store,
-    topic: &TopicName,
-    record: Record,
-    revision: Option<u64>,
-) -> Result<Option<History>, String> {
+impl Record {
+    /// Whether this is `before`, or what became of it.
+    fn goes_on_from(&self, before: &Self) -> bool {
+        self.breaks > before.breaks || (self.breaks == before.breaks && self.cuts.starts_with(&before.cuts))
+    }
+}
+
+/// What follows from the record that was found.
+#[derive(Debug, PartialEq, Eq)]
+enum Settled {
+    /// It is as it should be.
+    Stands(Record),
+    /// This one is to stand there.
+    Due(Record),
+}
+
+fn settled(found: Option<Record>, knew: Option<&Record>, stream: &str) -> Settled {
+    let found = found.filter(|record| record.stream == stream);
+    let knew = knew.filter(|record| record.stream == stream);
+    match (found, knew) {
+        // Nobody can say what was agreed about in between.
+        (Some(found), Some(knew)) if !found.goes_on_from(knew) => Settled::Due(Record {
+            breaks: found.breaks.max(knew.breaks).saturating_add(1),
+            cuts: Vec::new(),
+            ..found
+        }),
+        (Some(found), _) => Settled::Stands(found),
+        (None, Some(knew)) => Settled::Due(knew.clone()),
+        (None, None) => Settled::Due(Record {
+            stream: stream.to_owned(),
+            breaks: 0,
+            cuts: Vec::new(),
+        }),
+    }
+}
+
+/// Writes a record in place of that with this revision, 0 where there is none; none when somebody else was quicker.
+async fn put(store: &Store, topic: &TopicName, record: Record, revision: u64) -> Result<Option<History>, String> {
     let text = serde_json::to_vec(&record).expect("every field has a form in JSON");
-    let put = match revision {
-        None => match store.create(topic.as_str(), text.into()).await {
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => return Ok(None),
-            created => created.map_err(|error| error.to_string()),
-        },
-        Some(revision) => match store.update(topic.as_str(), text.into(), revision).await {
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => return Ok(None),
-            updated => updated.map_err(|error| error.to_string()),
-        },
-    };
-    put.map(|revision| Some(History { record, revision }))
+    match store.update(topic.as_str(), text.into(), revision).await {
+        Ok(revision) => Ok(Some(History { record, revision })),
+        Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 async fn bucket(link: &Link) -> Result<Store, String> {
@@ -134,13 +158,54 @@ mod tests {
     use super::*;
     use crate::log::lineage::Resume;
 
-    fn history(breaks: u32, cuts: &[u64]) -> Lineage {
-        let record = Record {
-            stream: "lapwing_arrays 17 C".to_owned(),
+    fn record(breaks: u32, cuts: &[u64]) -> Record {
+        Record {
+            stream: STREAM.to_owned(),
             breaks,
             cuts: cuts.iter().map(|&at| Offset::new(at)).collect(),
-        };
+        }
+    }
+
+    fn history(breaks: u32, cuts: &[u64]) -> Lineage {
+        let record = record(breaks, cuts);
         History { record, revision: 1 }.lineage()
+    }
+
+    #[test]
+    fn a_record_that_is_there_stands_unless_it_goes_back() {
+        let check = |found: Record, knew: Record, due: Option<Record>| {
+            let settled = settled(Some(found.clone()), Some(&knew), STREAM);
+            let expect = due.map_or(Settled::Stands(found), Settled::Due);
+            assert_eq!(settled, expect, "{knew:?}");
+        };
+        check(record(0, &[5]), record(0, &[5]), None);
+        check(record(0, &[5, 9]), record(0, &[5]), None);
+        check(record(1, &[]), record(0, &[5]), None);
+        check(record(0, &[]), record(0, &[5]), Some(record(1, &[])));
+        check(record(0, &[4, 9]), record(0, &[5]), Some(record(1, &[])));
+        check(record(1, &[7]), record(3, &[]), Some(record(4, &[])));
+        // As nobody but a stranger would write it.
+        check(record(0, &[]), record(u32::MAX, &[]), Some(record(u32::MAX, &[])));
+    }
+
+    #[test]
+    fn a_record_that_is_gone_is_what_is_known_of_it() {
+        let of_another = || Record {
+            stream: "lapwing_arrays 16 C".to_owned(),
+            ..record(2, &[])
+        };
+        for found in [None, Some(of_another())] {
+            assert_eq!(
+                settled(found.clone(), Some(&record(1, &[5])), STREAM),
+                Settled::Due(record(1, &[5]))
+            );
+            for knew in [None, Some(of_another())] {
+                assert_eq!(
+                    settled(found.clone(), knew.as_ref(), STREAM),
+                    Settled::Due(record(0, &[]))
+                );
+            }
+        }
     }
 
     #[test]
@@ -166,4 +231,6 @@ mod tests {
             reset
         );
     }
+
+    const STREAM: &str = "lapwing_arrays 17 C";
 }

@@ -1,5 +1,6 @@
 //! The connection to NATS: one for all topics, which comes back by itself.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct Link {
     /// This server among all that share the streams.
     pub server: String,
     news: Mutex<Vec<(TopicName, Arc<News>)>>,
+    /// Buckets that were looked at.
+    seen: Mutex<BTreeSet<String>>,
 }
 
 impl Link {
@@ -70,6 +73,7 @@ impl Link {
             replicas: usize::from(spec.replicas),
             server: format!("{:016x}", crate::random::word()),
             news: Mutex::default(),
+            seen: Mutex::default(),
         })
     }
 
@@ -77,6 +81,12 @@ impl Link {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    /// Whether this bucket is looked at for the first time. What a cluster refuses once it would refuse each time.
+    pub fn is_first_look(&self, bucket: &str) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(bucket.to_owned())
     }
 
     /// The longest payload that the broker takes, with room for our headers.

@@ -10,6 +10,7 @@ mod desk;
 mod fleet;
 mod follower;
 mod history;
+mod leader;
 mod lease;
 mod link;
 mod message;
@@ -154,6 +155,8 @@ impl BrokerError {
     }
 }
 
+/// The name of this part in the operator's log.
+const TARGET: &str = "lapwing::broker";
 /// What is on its way when the server stops is a few letters.
 const CARRY_MAX: Duration = Duration::from_secs(1);
 /// Tens of thousands of messages of each topic over a slow line.

@@ -7,8 +7,9 @@ use lapwing_wire::position::Offset;
 use lapwing_wire::time::{WallTime, micros_text};
 use tokio::time::Instant;
 
-use super::archive::{self, Place, offset_of};
+use super::archive::offset_of;
 use super::copy::Copy;
+use super::leader;
 use crate::clock::Now;
 
 /// Answers of the last few seconds, and questions under way.
@@ -60,10 +61,10 @@ impl Pasts {
 pub async fn ask(copy: &Copy, ago: Duration) {
     let nanos = i64::try_from(ago.as_nanos()).unwrap_or(i64::MAX);
     let from = WallTime::from_nanos(Now::read().wall.nanos().saturating_sub(nanos));
-    let found = archive::get(&copy.link, &copy.spec.name, Place::Since(micros_text(from)), 1).await;
+    let found = leader::since(&copy.link, &copy.spec.name, &micros_text(from)).await;
     let Some(log) = copy.log() else { return };
-    let offset = found.ok().map(|messages| match messages.first() {
-        Some(message) => offset_of(message.sequence),
+    let offset = found.ok().map(|first| match first {
+        Some(stored) => offset_of(stored.message.sequence),
         // None is so young.
         None => log.next(),
     });

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::stream::RawMessageErrorKind;
 use lapwing_wire::position::Offset;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::copy::Copy;
 use super::desk::{self, Fate};
+use super::leader;
 use super::lease::Lease;
 use super::message::{MessageId, PublishKey};
 use crate::log::AppendError;
@@ -150,17 +150,9 @@ impl Holder {
     /// Whether what was published behind `last` under this name is there.
     async fn is_there(&self, last: u64, key: PublishKey) -> Result<bool, ()> {
         let copy = &self.copy;
-        let stream = copy
-            .link
-            .context
-            .get_stream_no_info(&copy.spec.name)
-            .await
-            .map_err(drop)?;
-        match stream.get_raw_message(last + 1).await {
-            Ok(message) => Ok(MessageId::of(Some(&message.headers)).is_some_and(|id| id.publish == key)),
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(false),
-            Err(_) => Err(()),
-        }
+        let stored = leader::at(&copy.link, &copy.spec.name, last + 1).await.map_err(drop)?;
+        let id = stored.and_then(|stored| MessageId::of(Some(&stored.message.headers)));
+        Ok(id.is_some_and(|id| id.publish == key))
     }
 }
 

@@ -172,6 +172,18 @@ impl Log {
     pub fn copy(&self, offset: Offset, messages: &[NewMessage<'_>], now: Now) -> Result<(), AppendError> {
         self.append_at(offset, messages, now).map(drop)
     }
+
+    /// The message of the origin at this offset is not copied: a hole, also while nothing stands behind it.
+    pub fn leave_out(&self, offset: Offset, now: Now) {
+        let mut appender = self.lock();
+        if offset < appender.taken {
+            return;
+        }
+        appender.taken = offset.next();
+        self.become_visible(&mut appender, offset.next(), now);
+        drop(appender);
+        self.ring();
+    }
 }
 
 /// What stands behind a log's memory.
@@ -336,6 +348,22 @@ mod tests {
         };
         let offsets: Vec<_> = run.entries().iter().map(|entry| entry.offset.get()).collect();
         assert_eq!(offsets, [7, 8]);
+    }
+
+    #[test]
+    fn what_is_left_out_is_missed_though_nothing_stands_behind_it() {
+        let (_, log) = copy(5);
+        let mut reader = Reader::new(log.clone(), View::Canonical);
+        log.leave_out(Offset::new(5), Now::read());
+        log.leave_out(Offset::new(3), Now::read());
+        reader.refresh();
+        let missed = Offset::new(5)..Offset::new(6);
+        assert!(matches!(reader.read(Offset::new(5), 1024), Next::Missed(range) if range == missed));
+        assert!(matches!(reader.read(Offset::new(3), 1024), Next::Frames(_)));
+        put(&log, 6..7);
+        reader.refresh();
+        assert!(matches!(reader.read(Offset::new(5), 1024), Next::Missed(range) if range == missed));
+        assert!(matches!(reader.read(Offset::new(6), 1024), Next::Frames(_)));
     }
 
     #[test]

@@ -9,12 +9,14 @@
 )]
 mod support;
 
+mod buckets;
 mod cluster;
 mod credentials;
 mod stage;
 
 mod fleet;
 mod histories;
+mod odd;
 mod outage;
 mod positions;
 mod publishing;

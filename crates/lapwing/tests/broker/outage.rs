@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use nats_cluster::Settings;
+use nats_cluster::{Client, Settings};
 use serde_json::{Value, json};
 
 use crate::positions::{publish, topic};
@@ -95,17 +95,22 @@ fn a_consumer_that_vanishes_is_made_again_at_its_place() {
     publish(&a, 0..3);
     client.messages(3);
     let mut nats = stage.nats.client().expect("it answers");
-    let names = nats.api("CONSUMER.NAMES.lapwing_feed", &json!({})).expect("it answers");
-    let consumers = names["consumers"].as_array().expect("a list").clone();
-    assert_eq!(consumers.len(), 1, "one consumer a topic and server: {names}");
-    for name in consumers.iter().filter_map(Value::as_str) {
-        nats.api(&format!("CONSUMER.DELETE.lapwing_feed.{name}"), &json!({}))
-            .expect("it is deleted");
-    }
+    assert_eq!(lose_consumers(&mut nats), 1, "one consumer a topic and server");
     publish(&a, 3..6);
     let messages = client.messages(3);
     assert!(messages.iter().map(|message| message.offset).eq(3..6));
     assert_eq!(topic(&a)["next"], 6);
+}
+
+/// Deletes all consumers of the topic; gives how many there were.
+pub fn lose_consumers(nats: &mut Client) -> usize {
+    let names = nats.api("CONSUMER.NAMES.lapwing_feed", &json!({})).expect("it answers");
+    let consumers = names["consumers"].as_array().expect("a list");
+    for name in consumers.iter().filter_map(Value::as_str) {
+        nats.api(&format!("CONSUMER.DELETE.lapwing_feed.{name}"), &json!({}))
+            .expect("it is deleted");
+    }
+    consumers.len()
 }
 
 #[test]
