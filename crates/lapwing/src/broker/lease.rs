@@ -1,6 +1,6 @@
 //! Who fills a topic: of all servers that would, one holds a key that expires, and renews it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, Store, UpdateErrorKind};
@@ -17,7 +17,7 @@ use super::link::Link;
 pub struct Lease {
     state: watch::Receiver<Known>,
     /// Whoever renews the key gives it back when this is gone.
-    _holding: oneshot::Sender<()>,
+    holding: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 /// Whose the key is.
@@ -67,7 +67,7 @@ impl Lease {
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(RENEW_INTERVAL) => {}
-                    _ = &mut dropped => return renewal.give_back().await,
+                    _ = &mut dropped => break renewal.give_back().await,
                 }
                 let asked = Instant::now();
                 let until = (held + HELD_MAX).max(asked + RENEW_INTERVAL);
@@ -89,8 +89,13 @@ impl Lease {
         });
         Self {
             state,
-            _holding: holding,
+            holding: Mutex::new(Some(holding)),
         }
+    }
+
+    /// Gives it back: another server had it in between, as may be when it expired twice while this one stood still.
+    pub fn give_back(&self) {
+        *self.holding.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Waits until it is another server's.

@@ -34,6 +34,19 @@ struct Place {
     last: u64,
     /// How many publishes there were in this turn.
     count: u64,
+    /// Something of this turn is in the stream.
+    has_begun: bool,
+}
+
+/// What lies behind a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    /// What is being published.
+    Ours,
+    /// What another server's turn brought.
+    AnotherTurn,
+    /// Nothing, or what nobody brought in a turn.
+    Else,
 }
 
 impl StreamTurn {
@@ -68,7 +81,11 @@ impl StreamTurn {
             copy: copy.clone(),
             lease,
             begin: Offset::new(last),
-            place: Mutex::new(Place { last, count: 0 }),
+            place: Mutex::new(Place {
+                last,
+                count: 0,
+                has_begun: false,
+            }),
         }))))
     }
 }
@@ -112,11 +129,8 @@ impl Holder {
             }
             let (link, subject) = (&self.copy.link, &self.copy.spec.subject);
             let asked = Instant::now();
-            let is_there = match desk::publish(link, subject, Some(key), Some(place.last), messages).await {
-                Fate::Taken(taken) => {
-                    place.last = taken.offsets.end.get();
-                    return Ok(());
-                }
+            let behind = match desk::publish(link, subject, Some(key), Some(place.last), messages).await {
+                Fate::Taken(_) | Fate::There => Ok(Behind::Ours),
                 Fate::Refused(why) => {
                     // There may be room again, or a quorum; nobody else would have more luck.
                     self.copy
@@ -124,35 +138,48 @@ impl Holder {
                     tokio::time::sleep(REFUSED_AGAIN).await;
                     continue;
                 }
-                Fate::There => Ok(true),
-                Fate::Overtaken => self.is_there(place.last, key).await,
+                Fate::Overtaken => self.behind(place.last, key).await,
                 Fate::Underway | Fate::Unknown(_) => {
                     tokio::time::sleep(AGAIN).await;
-                    self.is_there(place.last, key).await
+                    self.behind(place.last, key).await
                 }
             };
-            // While nothing is known, the same is tried again: it is taken once, under its name and at its place.
-            if is_there == Ok(false) && !self.lease.held_since(asked).await {
-                // Others came before, and it was their turn.
-                return Err(AppendError::Stopped);
-            }
-            if let Ok(is_there) = is_there
-                && let Ok(last) = last(&self.copy).await
-            {
-                place.last = last;
-                if is_there {
+            match behind {
+                Ok(Behind::Ours) => {
+                    // It was taken behind the last, or not at all.
+                    place.last += messages.len() as u64;
+                    place.has_begun = true;
                     return Ok(());
                 }
+                Ok(Behind::AnotherTurn) if place.has_begun => {
+                    self.lease.give_back();
+                    return Err(AppendError::Stopped);
+                }
+                Ok(Behind::AnotherTurn | Behind::Else) => {
+                    if !self.lease.held_since(asked).await {
+                        return Err(AppendError::Stopped);
+                    }
+                    // What was under way at the beginning, or past all servers.
+                    if let Ok(last) = last(&self.copy).await {
+                        place.last = last;
+                    }
+                }
+                // While nothing is known, the same is tried again: it is taken once, under its name and at its place.
+                Err(()) => {}
             }
         }
     }
 
-    /// Whether what was published behind `last` under this name is there.
-    async fn is_there(&self, last: u64, key: PublishKey) -> Result<bool, ()> {
+    /// What lies behind `last`, while messages are published under this name.
+    async fn behind(&self, last: u64, key: PublishKey) -> Result<Behind, ()> {
         let copy = &self.copy;
         let stored = leader::at(&copy.link, &copy.spec.name, last + 1).await.map_err(drop)?;
         let id = stored.and_then(|stored| MessageId::of(Some(&stored.message.headers)));
-        Ok(id.is_some_and(|id| id.publish == key))
+        Ok(match id.map(|id| id.publish) {
+            Some(publish) if publish == key => Behind::Ours,
+            Some(PublishKey::Server(_)) => Behind::AnotherTurn,
+            Some(PublishKey::Publisher(_)) | None => Behind::Else,
+        })
     }
 }
 

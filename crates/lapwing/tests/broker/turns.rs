@@ -88,6 +88,47 @@ fn a_server_that_stood_still_and_leaves_takes_the_key_from_nobody() {
     assert_eq!(deleted, 0);
 }
 
+/// Its key expired, and so did that of the server which had it meanwhile: it finds none, and could take it for its own.
+#[test]
+fn a_server_that_stood_still_through_the_turn_of_another_begins_a_new_one() {
+    let Some(stage) = Stage::set("late_turn", &Settings::one()) else {
+        return;
+    };
+    let script = stage.folder.path().join("counter.sh");
+    std::fs::write(&script, "while :; do echo $$; sleep 0.05; done").expect("room");
+    let spec = format!("runs=exec:sh {}?restart=always", script.display());
+    let a = stage.serve(&spec, &[]);
+    a.source_says("this server fills the topic");
+    follow(&a, "topics=runs&from=earliest").messages(3);
+    let mut b = stage.serve(&spec, &[]);
+    a.signal(Signal::STOP);
+    let took = b.source_says("this server fills the topic, from offset ");
+    let began = took.rsplit(' ').nth(1).and_then(|offset| offset.parse().ok());
+    let mut client = follow(&b, "topics=runs&from=earliest");
+    while client.message().offset < began.expect("an offset") {}
+    b.signal(Signal::KILL);
+    b.wait();
+    let mut nats = stage.nats.client().expect("it answers");
+    eventually("the key of the other has expired", || {
+        let info = nats
+            .stream("KV_lapwing_leases")
+            .expect("it answers")
+            .expect("it is there");
+        info["state"]["messages"] == 0
+    });
+    a.signal(Signal::CONT);
+    a.source_says("another server fills the topic now");
+    let mut client = follow(&a, "topics=runs&from=earliest");
+    let mut runs = Vec::new();
+    while runs.len() < 3 {
+        let run = client.message().data;
+        if runs.last() != Some(&run) {
+            assert!(!runs.contains(&run), "{run} is back after {runs:?}");
+            runs.push(run);
+        }
+    }
+}
+
 #[test]
 fn why_no_server_can_fill_a_topic_is_told() {
     let Some(stage) = Stage::set("no_key", &Settings::one()) else {
