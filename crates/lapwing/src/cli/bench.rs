@@ -14,9 +14,10 @@ use lapwing_wire::topic::TopicName;
 use rustls::pki_types::ServerName;
 use tokio_util::sync::CancellationToken;
 
-use super::listen::{asked_twice, targets_of, tls_of, token_of};
+use super::listen::{asked_twice, targets_of};
 use super::misuse::Mistake;
 use super::stop;
+use super::trust::TrustArgs;
 use super::value::{ArraysAs, address, at_least_one, time};
 use super::{End, in_form};
 use crate::client::dial::{CONNECT_WAIT, DialError, Purpose, io_reason};
@@ -58,18 +59,8 @@ pub struct BenchArgs {
         hide_short_help = true
     )]
     encoding: ArraysAs,
-    /// Also trust the certificates in this PEM file, for wss:// [default: whom the system trusts]
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "What")]
-    ca: Option<PathBuf>,
-    /// Trust any certificate: whoever is on the way can read and change the feed [default: off]
-    #[arg(long, help_heading = "What")]
-    insecure: bool,
-    /// A file with the token to show the server [default: LAPWING_TOKEN]
-    ///
-    /// It is read anew for each connection. Without it the variable LAPWING_TOKEN of the environment holds the token, if there is one. A
-    /// token is never an argument, which stands in the list of processes.
-    #[arg(long, value_name = "FILE", help_heading = "What")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// How many clients listen at once, at least 1; each needs an open file
     #[arg(long, allow_negative_numbers = true, value_name = "N", default_value = "100", value_parser = at_least_one, help_heading = "Load")]
     clients: NonZeroU64,
@@ -349,8 +340,8 @@ fn plan(args: &BenchArgs) -> Result<Plan, Failure> {
     }
     let target = targets.first().clone();
     check(args, &target)?;
-    let tls = tls_of(&target, args.ca.as_ref(), args.insecure)?;
-    let token = token_of(args.token_file.as_ref())?;
+    let tls = args.trust.tls(&target)?;
+    let token = args.trust.token()?;
     let address = reach(&target)?;
     sources(&args.source_addresses, address)?;
     let name = || {

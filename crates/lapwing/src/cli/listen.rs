@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use lapwing_wire::control::SUBPROTOCOL;
@@ -11,11 +10,11 @@ use lapwing_wire::escape::escaped;
 use lapwing_wire::name::ClientName;
 use lapwing_wire::start::Start;
 use lapwing_wire::topic::TopicName;
-use rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::misuse::Mistake;
 use super::serve::Compress;
+use super::trust::TrustArgs;
 use super::value::{ArraysAs, at_least_one, time};
 use super::{End, in_form, runtime, stop, tui};
 use crate::client::connection::READ_BYTES;
@@ -28,11 +27,9 @@ use crate::client::log::{Form, Log, OnLogError, Said};
 use crate::client::picture::{Picture, PictureError};
 use crate::client::scribe::{Scribe, TextScribe};
 use crate::client::status::Goal;
-use crate::client::target::{Security, Target, TargetError};
+use crate::client::target::{Target, TargetError};
 use crate::client::targets::Targets;
 use crate::client::text::{Talk, Tone};
-use crate::client::tls::{self, Trust};
-use crate::client::token::{TokenError, TokenSource};
 use crate::client::watch::{Screen, Watch};
 use crate::clock::Now;
 use crate::failure::{Exit, Failure};
@@ -67,18 +64,8 @@ pub struct ListenArgs {
         help_heading = "What"
     )]
     from: Start,
-    /// Also trust the certificates in this PEM file, for wss:// [default: whom the system trusts]
-    #[arg(long, value_name = "FILE", conflicts_with = "insecure", help_heading = "What")]
-    ca: Option<PathBuf>,
-    /// Trust any certificate: whoever is on the way can read and change the feed [default: off]
-    #[arg(long, help_heading = "What")]
-    insecure: bool,
-    /// A file with the token to show the server [default: LAPWING_TOKEN]
-    ///
-    /// It is read anew for each connection. Without it the variable LAPWING_TOKEN of the environment holds the token, if there is one. A
-    /// token is never an argument, which stands in the list of processes.
-    #[arg(long, value_name = "FILE", help_heading = "What")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// Let the server compress messages (permessage-deflate): less on the line, more work at both ends
     #[arg(
         long,
@@ -412,8 +399,8 @@ fn options(args: &ListenArgs, targets: &Targets) -> Result<Options, Failure> {
         ));
     }
     Failure::all(wrong)?;
-    let tls = tls_of(targets.first(), args.ca.as_ref(), args.insecure)?;
-    let token = token_of(args.token_file.as_ref())?;
+    let tls = args.trust.tls(targets.first())?;
+    let token = args.trust.token()?;
     let dial = |target: &Target| Dial {
         target: target.clone(),
         name: args.name.clone(),
@@ -584,33 +571,6 @@ fn goal(args: &ListenArgs) -> Option<Goal> {
 fn boot() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned())
-}
-
-/// What TLS needs where the URL asks for it: whom to trust, by `--ca` and `--insecure`.
-pub(super) fn tls_of(
-    target: &Target,
-    ca: Option<&PathBuf>,
-    insecure: bool,
-) -> Result<Option<Arc<ClientConfig>>, Failure> {
-    if target.security == Security::Plain {
-        return Ok(None);
-    }
-    let trust = match (ca, insecure) {
-        (Some(path), _) => Trust::File(path.clone()),
-        (None, true) => Trust::Anyone,
-        (None, false) => Trust::System,
-    };
-    let config = tls::config(&trust)
-        .map_err(|error| Failure::usage(error.to_string(), "--ca takes a file with certificates in PEM form"))?;
-    Ok(Some(config))
-}
-
-/// What to show the server, by `--token-file` and the environment; a file that is of no use now is told before anything starts.
-pub(super) fn token_of(file: Option<&PathBuf>) -> Result<TokenSource, Failure> {
-    let wrong = |error: TokenError| Failure::usage(error.to_string(), error.hint());
-    let source = TokenSource::new(file.cloned()).map_err(wrong)?;
-    source.read().map_err(wrong)?;
-    Ok(source)
 }
 
 /// The servers that were typed, or all that is wrong with them.

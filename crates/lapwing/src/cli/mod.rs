@@ -17,6 +17,7 @@ mod runtime;
 pub mod serve;
 pub mod stop;
 pub mod token;
+mod trust;
 mod tui;
 pub mod value;
 pub mod verify;

@@ -1,13 +1,13 @@
 //! `lapwing publish`: what was typed, and what it means.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use lapwing_wire::position::Offset;
 use lapwing_wire::topic::TopicName;
 
-use super::listen::{targets_of, tls_of, token_of};
+use super::listen::targets_of;
+use super::trust::TrustArgs;
 use super::value::time;
 use super::{End, in_form, runtime, stop};
 use crate::client::dial::DialError;
@@ -40,24 +40,8 @@ pub struct PublishArgs {
     /// The topic, whose source must be push; or server and topic in one: http://HOST:PORT/topics/TOPIC/messages
     #[arg(value_name = "TOPIC", display_order = 2, help_heading = "What")]
     topic: String,
-    /// Also trust the certificates in this PEM file, for TLS [default: whom the system trusts]
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "insecure",
-        display_order = 3,
-        help_heading = "What"
-    )]
-    ca: Option<PathBuf>,
-    /// Trust any certificate: whoever is on the way can read and change the messages [default: off]
-    #[arg(long, display_order = 4, help_heading = "What")]
-    insecure: bool,
-    /// A file with the token to show the server [default: LAPWING_TOKEN]
-    ///
-    /// It is read anew for each post. Without it the variable LAPWING_TOKEN of the environment holds the token, if there is one. A
-    /// token is never an argument, which stands in the list of processes.
-    #[arg(long, value_name = "FILE", display_order = 5, help_heading = "What")]
-    token_file: Option<PathBuf>,
+    #[command(flatten, next_display_order = 3)]
+    trust: TrustArgs,
     /// End after this time: 500ms, 10s, 5m, 2h; what was read by then is still sent, if that is possible at once [default: no end]
     #[arg(long = "for", allow_hyphen_values = true, value_name = "TIME", value_parser = time, help_heading = "Stop")]
     time: Option<Duration>,
@@ -135,8 +119,8 @@ fn publish(args: &PublishArgs, color: ColorChoice, json: bool) -> End {
 /// One for each server, at least one.
 fn letterboxes(args: &PublishArgs) -> Result<Vec<Letterbox>, Failure> {
     let (targets, topic) = place(args)?;
-    let tls = tls_of(targets.first(), args.ca.as_ref(), args.insecure)?;
-    let token = token_of(args.token_file.as_ref())?;
+    let tls = args.trust.tls(targets.first())?;
+    let token = args.trust.token()?;
     Ok(Letterbox::at_each(&targets, tls, token, topic))
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::feed::{Feed, granted, topic};
 use crate::foreign::recorded;
-use crate::program::{lapwing, serve};
+use crate::program::{lapwing, record, serve};
 use crate::verify::verify;
 
 #[test]
@@ -30,18 +30,8 @@ fn what_is_recorded_is_the_same_in_whichever_form_arrays_came() {
     ]);
     let records = ["json", "binary"].map(|encoding| {
         let log = dir.path().join(format!("{encoding}.ndjson"));
-        let log_flag = log.to_str().expect("UTF-8").to_owned();
-        let flags = [
-            "--from",
-            "earliest",
-            "--count",
-            "1200",
-            "--encoding",
-            encoding,
-            "--log",
-            &log_flag,
-        ];
-        let end = lapwing(&[&["listen", &url], &flags[..]].concat()).finish().with_code(0);
+        let flags = ["--from", "earliest", "--count", "1200", "--encoding", encoding];
+        let end = record(&url, &log, &flags).finish().with_code(0);
         end.said("nothing lost");
         verify(&[], &log).with_code(0);
         messages(&log)
@@ -86,19 +76,9 @@ fn frame(offset: u64) -> Vec<u8> {
 fn after_a_cut_arrays_are_asked_for_again_and_go_on_where_they_were() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
-    let log_flag = log.to_str().expect("UTF-8");
     let feed = Feed::bind();
-    let flags = [
-        "--encoding",
-        "binary",
-        "--block",
-        "3",
-        "--count",
-        "6",
-        "--log",
-        log_flag,
-    ];
-    let listener = lapwing(&[&["listen", &feed.url()], &flags[..]].concat());
+    let flags = ["--encoding", "binary", "--block", "3", "--count", "6"];
+    let listener = record(&feed.url(), &log, &flags);
     let mut guest = feed.accept_lapwing();
     guest.welcome(&["n"]);
     assert_eq!(guest.subscribe().encoding, Some(Encoding::Binary));

@@ -9,7 +9,7 @@ use lapwing_wire::position::{Epoch, Offset};
 
 use crate::feed::{Feed, Guest, granted, topic};
 use crate::foreign::recorded;
-use crate::program::{Program, lapwing};
+use crate::program::{lapwing, record};
 use crate::verify::verify;
 
 #[test]
@@ -22,7 +22,7 @@ fn a_recording_goes_on_behind_its_last_whole_record() {
     let torn = b"{\"topic\":\"users\",\"offset\":7,\"epoch\":";
     let whole = std::fs::read(&log).expect("there");
     std::fs::write(&log, [&whole[..], torn].concat()).expect("written");
-    let listener = listen(&feed, &log, &["--count", "2", "--from", "earliest"]);
+    let listener = record(&feed.url(), &log, &["--count", "2", "--from", "earliest"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome(&["users", "arrays"]);
     // In the file: its position. Not in it: where --from says.
@@ -57,7 +57,7 @@ fn another_server_is_another_history_and_is_told() {
     let before = Feed::bind();
     first_run(&before, &log).with_code(0);
     let feed = Feed::bind();
-    let listener = listen(&feed, &log, &["--count", "2"]);
+    let listener = record(&feed.url(), &log, &["--count", "2"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome(&["users"]);
     guest.subscribe();
@@ -85,7 +85,7 @@ fn another_server_is_another_history_and_is_told() {
 #[test]
 fn a_server_that_was_set_back_repeats_nothing_and_is_told() {
     let (_dir, log, feed) = recorded_once();
-    let listener = listen(&feed, &log, &["--count", "2"]);
+    let listener = record(&feed.url(), &log, &["--count", "2"]);
     let mut guest = comes_back(&feed);
     guest.grant(&reset(7, 0, 4));
     guest.messages("users", 0..8);
@@ -99,7 +99,7 @@ fn a_server_that_was_set_back_repeats_nothing_and_is_told() {
 #[test]
 fn a_refused_report_does_not_end_the_wait_for_what_is_asked_anew() {
     let (_dir, log, feed) = recorded_once();
-    let listener = listen(&feed, &log, &["--count", "5"]);
+    let listener = record(&feed.url(), &log, &["--count", "5"]);
     let mut guest = comes_back(&feed);
     guest.grant(&reset(8, 0, 1));
     guest.message("users", 0);
@@ -127,7 +127,7 @@ fn a_refused_report_does_not_end_the_wait_for_what_is_asked_anew() {
 #[test]
 fn what_is_gone_of_a_history_that_comes_back_is_told_by_the_answer_to_what_is_asked_anew() {
     let (_dir, log, feed) = recorded_once();
-    let listener = listen(&feed, &log, &["--count", "3"]);
+    let listener = record(&feed.url(), &log, &["--count", "3"]);
     let mut guest = comes_back(&feed);
     guest.grant(&reset(8, 0, 1));
     guest.message("users", 0);
@@ -167,7 +167,7 @@ fn what_the_server_lost_after_it_was_recorded_is_named() {
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
     first_run(&feed, &log).with_code(0);
-    let listener = listen(&feed, &log, &["--count", "1"]);
+    let listener = record(&feed.url(), &log, &["--count", "1"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome(&["users"]);
     guest.subscribe();
@@ -197,7 +197,7 @@ fn what_passed_while_nobody_listened_is_a_gap_and_can_fail_the_run() {
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
     first_run(&feed, &log).with_code(0);
-    let listener = listen(&feed, &log, &["--count", "1", "--fail-on-gap"]);
+    let listener = record(&feed.url(), &log, &["--count", "1", "--fail-on-gap"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome(&["users"]);
     guest.subscribe();
@@ -222,7 +222,7 @@ fn topics_that_are_not_followed_now_keep_their_place() {
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
     first_run(&feed, &log).with_code(0);
-    let listener = listen(&feed, &log, &["--count", "2", "--topics", "arrays"]);
+    let listener = record(&feed.url(), &log, &["--count", "2", "--topics", "arrays"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("arrays", 0)]);
     guest.messages("arrays", 0..2);
@@ -230,7 +230,7 @@ fn topics_that_are_not_followed_now_keep_their_place() {
         .finish()
         .with_code(0)
         .said("the file also holds users, not followed now");
-    let listener = listen(&feed, &log, &["--count", "1"]);
+    let listener = record(&feed.url(), &log, &["--count", "1"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome(&["users", "arrays"]);
     for (topic, wanted) in [("users", 6), ("arrays", 2)] {
@@ -246,11 +246,10 @@ fn topics_that_are_not_followed_now_keep_their_place() {
 fn a_recording_of_a_plain_stream_goes_on_as_far_as_its_offsets_say() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
-    let path = log.to_str().expect("UTF-8");
     for offsets in [4..7, 9..12, 0..3] {
         let feed = Feed::bind();
         let url = format!("{}/?topics=users", feed.url());
-        let listener = lapwing(&["listen", &url, "--count", "3", "--log", path]);
+        let listener = record(&url, &log, &["--count", "3"]);
         feed.accept_plain().messages("users", offsets);
         listener.finish().with_code(0);
     }
@@ -273,7 +272,7 @@ fn a_recording_of_a_feed_without_offsets_goes_on_and_says_that_nothing_is_proven
     let log = dir.path().join("feed.ndjson");
     for _ in 0..2 {
         let feed = Feed::bind();
-        let listener = listen(&feed, &log, &["--count", "2"]);
+        let listener = record(&feed.url(), &log, &["--count", "2"]);
         let mut guest = feed.accept_plain();
         guest.send("1");
         guest.send("hello");
@@ -292,7 +291,7 @@ fn a_text_log_is_appended_to_and_nothing_goes_on_from_it() {
     let log = dir.path().join("feed.txt");
     for _ in 0..2 {
         let feed = Feed::bind();
-        let listener = listen(&feed, &log, &["--count", "3"]);
+        let listener = record(&feed.url(), &log, &["--count", "3"]);
         let mut guest = feed.accept_lapwing();
         guest.welcome(&["users"]);
         assert_eq!(guest.subscribe().offset, None);
@@ -313,7 +312,7 @@ fn nothing_is_reported_before_the_file_has_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
-    let _listener = listen(&feed, &log, &["--block", "2", "--sync", "each"]);
+    let _listener = record(&feed.url(), &log, &["--block", "2", "--sync", "each"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 0)]);
     guest.messages("users", 0..2);
@@ -328,19 +327,16 @@ fn a_file_is_rotated_by_size_and_gone_on_with_across_parts() {
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
     for run in 0..3 {
-        let listener = listen(
-            &feed,
-            &log,
-            &[
-                "--count",
-                "40",
-                "--rotate",
-                "4KB",
-                "--rotate-compress",
-                "--block",
-                "1000",
-            ],
-        );
+        let flags = [
+            "--count",
+            "40",
+            "--rotate",
+            "4KB",
+            "--rotate-compress",
+            "--block",
+            "1000",
+        ];
+        let listener = record(&feed.url(), &log, &flags);
         let mut guest = feed.accept_lapwing();
         resume(&mut guest, run * 40);
         guest.messages("users", run * 40..run * 40 + 40);
@@ -411,16 +407,11 @@ fn reset(epoch: u128, from: u64, next: u64) -> Subscribed {
 }
 
 fn first_run(feed: &Feed, log: &Path) -> crate::program::Finished {
-    let listener = listen(feed, log, &["--count", "3"]);
+    let listener = record(&feed.url(), log, &["--count", "3"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 3)]);
     guest.messages("users", 3..6);
     listener.finish()
-}
-
-fn listen(feed: &Feed, log: &Path, more: &[&str]) -> Program {
-    let url = feed.url();
-    lapwing(&[&["listen", &url, "--log", log.to_str().expect("UTF-8")], more].concat())
 }
 
 fn notes(path: &Path) -> Vec<Note> {

@@ -12,7 +12,7 @@ use lapwing_wire::handshake::accept_key;
 
 use crate::feed::{Feed, read_head};
 use crate::foreign::recorded;
-use crate::program::{lapwing, serve};
+use crate::program::{lapwing, record, serve};
 
 const FIN: u8 = 0x80;
 const TEXT: u8 = 0x1;
@@ -123,20 +123,7 @@ fn what_a_server_compresses_is_recorded_as_it_was() {
     ] {
         let log = dir.path().join(format!("{}.ndjson", answer.len()));
         let feed = Feed::bind();
-        let listener = lapwing(
-            &[
-                &[
-                    "listen",
-                    &feed.url(),
-                    "--count",
-                    "20",
-                    "--log",
-                    log.to_str().expect("UTF-8"),
-                ],
-                ON,
-            ]
-            .concat(),
-        );
+        let listener = record(&feed.url(), &log, &[&["--count", "20"], ON].concat());
         let agreed = extension::agreed(answer).expect("right").expect("not none");
         let mut context = Context::new(agreed, Role::Server);
         let messages: Vec<String> = (0..20)
@@ -202,21 +189,7 @@ fn c13_bytes_of_every_value_and_length_are_the_same_in_the_listeners_file() {
         .map(|length| every_byte.iter().copied().cycle().take(*length).collect())
         .collect();
     let count = bodies.len().to_string();
-    let listener = lapwing(
-        &[
-            &[
-                "listen",
-                &url,
-                "--count",
-                &count,
-                "--quiet",
-                "--log",
-                log.to_str().expect("UTF-8"),
-            ],
-            ON,
-        ]
-        .concat(),
-    );
+    let listener = record(&url, &log, &[&["--count", &count, "--quiet"], ON].concat());
     listener.says("connected");
     for body in &bodies {
         let mut stream = TcpStream::connect(url.strip_prefix("ws://").expect("ws")).expect("it listens");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::program::{Program, lapwing, serve};
+use crate::program::{Program, lapwing, record, serve};
 use crate::verify::verify;
 
 #[test]
@@ -137,6 +137,5 @@ fn proven(log: &Path) -> serde_json::Value {
 }
 
 fn start(url: &str, log: &Path, more: &[&str]) -> Program {
-    let log = log.to_str().expect("UTF-8");
-    lapwing(&[&["listen", url, "--from", "earliest", "--quiet", "--log", log], more].concat())
+    record(url, log, &[&["--from", "earliest", "--quiet"], more].concat())
 }

@@ -12,14 +12,14 @@ use lapwing_wire::position::{Epoch, Offset};
 use rustix::process::Signal;
 
 use crate::feed::{Feed, topic};
-use crate::program::{DEADLINE, Finished, lapwing};
+use crate::program::{DEADLINE, Finished, lapwing, record};
 
 #[test]
 fn a_feed_that_was_recorded_becomes_an_array_with_its_offsets_and_times_beside_it() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
-    let listener = lapwing(&["listen", &feed.url(), "--count", "6", "--log", text(&log)]);
+    let listener = record(&feed.url(), &log, &["--count", "6"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 3)]);
     guest.messages("users", 3..9);

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::feed::{Feed, Guest};
 use crate::foreign::recorded;
-use crate::program::{DEADLINE, Program, lapwing, serve_at};
+use crate::program::{DEADLINE, Program, lapwing, record, serve_at};
 use crate::verify::verify;
 
 /// Places where nobody listens yet, all of them different.
@@ -55,8 +55,7 @@ fn another_server_of_the_same_history_goes_on_where_the_first_was_lost() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
     let (feed, later, urls) = one_of_two();
-    let log_flag = log.to_str().expect("UTF-8");
-    let listener = lapwing(&["listen", &urls, "--count", "6", "--log", log_flag]);
+    let listener = record(&urls, &log, &["--count", "6"]);
     let mut guest = feed.accept_lapwing();
     grant(&mut guest, 13);
     guest.messages("users", 13..16);
@@ -278,8 +277,7 @@ fn a_recording_is_one_proof_across_servers_that_are_killed_stopped_and_all_gone_
     let places = vacant::<2>();
     let urls = places.each_ref().map(|place| format!("ws://{place}"));
     let mut server = durable(&places[0], &data);
-    let log_flag = log.to_str().expect("UTF-8");
-    let listener = lapwing(&["listen", &urls.join(","), "--from", "earliest", "--log", log_flag]);
+    let listener = record(&urls.join(","), &log, &["--from", "earliest"]);
     wait_for_messages(&log, 100);
     for (at, signal) in [(1, Signal::KILL), (0, Signal::TERM)] {
         server.signal(signal);
@@ -314,8 +312,7 @@ fn servers_that_do_not_have_the_same_history_are_both_named() {
     let (server, _) = serve_at(&places[0], &flags);
     let [first, second] = places.each_ref().map(|place| format!("ws://{place}"));
     let urls = format!("{first},{second}");
-    let log_flag = log.to_str().expect("UTF-8");
-    let listener = lapwing(&["listen", &urls, "--log", log_flag]);
+    let listener = record(&urls, &log, &[]);
     wait_for_messages(&log, 10);
     let (_other, _) = serve_at(&places[1], &flags);
     server.signal(Signal::KILL);

@@ -4,25 +4,14 @@ use lapwing::recording::note::Note;
 use lapwing::recording::reader::{Reader, Record};
 
 use crate::feed::Feed;
-use crate::program::{lapwing, serve};
+use crate::program::{lapwing, record, serve};
 
 #[test]
 fn json_output_is_exactly_the_lines_of_the_file() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
-    let log_text = log.to_str().expect("UTF-8");
-    let listener = lapwing(&[
-        "listen",
-        &feed.url(),
-        "--json",
-        "--count",
-        "6",
-        "--block",
-        "3",
-        "--log",
-        log_text,
-    ]);
+    let listener = record(&feed.url(), &log, &["--json", "--count", "6", "--block", "3"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 3)]);
     guest.messages("users", 3..9);
@@ -69,16 +58,7 @@ fn a_text_log_is_for_people() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.txt");
     let feed = Feed::bind();
-    let listener = lapwing(&[
-        "listen",
-        &feed.url(),
-        "--count",
-        "2",
-        "--block",
-        "1",
-        "--log",
-        log.to_str().expect("UTF-8"),
-    ]);
+    let listener = record(&feed.url(), &log, &["--count", "2", "--block", "1"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 3)]);
     guest.messages("users", 3..5);
@@ -93,15 +73,12 @@ fn a_text_log_is_for_people() {
 fn f17_a_file_that_another_listener_writes_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
-    let log_text = log.to_str().expect("UTF-8");
     let feed = Feed::bind();
-    let first = lapwing(&["listen", &feed.url(), "--log", log_text]);
+    let first = record(&feed.url(), &log, &[]);
     let mut guest = feed.accept_plain();
     guest.send("1");
     first.shows("  1");
-    let end = lapwing(&["listen", &feed.url(), "--log", log_text])
-        .finish()
-        .with_code(1);
+    let end = record(&feed.url(), &log, &[]).finish().with_code(1);
     end.said("is being written by another listener");
     end.said("hint: give this one its own file with --log");
 }
@@ -112,9 +89,7 @@ fn a_file_that_holds_something_else_is_left_as_it_is() {
     let log = dir.path().join("tool.py");
     let log_text = log.to_str().expect("UTF-8");
     std::fs::write(&log, "import sys\nprint(1)\n").expect("written");
-    let end = lapwing(&["listen", "ws://127.0.0.1:1", "--log", log_text])
-        .finish()
-        .with_code(2);
+    let end = record("ws://127.0.0.1:1", log_text, &[]).finish().with_code(2);
     assert_eq!(
         end.stderr,
         [
@@ -129,7 +104,6 @@ fn a_file_that_holds_something_else_is_left_as_it_is() {
 fn a_recording_and_a_text_log_are_never_mixed() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
-    let log_text = log.to_str().expect("UTF-8");
     for (first, second, said) in [
         (
             "ndjson",
@@ -143,20 +117,11 @@ fn a_recording_and_a_text_log_are_never_mixed() {
         ),
     ] {
         let feed = Feed::bind();
-        let listener = lapwing(&[
-            "listen",
-            &feed.url(),
-            "--log",
-            log_text,
-            "--format",
-            first,
-            "--count",
-            "1",
-        ]);
+        let listener = record(&feed.url(), &log, &["--format", first, "--count", "1"]);
         feed.accept_plain().send("1");
         listener.finish().with_code(0);
         let written = std::fs::read(&log).expect("there");
-        let end = lapwing(&["listen", "ws://127.0.0.1:1", "--log", log_text, "--format", second])
+        let end = record("ws://127.0.0.1:1", &log, &["--format", second])
             .finish()
             .with_code(2);
         end.said(said);
@@ -169,7 +134,7 @@ fn a_recording_and_a_text_log_are_never_mixed() {
 #[test]
 fn a_full_disk_ends_it_with_what_is_whole() {
     let feed = Feed::bind();
-    let listener = lapwing(&["listen", &feed.url(), "--log", "/dev/full"]);
+    let listener = record(&feed.url(), "/dev/full", &[]);
     let mut guest = feed.accept_plain();
     guest.keep_sending("1", || false);
     let end = listener.finish().with_code(1);
@@ -181,7 +146,7 @@ fn what_came_is_in_the_file_while_the_feed_is_quiet() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
-    let _listener = lapwing(&["listen", &feed.url(), "--log", log.to_str().expect("UTF-8")]);
+    let _listener = record(&feed.url(), &log, &[]);
     let mut guest = feed.accept_plain();
     guest.send("\"here\"");
     let began = std::time::Instant::now();

@@ -4,7 +4,7 @@ use lapwing::recording::reader::{Reader, Record, RecordedMessage};
 use lapwing_wire::envelope::Kind;
 
 use crate::feed::Feed;
-use crate::program::lapwing;
+use crate::program::{lapwing, record};
 
 pub fn recorded(path: &std::path::Path) -> Vec<RecordedMessage> {
     let entries = Reader::open(path).expect("there").map(|entry| entry.expect("readable"));
@@ -23,7 +23,7 @@ fn any_websocket_feed_is_recorded_as_it_came() {
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
     let url = format!("{}/stream?pair=BTC", feed.url());
-    let listener = lapwing(&["listen", &url, "--count", "4", "--log", log.to_str().expect("UTF-8")]);
+    let listener = record(&url, &log, &["--count", "4"]);
     let mut guest = feed.accept_plain();
     assert_eq!(guest.path, "/stream?pair=BTC");
     let every_byte: Vec<u8> = (0..=255).collect();
@@ -81,14 +81,7 @@ fn c14_nothing_from_outside_drives_the_terminal() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.txt");
     let feed = Feed::bind();
-    let listener = lapwing(&[
-        "listen",
-        &feed.url(),
-        "--count",
-        "3",
-        "--log",
-        log.to_str().expect("UTF-8"),
-    ]);
+    let listener = record(&feed.url(), &log, &["--count", "3"]);
     let mut guest = feed.accept_plain();
     guest.send("\u{1b}]0;owned\u{7}\r\nline two \u{9b}31m \u{202e}");
     guest.send("\"\u{9b}2J\u{202e}\"");

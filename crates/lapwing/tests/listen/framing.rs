@@ -9,7 +9,7 @@ use lapwing_wire::handshake::accept_key;
 
 use crate::feed::{Feed, read_head};
 use crate::foreign::recorded;
-use crate::program::{Program, lapwing, serve};
+use crate::program::{Program, lapwing, record, serve};
 
 /// Opcodes and bits of a frame's first byte (RFC 6455 section 5.2).
 const CONTINUATION: u8 = 0x0;
@@ -127,8 +127,7 @@ fn check_broken(bytes: &[u8], code: u16, says: &str) {
 fn recorder(url: &str, more: &[&str]) -> (Program, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
-    let log = log.to_str().expect("UTF-8");
-    let listener = lapwing(&[&["listen", url, "--quiet", "--log", log], more].concat());
+    let listener = record(url, log, &[&["--quiet"], more].concat());
     (listener, dir)
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::program::{DEADLINE, Program, lapwing, serve_at};
+use crate::program::{DEADLINE, Program, lapwing, record, serve_at};
 use crate::verify::verify;
 
 #[test]
@@ -92,9 +92,7 @@ impl House {
     }
 
     fn listen(&self) -> Program {
-        let log = self.log();
-        let log = log.to_str().expect("UTF-8");
-        lapwing(&["listen", &self.url(), "--from", "earliest", "--quiet", "--log", log])
+        record(&self.url(), self.log(), &["--from", "earliest", "--quiet"])
     }
 
     /// Waits until the file has so many messages.

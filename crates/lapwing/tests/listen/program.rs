@@ -1,6 +1,7 @@
 //! The program as a child process, with everything it says.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -13,6 +14,12 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// `lapwing` with these arguments, started.
 pub fn lapwing(args: &[&str]) -> Program {
     Program::start(Command::new(env!("CARGO_BIN_EXE_lapwing")).args(args))
+}
+
+/// A listener that writes a file.
+pub fn record(url: &str, log: impl AsRef<Path>, more: &[&str]) -> Program {
+    let log = log.as_ref().to_str().expect("UTF-8");
+    lapwing(&[&["listen", url, "--log", log], more].concat())
 }
 
 /// A server on a free port, and its URL.

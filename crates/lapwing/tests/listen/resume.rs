@@ -9,7 +9,7 @@ use lapwing_wire::start::Start;
 
 use crate::feed::{Feed, granted};
 use crate::foreign::recorded;
-use crate::program::{Finished, lapwing};
+use crate::program::{Finished, lapwing, record};
 use crate::verify::verify;
 
 #[test]
@@ -52,14 +52,7 @@ fn after_a_cut_it_resumes_with_its_position_and_drops_what_comes_twice() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
-    let listener = lapwing(&[
-        "listen",
-        &feed.url(),
-        "--count",
-        "6",
-        "--log",
-        log.to_str().expect("UTF-8"),
-    ]);
+    let listener = record(&feed.url(), &log, &["--count", "6"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 13)]);
     guest.messages("users", 13..16);
@@ -100,16 +93,7 @@ fn gaps_are_told_counted_and_recorded_and_can_fail_the_run() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
-    let log_text = log.to_str().expect("UTF-8");
-    let listener = lapwing(&[
-        "listen",
-        &feed.url(),
-        "--count",
-        "5",
-        "--fail-on-gap",
-        "--log",
-        log_text,
-    ]);
+    let listener = record(&feed.url(), &log, &["--count", "5", "--fail-on-gap"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 0)]);
     guest.messages("users", 0..2);
@@ -195,14 +179,7 @@ fn a_server_that_lost_what_it_sent_is_told_from_where() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
-    let listener = lapwing(&[
-        "listen",
-        &feed.url(),
-        "--count",
-        "4",
-        "--log",
-        log.to_str().expect("UTF-8"),
-    ]);
+    let listener = record(&feed.url(), &log, &["--count", "4"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 0)]);
     guest.messages("users", 0..3);
@@ -231,8 +208,7 @@ fn verified_after(grant: &Subscribed, allow: &[&str]) -> Finished {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
-    let path = log.to_str().expect("UTF-8");
-    let listener = lapwing(&["listen", &feed.url(), "--count", "5", "--log", path]);
+    let listener = record(&feed.url(), &log, &["--count", "5"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 0)]);
     guest.messages("users", 0..3);

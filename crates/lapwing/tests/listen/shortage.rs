@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::feed::{Feed, Guest};
 use crate::foreign::recorded;
-use crate::program::{DEADLINE, Program, lapwing, skip};
+use crate::program::{DEADLINE, Program, record, skip};
 use crate::verify::verify;
 
 #[test]
@@ -22,8 +22,7 @@ fn f9_a_full_disk_pauses_the_feed_and_nothing_is_lost_when_room_returns() {
     let ballast = dir.path().join("ballast");
     std::fs::write(&ballast, vec![0; 900 << 10]).expect("room");
     let feed = Feed::bind();
-    let url = feed.url();
-    let listener = lapwing(&["listen", &url, "--quiet", "--count", "1500", "--log", text(&log)]);
+    let listener = record(&feed.url(), &log, &["--quiet", "--count", "1500"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 0)]);
     guest.messages("users", 0..1500);
@@ -49,8 +48,7 @@ fn f9_a_full_disk_ends_it_where_that_is_wanted_and_the_file_is_whole() {
     };
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
-    let url = feed.url();
-    let listener = lapwing(&["listen", &url, "--quiet", "--on-log-error", "exit", "--log", text(&log)]);
+    let listener = record(&feed.url(), &log, &["--quiet", "--on-log-error", "exit"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 0)]);
     guest.messages("users", 0..6000);
@@ -146,18 +144,7 @@ fn f19_a_rotation_waits_for_descriptors() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("feed.ndjson");
     let feed = Feed::bind();
-    let url = feed.url();
-    let listener = lapwing(&[
-        "listen",
-        &url,
-        "--quiet",
-        "--count",
-        "600",
-        "--rotate",
-        "20KB",
-        "--log",
-        text(&log),
-    ]);
+    let listener = record(&feed.url(), &log, &["--quiet", "--count", "600", "--rotate", "20KB"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 0)]);
     guest.messages("users", 0..3);
@@ -244,9 +231,7 @@ fn f17_the_second_listener_on_a_file_is_told_who_writes_it() {
     guest.message("users", 0);
     wait_for(|| log.exists() && recorded(&log).len() == 1);
     let before = std::fs::read(&log).expect("there");
-    let end = lapwing(&["listen", &feed.url(), "--log", text(&log)])
-        .finish()
-        .with_code(1);
+    let end = record(&feed.url(), &log, &[]).finish().with_code(1);
     if cfg!(target_os = "linux") {
         end.said(&format!(
             "is being written by another listener (process {})",
@@ -258,8 +243,7 @@ fn f17_the_second_listener_on_a_file_is_told_who_writes_it() {
 
 /// A listener that records six messages, and its server's side.
 fn recording(feed: &Feed, log: &Path) -> (Program, Guest) {
-    let url = feed.url();
-    let listener = lapwing(&["listen", &url, "--quiet", "--count", "6", "--log", text(log)]);
+    let listener = record(&feed.url(), log, &["--quiet", "--count", "6"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 0)]);
     (listener, guest)

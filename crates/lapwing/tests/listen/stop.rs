@@ -5,7 +5,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::feed::Feed;
-use crate::program::{Program, lapwing};
+use crate::program::{Program, lapwing, record};
 
 #[test]
 fn count_is_exact_even_when_more_came_in_one_read() {
@@ -36,7 +36,7 @@ fn ctrl_c_closes_reports_flushes_and_sums_up() {
     let log = dir.path().join("feed.ndjson");
     for (signal, from) in [(Signal::INT, 3), (Signal::TERM, 6)] {
         let feed = Feed::bind();
-        let listener = lapwing(&["listen", &feed.url(), "--log", log.to_str().expect("UTF-8")]);
+        let listener = record(&feed.url(), &log, &[]);
         let mut guest = feed.accept_lapwing();
         guest.welcome_and_grant(1, &[("users", from)]);
         guest.messages("users", from..from + 3);

@@ -8,7 +8,7 @@ use lapwing_wire::control::{ClientMessage, ServerMessage};
 use rustix::process::Signal;
 
 use crate::feed::Feed;
-use crate::program::{Program, lapwing, serve};
+use crate::program::{Program, lapwing, record, serve};
 
 /// A folder with the server's file of tokens and the clients' own.
 struct Folder(tempfile::TempDir);
@@ -145,7 +145,7 @@ fn a_withdrawn_token_is_exchanged_for_the_one_that_stands_in_the_file_then() {
     let (server, url) = guarded(&tokens);
     let file = folder.write("token", "old");
     let log = folder.path("feed.ndjson").display().to_string();
-    let listener = lapwing(&["listen", &url, "--token-file", &file, "--count", "3", "--log", &log]);
+    let listener = record(&url, &log, &["--token-file", &file, "--count", "3"]);
     listener.says("connected to ");
     publish(&url, "users", Path::new(&file), &["\"first\""]);
     listener.shows("first");

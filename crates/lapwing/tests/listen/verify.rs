@@ -11,7 +11,7 @@ use lapwing_wire::position::{Epoch, Offset};
 use rustix::process::Signal;
 
 use crate::feed::{Feed, topic};
-use crate::program::{DEADLINE, Finished, lapwing};
+use crate::program::{DEADLINE, Finished, lapwing, record};
 
 #[test]
 fn a_recording_of_ours_is_complete() {
@@ -255,8 +255,7 @@ pub fn verify(flags: &[&str], log: &Path) -> Finished {
 fn recorded(folder: &Path) -> PathBuf {
     let log = folder.join("feed.ndjson");
     let feed = Feed::bind();
-    let path = log.to_str().expect("UTF-8");
-    let listener = lapwing(&["listen", &feed.url(), "--count", "6", "--block", "100", "--log", path]);
+    let listener = record(&feed.url(), &log, &["--count", "6", "--block", "100"]);
     let mut guest = feed.accept_lapwing();
     guest.welcome_and_grant(7, &[("users", 3)]);
     guest.messages("users", 3..9);
