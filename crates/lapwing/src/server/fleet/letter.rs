@@ -115,8 +115,8 @@ impl Head {
 
     /// Reads a letter: what it says, and its lines. None when it is none of this form.
     #[must_use]
-    pub fn read(text: &[u8]) -> Option<(Self, std::str::Lines<'_>)> {
-        let mut lines = std::str::from_utf8(text).ok()?.lines();
+    pub fn read(text: &[u8]) -> Option<(Self, std::str::Split<'_, char>)> {
+        let mut lines = std::str::from_utf8(text).ok()?.split('\n');
         let head: Self = serde_json::from_str(lines.next()?).ok()?;
         let is_known = head.form == FORM && is_id(&head.from) && head.what.is_good();
         is_known.then_some((head, lines))
