@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use lapwing_wire::position::Offset;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::archive::{offset_of, sequence_of, wall_of};
 use super::copy::{Copy, begin_of};
@@ -84,6 +84,12 @@ impl Follower {
         }
     }
 
+    /// Where it copies to.
+    #[must_use]
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
     /// Waits until everything is copied that was there at the start.
     pub fn filled(&self) -> impl Future<Output = ()> + Send + use<> {
         let watch = self.watch.clone();
@@ -136,7 +142,10 @@ impl Follower {
         self.agree(&info).await?;
         self.copy.known.update(&info.state, asked);
         if std::mem::replace(&mut self.has_followed, true) {
-            self.step(info.state.last_sequence).await?;
+            // Where it does not come so, as a long one over a narrow line, the consumer may bring it.
+            if let Err(why) = self.step(info.state.last_sequence).await {
+                tracing::warn!(target: TARGET, topic = self.log.topic().as_str(), why, "the next message could not be had by itself");
+            }
         }
         let (link, from) = (&self.copy.link, self.log.next());
         let stream = link
@@ -161,15 +170,13 @@ impl Follower {
         watch.following.store(true, Ordering::Release);
         let filled_at = info.state.last_sequence;
         let mut messages = consumer.messages().await.map_err(text)?.ready_chunks(CHUNK_MAX);
-        let mut agreed = interval_at(Instant::now() + AGREED_INTERVAL, AGREED_INTERVAL);
+        let superseded = self.superseded();
+        tokio::pin!(superseded);
         loop {
             tokio::select! {
                 chunk = messages.next() => self.take(chunk.ok_or("the consumer has ended")?, filled_at)?,
                 () = watch.changed.notified() => return Ok(()),
-                // While it cannot be asked, nothing is known to be another.
-                _ = agreed.tick() => if self.agreed().await.is_ok_and(|history| history.lineage() != self.history.lineage()) {
-                    return Ok(());
-                },
+                () = &mut superseded => return Ok(()),
             }
         }
     }
@@ -198,9 +205,17 @@ impl Follower {
         Ok(())
     }
 
-    /// What the servers have agreed about the stream that is copied.
-    async fn agreed(&self) -> Result<History, String> {
-        History::of(&self.copy.link, self.log.topic(), &self.identity, Some(&self.history)).await
+    /// Waits until what the servers have agreed about is no longer what is known here. While it cannot be asked, nothing is known to be another.
+    fn superseded(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (copy, topic, history) = (self.copy.clone(), self.log.topic().clone(), self.history.clone());
+        async move {
+            loop {
+                tokio::time::sleep(AGREED_INTERVAL).await;
+                if history.stands(&copy.link, &topic).await == Ok(false) {
+                    return;
+                }
+            }
+        }
     }
 
     /// Appends what came to the log: as long as offsets follow each other, at once.

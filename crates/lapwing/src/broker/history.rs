@@ -66,13 +66,8 @@ impl History {
     /// stand for two messages in the same history.
     pub async fn of(link: &Link, topic: &TopicName, stream: &Identity, knew: Option<&Self>) -> Result<Self, String> {
         let store = bucket(link).await?;
-        let subject = format!("{}{topic}", store.prefix);
         loop {
-            // Of the leader: with a replica that is behind, every record would seem to have gone back.
-            let newest = leader::newest(link, &store.stream_name, &subject).await?;
-            let newest = newest.map(|stored| stored.message);
-            let revision = newest.as_ref().map_or(0, |message| message.sequence);
-            let found = newest.and_then(|message| serde_json::from_slice::<Record>(&message.payload).ok());
+            let (found, revision) = read(link, &store, topic).await?;
             let record = match settled(found, knew.map(|knew| &knew.record), &stream.text()) {
                 Settled::Stands(record) => return Ok(Self { record, revision }),
                 Settled::Due(record) => record,
@@ -81,6 +76,12 @@ impl History {
                 return Ok(history);
             }
         }
+    }
+
+    /// Whether this is what stands there.
+    pub async fn stands(&self, link: &Link, topic: &TopicName) -> Result<bool, String> {
+        let (found, _) = read(link, &bucket(link).await?, topic).await?;
+        Ok(found.as_ref() == Some(&self.record))
     }
 
     /// The stream has lost messages. Gives what is agreed about then: when another server has found it too, what that said.
@@ -132,6 +133,17 @@ fn settled(found: Option<Record>, knew: Option<&Record>, stream: &str) -> Settle
             cuts: Vec::new(),
         }),
     }
+}
+
+/// The record of a topic and its revision, 0 where nothing stands there. Of the leader: with a replica that is behind, every record would
+/// seem to have gone back.
+async fn read(link: &Link, store: &Store, topic: &TopicName) -> Result<(Option<Record>, u64), String> {
+    let subject = format!("{}{topic}", store.prefix);
+    let newest = leader::newest(link, &store.stream_name, &subject).await?;
+    let newest = newest.map(|stored| stored.message);
+    let revision = newest.as_ref().map_or(0, |message| message.sequence);
+    let record = newest.and_then(|message| serde_json::from_slice(&message.payload).ok());
+    Ok((record, revision))
 }
 
 /// Writes a record in place of that with this revision, 0 where there is none; none when somebody else was quicker.

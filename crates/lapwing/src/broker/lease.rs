@@ -1,6 +1,6 @@
 //! Who fills a topic: of all servers that would, one holds a key that expires, and renews it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, Store, UpdateErrorKind};
@@ -16,8 +16,10 @@ use super::link::Link;
 /// A key that this server holds, until this is dropped.
 pub struct Lease {
     state: watch::Receiver<Known>,
+    /// Another server had it in between.
+    given_up: watch::Sender<bool>,
     /// Whoever renews the key gives it back when this is gone.
-    holding: Mutex<Option<oneshot::Sender<()>>>,
+    _holding: oneshot::Sender<()>,
 }
 
 /// Whose the key is.
@@ -67,7 +69,7 @@ impl Lease {
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(RENEW_INTERVAL) => {}
-                    _ = &mut dropped => break renewal.give_back().await,
+                    _ = &mut dropped => return renewal.give_back().await,
                 }
                 let asked = Instant::now();
                 let until = (held + HELD_MAX).max(asked + RENEW_INTERVAL);
@@ -89,21 +91,26 @@ impl Lease {
         });
         Self {
             state,
-            holding: Mutex::new(Some(holding)),
+            given_up: watch::Sender::new(false),
+            _holding: holding,
         }
     }
 
-    /// Gives it back: another server had it in between, as may be when it expired twice while this one stood still.
-    pub fn give_back(&self) {
-        *self.holding.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Another server had it in between, as may be when it expired twice while this one stood still: it counts as lost. Nobody else gets
+    /// it before this is dropped.
+    pub fn give_up(&self) {
+        self.given_up.send_replace(true);
     }
 
     /// Waits until it is another server's.
     pub fn lost(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut state = self.state.clone();
+        let (mut state, mut given_up) = (self.state.clone(), self.given_up.subscribe());
         async move {
-            // The other end is dropped only after it has told, or with this.
-            let _ = state.wait_for(|known| known.state == State::Lost).await;
+            // The other ends are dropped only after they have told, or with this.
+            tokio::select! {
+                _ = state.wait_for(|known| known.state == State::Lost) => {}
+                _ = given_up.wait_for(|given_up| *given_up) => {}
+            }
         }
     }
 

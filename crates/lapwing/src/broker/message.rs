@@ -50,8 +50,10 @@ pub fn take(payload: &[u8], headers: Option<&HeaderMap>, into: &mut Payloads) {
 pub enum PublishKey {
     /// Of a publisher, who may try it again on any server and at any time.
     Publisher(RetryKey),
-    /// Of a server that fills the topic, and alone tries it again.
+    /// Of a server in its turn to fill the topic, which alone tries it again.
     Server(RetryKey),
+    /// Of a server that publishes what it alone has, and alone tries it again.
+    Outlet(RetryKey),
 }
 
 /// Names one message of a publish: which publish, and which of its messages. It is the message's `Nats-Msg-Id`.
@@ -81,6 +83,7 @@ impl MessageId {
             publish: match who {
                 PUBLISHER => PublishKey::Publisher(key),
                 SERVER => PublishKey::Server(key),
+                OUTLET => PublishKey::Outlet(key),
                 _ => return None,
             },
             at: at.parse().ok()?,
@@ -95,6 +98,7 @@ impl fmt::Display for MessageId {
         let (who, key) = match &self.publish {
             PublishKey::Publisher(key) => (PUBLISHER, key),
             PublishKey::Server(key) => (SERVER, key),
+            PublishKey::Outlet(key) => (OUTLET, key),
         };
         let key = u128::from_be_bytes(*key.as_bytes());
         write!(f, "{PREFIX}{who}.{key:032x}.{}.{}", self.at, self.of)
@@ -104,6 +108,7 @@ impl fmt::Display for MessageId {
 const PREFIX: &str = "lapwing.";
 const PUBLISHER: &str = "p";
 const SERVER: &str = "s";
+const OUTLET: &str = "o";
 
 #[cfg(test)]
 mod tests {

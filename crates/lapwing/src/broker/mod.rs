@@ -87,9 +87,10 @@ impl Broker {
 
     /// Copies what the streams hold that memory has room for, and goes on copying; returns when all that was there is here.
     pub async fn start(&mut self) -> Result<(), BrokerError> {
-        let mut filled = Vec::new();
+        let (mut filled, mut logs) = (Vec::new(), Vec::new());
         for follower in std::mem::take(&mut self.followers) {
             filled.push(follower.filled());
+            logs.push(follower.log().clone());
             self.tasks.extend(follower.start());
         }
         let all = async {
@@ -97,7 +98,16 @@ impl Broker {
                 filled.await;
             }
         };
-        tokio::time::timeout(FILL_MAX, all).await.map_err(|_| BrokerError::Slow)
+        tokio::pin!(all);
+        loop {
+            let ends = || logs.iter().map(|log| log.next()).collect::<Vec<_>>();
+            let before = ends();
+            match tokio::time::timeout(FILL_MAX, &mut all).await {
+                Ok(()) => return Ok(()),
+                Err(_) if ends() != before => {}
+                Err(_) => return Err(BrokerError::Slow),
+            }
+        }
     }
 
     /// From now on news of the topics are told: each to what `events` gives for it.
@@ -138,8 +148,8 @@ pub enum BrokerError {
         /// What it said.
         what: String,
     },
-    /// What the streams hold did not come in time.
-    #[error("what the streams hold did not come within {} s", FILL_MAX.as_secs())]
+    /// What the streams hold does not come.
+    #[error("nothing of what the streams hold came for {} s", FILL_MAX.as_secs())]
     Slow,
 }
 
@@ -159,5 +169,5 @@ impl BrokerError {
 const TARGET: &str = "lapwing::broker";
 /// What is on its way when the server stops is a few letters.
 const CARRY_MAX: Duration = Duration::from_secs(1);
-/// Tens of thousands of messages of each topic over a slow line.
+/// Longer than anything that still comes takes for its next message.
 const FILL_MAX: Duration = Duration::from_secs(60);

@@ -64,7 +64,7 @@ impl Holder {
     async fn publish(&self, messages: &[Outbound]) {
         let copy = &self.copy;
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let key = PublishKey::Server(RetryKey::of_source(&self.name, number));
+        let key = PublishKey::Outlet(RetryKey::of_source(&self.name, number));
         let mut unknown = None;
         loop {
             if !copy.link.is_up() {

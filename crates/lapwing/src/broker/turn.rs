@@ -1,8 +1,9 @@
-//! This server's time to fill a topic: every message is published behind the one before, and nothing else gets between.
+//! This server's time to fill a topic: every message is published behind the one before, and nothing of another server's turn gets between.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::message::StreamMessage;
 use lapwing_wire::position::Offset;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -34,8 +35,6 @@ struct Place {
     last: u64,
     /// How many publishes there were in this turn.
     count: u64,
-    /// Something of this turn is in the stream.
-    has_begun: bool,
 }
 
 /// What lies behind a place.
@@ -81,11 +80,7 @@ impl StreamTurn {
             copy: copy.clone(),
             lease,
             begin: Offset::new(last),
-            place: Mutex::new(Place {
-                last,
-                count: 0,
-                has_begun: false,
-            }),
+            place: Mutex::new(Place { last, count: 0 }),
         }))))
     }
 }
@@ -130,7 +125,11 @@ impl Holder {
             let (link, subject) = (&self.copy.link, &self.copy.spec.subject);
             let asked = Instant::now();
             let behind = match desk::publish(link, subject, Some(key), Some(place.last), messages).await {
-                Fate::Taken(_) | Fate::There => Ok(Behind::Ours),
+                Fate::Taken(taken) => {
+                    place.last = taken.offsets.end.get();
+                    return Ok(());
+                }
+                Fate::There => Ok(Behind::Ours),
                 Fate::Refused(why) => {
                     // There may be room again, or a quorum; nobody else would have more luck.
                     self.copy
@@ -148,18 +147,17 @@ impl Holder {
                 Ok(Behind::Ours) => {
                     // It was taken behind the last, or not at all.
                     place.last += messages.len() as u64;
-                    place.has_begun = true;
                     return Ok(());
                 }
-                Ok(Behind::AnotherTurn) if place.has_begun => {
-                    self.lease.give_back();
+                Ok(Behind::AnotherTurn) => {
+                    self.lease.give_up();
                     return Err(AppendError::Stopped);
                 }
-                Ok(Behind::AnotherTurn | Behind::Else) => {
+                Ok(Behind::Else) => {
                     if !self.lease.held_since(asked).await {
                         return Err(AppendError::Stopped);
                     }
-                    // What was under way at the beginning, or past all servers.
+                    // What was published past all turns.
                     if let Ok(last) = last(&self.copy).await {
                         place.last = last;
                     }
@@ -172,13 +170,24 @@ impl Holder {
 
     /// What lies behind `last`, while messages are published under this name.
     async fn behind(&self, last: u64, key: PublishKey) -> Result<Behind, ()> {
-        let copy = &self.copy;
-        let stored = leader::at(&copy.link, &copy.spec.name, last + 1).await.map_err(drop)?;
-        let id = stored.and_then(|stored| MessageId::of(Some(&stored.message.headers)));
-        Ok(match id.map(|id| id.publish) {
-            Some(publish) if publish == key => Behind::Ours,
-            Some(PublishKey::Server(_)) => Behind::AnotherTurn,
-            Some(PublishKey::Publisher(_)) | None => Behind::Else,
+        let (link, spec) = (&self.copy.link, &self.copy.spec);
+        // The stream may have let go of what lay there.
+        let next = leader::from(link, &spec.name, last + 1).await.map_err(drop)?;
+        let Some(next) = next.map(|stored| stored.message) else {
+            return Ok(Behind::Else);
+        };
+        let of = |message: &StreamMessage| MessageId::of(Some(&message.headers)).map(|id| id.publish);
+        if of(&next) == Some(key) && next.sequence == last + 1 {
+            return Ok(Behind::Ours);
+        }
+        let newest = leader::newest(link, &spec.name, &spec.subject).await.map_err(drop)?;
+        let mut both = std::iter::once(next).chain(newest.map(|stored| stored.message));
+        let is_of_a_turn = both
+            .any(|message| matches!(of(&message), Some(PublishKey::Server(other)) if PublishKey::Server(other) != key));
+        Ok(if is_of_a_turn {
+            Behind::AnotherTurn
+        } else {
+            Behind::Else
         })
     }
 }
