@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerAddr};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, ServerAddr};
 use lapwing_wire::topic::TopicName;
 
 use super::{BrokerError, News};
@@ -44,9 +44,9 @@ impl Link {
             })?;
         let mut told = false;
         let client = loop {
-            match options(spec).await?.connect(&addresses[..]).await {
+            match options(spec, &addresses).await?.connect(&addresses[..]).await {
                 Ok(client) => break client,
-                Err(error) if refuses(error.kind()) => {
+                Err(error) if is_final(&error) => {
                     return Err(BrokerError::Usage {
                         what: format!("the broker does not let this server in: {error}"),
                         hint: "see --broker-credentials, --broker-ca, and the user and password in --broker".to_owned(),
@@ -115,8 +115,8 @@ impl Link {
     }
 }
 
-async fn options(spec: &BrokerSpec) -> Result<ConnectOptions, BrokerError> {
-    let mut options = ConnectOptions::new()
+async fn options(spec: &BrokerSpec, addresses: &[ServerAddr]) -> Result<ConnectOptions, BrokerError> {
+    let mut options = signed_in(addresses)?
         .name("lapwing")
         .connection_timeout(CONNECT_MAX)
         .request_timeout(Some(ANSWER_MAX))
@@ -141,16 +141,47 @@ async fn options(spec: &BrokerSpec) -> Result<ConnectOptions, BrokerError> {
     Ok(options)
 }
 
+/// As whom the addresses say: the library reads of them only where to go. A user without a password is a token, as elsewhere with NATS.
+fn signed_in(addresses: &[ServerAddr]) -> Result<ConnectOptions, BrokerError> {
+    let named = addresses.iter().filter(|address| address.has_user_pass());
+    let mut users: Vec<_> = named
+        .map(|address| (address.username().map(decoded), address.password().map(decoded)))
+        .collect();
+    users.dedup();
+    let options = ConnectOptions::new();
+    match users.pop() {
+        Some(_) if !users.is_empty() => Err(BrokerError::Usage {
+            what: "the addresses in --broker have different users, or passwords".to_owned(),
+            hint: "write the same in each, or in the first alone".to_owned(),
+        }),
+        Some((Some(user), Some(password))) => Ok(options.user_and_password(user, password)),
+        Some((Some(token), None)) => Ok(options.token(token)),
+        _ => Ok(options),
+    }
+}
+
+/// A part of an address, as it was meant (RFC 3986 section 2.1).
+fn decoded(part: &str) -> String {
+    // In a query a plus would be a blank.
+    let part = part.replace('+', "%2B");
+    form_urlencoded::parse(part.as_bytes())
+        .map(|(name, _)| name.into_owned())
+        .collect()
+}
+
 /// Whether coming again changes nothing.
-fn refuses(kind: ConnectErrorKind) -> bool {
-    match kind {
+fn is_final(error: &ConnectError) -> bool {
+    match error.kind() {
         ConnectErrorKind::Authentication
         | ConnectErrorKind::AuthorizationViolation
         | ConnectErrorKind::ServerParse
         | ConnectErrorKind::Tls => true,
-        ConnectErrorKind::Dns | ConnectErrorKind::TimedOut | ConnectErrorKind::Io | ConnectErrorKind::MaxReconnects => {
-            false
+        // A certificate that is not trusted, for one; a connection that ends is of another kind.
+        ConnectErrorKind::Io => {
+            let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+            source.is_some_and(|source| source.kind() == io::ErrorKind::InvalidData)
         }
+        ConnectErrorKind::Dns | ConnectErrorKind::TimedOut | ConnectErrorKind::MaxReconnects => false,
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 mod support;
 
+mod access;
 mod buckets;
 mod cluster;
 mod credentials;
